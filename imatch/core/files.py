@@ -1,0 +1,71 @@
+"""Outputs that are whole or absent: written beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imatch.core.errors import OutputError
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse early what could not be written later.
+
+    Args:
+        path: The file to be written.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        OutputError: The folder is missing or read-only, or the file exists and may not be replaced.
+    """
+    if path.is_dir():
+        raise OutputError("is a folder", subject=path, hint="name a file in it")
+    if path.exists() and not overwrite:
+        raise OutputError("already exists", subject=path, hint="pass --overwrite to replace it")
+    parent = path.parent
+    if not parent.is_dir():
+        raise OutputError("its folder does not exist", subject=path, hint=f"run mkdir -p {parent}")
+    if not os.access(parent, os.W_OK):
+        raise OutputError("its folder is not writable", subject=path, hint="choose another place")
+
+
+@contextmanager
+def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary path with the same suffix, renamed to `path` when the block ends well.
+
+    On any exception the temporary file, and whatever stands beside it (GDAL side-cars), goes, and
+    what was at `path` stays as it was.
+
+    Args:
+        path: The file to be written.
+        overwrite: Whether an existing file may be replaced.
+
+    Yields:
+        The path to write to, in a hidden folder beside `path` so that the rename is atomic.
+
+    Raises:
+        OutputError: As `check_output`, or the disk refused.
+    """
+    check_output(path, overwrite=overwrite)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=path) from error
+    try:
+        temporary = folder / path.name
+        yield temporary
+        if not temporary.exists():
+            raise OutputError("nothing was written", subject=path)
+        # Side-cars first: the file itself is the last to appear, so it is never seen without them.
+        for extra in sorted(folder.iterdir()):
+            if extra != temporary:
+                extra.replace(path.parent / extra.name)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=path) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

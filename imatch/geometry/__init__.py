@@ -1,0 +1,1 @@
+"""Robust estimation: from putative matches to a transform and its accuracy."""

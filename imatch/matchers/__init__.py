@@ -1,0 +1,1 @@
+"""Matchers: two rendered images in, tie points out."""

@@ -1,0 +1,1 @@
+"""Where the stages meet: files in, a registration out."""

@@ -1,0 +1,1 @@
+"""Reading rasters: files, masks, common grids, rendering for matchers."""
