@@ -1,0 +1,259 @@
+"""From putative matches to a transform, its accuracy and an honest status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.types import BoolArray, Matches
+from imatch.geometry.accuracy import (
+    block_count,
+    check_points,
+    coverage,
+    displacement_samples,
+    half_width_95,
+    overlap_mask,
+)
+from imatch.geometry.fit import minimum_points, residuals
+from imatch.geometry.plausible import Limits, implausibility
+from imatch.geometry.robust import log10_false_alarms, search
+from imatch.geometry.select import select_kind
+from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform, apply_matrix
+
+Status: TypeAlias = Literal["ok", "uncertain", "failed"]
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What separates ``ok`` from ``uncertain`` and ``failed``.
+
+    Learnt on training places (`experiments/README.md`), never on the benchmark.
+
+    Attributes:
+        found: log10 of the false-alarm number above which nothing was found at all.
+        certain: log10 of the false-alarm number below which the agreement is beyond chance.
+        inliers: Fewest distinct inliers.
+        coverage: Least share of the overlap's cells with an inlier.
+        corner_px: Largest 95 % uncertainty of a mapped corner, in units of the inlier threshold.
+    """
+
+    found: float = -1.0
+    certain: float = -8.0
+    inliers: int = 10
+    coverage: float = 0.08
+    corner: float = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A transform between two working images and how far to trust it; all in working pixels.
+
+    Attributes:
+        status: ``ok``, ``uncertain`` or ``failed``.
+        reason: One sentence.
+        transform: Reference to target, None when failed.
+        inlier: (N,) bool over the matches given.
+        check: (N,) bool, held out of the fit behind `check_xy`.
+        check_xy: (N, 2) held-out residual, NaN elsewhere.
+        rmse: At check points.
+        ce90: At check points.
+        ci95: (x, y) half-width at the overlap's centre.
+        corner_ci95: Largest half-width over the reference's corners.
+        coverage: Share of the overlap's cells with an inlier.
+        centre: (x, y) centre of the overlap on the reference.
+        log10_nfa: log10 of the number of false alarms.
+    """
+
+    status: Status
+    reason: str
+    inlier: BoolArray
+    check: BoolArray
+    check_xy: NDArray[np.float64]
+    transform: Transform | None = None
+    rmse: float = float("nan")
+    ce90: float = float("nan")
+    ci95: tuple[float, float] = (float("nan"), float("nan"))
+    corner_ci95: float = float("nan")
+    coverage: float = 0.0
+    centre: tuple[float, float] = (float("nan"), float("nan"))
+    log10_nfa: float = 0.0
+
+
+@dataclass(frozen=True)
+class EstimateOptions:
+    """How a transform is sought.
+
+    Attributes:
+        model: A transform kind, or ``auto`` for the simplest that explains the matches.
+        threshold: Largest residual of an inlier, working pixels.
+        seed: Seed of folds and bootstrap.
+        limits: What a plausible transform may do.
+        acceptance: What is needed for ``ok``.
+    """
+
+    model: ModelKind | Literal["auto"] = "auto"
+    threshold: float = 3.0
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    acceptance: Acceptance = field(default_factory=Acceptance)
+
+
+def estimate(
+    matches: Matches,
+    ref_valid: BoolArray,
+    tgt_valid: BoolArray,
+    options: EstimateOptions | None = None,
+) -> Estimate:
+    """Find the transform the matches agree on and say how far to trust it.
+
+    Args:
+        matches: Putative matches in working pixels.
+        ref_valid: (H, W) valid ground of the reference.
+        tgt_valid: (H', W') valid ground of the target.
+        options: How to seek it.
+
+    Returns:
+        The estimate; a failure is a status with a reason, never an exception.
+    """
+    options = options or EstimateOptions()
+    distinct = distinct_matches(matches)
+    ref, tgt = matches.ref_xy[distinct], matches.tgt_xy[distinct]
+    kinds = MODEL_KINDS if options.model == "auto" else (options.model,)
+    need = minimum_points(kinds[0]) + 2
+    if len(ref) < need:
+        return _failed(matches, f"only {len(ref)} distinct matches, {need} are needed")
+    found = {k: m for k in kinds if (m := search(k, ref, tgt, options.threshold)) is not None}
+    found = {
+        k: m for k, m in found.items() if not implausibility(m, ref_valid.shape, options.limits)
+    }
+    if not found:
+        return _failed(matches, "no plausible transform agrees with the matches")
+    kind = (
+        select_kind(found, ref, tgt, options.threshold, options.seed)
+        if len(found) > 1
+        else next(iter(found))
+    )
+    return _judge(matches, distinct, kind, found[kind], ref_valid, tgt_valid, options)
+
+
+def distinct_matches(matches: Matches, radius: float = 1.0) -> NDArray[np.int64]:
+    """Rows of the matches that remain when one point counts once on either side.
+
+    Many matches to one point fake an agreement; of those that share a pixel of `radius` on either
+    side only the best-scored stays.
+    """
+    order = np.argsort(-matches.scores, kind="stable")
+    keep = np.ones(len(order), dtype=bool)
+    for xy in (matches.ref_xy, matches.tgt_xy):
+        cells = np.round(xy[order] / radius).astype(np.int64)
+        _, first = np.unique(cells, axis=0, return_index=True)
+        alone = np.zeros(len(order), dtype=bool)
+        alone[first] = True
+        keep &= alone
+    return np.sort(order[keep])
+
+
+def _judge(
+    matches: Matches,
+    distinct: NDArray[np.int64],
+    kind: ModelKind,
+    matrix: NDArray[np.float64],
+    ref_valid: BoolArray,
+    tgt_valid: BoolArray,
+    options: EstimateOptions,
+) -> Estimate:
+    accept, threshold = options.acceptance, options.threshold
+    inlier = np.zeros(len(matches), dtype=bool)
+    inlier[distinct] = (
+        residuals(matrix, matches.ref_xy[distinct], matches.tgt_xy[distinct]) < threshold
+    )
+    ref, tgt = matches.ref_xy[inlier], matches.tgt_xy[inlier]
+    if len(ref) < minimum_points(kind) + 1:
+        return _failed(matches, f"only {len(ref)} matches agree on a {kind}")
+    log10_nfa = log10_false_alarms(
+        kind,
+        matrix,
+        matches.ref_xy[distinct],
+        matches.tgt_xy[distinct],
+        threshold,
+        float(tgt_valid.sum()),
+    )
+    if log10_nfa > accept.found:
+        return _failed(
+            matches,
+            f"the {len(ref)} matches that agree on a {kind} are no more than chance would give",
+        )
+    points = check_points(kind, matrix, ref, tgt, threshold, options.seed)
+    check = np.zeros(len(matches), dtype=bool)
+    check_xy = np.full((len(matches), 2), np.nan)
+    rows = np.flatnonzero(inlier)[points.index]
+    check[rows], check_xy[rows] = True, points.residual_xy
+
+    overlap = overlap_mask(matrix, ref_valid, tgt_valid)
+    share = coverage(ref, overlap)
+    y, x = np.nonzero(overlap)
+    centre = (
+        (float(x.mean()), float(y.mean()))
+        if len(x)
+        else (float(ref[:, 0].mean()), float(ref[:, 1].mean()))
+    )
+    height, width = ref_valid.shape
+    corners = [(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)]
+    samples = displacement_samples(
+        kind, matrix, ref, tgt, np.array([centre, *corners], dtype=np.float64), options.seed
+    )
+    half = half_width_95(samples, block_count(ref))
+    corner = float(np.hypot(*half[1:].T).max())
+    status, reason = _status(len(ref), log10_nfa, share, corner, threshold, accept, len(matches))
+    return Estimate(
+        status,
+        reason,
+        inlier,
+        check,
+        check_xy,
+        Transform(kind, matrix),
+        points.rmse,
+        points.ce90,
+        (float(half[0, 0]), float(half[0, 1])),
+        corner,
+        share,
+        centre,
+        log10_nfa,
+    )
+
+
+def _status(
+    inliers: int,
+    log10_nfa: float,
+    share: float,
+    corner: float,
+    threshold: float,
+    accept: Acceptance,
+    total: int,
+) -> tuple[Status, str]:
+    if inliers < accept.inliers:
+        return (
+            "uncertain",
+            f"only {inliers} tie points agree, {accept.inliers} are needed to be sure",
+        )
+    if log10_nfa > accept.certain:
+        return "uncertain", f"{inliers} of {total} matches agree, which chance could still explain"
+    if share < accept.coverage:
+        return "uncertain", f"the tie points cover only {share:.0%} of the overlap"
+    if corner > accept.corner * threshold:
+        return "uncertain", "the tie points do not pin down the image's corners"
+    return "ok", f"{inliers} of {total} matches agree, over {share:.0%} of the overlap"
+
+
+def _failed(matches: Matches, reason: str) -> Estimate:
+    none = np.zeros(len(matches), dtype=bool)
+    return Estimate("failed", reason, none, none.copy(), np.full((len(matches), 2), np.nan))
+
+
+def centre_shift(transform: Transform, centre: tuple[float, float]) -> tuple[float, float]:
+    """(x, y) displacement of the overlap's centre, pixels."""
+    moved = apply_matrix(transform.matrix, [centre])[0]
+    return float(moved[0] - centre[0]), float(moved[1] - centre[1])

@@ -1,0 +1,117 @@
+"""Match two rasters, end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.types import Matches, Rendered
+from imatch.geometry.estimate import Estimate, EstimateOptions, estimate
+from imatch.geometry.plausible import Limits
+from imatch.matchers import load_matcher
+from imatch.pipeline.assemble import assemble
+from imatch.pipeline.config import MatchConfig, make_config
+from imatch.pipeline.provenance import provenance
+from imatch.pipeline.result import Registration
+from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
+
+if TYPE_CHECKING:
+    from imatch.matchers import Matcher
+
+Image: TypeAlias = "str | PathLike[str] | NDArray[Any] | Source"
+
+# How far two products' geocoding may disagree before the answer is rather a fluke.
+_GEOCODED = {"prior_rotation_deg": 15.0, "prior_scale": 1.2}
+
+
+def match(
+    ref: Image,
+    tgt: Image,
+    config: MatchConfig | None = None,
+    *,
+    loaded: Matcher | None = None,
+    on_stage: Callable[[str], None] | None = None,
+    **overrides: Any,
+) -> Registration:
+    """Register the target onto the reference.
+
+    Args:
+        ref: Reference image: a path, a numpy array ((H, W), (H, W, C) or (C, H, W)) or a `Source`.
+        tgt: Target image.
+        config: Settings; the defaults when None.
+        loaded: A matcher loaded before (`imatch.load_matcher`), to match many pairs with one model.
+        on_stage: Called with what is being done now, for a progress display.
+        **overrides: Fields of `MatchConfig` to replace, e.g. ``matcher="sift"``.
+
+    Returns:
+        The registration. No answer is a status with a reason, not an exception.
+
+    Raises:
+        ImatchError: An image, an option or a checkpoint that cannot be used.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> noise = rng.random((40, 40)).repeat(8, axis=0).repeat(8, axis=1)
+        >>> r = match(noise[:, :280], noise[:, 20:300], matcher="sift")
+        >>> r.status, [round(v) for v in r.shift_px]
+        ('ok', [-20, 0])
+    """
+    started = time.perf_counter()
+    config = make_config(config, **overrides) if overrides else config or MatchConfig()
+    stage = on_stage or (lambda _text: None)
+    stage(f"loading {config.matcher}")
+    matcher = loaded or load_matcher(
+        config.matcher,
+        max_keypoints=config.max_keypoints,
+        device=config.device,
+        seed=config.seed,
+        weights=config.weights,
+        fetch=config.fetch,
+    )
+    stage("reading")
+    sources = (
+        _source(ref, config.ref_bands, config.ref_nodata, config.ref_mask),
+        _source(tgt, config.tgt_bands, config.tgt_nodata, config.tgt_mask),
+    )
+    pair = read_pair(
+        *sources, size=config.size, margin=config.margin, use_geocoding=config.use_geocoding
+    )
+    rendered = render(pair.ref, matcher.channels), render(pair.tgt, matcher.channels)
+    stage(f"matching with {config.matcher}")
+    matches = matcher.match(*rendered)
+    stage("estimating")
+    found = _estimate(matches, rendered, pair, config)
+    return assemble(
+        found,
+        matches,
+        pair,
+        sources,
+        rendered,
+        matcher=config.matcher,
+        gsd_m=config.gsd_m,
+        seconds=time.perf_counter() - started,
+        provenance=provenance(config, matcher.weights_used, sources, pair),
+    )
+
+
+def _estimate(
+    matches: Matches, rendered: tuple[Rendered, Rendered], pair: WorkPair, config: MatchConfig
+) -> Estimate:
+    limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
+    options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
+    return estimate(matches, rendered[0].valid, rendered[1].valid, options)
+
+
+def _source(
+    image: Image, bands: tuple[int | str, ...] | None, nodata: float | None, mask: Path | None
+) -> Source:
+    if isinstance(image, str | PathLike):
+        return open_source(image, bands=bands, nodata=nodata, mask=mask)
+    return array_source(image) if isinstance(image, np.ndarray) else image
