@@ -1,1 +1,1 @@
-"""Networks and their checkpoints."""
+"""Networks we own or adapt, and the checkpoints they run on."""

@@ -1,0 +1,142 @@
+"""Which matchers there are. Importing this module, or listing its rows, imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from imatch.core.errors import MatcherError
+from imatch.core.registry import Registry, Row
+
+if TYPE_CHECKING:
+    from imatch.matchers.base import Matcher
+
+Kind: TypeAlias = Literal["sparse", "dense", "area"]
+
+
+@dataclass(frozen=True)
+class MatcherRow(Row):
+    """One matcher.
+
+    Attributes:
+        kind: ``sparse`` (keypoints), ``dense`` (a grid of cells, no detector) or ``area``
+            (correlation of windows).
+        weights: Names of the checkpoints it needs, keys of `imatch.models.weights.WEIGHTS`.
+        licence: Licence of the method's code and weights, the most restrictive of them.
+        summary: What it is good for, in a few words.
+    """
+
+    kind: Kind
+    weights: tuple[str, ...]
+    licence: str
+    summary: str
+
+
+MATCHERS: Registry[MatcherRow] = Registry(
+    "matcher",
+    [
+        MatcherRow(
+            "aliked-lightglue",
+            "imatch.matchers.aliked:AlikedLightGlue",
+            "sparse",
+            ("aliked-n16", "aliked-lightglue"),
+            "BSD-3-Clause",
+            "across seasons and sensors; the usual choice",
+        ),
+        MatcherRow(
+            "disk-lightglue",
+            "imatch.matchers.disk:DiskLightGlue",
+            "sparse",
+            ("disk-depth", "disk-lightglue"),
+            "Apache-2.0",
+            "many keypoints; slower",
+        ),
+        MatcherRow(
+            "xfeat-lighterglue",
+            "imatch.matchers.xfeat:XFeatLighterGlue",
+            "sparse",
+            ("xfeat", "xfeat-lighterglue"),
+            "Apache-2.0",
+            "fast on a CPU",
+        ),
+        MatcherRow(
+            "xfeat",
+            "imatch.matchers.xfeat:XFeatNearest",
+            "sparse",
+            ("xfeat",),
+            "Apache-2.0",
+            "fastest network; mutual nearest neighbours",
+        ),
+        MatcherRow(
+            "superpoint-lightglue",
+            "imatch.matchers.superpoint:SuperPointLightGlue",
+            "sparse",
+            ("superpoint-v1", "superpoint-lightglue"),
+            "Magic Leap, non-commercial research only",
+            "the classic; weights from a file you name",
+        ),
+        MatcherRow(
+            "loftr",
+            "imatch.matchers.loftr:LoFTR",
+            "dense",
+            ("loftr-outdoor",),
+            "Apache-2.0",
+            "no detector: finds points on weak texture",
+        ),
+        MatcherRow(
+            "sift",
+            "imatch.matchers.sift:Sift",
+            "sparse",
+            (),
+            "Apache-2.0",
+            "no weights; same season, any rotation and scale",
+        ),
+        MatcherRow(
+            "phase",
+            "imatch.matchers.phase:Phase",
+            "area",
+            (),
+            "Apache-2.0",
+            "no weights; small shifts of images already aligned, to a fraction of a pixel",
+        ),
+    ],
+    group="imatch.matchers",
+)
+"""All matchers by name; other packages add rows with the entry-point group ``imatch.matchers``."""
+
+
+def load_matcher(name: str, **options: Any) -> Matcher:
+    """Make a matcher that is ready to run.
+
+    Args:
+        name: A row of `MATCHERS`.
+        **options: Fields of `imatch.matchers.base.MatcherOptions`: ``max_keypoints``, ``device``,
+            ``seed``, ``weights`` (checkpoint name to file), ``fetch``, ``max_side``.
+
+    Returns:
+        The matcher, with its weights found and verified; networks are built on first use.
+
+    Raises:
+        MatcherError: There is no such matcher, option or device.
+        WeightsError: A checkpoint is missing or corrupt.
+
+    Examples:
+        >>> import numpy as np
+        >>> from imatch.matchers import load_matcher
+        >>> image = np.random.default_rng(0).random((128, 128), dtype=np.float32)
+        >>> matches = load_matcher("phase")(image, image)
+        >>> len(matches) > 0 and bool(np.allclose(matches.ref_xy, matches.tgt_xy, atol=0.1))
+        True
+    """
+    row = MATCHERS[name]
+    from imatch.matchers.base import MatcherOptions
+
+    known = [field.name for field in fields(MatcherOptions)]
+    for option in options:
+        if option not in known:
+            raise MatcherError(
+                "unknown matcher option", subject=option, hint=f"choose from {', '.join(known)}"
+            )
+    matcher: Matcher = row.load()(MatcherOptions(**options))
+    matcher.prepare()
+    return matcher
