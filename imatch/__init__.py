@@ -1,5 +1,53 @@
-"""Register satellite images across seasons, sensors and years."""
+"""Register satellite images across seasons, sensors and years, and say how far to trust the answer.
+
+Everything here is imported when first used, so that ``import imatch`` costs next to nothing.
+
+Example:
+    >>> import imatch
+    >>> result = imatch.match(  # doctest: +SKIP
+    ...     "august.tif", "november.tif", matcher="aliked-lightglue", fetch=True
+    ... )
+    >>> print(result.status, result.shift_m, result.ce90_m)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from imatch._version import __version__
+from imatch.core.errors import ImatchError
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from imatch.matchers import load_matcher
+    from imatch.pipeline.config import MatchConfig
+    from imatch.pipeline.match import match
+    from imatch.pipeline.result import Registration
+
+__all__ = [
+    "ImatchError",
+    "MatchConfig",
+    "Registration",
+    "__version__",
+    "load_matcher",
+    "match",
+]
+
+_LAZY = {
+    "MatchConfig": "imatch.pipeline.config",
+    "Registration": "imatch.pipeline.result",
+    "load_matcher": "imatch.matchers",
+    "match": "imatch.pipeline.match",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,1 +1,38 @@
-"""The command line."""
+"""The command line: one short file a verb, imported when the verb is used.
+
+The same group is a plug-in of rasterio's ``rio``: ``rio imatch match …``.
+"""
+
+from __future__ import annotations
+
+import click
+
+from imatch._version import __version__
+from imatch.cli.group import VerbGroup
+from imatch.cli.options import verbosity_options
+
+
+@click.group(
+    cls=VerbGroup,
+    verbs={
+        "match": ("imatch.cli.match:match", "Register a target image to a reference image."),
+        "matchers": ("imatch.cli.matchers:matchers", "List the matchers and their weights."),
+        "weights": ("imatch.cli.weights:weights", "List, fetch or locate checkpoints."),
+        "doctor": ("imatch.cli.doctor:doctor", "Say what is installed and what is wrong."),
+        "completion": ("imatch.cli.completion:completion", "Print a shell completion script."),
+    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 ok; 1 error; 2 usage; 3 the images were not registered.",
+)
+@click.version_option(__version__, message="imatch %(version)s")
+@verbosity_options
+def cli() -> None:
+    """Register satellite images across seasons, sensors and years.
+
+    Start with: imatch match REFERENCE TARGET
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    cli.main(prog_name="imatch")

@@ -1,0 +1,55 @@
+"""``imatch doctor``: what is installed here, and what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from imatch.cli.console import print_json, stdout_console
+from imatch.cli.logs import Verb
+from imatch.cli.options import format_option, verbosity_options
+
+if TYPE_CHECKING:
+    from imatch.cli.health import Report
+
+
+@click.command(cls=Verb)
+@format_option
+@verbosity_options
+def doctor(fmt: str) -> None:
+    """Say what is installed here and what is wrong.
+
+    Exits with 1 if something is wrong that prevents matching.
+    """
+    from imatch.cli.health import examine
+
+    report = examine()
+    if fmt == "json":
+        print_json(report.to_dict())
+    else:
+        _print(report)
+    if report.prevents_matching:
+        click.get_current_context().exit(1)
+
+
+def _print(report: Report) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = stdout_console()
+    for title, rows in report.sections.items():
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(min_width=24)
+        for name, value in rows.items():
+            table.add_row(f"  {escape(name)}", escape(value))
+        console.print(f"[bold]{title}[/]")
+        console.print(table)
+    if not report.problems:
+        console.print("[bold green]Nothing is wrong.[/]")
+        return
+    console.print("[bold]What is wrong[/]")
+    for problem in report.problems:
+        colour = "red" if problem.fatal else "yellow"
+        kind = "error" if problem.fatal else "note"
+        console.print(f"  [{colour}]{kind}[/] {escape(problem.what)}: {escape(problem.todo)}")

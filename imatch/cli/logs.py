@@ -1,0 +1,85 @@
+"""What a run says on stderr beside its answer: log records, and by default no chatter."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+VERBOSITY = "imatch.verbosity"
+
+# Thresholds at -q, none, -v, -vv, -vvv: for our own records, and for other packages'.
+_OURS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+_SILENT = logging.CRITICAL + 1
+_THEIRS = (_SILENT, _SILENT, logging.WARNING, logging.INFO, logging.DEBUG)
+
+
+class Verb(click.Command):
+    """A command whose log records go to stderr, as loud as ``-v`` and ``-q`` ask."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command under the logging that was asked for."""
+        with logging_to_stderr(verbosity(ctx)):
+            return super().invoke(ctx)
+
+
+def verbosity(ctx: click.Context) -> int:
+    """The count of ``-v`` less 1 for ``-q``; ``rio -v`` and ``rio -q`` count too."""
+    own = ctx.meta.get(VERBOSITY)
+    if own is not None:
+        return int(own)
+    return int(ctx.obj.get("verbosity", 0)) if isinstance(ctx.obj, dict) else 0
+
+
+def is_quiet() -> bool:
+    """Whether ``-q`` was given to the running command."""
+    return verbosity(click.get_current_context()) < 0
+
+
+def note(text: str) -> None:
+    """Tell the person at the terminal something that is not the answer; silent with ``-q``."""
+    if not is_quiet():
+        click.echo(text, err=True)
+
+
+@contextmanager
+def logging_to_stderr(level: int) -> Iterator[None]:
+    """Log to stderr inside the block; what was set before comes back after it.
+
+    By default nothing but errors of ours is shown: GDAL, rasterio, kornia and torch speak in terms
+    of their own insides, and what matters of it reaches the user as an `ImatchError`.
+
+    Args:
+        level: -1 errors only, 0 warnings of ours, 1 informs and lets libraries warn, 2 everything.
+    """
+    ours = _OURS[min(max(level, -1) + 1, len(_OURS) - 1)]
+    theirs = _THEIRS[min(max(level, -1) + 1, len(_THEIRS) - 1)]
+    root, package = logging.getLogger(), logging.getLogger("imatch")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.levelno >= (ours if record.name.split(".")[0] == "imatch" else theirs)
+
+    # Libraries set levels on their own loggers, so the threshold sits on the only handler instead.
+    handler.addFilter(wanted)
+    handlers, root_level, package_level = root.handlers[:], root.level, package.level
+    root.handlers = [handler]
+    root.setLevel(min(ours, theirs))
+    package.setLevel(ours)
+    try:
+        with warnings.catch_warnings():
+            if level <= 0 and not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            logging.captureWarnings(level > 0)
+            yield
+    finally:
+        logging.captureWarnings(False)
+        root.handlers = handlers
+        root.setLevel(root_level)
+        package.setLevel(package_level)
