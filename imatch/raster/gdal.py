@@ -1,0 +1,104 @@
+"""One door to GDAL: bounded caches, quiet opens, and errors in our own words."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike, fspath
+from pathlib import Path
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+
+from imatch.core.errors import ImatchError, InputError
+
+#: Megabytes of decoded blocks GDAL may keep; its own default is a share of the machine's memory.
+CACHE_MB = 256
+
+_OPTIONS = {
+    "GDAL_CACHEMAX": CACHE_MB,
+    "GDAL_PAM_ENABLED": "YES",
+    # Overviews are chosen here, by level, since some of them are displaced (see `levels`): a tiny
+    # threshold keeps GDAL from choosing one by itself, also inside a VRT's sources.
+    "GDAL_OVERVIEW_OVERSAMPLING_THRESHOLD": "0.000001",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
+    "GDAL_HTTP_MAX_RETRY": 3,
+    # A cut JPEG is otherwise filled up with grey, silently.
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
+}
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """GDAL set up as this room needs it, without warnings about missing geocoding."""
+    with rasterio.Env(**_OPTIONS), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
+def explained(name: str, cause: str, hint: str) -> Iterator[None]:
+    """Turn what GDAL raises into one `InputError`.
+
+    Args:
+        name: The file.
+        cause: What failed, GDAL's last word is added in brackets.
+        hint: The next step.
+    """
+    try:
+        yield
+    except ImatchError:
+        raise
+    except (RasterioError, OSError, ValueError, MemoryError) as error:
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        detail = " ".join(str(root).replace(name, "it").split()) or type(root).__name__
+        raise InputError(f"{cause} ({detail})", subject=name, hint=hint) from error
+
+
+@contextmanager
+def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
+    """Open a dataset (path, ``/vsi…`` path, URL or VRT document) inside a `session`.
+
+    Args:
+        name: What GDAL is to open.
+        level: Overview level to present as the whole dataset; None for full resolution.
+
+    Yields:
+        The dataset.
+
+    Raises:
+        InputError: GDAL cannot open it.
+    """
+    options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
+    with session():
+        with explained(name, "cannot be opened as an image", "check that the file is whole"):
+            dataset = rasterio.open(name, **options)
+        with dataset:
+            yield dataset
+
+
+def is_virtual(path: str | PathLike[str]) -> bool:
+    """Whether a path is GDAL's business rather than the file system's (URL, ``/vsi…``)."""
+    text = fspath(path)
+    return isinstance(path, str) and (text.startswith("/vsi") or "://" in text)
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no readable, non-empty file, each for its own reason.
+
+    Raises:
+        InputError: It is missing, empty or unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise InputError("the file is empty", subject=path, hint="get it again")
+    except FileNotFoundError as error:
+        raise InputError("no such file", subject=path, hint="check the path") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot be read: {reason}", subject=path, hint="check it") from error

@@ -1,0 +1,107 @@
+"""Between reference systems, and from map units to metres on the ground."""
+
+from __future__ import annotations
+
+import numpy as np
+from affine import Affine
+from numpy.typing import ArrayLike, NDArray
+from pyproj import Geod
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import transform as _transform
+
+from imatch.raster.gdal import session
+
+WGS84 = CRS.from_epsg(4326)
+_GEOD = Geod(ellps="WGS84")
+#: A projection that stretches lengths by more than this does not give metres on the ground.
+_NOMINAL = 0.01
+
+
+def affine_matrix(transform: Affine) -> NDArray[np.float64]:
+    """The (3, 3) matrix of an affine transform."""
+    return np.array(transform, dtype=np.float64).reshape(3, 3)
+
+
+def apply_affine(transform: Affine, xy: ArrayLike) -> NDArray[np.float64]:
+    """Map (N, 2) points by an affine transform."""
+    points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+    matrix = affine_matrix(transform)
+    return np.asarray(points @ matrix[:2, :2].T + matrix[:2, 2])
+
+
+def reproject_points(
+    xy: ArrayLike, source: CRS, target: CRS, *, near: float | None = None
+) -> NDArray[np.float64]:
+    """Map (N, 2) coordinates from one CRS to another, exactly, point by point.
+
+    GDAL's own transformer is used, the one that also warps the pixels, so that both agree.
+
+    Args:
+        xy: (N, 2) map coordinates (longitude first).
+        source: Their CRS.
+        target: The CRS wanted.
+        near: Longitude (in the target's units) round which geographic results are wrapped, so
+            that a place beyond the antimeridian stays beside its neighbours.
+
+    Returns:
+        (N, 2) float64; not finite where a point has no image.
+    """
+    points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+    if source != target and len(points):
+        out = np.full_like(points, np.inf)
+        usable = np.isfinite(points).all(axis=1)
+        if usable.any():
+            try:
+                with session():
+                    xs, ys, *_ = _transform(source, target, points[usable, 0], points[usable, 1])
+                out[usable] = np.column_stack([xs, ys])
+            except RasterioError:
+                pass
+        points = out
+    if near is not None and target.is_geographic:
+        turn = 360.0
+        points = points.copy()
+        finite = np.isfinite(points[:, 0])
+        points[finite, 0] -= turn * np.round((points[finite, 0] - near) / turn)
+    return points
+
+
+def gsd_metres(transform: Affine, crs: CRS, size: tuple[int, int]) -> tuple[float, float] | None:
+    """Ground length of a pixel's sides at the centre of an image.
+
+    Projected systems give their nominal length (10 m for a Sentinel-2 pixel in UTM) unless their
+    scale at that place is off by more than 1 %, as Web Mercator's is away from the equator; then,
+    and for geographic systems, the geodesic on WGS 84 is measured.
+
+    Args:
+        transform: Corner-based pixel to map transform.
+        crs: Its reference system.
+        size: (width, height) of the image in pixels.
+
+    Returns:
+        Metres per pixel in x (along a row) and y (along a column); None where the place has no
+        longitude and latitude.
+    """
+    centre = np.array([size[0] / 2, size[1] / 2])
+    steps = np.array([[0, 0], [1, 0], [0, 1]])
+    corners = apply_affine(transform, centre + steps)
+    lon, lat = reproject_points(corners, crs, WGS84).T
+    nominal = None
+    if crs.is_projected:
+        metres = float(crs.linear_units_factor[1])
+        nominal = np.hypot(*(corners[1:] - corners[0]).T) * metres
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
+        return None if nominal is None else (float(nominal[0]), float(nominal[1]))
+    sides = np.array(_GEOD.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2])
+    if nominal is not None and np.all(np.abs(sides / nominal - 1) <= _NOMINAL):
+        sides = nominal
+    return float(sides[0]), float(sides[1])
+
+
+def ground_distance_m(a: ArrayLike, b: ArrayLike, crs: CRS) -> float:
+    """Geodesic distance in metres between two map positions; NaN where it cannot be told."""
+    lon, lat = reproject_points([np.asarray(a), np.asarray(b)], crs, WGS84).T
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
+        return float("nan")
+    return float(_GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2])

@@ -1,0 +1,60 @@
+"""What is known of a raster before its pixels are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from affine import Affine
+from rasterio.crs import CRS
+
+from imatch.raster.geodesy import gsd_metres
+from imatch.raster.image import is_geocoded
+
+
+@dataclass(frozen=True)
+class RasterInfo:
+    """A raster's description, as far as its selected bands are concerned.
+
+    Attributes:
+        path: The file or folder; None for arrays, URLs and ``/vsi…`` paths.
+        width: Native columns.
+        height: Native rows.
+        count: Selected bands.
+        dtypes: Their types (``"uint16"``).
+        band_names: Their names.
+        transform: Corner-based pixel to map transform; the identity without geocoding.
+        crs: Coordinate reference system, or None.
+        nodata: The value that marks missing ground, or None.
+        driver: GDAL driver (``"GTiff"``), or ``"array"``.
+        name: What to call it in messages.
+    """
+
+    path: Path | None
+    width: int
+    height: int
+    count: int
+    dtypes: tuple[str, ...]
+    band_names: tuple[str, ...]
+    transform: Affine
+    crs: CRS | None
+    nodata: float | None
+    driver: str
+    name: str = "array"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in native pixels."""
+        return self.width, self.height
+
+    @property
+    def geocoded(self) -> bool:
+        """Whether pixels are tied to the ground."""
+        return is_geocoded(self.transform, self.crs)
+
+    @property
+    def gsd_m(self) -> tuple[float, float] | None:
+        """Metres per pixel in x and y at the image's centre; None without geocoding."""
+        if self.crs is None or not self.geocoded:
+            return None
+        return gsd_metres(self.transform, self.crs, self.size)

@@ -1,0 +1,83 @@
+"""From measurements to what a matcher looks at."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.errors import ConfigError
+from imatch.core.types import BoolArray, Rendered
+from imatch.raster.image import GeoImage
+
+#: Luma weights of ITU-R BT.601, in red, green, blue order.
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def render(
+    image: GeoImage, channels: Literal[1, 3], *, stretch: tuple[float, float] = (1.0, 99.0)
+) -> Rendered:
+    """Stretch each band over its valid ground and make luminance or RGB of them.
+
+    Seasons, sensors and processing levels change a band's range far more than its pattern; a
+    robust stretch of each band by itself removes most of that. Three bands are taken for red,
+    green and blue in this order: their luminance has the weights of BT.601. The luminance of any
+    other number is the bands' mean. As RGB, one band is repeated, two become (first, second,
+    their mean), and of more than three the first three are taken. Invalid pixels take the median
+    of the valid ones, so that no-data areas make no edges of their own.
+
+    Args:
+        image: What was read.
+        channels: 1 for luminance, 3 for RGB.
+        stretch: Lower and upper percentile of the valid pixels that become 0 and 1.
+
+    Raises:
+        ConfigError: The percentiles are not ascending within 0 and 100.
+    """
+    low, high = stretch
+    if not 0 <= low < high <= 100:
+        raise ConfigError(
+            f"cannot stretch from {low:g} to {high:g} %",
+            subject="stretch",
+            hint="give two ascending percentiles such as 1 and 99",
+        )
+    used = image.pixels[:3] if channels == 3 else image.pixels
+    bands = [_stretched(band, image.valid, low, high) for band in used]
+    if channels == 1:
+        weights = _LUMA if len(bands) == 3 else np.full(len(bands), 1 / len(bands), np.float32)
+        grey = np.zeros_like(bands[0])
+        for weight, band in zip(weights, bands, strict=True):
+            grey += weight * band
+        pixels = grey[None]
+    elif len(bands) == 1:
+        pixels = np.repeat(bands[0][None], 3, axis=0)
+    elif len(bands) == 2:
+        pixels = np.stack([*bands, (bands[0] + bands[1]) / 2])
+    else:
+        pixels = np.stack(bands)
+    return Rendered(_filled(np.clip(pixels, 0, 1), image.valid), image.valid)
+
+
+def _stretched(
+    band: NDArray[np.float32], valid: BoolArray, low: float, high: float
+) -> NDArray[np.float32]:
+    """(H, W) in [0, 1]; a constant band becomes 0.5 everywhere."""
+    ground = band[valid]
+    if not len(ground):
+        return np.full_like(band, 0.5)
+    bottom, top = np.percentile(ground, [low, high])
+    if not top > bottom:
+        # More than the share between the percentiles is one value: what varies is at the ends.
+        bottom, top = float(ground.min()), float(ground.max())
+    if not top > bottom:
+        return np.full_like(band, 0.5)
+    scaled = (band.astype(np.float64) - bottom) / (top - bottom)
+    return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32)
+
+
+def _filled(pixels: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
+    if valid.all() or not valid.any():
+        return pixels
+    pixels[:, ~valid] = np.median(pixels[:, valid], axis=1)[:, None]
+    return pixels
