@@ -39,7 +39,7 @@ class LightGlue(Network, Pairing):
         """The network with every learned parameter from the checkpoint."""
         settings: dict[str, Any] = {**KorniaLightGlue.features[self.features]}
         settings |= {"weights": None, "mp": False, "filter_threshold": self.min_score}
-        network = KorniaLightGlue(None, **settings)
+        network = KorniaLightGlue(None, **settings)  # type: ignore[arg-type]
         state = {_renamed(name): value for name, value in load_state(found).items()}
         # LighterGlue's file carries the XFeat it was trained with; LightGlue's an unused scalar.
         state = {k: v for k, v in state.items() if not re.fullmatch(r"log_assignment\.\d+\.r", k)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from imatch.core.types import Features
 from imatch.matchers.base import DEFAULTS, MatcherOptions
@@ -46,20 +49,17 @@ class Nearest(Pairing):
         kept = (cosine.argmax(axis=0)[nearest] == index) & (
             cosine[index, nearest] >= self.min_cosine
         )
-        scores = cosine[index, nearest].astype(np.float64)
+        scores = cosine[index, nearest]
         if self.max_ratio is not None:
-            first = _distance(scores)
             second = np.full(len(f0), np.inf)
             if len(f1) > 1:
-                second = _distance(np.partition(cosine, -2, axis=1)[:, -2].astype(np.float64))
-            ratio = first / np.maximum(second, 1e-12)
+                second = _distance(np.partition(cosine, -2, axis=1)[:, -2])
+            ratio = _distance(scores) / np.maximum(second, 1e-12)
             kept &= ratio <= self.max_ratio
             scores = 1.0 - ratio
-        return index[kept], nearest[kept], np.clip(scores[kept], 0.0, 1.0)
+        return index[kept], nearest[kept], np.clip(scores[kept].astype(np.float64), 0.0, 1.0)
 
 
-def _distance(
-    cosine: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _distance(cosine: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Euclidean distance of two unit vectors."""
-    return np.sqrt(np.maximum(2.0 - 2.0 * cosine, 0.0))
+    return np.asarray(np.sqrt(np.maximum(2.0 - 2.0 * cosine.astype(np.float64), 0.0)))

@@ -25,7 +25,7 @@ class SiftExtractor(Extractor):
     def extract(self, image: Rendered) -> Features:
         """See `Extractor.extract`; descriptors are (N, 128) of unit length."""
         # No budget here: OpenCV would cut before the mask is applied.
-        sift = cv2.SIFT_create(
+        sift = cv2.SIFT.create(
             nfeatures=0,
             contrastThreshold=self.contrast_threshold,
             enable_precise_upscale=True,

@@ -132,8 +132,8 @@ class Sparse(Matcher):
     def features(self, image: Rendered) -> Features:
         """Extract an image, or remember what was extracted."""
         digest = hashlib.blake2b(repr(image.pixels.shape).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(image.pixels))
-        digest.update(np.packbits(image.valid))
+        digest.update(image.pixels.tobytes())
+        digest.update(np.packbits(image.valid).tobytes())
         key = digest.digest()
         if key not in self._features:
             self._features[key] = self.extractor.extract(image)
