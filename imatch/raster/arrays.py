@@ -60,7 +60,7 @@ class ArraySource(Source):
             bottom = min(self.info.height, bottom + rim)
         part = np.s_[top:bottom, left:right]
         pixels = _block_mean(self._pixels[:, *part], self._valid[part], step)
-        yield Chunk(pixels, Affine.translation(left, top) * Affine.scale(step))
+        yield Chunk(pixels, Affine.translation(left, top) @ Affine.scale(step))
 
 
 def _block_mean(pixels: NDArray[Any], valid: BoolArray, step: int) -> NDArray[np.float32]:

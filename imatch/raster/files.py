@@ -17,6 +17,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import DatasetReader
 from rasterio.transform import from_gcps
 from rasterio.windows import Window
+from scipy import ndimage
 
 from imatch.core.errors import InputError
 from imatch.raster.bands import band_names, default_bands, select_bands
@@ -90,7 +91,7 @@ class FileSource(Source):
             ratio = self.info.width / dataset.width, self.info.height / dataset.height
             level = choose_level(dataset, file, bands[0].index, factor / max(ratio))
             marked = any(_has_mask(dataset, band) for band in bands)
-        to_native = Affine.scale(*ratio) * level.to_native
+        to_native = Affine.scale(*ratio) @ level.to_native
         part, shape = _plan(window, to_native, level, factor, size)
         indexes = [band.index for band in bands]
         document = _virtual(file, level, bands)
@@ -106,9 +107,13 @@ class FileSource(Source):
             with opened(document) as dataset, self._reading():
                 dataset.read(window=part, out=pixels, resampling=Resampling.average)
                 masks &= dataset.read_masks(window=part, out_shape=pixels.shape)
+            if level.number is not None:
+                # The level was made by someone who knew nothing of this nodata value: beside
+                # missing ground it holds mixtures.
+                masks = ndimage.minimum_filter(masks, size=(1, 5, 5))
         pixels[masks == 0] = np.nan
         scale = Affine.scale(part.width / shape[1], part.height / shape[0])
-        return Chunk(pixels, to_native * Affine.translation(part.col_off, part.row_off) * scale)
+        return Chunk(pixels, to_native @ Affine.translation(part.col_off, part.row_off) @ scale)
 
     def _reading(self) -> AbstractContextManager[None]:
         hint = "the file may be truncated: get it again"
@@ -124,8 +129,8 @@ def _plan(
     else with a rim, for the resampling that follows, and twice as fine as wanted.
     """
     inverse = ~to_native
-    x0, y0 = inverse * (window.col_off, window.row_off)
-    x1, y1 = inverse * (window.col_off + window.width, window.row_off + window.height)
+    x0, y0 = inverse @ (window.col_off, window.row_off)
+    x1, y1 = inverse @ (window.col_off + window.width, window.row_off + window.height)
     whole = all(abs(v - round(v)) < 1e-6 for v in (x0, y0, x1, y1))
     if size is not None and level.number is None and whole:
         part = Window(round(x0), round(y0), round(x1) - round(x0), round(y1) - round(y0))
@@ -278,7 +283,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
             infos.append((dataset.width, dataset.height, transform, crs, nodata, dataset.driver))
     width, height, transform, crs, nodata, driver = max(infos, key=lambda info: info[0])
     for w, h, other, *_ in infos:
-        corner, expected = other * (w, h), transform * (width, height)
+        corner, expected = other @ (w, h), transform @ (width, height)
         if not np.allclose(corner, expected, atol=abs(transform.a) + abs(transform.b)):
             raise InputError("its bands cover different ground", subject=name, hint="match one")
     if nodata is None:
@@ -308,7 +313,7 @@ def _geocoding(dataset: DatasetReader) -> tuple[Affine, CRS | None]:
     if transform == Affine.identity() and gcp_crs is not None and len(gcps) >= 3:
         fitted = from_gcps(gcps)
         if abs(fitted.determinant) > 0:
-            pixels = [~fitted * (gcp.x, gcp.y) for gcp in gcps]
+            pixels = [~fitted @ (gcp.x, gcp.y) for gcp in gcps]
             misfits = [
                 np.hypot(x - g.col, y - g.row) for (x, y), g in zip(pixels, gcps, strict=True)
             ]
@@ -322,7 +327,7 @@ def _impose_nodata(source: FileSource, nodata: float) -> FileSource:
         kind = np.dtype(band.dtype)
         if kind.kind in "iu":
             limits = np.iinfo(kind)
-            if nodata != int(nodata) or not limits.min <= nodata <= limits.max:
+            if not (limits.min <= nodata <= limits.max and nodata == int(nodata)):
                 raise InputError(
                     f"nodata {nodata:g} cannot occur in a {band.dtype} band",
                     subject=source.info.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from imatch.core.errors import ImatchError, InputError
 
 #: Megabytes of decoded blocks GDAL may keep; its own default is a share of the machine's memory.
 CACHE_MB = 256
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 _OPTIONS = {
     "GDAL_CACHEMAX": CACHE_MB,
@@ -91,12 +94,18 @@ def check_file(path: Path) -> None:
     """Refuse what is no readable, non-empty file, each for its own reason.
 
     Raises:
-        InputError: It is missing, empty or unreadable.
+        InputError: It is missing, empty, unreadable, or a PNG cut short.
     """
     try:
         with path.open("rb") as file:
-            if not file.read(1):
+            start = file.read(len(_PNG))
+            if not start:
                 raise InputError("the file is empty", subject=path, hint="get it again")
+            if start == _PNG:
+                # GDAL fills up what a cut PNG lacks, without a word; a whole one ends in IEND.
+                file.seek(-min(4096, path.stat().st_size), os.SEEK_END)
+                if b"IEND" not in file.read():
+                    raise InputError("the file is truncated", subject=path, hint="get it again")
     except FileNotFoundError as error:
         raise InputError("no such file", subject=path, hint="check the path") from error
     except OSError as error:

@@ -59,7 +59,7 @@ class Grid:
     def metres_per_unit(self) -> tuple[float, float] | None:
         """Ground metres per map unit eastwards and northwards at the centre."""
         step = abs(self.transform.determinant) ** 0.5
-        metres = gsd_metres(Affine.translation(*self.centre) * Affine.scale(step), self.crs, (0, 0))
+        metres = gsd_metres(Affine.translation(*self.centre) @ Affine.scale(step), self.crs, (0, 0))
         return None if metres is None else (metres[0] / step, metres[1] / step)
 
     @property
@@ -72,7 +72,7 @@ class Grid:
     @property
     def centre(self) -> tuple[float, float]:
         """Map coordinates of the middle."""
-        x, y = self.transform * (self.width / 2, self.height / 2)
+        x, y = self.transform @ (self.width / 2, self.height / 2)
         return float(x), float(y)
 
 
@@ -98,7 +98,7 @@ class PixelMap:
         work_near: float | None = None,
         native_near: float | None = None,
     ) -> None:
-        self._work, self._native = work * _HALF, native * _HALF
+        self._work, self._native = work @ _HALF, native @ _HALF
         self._crs = (
             None
             if work_crs is None or native_crs is None or work_crs == native_crs
@@ -106,8 +106,8 @@ class PixelMap:
         )
         self._work_near, self._native_near = work_near, native_near
         if self._crs is None:
-            self.matrix: NDArray[np.float64] | None = affine_matrix(~self._native * self._work)
-            self._inverse = ~self._work * self._native
+            self.matrix: NDArray[np.float64] | None = affine_matrix(~self._native @ self._work)
+            self._inverse = ~self._work @ self._native
         else:
             self.matrix = None
 
@@ -133,7 +133,7 @@ class PixelMap:
         """Map (N, 2) working pixels to (N, 2) float64 native pixels."""
         points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         if self._crs is None:
-            return apply_affine(~self._native * self._work, points)
+            return apply_affine(~self._native @ self._work, points)
         work_crs, native_crs = self._crs
         mapped = reproject_points(
             apply_affine(self._work, points), work_crs, native_crs, near=self._native_near
@@ -163,11 +163,11 @@ def beside(info: RasterInfo, crs: CRS, longitude: float) -> tuple[Affine, float 
     """
     if info.crs is None or not info.crs.is_geographic:
         return info.transform, None
-    near = (info.transform * (info.width / 2, info.height / 2))[0]
+    near = (info.transform @ (info.width / 2, info.height / 2))[0]
     if info.crs != crs:
         return info.transform, near
     turn = 360.0 * round((longitude - near) / 360.0)
-    return Affine.translation(turn, 0) * info.transform, near + turn
+    return Affine.translation(turn, 0) @ info.transform, near + turn
 
 
 def common_grid(ref: RasterInfo, tgt: RasterInfo, *, size: int, margin: float) -> Grid:
@@ -196,7 +196,7 @@ def common_grid(ref: RasterInfo, tgt: RasterInfo, *, size: int, margin: float) -
     assert ref.crs is not None
     unit, common = _units(ref)
     # Everything below is in the reference's native pixels, corner-based, divided by `unit`.
-    frame = ref.transform * Affine.scale(*unit)
+    frame = ref.transform @ Affine.scale(*unit)
     ref_shape = box(0, 0, ref.width / unit[0], ref.height / unit[1])
     tgt_shape, tgt_scale = _footprint(tgt, frame, ref)
     if tgt_scale > common * _SAME_GSD:
@@ -223,7 +223,7 @@ def common_grid(ref: RasterInfo, tgt: RasterInfo, *, size: int, margin: float) -
             hint="choose images that share more ground, or a larger working size",
         )
     width, height = np.maximum(1, np.ceil((high - low) / scale - 1e-9)).astype(int)
-    transform = frame * Affine.translation(*low) * Affine.scale(scale)
+    transform = frame @ Affine.translation(*low) @ Affine.scale(scale)
     return Grid(transform, ref.crs, int(width), int(height))
 
 
@@ -243,7 +243,7 @@ def _footprint(tgt: RasterInfo, frame: Affine, ref: RasterInfo) -> tuple[Polygon
     """The target's outline in the reference's frame, and its pixel size there."""
     assert ref.crs is not None
     assert tgt.crs is not None
-    ref_lon = (ref.transform * (ref.width / 2, ref.height / 2))[0]
+    ref_lon = (ref.transform @ (ref.width / 2, ref.height / 2))[0]
     native, tgt_lon = beside(tgt, ref.crs, ref_lon)
     near = ref_lon if ref.crs.is_geographic else None
     w, h = tgt.width, tgt.height
@@ -281,7 +281,7 @@ def _no_overlap(
     miss = float("nan")
     if not tgt_shape.is_empty:
         a, b = nearest_points(ref_shape, tgt_shape)
-        miss = ground_distance_m(frame * (a.x, a.y), frame * (b.x, b.y), ref.crs)
+        miss = ground_distance_m(frame @ (a.x, a.y), frame @ (b.x, b.y), ref.crs)
     if np.isfinite(miss):
         far = f"{miss / 1000:.3g} km" if miss >= 1000 else f"{miss:.0f} m"
         cause = f"shares no ground with {tgt.name}: they miss each other by {far}"

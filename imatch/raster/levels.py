@@ -68,8 +68,8 @@ def choose_level(dataset: DatasetReader, file: str, index: int, factor: float) -
                 continue
         if wavelet:
             scale = 2 ** (number + 1)
-            to_native = Affine.translation(0.5, 0.5) * Affine.scale(scale)
-            to_native *= Affine.translation(-0.5, -0.5)
+            to_native = Affine.translation(0.5, 0.5) @ Affine.scale(scale)
+            to_native @= Affine.translation(-0.5, -0.5)
         else:
             to_native = Affine.scale(width / w, height / h)
         best = Level(number, w, h, to_native)

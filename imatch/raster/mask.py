@@ -182,5 +182,5 @@ def _open_raster(name: str, frame: MaskFrame) -> RasterMask:
             if geocoded and frame.geocoded
             else (frame.transform, frame.crs if frame.geocoded else None)
         )
-    transform = base * Affine.scale(size[0] / shape[1], size[1] / shape[0])
+    transform = base @ Affine.scale(size[0] / shape[1], size[1] / shape[0])
     return RasterMask(pixels.astype(np.uint8), transform, crs)

@@ -63,11 +63,11 @@ def resample(
     bands, h, w = chunk.pixels.shape
     if source is None or target is None or source == target:
         # Relative to the destination's pixels: the numbers stay small, so nothing is rounded away.
-        relative = ~transform * chunk.transform
+        relative = ~transform @ chunk.transform
         if (w, h) == size and relative.almost_equals(Affine.identity(), 1e-9):
             return chunk.pixels
         source, target = _PLANE, _PLANE
-        src_transform, dst_transform = _FRAME * relative, _FRAME
+        src_transform, dst_transform = _FRAME @ relative, _FRAME
     else:
         src_transform, dst_transform = chunk.transform, transform
     scales = _scales(src_transform, source, dst_transform, target, size)
@@ -144,7 +144,7 @@ def resample_mask(
     """
     if source is None or target is None or source == target:
         source, target = _PLANE, _PLANE
-        mask_transform, transform = _FRAME * (~transform * mask_transform), _FRAME
+        mask_transform, transform = _FRAME @ (~transform @ mask_transform), _FRAME
     out = np.zeros((size[1], size[0]), dtype=np.uint8)
     with session():
         reproject(

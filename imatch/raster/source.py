@@ -90,10 +90,10 @@ class Source(ABC):
             )
         if size is None:
             size = (max(1, round(w)), max(1, round(h)))
-        to_native = Affine.translation(x, y) * Affine.scale(w / size[0], h / size[1])
+        to_native = Affine.translation(x, y) @ Affine.scale(w / size[0], h / size[1])
         factor = max(1.0, min(w / size[0], h / size[1]))
         parts = [resample(chunk, to_native, size) for chunk in self._chunks(window, factor, size)]
-        return self._finish(parts, self.info.transform * to_native, self.info.crs)
+        return self._finish(parts, self.info.transform @ to_native, self.info.crs)
 
     def read_on(self, grid: Grid) -> GeoImage:
         """Render the image on a map grid, whatever its own CRS, orientation and GSD.
@@ -116,7 +116,7 @@ class Source(ABC):
         if window is not None:
             native, _ = beside(self.info, grid.crs, grid.centre[0])
             for chunk in self._chunks(window, max(1.0, factor / _OVERSAMPLING), None):
-                placed = Chunk(chunk.pixels, native * chunk.transform)
+                placed = Chunk(chunk.pixels, native @ chunk.transform)
                 parts.append(
                     resample(placed, grid.transform, size, source=self.info.crs, target=grid.crs)
                 )
