@@ -15,23 +15,27 @@ from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions
 Grey: TypeAlias = NDArray[np.float32]
 Vector: TypeAlias = NDArray[np.float64]
 
+# A taper w makes neighbouring frequencies alike: of n phases, n (Σw²)² / (N Σw⁴) are independent.
+_HANN_SHARE = 0.26
+
 
 @dataclass(frozen=True)
 class Window:
     """How windows are laid out and judged.
 
     Attributes:
-        largest: Side of a window in pixels; halved, down to `smallest`, until four fit across.
+        largest: Side of a window in pixels; halved, down to `smallest`, until three fit across.
         smallest: Least side.
         least_valid: Share of a window that must be valid ground on both sides.
-        least_response: Share of the correlation's power that its peak must hold.
+        least_evidence: Least weight of the evidence for a window's shift, in natural logarithms:
+            chance alone reaches it at one given shift with probability exp(-evidence).
         rounds: How often a window follows its own peak.
     """
 
     largest: int = 128
     smallest: int = 32
     least_valid: float = 0.6
-    least_response: float = 0.1
+    least_evidence: float = 9.0
     rounds: int = 3
 
 
@@ -55,7 +59,7 @@ class Phase(Matcher):
 
     def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
         width, height = (max(pair) for pair in zip(ref.size, tgt.size, strict=True))
-        shift, _ = _peak(*(_on_canvas(image, width, height) for image in (ref, tgt)))
+        shift = _peak(*(_on_canvas(image, width, height) for image in (ref, tgt)))
         side = self._side(min(*ref.size, *tgt.size))
         points = [
             found
@@ -71,14 +75,14 @@ class Phase(Matcher):
 
     def _side(self, extent: int) -> int:
         side = self.window.largest
-        while side > self.window.smallest and side * 4 > extent:
+        while side > self.window.smallest and side * 3 > extent:
             side //= 2
         return min(side, extent)
 
     def _follow(
         self, ref: Rendered, tgt: Rendered, start: NDArray[np.int64], side: int, shift: Vector
     ) -> tuple[float, float, float, float, float] | None:
-        """Tie point (ref x, ref y, tgt x, tgt y, response) of one window, or None."""
+        """Tie point (ref x, ref y, tgt x, tgt y, score) of one window, or None."""
         first = self._cut(ref, start, side)
         if first is None:
             return None
@@ -87,9 +91,9 @@ class Phase(Matcher):
             second = self._cut(tgt, start + whole, side)
             if second is None:
                 return None
-            rest, response = _peak(first, second)
+            rest = _peak(first[0], second[0])
             # Beyond a quarter of the window they share too little ground: a peak there is chance.
-            if response < self.window.least_response or np.abs(rest).max() > side / 4:
+            if np.abs(rest).max() > side / 4:
                 return None
             step = np.rint(rest).astype(np.int64)
             if not step.any():
@@ -97,23 +101,30 @@ class Phase(Matcher):
             whole = whole + step
         else:
             return None
-        fraction = _plane(first, second)
-        if np.abs(fraction).max() > 1.0:
+        fraction, coherence, count = _plane(first[0], second[0])
+        evidence = _HANN_SHARE * min(first[1], second[1]) * count * coherence**2
+        if np.abs(fraction).max() > 1.0 or evidence < self.window.least_evidence:
             return None
         x, y = (float(v) for v in start + (side - 1) / 2)
         dx, dy = (float(v) for v in whole + fraction)
-        return x, y, x + dx, y + dy, response
+        return x, y, x + dx, y + dy, coherence
 
-    def _cut(self, image: Rendered, start: NDArray[np.int64], side: int) -> Grey | None:
-        """A window ready for correlation, or None off the image or with too little ground."""
+    def _cut(
+        self, image: Rendered, start: NDArray[np.int64], side: int
+    ) -> tuple[Grey, float] | None:
+        """A window ready for correlation and the share of it that is valid ground.
+
+        None off the image or with too little ground.
+        """
         x, y = start
         if x < 0 or y < 0 or x + side > image.size[0] or y + side > image.size[1]:
             return None
         at = (slice(y, y + side), slice(x, x + side))
         valid = image.valid[at].astype(np.float32)
-        if valid.mean() < self.window.least_valid:
+        share = float(valid.mean())
+        if share < self.window.least_valid:
             return None
-        return _prepared(image.pixels[0][at], valid)
+        return _prepared(image.pixels[0][at], valid), share
 
 
 def _starts(extent: int, side: int) -> list[int]:
@@ -128,13 +139,13 @@ def _on_canvas(image: Rendered, width: int, height: int) -> Grey:
     return np.pad(ready, ((0, height - image.size[1]), (0, width - image.size[0])))
 
 
-def _peak(first: Grey, second: Grey) -> tuple[Vector, float]:
-    """Displacement (x, y) of the second patch, and the share of the power at the peak."""
-    (x, y), response = cv2.phaseCorrelate(first, second)
-    return np.array([x, y]), float(np.clip(response, 0.0, 1.0))
+def _peak(first: Grey, second: Grey) -> Vector:
+    """Displacement (x, y) of the second patch, to about a third of a pixel."""
+    (x, y), _ = cv2.phaseCorrelate(first, second)
+    return np.array([x, y])
 
 
-def _plane(first: Grey, second: Grey) -> Vector:
+def _plane(first: Grey, second: Grey) -> tuple[Vector, float, int]:
     """Displacement of a patch that lies less than a pixel away, from the plane of phases.
 
     A shift turns the cross spectrum's phase in proportion to frequency. The slope is fitted over
@@ -142,6 +153,11 @@ def _plane(first: Grey, second: Grey) -> Vector:
     magnitude, and phases that disagree by over a quarter turn are left out (Stone, Orchard, Chang
     and Martucci 2001, doi:10.1109/36.957286). On smooth images it is ten times as precise as the
     centroid of the correlation's peak, which their narrow spectrum draws towards whole pixels.
+
+    Returns:
+        The displacement (x, y); the coherence, which is the mean resultant length of what is left
+        of the phases, 1 where they all agree and about ``1/sqrt(n)`` where they are random (the
+        Rayleigh test: chance exceeds R with probability ``exp(-n R²)``); and the number of phases.
     """
     spectrum = np.fft.rfft2(second) * np.conj(np.fft.rfft2(first))
     fy, fx = np.fft.fftfreq(first.shape[0])[:, None], np.fft.rfftfreq(first.shape[1])[None]
@@ -155,7 +171,8 @@ def _plane(first: Grey, second: Grey) -> Vector:
         weight = np.where(np.abs(rest) < np.pi / 2, magnitude, 0.0)
         normal = slope.T @ (slope * weight[:, None])
         shift = shift + np.linalg.lstsq(normal, slope.T @ (weight * rest), rcond=None)[0]
-    return np.asarray(shift)
+    coherence = float(np.abs(np.exp(1j * (phase - slope @ shift)).mean()))
+    return np.asarray(shift), coherence, len(phase)
 
 
 def _prepared(pixels: Grey, valid: Grey) -> Grey:
