@@ -22,8 +22,8 @@ help: ## Show this list.
 demo: install ## Register the sample pair, August to November, and write demo/.
 	$(BIN)/python -m imatch weights fetch --matcher $(DEFAULT_MATCHER)
 	@mkdir -p demo
-	$(BIN)/python -m imatch match $(SAMPLE) --matcher $(DEFAULT_MATCHER) --device cpu --overwrite \
-		-o demo/registration.json -o demo/tie_points.gpkg --plot demo/registration.png
+	$(BIN)/python -m imatch match $(SAMPLE) --bands B8 --matcher $(DEFAULT_MATCHER) --device cpu \
+		--overwrite -o demo/registration.json -o demo/tie_points.gpkg --plot demo/registration.png
 	@echo "Look at demo/registration.png; open demo/tie_points.gpkg in QGIS."
 
 test: install-dev ## Lint, format check, types, architecture, tests.

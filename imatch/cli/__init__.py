@@ -13,6 +13,7 @@ from imatch.cli.options import verbosity_options
 
 
 @click.group(
+    "imatch",  # The name under which `rio` lists it.
     cls=VerbGroup,
     verbs={
         "match": ("imatch.cli.match:match", "Register a target image to a reference image."),

@@ -1,9 +1,11 @@
-"""Where tables and summaries go."""
+"""Where tables, summaries and documents go."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,19 +14,23 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 # Wide enough for every table: a pipe has no edge to wrap at.
-PIPE_WIDTH = 200
+PIPE_WIDTH = 250
 
 
-def stdout_console() -> Console:
-    """A rich console on stdout; plain and wide where stdout is no terminal."""
+@contextmanager
+def stdout_console() -> Iterator[Console]:
+    """A rich console on stdout; plain and wide where stdout is no terminal.
+
+    What is printed on it appears when the block ends, without the blanks rich pads lines with.
+    """
     from rich.console import Console
 
-    return Console(
-        file=sys.stdout,
-        width=None if sys.stdout.isatty() else PIPE_WIDTH,
-        highlight=False,
-        soft_wrap=not sys.stdout.isatty(),
+    console = Console(
+        file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False
     )
+    with console.capture() as capture:
+        yield console
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def print_json(document: Any) -> None:

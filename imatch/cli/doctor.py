@@ -37,19 +37,17 @@ def _print(report: Report) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = stdout_console()
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for title, rows in report.sections.items():
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        table.add_column(min_width=24)
+        table.add_row(f"[bold]{title}[/]")
         for name, value in rows.items():
             table.add_row(f"  {escape(name)}", escape(value))
-        console.print(f"[bold]{title}[/]")
-        console.print(table)
-    if not report.problems:
-        console.print("[bold green]Nothing is wrong.[/]")
-        return
-    console.print("[bold]What is wrong[/]")
-    for problem in report.problems:
-        colour = "red" if problem.fatal else "yellow"
-        kind = "error" if problem.fatal else "note"
-        console.print(f"  [{colour}]{kind}[/] {escape(problem.what)}: {escape(problem.todo)}")
+    verdict = "[bold]What is wrong[/]" if report.problems else "[bold green]Nothing is wrong.[/]"
+    lines = [
+        f"  [{'red' if problem.fatal else 'yellow'}]{'error' if problem.fatal else 'note'}[/] "
+        f"{escape(problem.what)}: {escape(problem.todo)}"
+        for problem in report.problems
+    ]
+    with stdout_console() as console:
+        for part in (table, verdict, *lines):
+            console.print(part)

@@ -150,7 +150,8 @@ def show(registration: Registration, fmt: str) -> None:
     if fmt == "json":
         click.echo(to_json(registration.to_dict()))
     else:
-        print_summary(registration, stdout_console())
+        with stdout_console() as console:
+            print_summary(registration, console)
     if registration.status != "ok" and (fmt == "json" or not sys.stdout.isatty()):
         click.echo(f"imatch: {registration.status}: {registration.reason}", err=True)
 

@@ -28,13 +28,16 @@ def matchers(fmt: str) -> None:
     if fmt == "json":
         print_json(rows)
         return
-    table = Table("name", "kind", "weights", "licence", "what", box=None, header_style="bold")
+    table = Table(
+        "name", "kind", "weights", "licence", "what", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     colours = {PRESENT: "green", MISSING: "yellow", CORRUPT: "red"}
     for row in rows:
         state = row["state"]
         here = f"[{colours[state]}]{state}[/]" if row["weights"] else "none needed"
         table.add_row(row["name"], row["kind"], here, row["licence"], row["summary"])
-    stdout_console().print(table)
+    with stdout_console() as console:
+        console.print(table)
 
 
 def matcher_row(row: MatcherRow) -> dict[str, Any]:

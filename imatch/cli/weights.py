@@ -42,12 +42,23 @@ def list_(fmt: str) -> None:
     if fmt == "json":
         print_json(rows)
         return
-    table = Table("name", "here", "MB", "licence", "from", "what", box=None, header_style="bold")
+    table = Table(
+        "name",
+        "here",
+        "MB",
+        "licence",
+        "from",
+        "what",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for row in rows:
         megabytes = f"{row['size'] / 1e6:.1f}"
         here = row["where"] or row["state"]
         table.add_row(row["name"], here, megabytes, row["licence"], row["source"], row["note"])
-    stdout_console().print(table)
+    with stdout_console() as console:
+        console.print(table)
 
 
 @weights.command(cls=Verb)

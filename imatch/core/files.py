@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,8 +28,16 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     parent = path.parent
     if not parent.is_dir():
         raise OutputError("its folder does not exist", subject=path, hint=f"run mkdir -p {parent}")
-    if not os.access(parent, os.W_OK):
-        raise OutputError("its folder is not writable", subject=path, hint="choose another place")
+    try:
+        # Tried rather than asked: os.access says yes to the super-user and to read-only mounts.
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"its folder is not writable ({error.strerror})",
+            subject=path,
+            hint="choose another place",
+        ) from error
 
 
 @contextmanager

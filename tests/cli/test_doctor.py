@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from imatch import __version__
+from imatch.cli import health
+from imatch.cli.health import Problem, Report, examine, installed_opencv
+
+Run = Callable[..., Result]
+
+
+def test_exactly_one_opencv_is_installed() -> None:
+    assert installed_opencv() == ["opencv-python-headless"]
+
+
+def test_every_section_is_there(run: Run) -> None:
+    result = run("doctor", "--format", "json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == (0 if report["ok"] else 1)
+    assert report["versions"]["imatch"] == __version__
+    assert report["versions"]["torch"] == version("torch")
+    assert report["geodata"]["driver GTiff"] == report["geodata"]["driver SENTINEL2"] == "yes"
+    assert int(report["computing"]["torch threads"]) >= 1
+    assert set(report["weights"]) >= {"aliked-n16", "aliked-lightglue", "loftr-outdoor"}
+
+
+def test_missing_weights_are_a_note_with_its_remedy(run: Run, empty_cache: Path) -> None:
+    result = run("doctor")
+    assert result.exit_code == 0
+    assert "What is wrong" in result.stdout
+    assert "imatch weights fetch --matcher aliked-lightglue" in result.stdout
+
+
+def test_corrupt_weights_of_the_default_matcher_prevent_matching(
+    run: Run, empty_cache: Path
+) -> None:
+    empty_cache.mkdir(parents=True)
+    (empty_cache / "aliked-n16.pth").write_bytes(b"half a downl")
+    result = run("doctor")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("  error")]
+    assert "aliked-n16.pth: is corrupt" in line
+
+
+def test_two_opencvs_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["opencv-python", "OpenCV_Python-Headless", "numpy"]
+    found = [SimpleNamespace(metadata={"Name": name}) for name in names]
+    monkeypatch.setattr(health, "distributions", lambda: found)
+    monkeypatch.setattr(health, "version", lambda _name: "5.0")
+    (problem,) = [p for p in examine().problems if "OpenCV" in p.what]
+    assert problem.fatal
+    assert "overwrite each other: opencv-python, opencv-python-headless" in problem.what
+    assert problem.todo.startswith("pip uninstall -y opencv-python opencv-python-headless")
+
+
+def test_a_missing_package_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_rasterio(name: str) -> str:
+        if name == "rasterio":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(health, "version", without_rasterio)
+    report = examine()
+    assert report.prevents_matching
+    assert (
+        Problem("rasterio is not installed", "pip install rasterio", fatal=True) in report.problems
+    )
+
+
+def test_a_package_that_does_not_load_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_kornia(name: str) -> Any:
+        if name == "kornia":
+            raise OSError("libtorch.so: cannot open shared object file")
+        return import_module(name)
+
+    monkeypatch.setattr("imatch.cli.health.import_module", without_kornia)
+    (problem,) = [p for p in examine().problems if p.fatal]
+    assert problem.what.startswith("kornia cannot be imported (libtorch.so")
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=2e8))
+    assert any(problem.what == "0.2 GB of disk are free" for problem in examine().problems)
+
+
+def test_fatal_problems_decide() -> None:
+    assert not Report(problems=[Problem("a", "b")]).prevents_matching
+    assert Report(problems=[Problem("a", "b", fatal=True)]).prevents_matching

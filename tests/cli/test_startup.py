@@ -1,0 +1,52 @@
+"""What must not be imported, and how fast that makes the beginning."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "kornia", "cv2", "numpy", "rasterio", "pydantic", "rich", "matplotlib")
+
+
+def imported_by(statement: str) -> list[str]:
+    code = f"import sys\n{statement}\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [name for name in HEAVY if name in done.stderr.split()]
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    assert imported_by("import imatch; dir(imatch)") == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["match", "--help"], ["doctor", "-h"], ["weights", "-h"]],
+)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    run = f"from imatch.cli import cli; cli.main({arguments!r}, standalone_mode=False)"
+    assert imported_by(run) == []
+
+
+def test_an_unknown_matcher_is_refused_without_importing_torch() -> None:
+    run = (
+        "from imatch.cli import cli; "
+        "cli.main(['match', 'a', 'b', '-m', 'sfit'], standalone_mode=False)"
+    )
+    assert "torch" not in imported_by(run)
+
+
+def test_sift_needs_no_torch() -> None:
+    assert "torch" not in imported_by("import imatch; imatch.load_matcher('sift')")
+
+
+def test_help_comes_within_half_a_second() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "imatch", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    # The best of several: a busy machine is not the program's fault.
+    assert min(seconds() for _ in range(5)) < 0.5
