@@ -58,11 +58,11 @@ def explain(error: Exception) -> str:
 
 
 def _usage(error: click.ClickException) -> str:
-    """Click's own message, uncapitalised and without its full stop, and where to read more."""
+    """Click's own message in our manner, and where to read more unless it suggests something."""
     text = error.format_message().strip().rstrip(".")
     text = text[:1].lower() + text[1:]
     ctx = getattr(error, "ctx", None)
-    return text if ctx is None else f"{text}; see {ctx.command_path} --help"
+    return text if ctx is None or text.endswith("?") else f"{text}; see {ctx.command_path} --help"
 
 
 def _exit(line: str, code: int) -> click.exceptions.Exit:

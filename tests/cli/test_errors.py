@@ -89,13 +89,22 @@ def test_what_the_machine_says_is_put_in_words(error: Exception, text: str) -> N
     assert explain(error).startswith(text)
 
 
-def test_usage_errors_are_one_line_too() -> None:
-    for arguments in (("fail", "--bogus"), ("fail", "extra"), ("--bogus",), ("fial",)):
-        result = fail_with(AssertionError("never run"))(*arguments)
-        assert result.exit_code == 2
-        (line,) = result.stderr.splitlines()
-        assert line.startswith("imatch: error: ")
-        assert line.endswith("--help")
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [
+        (("fail", "extra"), "see program fail --help"),
+        (("fail", "--bogus"), ""),
+        (("--bogus",), ""),
+        (("fial",), "did you mean 'fail'?"),
+        (("zzzzzz",), "choose one of fail; see program --help"),
+    ],
+)
+def test_usage_errors_are_one_line_too(arguments: tuple[str, ...], end: str) -> None:
+    result = fail_with(AssertionError("never run"))(*arguments)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("imatch: error: ")
+    assert line.endswith(end)
 
 
 def test_no_arguments_show_the_help() -> None:
