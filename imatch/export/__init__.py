@@ -1,1 +1,14 @@
-"""Results to files people and programs open."""
+"""A registration as files and words: tables, GIS layers, GCPs, JSON, a picture, a summary."""
+
+from imatch.export.document import read_registration
+from imatch.export.formats import FORMATS, check_outputs, write
+from imatch.export.terminal import print_summary, summary
+
+__all__ = [
+    "FORMATS",
+    "check_outputs",
+    "print_summary",
+    "read_registration",
+    "summary",
+    "write",
+]

@@ -1,0 +1,144 @@
+"""Which suffix means which format, and the one way to write any of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from os import path as os_path
+from pathlib import Path
+from types import MappingProxyType
+
+from imatch.core.errors import ConfigError, OutputError
+from imatch.core.files import atomic_path, check_output
+from imatch.pipeline.result import Registration
+
+
+@dataclass(frozen=True)
+class _Format:
+    """One output format.
+
+    Attributes:
+        description: One line for help texts.
+        writer: ``"module:function"``; imported only when a file is written, since GDAL, geopandas
+            and matplotlib are slow to load.
+        located: The writer also wants ``folder``, the folder in which the file will finally lie.
+    """
+
+    description: str
+    writer: str
+    located: bool = False
+
+
+_FORMATS: dict[str, _Format] = {
+    ".json": _Format(
+        "the whole registration, readable back",
+        "imatch.export.document:write_json",
+    ),
+    ".geojson": _Format(
+        "tie points as GeoJSON in WGS 84 longitude and latitude",
+        "imatch.export.vectors:write_geojson",
+    ),
+    ".gpkg": _Format(
+        "tie points and shift vectors as GeoPackage layers in the reference's CRS",
+        "imatch.export.vectors:write_geopackage",
+    ),
+    ".points": _Format(
+        "ground control points for the QGIS Georeferencer",
+        "imatch.export.gcps:write_points",
+    ),
+    ".csv": _Format(
+        "tie points as a table",
+        "imatch.export.tables:write_csv",
+    ),
+    ".npz": _Format(
+        "tie points and matrices as NumPy arrays",
+        "imatch.export.tables:write_npz",
+    ),
+    ".vrt": _Format(
+        "the target with ground control points, for GDAL and gdalwarp",
+        "imatch.export.gcps:write_vrt",
+        located=True,
+    ),
+    ".png": _Format(
+        "a picture: matches, before and after, residuals",
+        "imatch.export.plot:write_png",
+    ),
+}
+
+#: Suffix to a one-line description, in the order in which help texts list them.
+FORMATS: Mapping[str, str] = MappingProxyType(
+    {suffix: row.description for suffix, row in _FORMATS.items()}
+)
+
+
+def write(registration: Registration, path: Path, *, overwrite: bool = False) -> None:
+    """Write a registration in the format that the suffix of `path` names.
+
+    The file appears whole or not at all.
+
+    Args:
+        registration: What `imatch.match` returned.
+        path: Where to; its suffix is one of `FORMATS`, in any case.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        ConfigError: The suffix is not one of `FORMATS`.
+        OutputError: The place refuses, or this registration lacks what the format needs (map
+            coordinates, the target's file, the working images).
+    """
+    row = _format(path)
+    module, _, function = row.writer.partition(":")
+    writer = getattr(import_module(module), function)
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        try:
+            if row.located:
+                writer(registration, temporary, folder=path.parent)
+            else:
+                writer(registration, temporary)
+        except OutputError as error:
+            # The writer knows only the temporary file; people want to read the name they gave.
+            if error.subject is None:
+                raise OutputError(error.cause, subject=path, hint=error.hint) from error
+            raise
+
+
+def check_outputs(paths: Sequence[Path], *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
+    """Refuse, before any work is done, outputs that could not be written after it.
+
+    Args:
+        paths: The files to be written.
+        overwrite: Whether existing files may be replaced.
+        inputs: Files that are read; none of them may be written over, whatever `overwrite` says.
+
+    Raises:
+        ConfigError: A suffix is not one of `FORMATS`, or a path is named twice.
+        OutputError: A path is an input, exists, or lies in a folder that cannot be written to.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        _format(path)
+        place = Path(os_path.realpath(path))
+        if place in seen:
+            raise ConfigError("is named twice as output", subject=path)
+        seen.add(place)
+        if place in {Path(os_path.realpath(file)) for file in inputs}:
+            raise OutputError(
+                "is also an input", subject=path, hint="name another file for the result"
+            )
+        check_output(path, overwrite=overwrite)
+
+
+def _format(path: Path) -> _Format:
+    suffix = path.suffix.lower()
+    if suffix in _FORMATS:
+        return _FORMATS[suffix]
+    known = ", ".join(_FORMATS)
+    if not suffix:
+        raise ConfigError("has no suffix to tell the format", subject=path, hint=f"use {known}")
+    close = difflib.get_close_matches(suffix, _FORMATS, n=1, cutoff=0.6)
+    advice = f"did you mean {close[0]}? " if close else ""
+    raise ConfigError(
+        f"unknown format {suffix}", subject=path, hint=f"{advice}the formats are {known}"
+    )

@@ -1,0 +1,126 @@
+"""A registration at a glance, for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imatch.export.wording import (
+    accuracy_text,
+    counts_text,
+    measured,
+    model_text,
+    number,
+    shift_text,
+)
+from imatch.pipeline.result import ImageSummary, Pair, Registration, Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_STYLES: dict[Status, str] = {
+    "ok": "bold green",
+    "uncertain": "bold yellow",
+    "failed": "bold red",
+}
+_ASCII = str.maketrans({"±": "+/-", "°": " deg", "×": "x", "·": "|", "…": "..."})
+
+
+def rows(registration: Registration) -> list[tuple[str, str]]:
+    """What there is to say, as (label, text); what is unknown is left out.
+
+    Args:
+        registration: What was found.
+
+    Returns:
+        The rows of the summary, the first of which is the status.
+    """
+    r = registration
+    share = f" ({r.n_inliers / r.n_matches:.0%})" if r.n_matches else ""
+    accuracy = accuracy_text(r)
+    if accuracy is not None and r.n_check:
+        accuracy += f" at {r.n_check} check points"
+    found = r.transform is not None
+    told = [
+        (r.status, r.reason),
+        ("reference", _image(r.reference)),
+        ("target", _image(r.target)),
+        ("shift", shift_text(r)),
+        ("", _components(r)),
+        ("accuracy", accuracy),
+        ("coverage", f"{r.coverage:.0%} of the overlap" if found else None),
+        ("matches", f"{counts_text(r)} agree{share}" if found else f"{r.n_matches} tie points"),
+        ("model", model_text(r)),
+        ("matcher", f"{r.matcher} · {number(r.seconds)} s"),
+    ]
+    return [(label, text) for label, text in told if text is not None]
+
+
+def summary(registration: Registration) -> Table:
+    """The summary as something rich can print.
+
+    Args:
+        registration: What was found.
+
+    Returns:
+        A table of two columns without rules: the status in colour and its reason, then the images,
+        the shift with its 95 % interval, the accuracy, and how it was found.
+    """
+    return _table(registration, plain=False)
+
+
+def print_summary(registration: Registration, console: Console) -> None:
+    """Print the summary; a console without Unicode gets ASCII."""
+    console.print(_table(registration, plain=console.options.ascii_only))
+
+
+def _table(registration: Registration, *, plain: bool) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for index, (label, text) in enumerate(rows(registration)):
+        style = _STYLES[registration.status] if index == 0 else "dim"
+        # Text, not markup: a file may be called "[red].tif".
+        shown = text.translate(_ASCII) if plain else text
+        table.add_row(Text(label, style=style), Text(shown, style="bold" if index == 0 else ""))
+    return table
+
+
+def _image(image: ImageSummary) -> str:
+    """``"a.tif · 500 × 400 · EPSG:32631 · 10.0 m"``."""
+    facts = [image.path or "array", f"{image.width} × {image.height}"]
+    if image.crs is not None:
+        # WKT fills a screen; its first quoted words are its name.
+        quoted = image.crs.split('"')
+        facts.append(quoted[1] if len(quoted) > 1 else image.crs)
+    elif image.transform is None:
+        facts.append("not geocoded")
+    if image.gsd_m is not None:
+        facts.append(f"{number(sum(image.gsd_m) / 2)} m")
+    return " · ".join(facts)
+
+
+def _components(registration: Registration) -> str | None:
+    """The shift's two components, with the 95 % interval of each."""
+
+    def pair(
+        value: Pair | None, interval: Pair | None, names: tuple[str, str], unit: str
+    ) -> str | None:
+        if value is None:
+            return None
+        halves = (None, None) if interval is None else interval
+        parts = [
+            f"{label} {measured(figure, half, sign=True)}"
+            for label, figure, half in zip(names, value, halves, strict=True)
+        ]
+        return f"{', '.join(parts)} {unit}"
+
+    r = registration
+    texts = (
+        pair(r.shift_px, r.ci95_px, ("x", "y"), "px"),
+        pair(r.shift_m, r.ci95_m, ("east", "north"), "m"),
+    )
+    return " · ".join(text for text in texts if text is not None) or None
