@@ -1,0 +1,170 @@
+"""One picture of a registration: the matches, before and after, the residuals."""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from imatch.core.errors import OutputError
+from imatch.export.panels import (
+    ELONGATED,
+    FAINT_INK,
+    INK,
+    draw_checkerboard,
+    draw_matches,
+    draw_residuals,
+    is_wide,
+)
+from imatch.export.picture import detail_window
+from imatch.export.wording import accuracy_text, counts_text, model_text, name, shift_text
+from imatch.pipeline.result import Preview, Registration, Status
+
+_DPI = 150
+_SIZE = (14.0, 10.0)
+_STATUS_COLOURS: dict[Status, str] = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
+
+
+def plot(registration: Registration) -> Figure:
+    """Draw a registration.
+
+    Four panels: the matches between the two images, coloured by residual; a checkerboard of both
+    as they came; the same once registered; and the residuals, exaggerated. A failed registration
+    has its reason instead of the last two. The title states the status and the accuracy.
+
+    Args:
+        registration: As `imatch.match` returned it, with its working images.
+
+    Returns:
+        A figure of 14 x 10 inches that belongs to no window.
+
+    Raises:
+        OutputError: It was read back from a file and has no working images.
+    """
+    preview = registration.preview
+    if preview is None:
+        raise OutputError(
+            "the registration was read from a file, which holds no images to draw",
+            hint="draw it in the run that matches, with --plot",
+        )
+    figure = Figure(figsize=_SIZE, facecolor="white")
+    FigureCanvasAgg(figure)
+    below = _title(figure, registration)
+    matches, before, after, vectors = _panels(figure, preview, below)
+    draw_matches(matches, registration, preview)
+    window = detail_window(preview, registration.tie_points.inlier)
+    if preview.matrix is None:
+        draw_checkerboard(before, preview, np.eye(3), window, "Before")
+        vectors.remove()
+        _draw_reason(after, registration)
+        return figure
+    draw_checkerboard(before, preview, np.eye(3), window, "Before")
+    draw_checkerboard(after, preview, preview.matrix, window, "After")
+    draw_residuals(vectors, registration, preview, window)
+    return figure
+
+
+def write_png(registration: Registration, path: Path) -> None:
+    """Write `plot` as PNG at 150 dots an inch.
+
+    Raises:
+        OutputError: As `plot`.
+    """
+    figure = plot(registration)
+    with warnings.catch_warnings():
+        # A file name in a script that the font lacks shows as boxes; that is no reason to stop.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(path, dpi=_DPI, metadata={"Title": f"imatch: {registration.status}"})
+
+
+def _title(figure: Figure, registration: Registration) -> float:
+    """Write the title; give the height at which the panels may begin."""
+    figures = (shift_text(registration), accuracy_text(registration))
+    stated = ", ".join(text for text in figures if text is not None)
+    if registration.transform is None:
+        headline = f"failed: {registration.n_matches} tie points, no transform"
+    else:
+        headline = f"{registration.status}: {'shift ' if figures[0] else ''}{stated}"
+    facts = [
+        f"{name(registration.target)} onto {name(registration.reference)}",
+        registration.matcher,
+    ]
+    if registration.transform is not None:
+        facts[1:1] = [counts_text(registration), f"coverage {registration.coverage:.0%}"]
+        facts.append(model_text(registration) or "")
+    # Lines break between facts, never within one.
+    kept_together = "  ·  ".join(fact.replace(" ", "\N{NO-BREAK SPACE}") for fact in facts)
+    wrapped = textwrap.wrap(kept_together, 150, break_on_hyphens=False)
+    lines = [line.strip(" ·") for line in wrapped]
+    if registration.status == "uncertain":
+        lines += textwrap.wrap(registration.reason, 150, max_lines=2)
+    figure.text(
+        0.5,
+        0.975,
+        headline,
+        size=min(16.0, 16 * 95 / len(headline)),
+        weight="bold",
+        color=_STATUS_COLOURS[registration.status],
+        ha="center",
+        va="top",
+        parse_math=False,
+    )
+    figure.text(
+        0.5,
+        0.935,
+        "\n".join(lines),
+        size=10.5,
+        color=FAINT_INK,
+        ha="center",
+        va="top",
+        linespacing=1.4,
+        parse_math=False,
+    )
+    return 0.93 - 0.0215 * len(lines)
+
+
+def _panels(figure: Figure, preview: Preview, top: float) -> tuple[Axes, Axes, Axes, Axes]:
+    """Axes for the matches, before, after and the residuals, placed to suit the images' shape."""
+    height, width = preview.ref.shape[:2]
+    box = {"left": 0.04, "right": 0.96, "top": top - 0.035, "bottom": 0.045}
+    if is_wide(preview):
+        box["right"] = 0.92  # Room for the colour bar, which stands outside its panel.
+        grid = figure.add_gridspec(3, 2, height_ratios=[2, 1, 2], hspace=0.25, **box)
+        places = [grid[0, :], grid[2, 0], grid[2, 1], grid[1, :]]
+    elif height > ELONGATED * width:
+        grid = figure.add_gridspec(2, 3, width_ratios=[2, 1.5, 1.2], wspace=0.12, **box)
+        places = [grid[:, 0], grid[0, 1], grid[1, 1], grid[:, 2]]
+    else:
+        grid = figure.add_gridspec(2, 3, height_ratios=[1.15, 1], hspace=0.14, wspace=0.08, **box)
+        places = [grid[0, :], grid[1, 0], grid[1, 1], grid[1, 2]]
+    matches, before, after, vectors = (figure.add_subplot(place) for place in places)
+    for axes in (matches, before, after, vectors):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_color("#bbbbbb")
+    return matches, before, after, vectors
+
+
+def _draw_reason(axes: Axes, registration: Registration) -> None:
+    """The reason in place of the two panels that a failure does not have."""
+    axes.axis("off")
+    text = "\n".join(textwrap.wrap(registration.reason, 46, max_lines=9))
+    axes.text(
+        0.06,
+        0.6,
+        "No transform was found",
+        size=20,
+        weight="bold",
+        color=_STATUS_COLOURS["failed"],
+        va="bottom",
+        transform=axes.transAxes,
+    )
+    axes.text(
+        0.06, 0.55, text, size=14, color=INK, va="top", transform=axes.transAxes, parse_math=False
+    )
