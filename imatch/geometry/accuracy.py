@@ -53,6 +53,7 @@ def check_points(
     tgt_xy: NDArray[np.float64],
     threshold: float,
     seed: int,
+    block: float = 0.0,
 ) -> CheckPoints:
     """Residuals at inliers the fit has not seen.
 
@@ -66,6 +67,7 @@ def check_points(
         tgt_xy: (N, 2) target inliers.
         threshold: Largest residual of an inlier, pixels.
         seed: Seed of the hold-out.
+        block: How far the errors of tie points reach, pixels; see `folds`.
 
     Returns:
         The check points; none where the inliers only just determine the transform.
@@ -74,10 +76,10 @@ def check_points(
     if n <= minimum_points(kind):
         return CheckPoints(np.zeros(0, dtype=np.int64), np.zeros((0, 2)))
     count = 4 if n >= _HOLD_OUT_FROM else n
-    held = held_out_residuals(kind, ref_xy, tgt_xy, matrix, threshold, seed, count)
+    held = held_out_residuals(kind, ref_xy, tgt_xy, matrix, threshold, seed, count, block)
     usable = np.isfinite(held).all(axis=1)
     if n >= _HOLD_OUT_FROM:
-        usable &= folds(ref_xy, count, seed) == 0
+        usable &= folds(ref_xy, count, seed, block) == 0
     index = np.flatnonzero(usable)
     return CheckPoints(index, held[index])
 
@@ -89,6 +91,7 @@ def displacement_samples(
     tgt_xy: NDArray[np.float64],
     at: NDArray[np.float64],
     seed: int,
+    block: float = 0.0,
 ) -> NDArray[np.float64]:
     """How the mapped position of some points would scatter had other tie points been found.
 
@@ -103,6 +106,7 @@ def displacement_samples(
         tgt_xy: (N, 2) target inliers.
         at: (M, 2) reference points to watch.
         seed: Seed of the draws.
+        block: Least side of a block, pixels: how far the errors of tie points reach.
 
     Returns:
         (R, M, 2) displacement in target pixels against `matrix`; infinite when the inliers do not
@@ -115,7 +119,7 @@ def displacement_samples(
     watch = jacobian(kind, centred, apply_matrix(scale, at))
     residual = tgt_xy - apply_matrix(matrix, ref_xy)
 
-    cell = _cells(ref_xy)
+    cell = _cells(ref_xy, block)
     names, member = np.unique(cell, return_inverse=True)
     p = jac.shape[2]
     if len(names) <= minimum_points(kind):
@@ -154,14 +158,15 @@ def half_width_95(samples: NDArray[np.float64], blocks: int) -> NDArray[np.float
     return np.asarray(float(t.ppf(0.975, max(blocks - 1, 1))) * widen * samples.std(axis=0))
 
 
-def block_count(ref_xy: NDArray[np.float64]) -> int:
-    """How many cells of the bootstrap hold a point."""
-    return len(np.unique(_cells(ref_xy)))
+def block_count(ref_xy: NDArray[np.float64], block: float = 0.0) -> int:
+    """How many blocks of the bootstrap hold a point."""
+    return len(np.unique(_cells(ref_xy, block)))
 
 
-def _cells(xy: NDArray[np.float64]) -> NDArray[np.int64]:
+def _cells(xy: NDArray[np.float64], block: float = 0.0) -> NDArray[np.int64]:
     low, span = xy.min(axis=0), np.maximum(np.ptp(xy, axis=0), 1e-9)
-    cell = np.minimum((_CELLS * (xy - low) / span).astype(np.int64), _CELLS - 1)
+    count = np.clip(span // block if block > 0 else _CELLS, 3, _CELLS)
+    cell = np.minimum((count * (xy - low) / span).astype(np.int64), int(_CELLS) - 1)
     return np.asarray(cell[:, 1] * _CELLS + cell[:, 0])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -21,7 +21,7 @@ from imatch.geometry.fit import minimum_points, residuals
 from imatch.geometry.plausible import Limits, implausibility
 from imatch.geometry.robust import log10_false_alarms, search
 from imatch.geometry.select import select_kind
-from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform, apply_matrix
+from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform
 
 Status: TypeAlias = Literal["ok", "uncertain", "failed"]
 
@@ -37,7 +37,7 @@ class Acceptance:
         certain: log10 of the false-alarm number below which the agreement is beyond chance.
         inliers: Fewest distinct inliers.
         coverage: Least share of the overlap's cells with an inlier.
-        corner_px: Largest 95 % uncertainty of a mapped corner, in units of the inlier threshold.
+        corner: Largest 95 % uncertainty of a mapped corner, in units of the inlier threshold.
     """
 
     found: float = -1.0
@@ -64,7 +64,9 @@ class Estimate:
         corner_ci95: Largest half-width over the reference's corners.
         coverage: Share of the overlap's cells with an inlier.
         centre: (x, y) centre of the overlap on the reference.
-        log10_nfa: log10 of the number of false alarms.
+        log10_nfa: log10 of the number of false alarms; 0 where another test was used.
+        evidence: How far the aligned images correlate beyond chance (`Alignment.evidence`), NaN
+            where it was not measured.
     """
 
     status: Status
@@ -80,6 +82,7 @@ class Estimate:
     coverage: float = 0.0
     centre: tuple[float, float] = (float("nan"), float("nan"))
     log10_nfa: float = 0.0
+    evidence: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -124,13 +127,13 @@ def estimate(
     kinds = MODEL_KINDS if options.model == "auto" else (options.model,)
     need = minimum_points(kinds[0]) + 2
     if len(ref) < need:
-        return _failed(matches, f"only {len(ref)} distinct matches, {need} are needed")
+        return failed(matches, f"only {len(ref)} distinct matches, {need} are needed")
     found = {k: m for k in kinds if (m := search(k, ref, tgt, options.threshold)) is not None}
     found = {
         k: m for k, m in found.items() if not implausibility(m, ref_valid.shape, options.limits)
     }
     if not found:
-        return _failed(matches, "no plausible transform agrees with the matches")
+        return failed(matches, "no plausible transform agrees with the matches")
     kind = (
         select_kind(found, ref, tgt, options.threshold, options.seed)
         if len(found) > 1
@@ -167,93 +170,95 @@ def _judge(
 ) -> Estimate:
     accept, threshold = options.acceptance, options.threshold
     inlier = np.zeros(len(matches), dtype=bool)
-    inlier[distinct] = (
-        residuals(matrix, matches.ref_xy[distinct], matches.tgt_xy[distinct]) < threshold
-    )
-    ref, tgt = matches.ref_xy[inlier], matches.tgt_xy[inlier]
-    if len(ref) < minimum_points(kind) + 1:
-        return _failed(matches, f"only {len(ref)} matches agree on a {kind}")
-    log10_nfa = log10_false_alarms(
-        kind,
-        matrix,
-        matches.ref_xy[distinct],
-        matches.tgt_xy[distinct],
-        threshold,
-        float(tgt_valid.sum()),
-    )
+    pairs = matches.ref_xy[distinct], matches.tgt_xy[distinct]
+    inlier[distinct] = residuals(matrix, *pairs) < threshold
+    count = int(inlier.sum())
+    if count < minimum_points(kind) + 1:
+        return failed(matches, f"only {count} matches agree on a {kind}")
+    log10_nfa = log10_false_alarms(kind, matrix, *pairs, threshold, float(tgt_valid.sum()))
     if log10_nfa > accept.found:
-        return _failed(
+        return failed(
             matches,
-            f"the {len(ref)} matches that agree on a {kind} are no more than chance would give",
+            f"the {count} matches that agree on a {kind} are no more than chance would give",
         )
-    points = check_points(kind, matrix, ref, tgt, threshold, options.seed)
+    found = assess(matches, inlier, Transform(kind, matrix), ref_valid, tgt_valid, options)
+    status, reason = _status(found, count, log10_nfa, options)
+    return replace(found, status=status, reason=reason, log10_nfa=log10_nfa)
+
+
+def assess(
+    matches: Matches,
+    inlier: BoolArray,
+    transform: Transform,
+    ref_valid: BoolArray,
+    tgt_valid: BoolArray,
+    options: EstimateOptions,
+    block: float = 0.0,
+) -> Estimate:
+    """Measure the accuracy of a transform on the matches that support it.
+
+    Args:
+        matches: All matches.
+        inlier: (N,) bool, those that support the transform.
+        transform: The transform, fitted to them.
+        ref_valid: (H, W) valid ground of the reference.
+        tgt_valid: (H', W') valid ground of the target.
+        options: Threshold and seed.
+        block: How far the errors of tie points reach, pixels; see `displacement_samples`.
+
+    Returns:
+        An estimate whose status is ``uncertain`` until someone judges it.
+    """
+    kind, matrix = transform.kind, transform.matrix
+    ref, tgt = matches.ref_xy[inlier], matches.tgt_xy[inlier]
+    points = check_points(kind, matrix, ref, tgt, options.threshold, options.seed, block)
     check = np.zeros(len(matches), dtype=bool)
     check_xy = np.full((len(matches), 2), np.nan)
     rows = np.flatnonzero(inlier)[points.index]
     check[rows], check_xy[rows] = True, points.residual_xy
 
     overlap = overlap_mask(matrix, ref_valid, tgt_valid)
-    share = coverage(ref, overlap)
     y, x = np.nonzero(overlap)
-    centre = (
-        (float(x.mean()), float(y.mean()))
-        if len(x)
-        else (float(ref[:, 0].mean()), float(ref[:, 1].mean()))
-    )
+    centre = np.array([x.mean(), y.mean()]) if len(x) else ref.mean(axis=0)
     height, width = ref_valid.shape
-    corners = [(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)]
+    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
     samples = displacement_samples(
-        kind, matrix, ref, tgt, np.array([centre, *corners], dtype=np.float64), options.seed
+        kind, matrix, ref, tgt, np.vstack([centre, corners]), options.seed, block
     )
-    half = half_width_95(samples, block_count(ref))
-    corner = float(np.hypot(*half[1:].T).max())
-    status, reason = _status(len(ref), log10_nfa, share, corner, threshold, accept, len(matches))
+    half = half_width_95(samples, block_count(ref, block))
     return Estimate(
-        status,
-        reason,
+        "uncertain",
+        "not judged",
         inlier,
         check,
         check_xy,
-        Transform(kind, matrix),
+        transform,
         points.rmse,
         points.ce90,
         (float(half[0, 0]), float(half[0, 1])),
-        corner,
-        share,
-        centre,
-        log10_nfa,
+        float(np.hypot(*half[1:].T).max()),
+        coverage(ref, overlap),
+        (float(centre[0]), float(centre[1])),
     )
 
 
 def _status(
-    inliers: int,
-    log10_nfa: float,
-    share: float,
-    corner: float,
-    threshold: float,
-    accept: Acceptance,
-    total: int,
+    found: Estimate, inliers: int, log10_nfa: float, options: EstimateOptions
 ) -> tuple[Status, str]:
+    accept, total = options.acceptance, len(found.inlier)
     if inliers < accept.inliers:
-        return (
-            "uncertain",
-            f"only {inliers} tie points agree, {accept.inliers} are needed to be sure",
-        )
+        need = f"{accept.inliers} are needed to be sure"
+        return "uncertain", f"only {inliers} tie points agree, {need}"
     if log10_nfa > accept.certain:
         return "uncertain", f"{inliers} of {total} matches agree, which chance could still explain"
-    if share < accept.coverage:
-        return "uncertain", f"the tie points cover only {share:.0%} of the overlap"
-    if corner > accept.corner * threshold:
+    if found.coverage < accept.coverage:
+        return "uncertain", f"the tie points cover only {found.coverage:.0%} of the overlap"
+    if found.corner_ci95 > accept.corner * options.threshold:
         return "uncertain", "the tie points do not pin down the image's corners"
-    return "ok", f"{inliers} of {total} matches agree, over {share:.0%} of the overlap"
+    return "ok", f"{inliers} of {total} matches agree, over {found.coverage:.0%} of the overlap"
 
 
-def _failed(matches: Matches, reason: str) -> Estimate:
+def failed(matches: Matches, reason: str) -> Estimate:
+    """The estimate that refuses, with its reason."""
     none = np.zeros(len(matches), dtype=bool)
     return Estimate("failed", reason, none, none.copy(), np.full((len(matches), 2), np.nan))
-
-
-def centre_shift(transform: Transform, centre: tuple[float, float]) -> tuple[float, float]:
-    """(x, y) displacement of the overlap's centre, pixels."""
-    moved = apply_matrix(transform.matrix, [centre])[0]
-    return float(moved[0] - centre[0]), float(moved[1] - centre[1])

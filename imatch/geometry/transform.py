@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imatch.core.errors import InputError
+from imatch.core.types import FloatArray
 
 ModelKind: TypeAlias = Literal["translation", "similarity", "affine", "homography"]
 MODEL_KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
@@ -66,7 +67,7 @@ class Transform:
         return cls(data["kind"], np.asarray(data["matrix"], dtype=np.float64))
 
 
-def apply_matrix(matrix: NDArray[np.float64], xy: ArrayLike) -> NDArray[np.float64]:
+def apply_matrix(matrix: FloatArray, xy: ArrayLike) -> NDArray[np.float64]:
     """Map (N, 2) points by a (3, 3) projective matrix."""
     points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     homogeneous = points @ matrix[:, :2].T + matrix[:, 2]

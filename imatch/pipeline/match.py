@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.core.types import Matches, Rendered
-from imatch.geometry.estimate import Estimate, EstimateOptions, estimate
+from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.plausible import Limits
-from imatch.matchers import load_matcher
 from imatch.pipeline.assemble import assemble
 from imatch.pipeline.config import MatchConfig, make_config
+from imatch.pipeline.load import load_solver
 from imatch.pipeline.provenance import provenance
 from imatch.pipeline.result import Registration
-from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
+from imatch.pipeline.solve import MatcherSolver, Solver
+from imatch.raster import Source, array_source, open_source, read_pair, render
 
 if TYPE_CHECKING:
     from imatch.matchers import Matcher
@@ -35,7 +35,7 @@ def match(
     tgt: Image,
     config: MatchConfig | None = None,
     *,
-    loaded: Matcher | None = None,
+    loaded: Solver | Matcher | None = None,
     on_stage: Callable[[str], None] | None = None,
     **overrides: Any,
 ) -> Registration:
@@ -45,7 +45,8 @@ def match(
         ref: Reference image: a path, a numpy array ((H, W), (H, W, C) or (C, H, W)) or a `Source`.
         tgt: Target image.
         config: Settings; the defaults when None.
-        loaded: A matcher loaded before (`imatch.load_matcher`), to match many pairs with one model.
+        loaded: A solver (`load_solver`) or matcher (`load_matcher`) loaded before, to match many
+            pairs with one model; ``config.matcher`` is then only its name.
         on_stage: Called with what is being done now, for a progress display.
         **overrides: Fields of `MatchConfig` to replace, e.g. ``matcher="sift"``.
 
@@ -66,15 +67,11 @@ def match(
     started = time.perf_counter()
     config = make_config(config, **overrides) if overrides else config or MatchConfig()
     stage = on_stage or (lambda _text: None)
-    stage(f"loading {config.matcher}")
-    matcher = loaded or load_matcher(
-        config.matcher,
-        max_keypoints=config.max_keypoints,
-        device=config.device,
-        seed=config.seed,
-        weights=config.weights,
-        fetch=config.fetch,
-    )
+    if loaded is None:
+        stage(f"loading {config.matcher}")
+        solver = load_solver(config)
+    else:
+        solver = loaded if isinstance(loaded, Solver) else MatcherSolver(config.matcher, loaded)
     stage("reading")
     sources = (
         _source(ref, config.ref_bands, config.ref_nodata, config.ref_mask),
@@ -83,30 +80,24 @@ def match(
     pair = read_pair(
         *sources, size=config.size, margin=config.margin, use_geocoding=config.use_geocoding
     )
-    rendered = render(pair.ref, matcher.channels), render(pair.tgt, matcher.channels)
-    stage(f"matching with {config.matcher}")
-    matches = matcher.match(*rendered)
-    stage("estimating")
-    found = _estimate(matches, rendered, pair, config)
+    rendered = render(pair.ref, solver.channels), render(pair.tgt, solver.channels)
+    limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
+    options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
+    solution = solver.solve(*rendered, options, geocoded=pair.geocoded, on_stage=stage)
     return assemble(
-        found,
-        matches,
+        solution.estimate,
+        solution.matches,
         pair,
         sources,
         rendered,
-        matcher=config.matcher,
+        matcher=solver.name,
         gsd_m=config.gsd_m,
         seconds=time.perf_counter() - started,
-        provenance=provenance(config, matcher.weights_used, sources, pair),
+        provenance={
+            **provenance(config, solver.weights_used, sources, pair),
+            "found_by": solution.found_by,
+        },
     )
-
-
-def _estimate(
-    matches: Matches, rendered: tuple[Rendered, Rendered], pair: WorkPair, config: MatchConfig
-) -> Estimate:
-    limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
-    options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
-    return estimate(matches, rendered[0].valid, rendered[1].valid, options)
 
 
 def _source(

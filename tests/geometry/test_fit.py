@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from imatch.geometry.fit import jacobian, least_squares, minimum_points, reweighted
 from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform, apply_matrix
 
-MATRICES: dict[ModelKind, np.ndarray] = {  # type: ignore[type-arg]
+MATRICES: dict[ModelKind, np.ndarray] = {
     "translation": np.array([[1, 0, 12.3], [0, 1, -4.5], [0, 0, 1]]),
     "similarity": np.array([[0.9, -0.3, 12.3], [0.3, 0.9, -4.5], [0, 0, 1]]),
     "affine": np.array([[0.9, -0.2, 12.3], [0.35, 1.1, -4.5], [0, 0, 1]]),

@@ -1,0 +1,141 @@
+"""Make tuning cases from the training split, in the columns of the benchmark.
+
+Thresholds and the cascade are tuned on these and never on the benchmark:
+
+    python experiments/auto/make_cases.py --data ../shared/data -o /tmp/imatch-tuning
+
+Variants: ``near`` and ``free`` as in the benchmark, ``turned`` (any rotation) and ``unrelated``.
+Blue Marble crops add real snow and real seasons over many landscapes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# Below this phase-correlation peak the measured residual between two dates is unknown.
+_TRUSTED_RESPONSE = 0.05
+_WARP = [f"w{i}{j}" for i in range(3) for j in range(3)]
+_TRUTH = [f"h{i}{j}" for i in range(3) for j in range(3)]
+
+
+def warp(variant: str, width: int, height: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(3, 3) warp about the image centre, as two products of that variant differ."""
+    limits = {"near": (2, 0.02, 12 / width), "free": (30, 0.2, 0.1), "turned": (180, 0.1, 0.05)}
+    turn, zoom, shift = limits[variant]
+    angle = np.radians(rng.uniform(-turn, turn))
+    scale = float(np.exp(rng.uniform(-1, 1) * np.log1p(zoom)))
+    a, b = scale * np.cos(angle), scale * np.sin(angle)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    dx, dy = rng.uniform(-shift, shift, 2) * width
+    return np.array([[a, -b, x - a * x + b * y + dx], [b, a, y - b * x - a * y + dy], [0, 0, 1]])
+
+
+def training_pairs(data: Path, count: int, rng: np.random.Generator) -> list[dict[str, str]]:
+    """Pairs whose residual is known, `count` of OMBRIA and a share of each other source."""
+    with (data / "train_pairs.csv").open() as file:
+        rows = [r for r in csv.DictReader(file) if float(r["phase_response"]) >= _TRUSTED_RESPONSE]
+    limits = {"ombria": count, "ua_overview": count // 5, "bouconne": count // 9}
+    chosen = []
+    for source, limit in limits.items():
+        pool = [r for r in rows if r["source"] == source]
+        chosen += [pool[i] for i in sorted(rng.permutation(len(pool))[:limit])]
+    return chosen
+
+
+def blue_marble(
+    data: Path, out: Path, count: int, rng: np.random.Generator
+) -> list[dict[str, str]]:
+    """Land crops of two months each, written to `out`."""
+    months = sorted((data / "train" / "bmng").glob("*.[jpw][pne]*g*"))
+    images = {m: cv2.imread(str(m)) for m in months}
+    pairs: list[dict[str, str]] = []
+    while len(pairs) < count:
+        first, second = (months[i] for i in rng.permutation(len(months))[:2])
+        image = images[first]
+        size = int(rng.choice([256, 384]))
+        y, x = (
+            rng.integers(300, image.shape[0] - size - 500),
+            rng.integers(0, image.shape[1] - size),
+        )
+        window = np.s_[y : y + size, x : x + size]
+        if np.ptp(image[window]) < 40:
+            continue
+        # Open sea is one flat blue; a crop wants land over most of it.
+        if np.median(np.abs(cv2.Laplacian(image[window], cv2.CV_32F))) < 3:
+            continue
+        names = []
+        for month in (first, second):
+            name = out / f"bmng_{len(pairs):02d}_{month.stem}.png"
+            cv2.imwrite(str(name), images[month][window])
+            names.append(str(name))
+        pairs.append(
+            {
+                "source": "bmng",
+                "ref": names[0],
+                "tgt": names[1],
+                "dx": "0",
+                "dy": "0",
+                "tag": "bmng",
+            }
+        )
+    return pairs
+
+
+def main() -> None:
+    """Write ``tuning_cases.csv`` and the crops it needs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=60, help="OMBRIA pairs; others in proportion")
+    parser.add_argument("--seed", type=int, default=7)
+    args = parser.parse_args()
+    rng = np.random.default_rng(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    pairs = training_pairs(args.data, args.count, rng)
+    pairs += blue_marble(args.data, args.out.resolve(), args.count // 4, rng)
+    rows: list[dict[str, object]] = []
+    for index, pair in enumerate(pairs):
+        image = cv2.imread(str(args.data / pair["tgt"]), cv2.IMREAD_UNCHANGED)
+        height, width = image.shape[:2]
+        residual = np.array([[1, 0, float(pair["dx"])], [0, 1, float(pair["dy"])], [0, 0, 1]])
+        for variant in ("near", "free", "turned"):
+            if variant == "turned" and index % 3:
+                continue
+            matrix = warp(variant, width, height, rng)
+            rows.append(
+                {k: pair[k] for k in ("source", "tag", "ref", "tgt")}
+                | {"variant": variant}
+                | dict(zip(_WARP, matrix.ravel(), strict=True))
+                | dict(zip(_TRUTH, (matrix @ residual).ravel(), strict=True))
+            )
+    nowhere = dict.fromkeys(_TRUTH, float("nan")) | dict(zip(_WARP, np.eye(3).ravel(), strict=True))
+    while sum(r["variant"] == "unrelated" for r in rows) < 2 * args.count:
+        first, second = (pairs[i] for i in rng.permutation(len(pairs))[:2])
+        same = first["source"] == second["source"] in ("ua_overview", "bouconne")
+        if (
+            same
+            or Path(first["ref"]).name.split("_")[:2] == Path(second["tgt"]).name.split("_")[:2]
+        ):
+            continue
+        tag = f"{first['source']}/{second['source']}"
+        rows.append(
+            {"source": first["source"], "tag": tag, "ref": first["ref"], "tgt": second["tgt"]}
+            | {"variant": "unrelated"}
+            | nowhere
+        )
+    columns = ["case", "source", "variant", "tag", "ref", "tgt", *_WARP, *_TRUTH]
+    with (args.out / "tuning_cases.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows({"case": f"train{i:04d}"} | row for i, row in enumerate(rows))
+    print(f"{len(rows)} cases in {args.out / 'tuning_cases.csv'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Solvers: two rendered images in, tie points and a judged transform out.
+
+A single matcher is one solver; the cascade `auto` is another. The pipeline around them reads files
+and speaks of metres; they do not.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from imatch.core.types import Matches, Rendered
+from imatch.geometry.estimate import Estimate, EstimateOptions, estimate
+
+if TYPE_CHECKING:
+    from imatch.matchers import Matcher
+
+Stage = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a solver found, in working pixels.
+
+    Attributes:
+        matches: The tie points behind the estimate.
+        estimate: The transform, its accuracy and status.
+        found_by: The stage that found it.
+    """
+
+    matches: Matches
+    estimate: Estimate
+    found_by: str
+
+
+class Solver(ABC):
+    """Registers one rendered image onto another.
+
+    Attributes:
+        name: What users type.
+        channels: Bands it wants to see, 1 or 3.
+    """
+
+    name: str
+    channels: Literal[1, 3]
+
+    @abstractmethod
+    def solve(
+        self,
+        ref: Rendered,
+        tgt: Rendered,
+        options: EstimateOptions,
+        *,
+        geocoded: bool = False,
+        on_stage: Stage = lambda _text: None,
+    ) -> Solution:
+        """Find the transform from `ref` to `tgt`.
+
+        Args:
+            ref: Reference.
+            tgt: Target.
+            options: Transform kind, threshold, limits and seed.
+            geocoded: Whether both stand on one map grid, so that the answer is near the identity.
+            on_stage: Told what is being done.
+        """
+
+    @property
+    def weights_used(self) -> Mapping[str, str]:
+        """sha256 of the checkpoints in use, by weight name."""
+        return {}
+
+
+class MatcherSolver(Solver):
+    """One matcher and one robust estimate.
+
+    Args:
+        name: Registry name of the matcher.
+        matcher: The matcher.
+    """
+
+    def __init__(self, name: str, matcher: Matcher) -> None:
+        self.name, self.matcher = name, matcher
+        self.channels = matcher.channels
+
+    def solve(
+        self,
+        ref: Rendered,
+        tgt: Rendered,
+        options: EstimateOptions,
+        *,
+        geocoded: bool = False,  # noqa: ARG002 - matchers look everywhere
+        on_stage: Stage = lambda _text: None,
+    ) -> Solution:
+        """See `Solver.solve`."""
+        on_stage(f"matching with {self.name}")
+        matches = self.matcher.match(ref, tgt)
+        on_stage("estimating")
+        return Solution(matches, estimate(matches, ref.valid, tgt.valid, options), self.name)
+
+    @property
+    def weights_used(self) -> Mapping[str, str]:
+        """See `Solver.weights_used`."""
+        return self.matcher.weights_used
