@@ -51,6 +51,8 @@ class ArraySource(Source):
             if exact != (step, step):
                 step = max(1, step // 2)
         rim = 4 * step
+        if size is not None:
+            rim = max(rim, int(2 * max(window.width / size[0], window.height / size[1])))
         left, top = int(window.col_off), int(window.row_off)
         right = int(np.ceil(window.col_off + window.width))
         bottom = int(np.ceil(window.row_off + window.height))

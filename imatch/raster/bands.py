@@ -88,17 +88,18 @@ def _there_are(names: Sequence[str]) -> str:
 def default_bands(dataset: DatasetReader) -> tuple[int, ...]:
     """What a sensible person would match: at most three bands, never the alpha band.
 
-    Red, green and blue by the file's colour interpretation, else by the bands' names, else the
+    Red, green and blue by the bands' names, else by the file's colour interpretation, else the
     first three bands there are.
     """
     colours = dataset.colorinterp
     usable = [i for i in dataset.indexes if colours[i - 1] is not ColorInterp.alpha]
     usable = usable or list(dataset.indexes)
-    if len(usable) <= 3:
-        return tuple(usable)
-    if all(colour in colours for colour in _COLOURS):
-        return tuple(colours.index(colour) + 1 for colour in _COLOURS)
+    # Names first: GDAL calls the bands of any 8-bit file of three or four red, green and blue.
     names = [name.lower().replace(",", " ").split(" ")[0] for name in band_names(dataset)]
     picked = [next((i for i in usable if names[i - 1] in aliases), None) for aliases in _NAMES]
     found = [i for i in picked if i is not None]
-    return tuple(found) if len(found) == 3 else tuple(usable[:3])
+    if len(found) == 3:
+        return tuple(found)
+    if len(usable) > 3 and all(colour in colours for colour in _COLOURS):
+        return tuple(colours.index(colour) + 1 for colour in _COLOURS)
+    return tuple(usable[:3])

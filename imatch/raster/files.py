@@ -23,7 +23,7 @@ from imatch.core.errors import InputError
 from imatch.raster.bands import band_names, default_bands, select_bands
 from imatch.raster.gdal import check_file, explained, is_virtual, opened
 from imatch.raster.info import RasterInfo
-from imatch.raster.levels import Level, choose_level
+from imatch.raster.levels import Level, choose_level, is_wavelet
 from imatch.raster.mask import MaskFrame, open_mask
 from imatch.raster.resample import Chunk
 from imatch.raster.safe import choose_safe_bands, find_safe, is_granule_file
@@ -89,7 +89,11 @@ class FileSource(Source):
         with opened(file) as dataset:
             # Bands of a coarser file lie under the same footprint.
             ratio = self.info.width / dataset.width, self.info.height / dataset.height
-            level = choose_level(dataset, file, bands[0].index, factor / max(ratio))
+            # Overviews made without knowledge of a nodata value mix it into their pixels. JP2's are
+            # too precious to do without: there the rim of missing ground is given up below.
+            plain = any(band.nodata is not None and band.nodata == band.nodata for band in bands)
+            wanted = 1.0 if plain and not is_wavelet(dataset) else factor / max(ratio)
+            level = choose_level(dataset, file, bands[0].index, wanted)
             marked = any(_has_mask(dataset, band) for band in bands)
         to_native = Affine.scale(*ratio) @ level.to_native
         part, shape = _plan(window, to_native, level, factor, size)
@@ -108,8 +112,6 @@ class FileSource(Source):
                 dataset.read(window=part, out=pixels, resampling=Resampling.average)
                 masks &= dataset.read_masks(window=part, out_shape=pixels.shape)
             if level.number is not None:
-                # The level was made by someone who knew nothing of this nodata value: beside
-                # missing ground it holds mixtures.
                 masks = ndimage.minimum_filter(masks, size=(1, 5, 5))
         pixels[masks == 0] = np.nan
         scale = Affine.scale(part.width / shape[1], part.height / shape[0])
@@ -140,6 +142,9 @@ def _plan(
         factor = max(1.0, factor / 2)
     reduce = max(1.0, factor / min(to_native.a, to_native.e))
     rim = 4 * reduce
+    if size is not None:
+        # The kernel of the resampling that follows reaches further along the more reduced axis.
+        rim = max(rim, 2 * (x1 - x0) / size[0], 2 * (y1 - y0) / size[1])
     left, top = max(0, int(np.floor(x0 - rim))), max(0, int(np.floor(y0 - rim)))
     right = min(level.width, int(np.ceil(x1 + rim)))
     bottom = min(level.height, int(np.ceil(y1 + rim)))
@@ -186,7 +191,7 @@ def open_source(
         path: Any raster GDAL reads; a Sentinel-2 product (`.SAFE` folder, its zip, its
             ``MTD_MSIL*.xml`` or a granule folder); as a string also a URL or a ``/vsi…`` path.
         bands: 1-based indices or names, in the order wanted. By default at most three: a product's
-            10 m true-colour image, else red, green and blue by colour interpretation or name, else
+            10 m true-colour image, else red, green and blue by name or colour interpretation, else
             the first three; never the alpha band.
         nodata: Value that marks missing ground, instead of the file's own.
         mask: Ground to ignore (see `open_mask`).

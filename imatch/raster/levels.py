@@ -55,9 +55,7 @@ def choose_level(dataset: DatasetReader, file: str, index: int, factor: float) -
     """
     width, height = dataset.width, dataset.height
     best = Level(None, width, height, Affine.identity())
-    wavelet = dataset.driver.startswith("JP2") and not any(
-        name.lower().endswith(".ovr") for name in dataset.files
-    )
+    wavelet = is_wavelet(dataset)
     for number, reduction in enumerate(dataset.overviews(index)):
         if reduction > factor * (1 + 1e-6) or reduction < best.factor:
             continue
@@ -74,6 +72,12 @@ def choose_level(dataset: DatasetReader, file: str, index: int, factor: float) -
             to_native = Affine.scale(width / w, height / h)
         best = Level(number, w, h, to_native)
     return best
+
+
+def is_wavelet(dataset: DatasetReader) -> bool:
+    """Whether a file's overviews are JPEG 2000 resolution levels."""
+    external = any(name.lower().endswith(".ovr") for name in dataset.files)
+    return bool(dataset.driver.startswith("JP2") and not external)
 
 
 def _masking(dataset: DatasetReader, index: int) -> frozenset[MaskFlags]:

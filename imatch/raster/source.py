@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
+from imatch.raster.geodesy import apply_affine
 from imatch.raster.grid import Grid, PixelMap, beside
 from imatch.raster.image import GeoImage
 from imatch.raster.info import RasterInfo
@@ -115,14 +116,30 @@ class Source(ABC):
         parts: list[NDArray[np.float32]] = []
         if window is not None:
             native, _ = beside(self.info, grid.crs, grid.centre[0])
-            for chunk in self._chunks(window, max(1.0, factor / _OVERSAMPLING), None):
-                placed = Chunk(chunk.pixels, native @ chunk.transform)
-                parts.append(
-                    resample(placed, grid.transform, size, source=self.info.crs, target=grid.crs)
-                )
+            parts = [
+                self._on_map(Chunk(chunk.pixels, native @ chunk.transform), grid)
+                for chunk in self._chunks(window, max(1.0, factor / _OVERSAMPLING), None)
+            ]
         if not parts:
             parts = [np.full((self.info.count, size[1], size[0]), np.nan, dtype=np.float32)]
         return self._finish(parts, grid.transform, grid.crs)
+
+    def _on_map(self, chunk: Chunk, grid: Grid) -> NDArray[np.float32]:
+        """(C, H, W) of a chunk whose transform leads to its map, rendered on a grid."""
+        size, crs = (grid.width, grid.height), self.info.crs
+        out = resample(chunk, grid.transform, size, source=crs, target=grid.crs)
+        if crs is None or not crs.is_geographic or crs == grid.crs:
+            return out
+        # GDAL looks for each place between -180 and 180 degrees; a chunk that reaches over the
+        # antimeridian has the rest of its ground a turn away.
+        width = chunk.pixels.shape[2]
+        ends = apply_affine(chunk.transform, [(0, 0), (width, 0)])[:, 0]
+        for turn, beyond in ((360.0, ends.min() < -180), (-360.0, ends.max() > 180)):
+            if beyond:
+                turned = Chunk(chunk.pixels, Affine.translation(turn, 0) @ chunk.transform)
+                other = resample(turned, grid.transform, size, source=crs, target=grid.crs)
+                out = np.where(np.isnan(out), other, out)
+        return out
 
     def _window_of(self, grid: Grid) -> tuple[Window | None, float]:
         """Native pixels a grid needs, and how many of them one of its pixels spans."""
