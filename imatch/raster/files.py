@@ -227,7 +227,7 @@ def open_source(
 def _safe_band(file: str, index: int, name: str) -> _Band:
     with opened(file) as dataset:
         # The format reserves 0 for missing ground (Sentinel-2 Product Specification, "NODATA").
-        nodata = None if file.upper().replace("_10M", "").endswith("_TCI.JP2") else 0.0
+        nodata = None if "_TCI" in Path(file).name.upper() else 0.0
         return _Band(file, index, name, dataset.dtypes[index - 1], nodata)
 
 

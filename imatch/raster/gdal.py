@@ -58,7 +58,8 @@ def explained(name: str, cause: str, hint: str) -> Iterator[None]:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
-        detail = " ".join(str(root).replace(name, "it").split()) or type(root).__name__
+        text = str(root).replace(f"'{name}'", "it").replace(name, "it").rstrip(". ")
+        detail = " ".join(text.split()) or type(root).__name__
         raise InputError(f"{cause} ({detail})", subject=name, hint=hint) from error
 
 

@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from imatch.core.errors import InputError
-from imatch.raster import open_source
+from imatch.raster import Grid, open_source
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(1, 250, (60, 81)).astype("uint8")
@@ -113,6 +113,20 @@ def test_window_and_decimation_carry_their_transform(write: Any, utm31: Affine) 
     for window in (Window(-1, 0, 10, 10), Window(0, 0, 82, 10), Window(0, 0, 0, 0)):
         with pytest.raises(InputError, match="not within its 81x60 pixels"):
             source.read(window)
+
+
+def test_large_files_are_never_held_whole(write: Any, utm31: Affine) -> None:
+    side = 6000
+    blank = np.zeros((1, 1, 1), dtype="uint16")
+    path = write("a.tif", np.broadcast_to(blank, (1, side, side)), sparse_ok=True, tiled=True)
+    source = open_source(path)
+    grid = Grid(utm31 @ Affine.scale(side / 200), CRS.from_epsg(32631), 200, 200)
+    window, factor = source._window_of(grid)
+    assert window == Window(0, 0, side, side)
+    (chunk,) = source._chunks(window, factor / 2, None)
+    assert chunk.pixels.shape == (1, 400, 400)
+    (chunk,) = source._chunks(window, factor, (200, 200))
+    assert chunk.pixels.shape == (1, 200, 200)
 
 
 def test_one_pixel_wide_is_readable(write: Any) -> None:
