@@ -22,7 +22,7 @@ class MatcherOptions:
     """How a matcher runs.
 
     Attributes:
-        max_keypoints: Most keypoints taken from one image; most matches of a detector-free matcher.
+        max_keypoints: Most keypoints taken from one image, and so the most matches.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``; only networks use it.
         seed: Seed of whatever is random; on a CPU equal seeds give equal results.
         weights: Checkpoint name to a file the user names, see `imatch.models.weights`.
@@ -117,8 +117,9 @@ class Matcher(Weighted, ABC):
             tgt: The target; it may have another size.
 
         Returns:
-            Matches on valid ground of both images, best first. Empty where there is nothing to
-            match: a side under 16 pixels, no valid ground, or ground of one value.
+            At most ``options.max_keypoints`` matches on valid ground of both images, best first.
+            Empty where there is nothing to match: a side under 16 pixels, no valid ground, or
+            ground of one value.
 
         Raises:
             MatcherError: The device is not available.
@@ -127,7 +128,8 @@ class Matcher(Weighted, ABC):
         ready = [images.prepare(image, self.channels, self.guard) for image in (ref, tgt)]
         if not all(images.has_content(image) for image in ready):
             return Matches()
-        return _tidy(self._match(*ready), *ready)
+        matches = _tidy(self._match(*ready), *ready)
+        return matches.select(np.arange(min(len(matches), self.options.max_keypoints)))
 
     def __call__(
         self, img0: Any, img1: Any, valid0: Any | None = None, valid1: Any | None = None

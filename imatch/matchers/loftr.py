@@ -67,6 +67,4 @@ class LoFTR(Network, Matcher):
             out[f"keypoints{index}"].double().cpu().numpy() / scale - 0.5
             for index, scale in enumerate(scales)
         )
-        scores = out["confidence"].double().cpu().numpy()
-        best = np.argsort(-scores, kind="stable")[: self.options.max_keypoints]
-        return Matches(ref_xy, tgt_xy, scores).select(best)
+        return Matches(ref_xy, tgt_xy, out["confidence"].double().cpu().numpy())

@@ -67,11 +67,8 @@ class Phase(Matcher):
             for x in _starts(ref.size[0], side)
             if (found := self._follow(ref, tgt, np.array([x, y]), side, shift)) is not None
         ]
-        if not points:
-            return Matches()
-        table = np.array(points)
-        best = np.argsort(-table[:, 4], kind="stable")[: self.options.max_keypoints]
-        return Matches(table[:, :2], table[:, 2:4], table[:, 4]).select(best)
+        table = np.array(points, dtype=np.float64).reshape(-1, 5)
+        return Matches(table[:, :2], table[:, 2:4], table[:, 4])
 
     def _side(self, extent: int) -> int:
         side = self.window.largest
