@@ -33,7 +33,7 @@ class Alignment:
         matches: One tie point a window; the score is its correlation, clipped to [0, 1].
         agree: Share of all windows that agree with the transform within 1.5 pixels.
         evidence: `agree` times the mean correlation of the agreeing windows times the square root
-            of the number of windows: how far the pair correlates beyond what unrelated ground does.
+            of the number of independent windows: how far the pair correlates beyond chance.
     """
 
     kind: ModelKind
@@ -104,7 +104,8 @@ class Aligner:
         for turn in range(rounds):
             warped = warp_image(tgt, current, ref.size)
             windows = Windows(side=48 if first else 64, radius=8 if first and turn == 0 else 6)
-            moved = measure(ref_field, orientation_field(warped), ref.valid & warped.valid, windows)
+            common = ref.valid & warped.valid
+            moved = measure(ref_field, orientation_field(warped), common, windows)
             usable = np.isfinite(moved.shift).all(axis=1)
             if usable.sum() < _FEWEST_WINDOWS:
                 return None
@@ -128,5 +129,7 @@ class Aligner:
             np.clip(peak, 0.0, 1.0),
         )
         full = np.linalg.inv(tgt_scale) @ current @ ref_scale
-        evidence = share * strength * float(np.sqrt(len(moved)))
+        # Overlapping windows say the same thing twice: only so many are independent.
+        independent = min(float(len(moved)), common.sum() / moved.side**2)
+        evidence = share * strength * float(np.sqrt(independent))
         return Alignment(kind, full / full[2, 2], matches, share, evidence)

@@ -69,6 +69,9 @@ def certify(
     if not found:
         return alignment, failed(alignment.matches, "no plausible transform aligns the images")
     kind = select_kind(found, ref_xy, tgt_xy, AGREES, options.seed, _BLOCK)
+    # A richer transform agrees with more of any pair, unrelated ones too: the evidence is that of
+    # the alignment as it came.
+    evident = alignment
     if kind != alignment.kind:
         alignment = aligner.refit(alignment, kind) or alignment
     kind, matrix, matches = alignment.kind, alignment.matrix, alignment.matches
@@ -78,16 +81,16 @@ def certify(
     estimate = assess(
         matches, inlier, Transform(kind, matrix), ref_valid, tgt_valid, options, _BLOCK
     )
-    estimate = replace(estimate, evidence=alignment.evidence)
+    estimate = replace(estimate, evidence=evident.evidence)
     return alignment, _judged(estimate, alignment, need)
 
 
 def _judged(estimate: Estimate, alignment: Alignment, need: Evidence) -> Estimate:
     matches = alignment.matches
-    if alignment.evidence < need.found:
+    if estimate.evidence < need.found:
         return failed(matches, "the images correlate no more than unrelated ground does")
     share = f"{alignment.agree:.0%} of the windows agree"
-    if alignment.evidence < need.certain:
+    if estimate.evidence < need.certain:
         reason = f"{share}, which chance could still explain"
     elif alignment.agree < need.agree:
         reason = f"only {share}"

@@ -33,7 +33,7 @@ class Windows:
     """
 
     side: int = 64
-    count: int = 200
+    count: int = 320
     radius: int = 6
     least_valid: float = 0.7
 
@@ -48,12 +48,14 @@ class Displacements:
             lies on the rim of the search or is no peak.
         peak: (M,) normalised correlation at the peak, -1 to 1.
         ratio: (M,) the peak over the best value apart from it.
+        side: Side of the windows, pixels: what was asked for, or less in small images.
     """
 
     centre: NDArray[np.float64]
     shift: NDArray[np.float64]
     peak: NDArray[np.float64]
     ratio: NDArray[np.float64]
+    side: int
 
     def __len__(self) -> int:
         return len(self.peak)
@@ -80,17 +82,17 @@ def measure(
     corners = _corners(valid, side, windows) if side >= 12 else np.zeros((0, 2), dtype=np.int64)
     if len(corners) == 0:
         none = np.zeros(0)
-        return Displacements(np.zeros((0, 2)), np.zeros((0, 2)), none, none)
+        return Displacements(np.zeros((0, 2)), np.zeros((0, 2)), none, none, side)
     shift, peak, ratio = _peaks(_correlate(first, second, corners, side), windows.radius)
-    return Displacements(corners + (side - 1) / 2, shift, peak, ratio)
+    return Displacements(corners + (side - 1) / 2, shift, peak, ratio, side)
 
 
 def _corners(valid: BoolArray, side: int, windows: Windows) -> NDArray[np.int64]:
     """(M, 2) top-left (x, y) of the windows that see enough valid ground."""
     height, width = valid.shape
     span_x, span_y = width - side, height - side
-    # Windows closer than an eighth of their side would only repeat one another.
-    stride = max(int(np.sqrt(max(span_x * span_y, 1) / windows.count)), side // 8, 1)
+    # Windows closer than a quarter of their side would only repeat one another.
+    stride = max(int(np.sqrt(max(span_x * span_y, 1) / windows.count)), side // 4)
     x = np.linspace(0, span_x, span_x // stride + 1).astype(np.int64)
     y = np.linspace(0, span_y, span_y // stride + 1).astype(np.int64)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)

@@ -11,7 +11,7 @@ from imatch.core.registry import Registry, Row
 if TYPE_CHECKING:
     from imatch.matchers.base import Matcher
 
-Kind: TypeAlias = Literal["sparse", "dense", "area"]
+Kind: TypeAlias = Literal["cascade", "sparse", "dense", "area"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,16 @@ class MatcherRow(Row):
 MATCHERS: Registry[MatcherRow] = Registry(
     "matcher",
     [
+        # A cascade over the others: it lives with the pipeline, to the right of this room, and is
+        # named here so that every list of matchers shows it.
+        MatcherRow(
+            "auto",
+            "imatch.pipeline.auto:Auto",
+            "cascade",
+            ("aliked-n16", "aliked-lightglue"),
+            "Apache-2.0, BSD-3-Clause",
+            "the default: correlation, then keypoints, until the answer is certain",
+        ),
         MatcherRow(
             "aliked-lightglue",
             "imatch.matchers.aliked:AlikedLightGlue",

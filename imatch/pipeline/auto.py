@@ -8,39 +8,57 @@ have, then keypoints, then any rotation at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+import logging
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imatch.core.errors import WeightsError
 from imatch.core.types import Matches, Rendered
 from imatch.geometry.align import Aligner
 from imatch.geometry.certify import certify
 from imatch.geometry.coarse import ANY, FREE, NEAR, CoarseGrid, coarse_search
-from imatch.geometry.estimate import Estimate, EstimateOptions, estimate, failed
+from imatch.geometry.estimate import EstimateOptions, estimate, failed
+from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions
+from imatch.matchers.registry import load_matcher
 from imatch.pipeline.solve import Solution, Solver, Stage
 
-if TYPE_CHECKING:
-    from imatch.matchers import Matcher
-
 _RANK = {"ok": 2, "uncertain": 1, "failed": 0}
+_LOG = logging.getLogger(__name__)
 
 
-class Auto(Solver):
-    """The cascade.
+class Auto(Matcher, Solver):
+    """The cascade, as a solver of the pipeline and as a matcher for those who only want matches.
+
+    The keypoint stage needs the checkpoints of ALIKED and LightGlue. Where they are missing and may
+    not be fetched, the other stages do without them and `stages_skipped` says so.
 
     Args:
-        keypoints: Makes the matcher of the keypoint stage, when it is first needed; None leaves
-            that stage out.
+        options: As for any matcher.
     """
 
     name = "auto"
     channels: Literal[1, 3] = 3
+    #: The matcher behind the keypoint stage.
+    keypoints = "aliked-lightglue"
 
-    def __init__(self, keypoints: Callable[[], Matcher] | None = None) -> None:
-        self._make = keypoints
-        self._matcher: Matcher | None = None
+    def __init__(self, options: MatcherOptions = DEFAULTS) -> None:
+        super().__init__(options)
+        self.stages_skipped: list[str] = []
+        self._keypoints: Matcher | None = None
+        try:
+            self._keypoints = load_matcher(self.keypoints, **vars(options))
+        except WeightsError as error:
+            if options.weights:
+                raise
+            _LOG.warning("auto goes on without keypoints: %s", error)
+            self.stages_skipped.append("keypoints")
+
+    def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
+        found = self.solve(ref, tgt, EstimateOptions(seed=self.options.seed))
+        return found.matches.select(found.estimate.inlier)
 
     def solve(
         self,
@@ -84,19 +102,19 @@ class Auto(Solver):
         yield "near", correlate(NEAR, 2)
         on_stage("correlating over rotations and scales")
         yield "free", correlate(FREE, 3)
-        if self._make is not None:
-            on_stage("matching keypoints")
-            self._matcher = self._matcher or self._make()
-            found: Estimate = estimate(self._matcher.match(ref, tgt), ref.valid, tgt.valid, options)
+        if self._keypoints is not None:
+            on_stage(f"matching with {self.keypoints}")
+            matches = self._keypoints.match(ref, tgt)
+            found = estimate(matches, ref.valid, tgt.valid, options)
             yield "keypoints", [] if found.transform is None else [found.transform.matrix]
         if not geocoded:
             on_stage("correlating over all rotations")
             yield "any", correlate(ANY, 4)
 
     @property
-    def weights_used(self) -> Mapping[str, str]:
-        """See `Solver.weights_used`."""
-        return {} if self._matcher is None else self._matcher.weights_used
+    def weights_used(self) -> dict[str, str]:
+        """sha256 of the checkpoints of the keypoint stage, by weight name."""
+        return {} if self._keypoints is None else self._keypoints.weights_used
 
 
 def _better(new: Solution, old: Solution) -> bool:

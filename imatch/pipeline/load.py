@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from imatch.matchers import load_matcher
-from imatch.matchers.base import Matcher
-from imatch.pipeline.auto import Auto
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.solve import MatcherSolver, Solver
-
-#: The matcher behind the keypoint stage of `auto`.
-AUTO_KEYPOINTS = "aliked-lightglue"
 
 
 def load_solver(config: MatchConfig) -> Solver:
@@ -19,17 +14,12 @@ def load_solver(config: MatchConfig) -> Solver:
         MatcherError: The matcher is unknown.
         WeightsError: A checkpoint is missing or corrupt.
     """
-
-    def matcher(name: str) -> Matcher:
-        return load_matcher(
-            name,
-            max_keypoints=config.max_keypoints,
-            device=config.device,
-            seed=config.seed,
-            weights=config.weights,
-            fetch=config.fetch,
-        )
-
-    if config.matcher == Auto.name:
-        return Auto(lambda: matcher(AUTO_KEYPOINTS))
-    return MatcherSolver(config.matcher, matcher(config.matcher))
+    matcher = load_matcher(
+        config.matcher,
+        max_keypoints=config.max_keypoints,
+        device=config.device,
+        seed=config.seed,
+        weights=config.weights,
+        fetch=config.fetch,
+    )
+    return matcher if isinstance(matcher, Solver) else MatcherSolver(config.matcher, matcher)

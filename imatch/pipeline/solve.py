@@ -7,7 +7,7 @@ and speaks of metres; they do not.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -67,9 +67,9 @@ class Solver(ABC):
         """
 
     @property
-    def weights_used(self) -> Mapping[str, str]:
+    @abstractmethod
+    def weights_used(self) -> dict[str, str]:
         """sha256 of the checkpoints in use, by weight name."""
-        return {}
 
 
 class MatcherSolver(Solver):
@@ -100,6 +100,6 @@ class MatcherSolver(Solver):
         return Solution(matches, estimate(matches, ref.valid, tgt.valid, options), self.name)
 
     @property
-    def weights_used(self) -> Mapping[str, str]:
+    def weights_used(self) -> dict[str, str]:
         """See `Solver.weights_used`."""
         return self.matcher.weights_used
