@@ -17,6 +17,7 @@ from imatch.cli.options import verbosity_options
     cls=VerbGroup,
     verbs={
         "match": ("imatch.cli.match:match", "Register a target image to a reference image."),
+        "bench": ("imatch.cli.bench:bench", "Run matchers over cases with known truth."),
         "matchers": ("imatch.cli.matchers:matchers", "List the matchers and their weights."),
         "weights": ("imatch.cli.weights:weights", "List, fetch or locate checkpoints."),
         "doctor": ("imatch.cli.doctor:doctor", "Say what is installed and what is wrong."),

@@ -1,0 +1,1 @@
+"""Benchmark: many pairs with known truth, matchers run over them, and what came of it."""

@@ -1,0 +1,220 @@
+"""Benchmark cases: a table of image pairs with the warp to apply and the true transform."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.errors import ConfigError, InputError
+
+UNRELATED = "unrelated"
+KEYS = ("case", "source", "variant", "tag")
+_GOLDEN = (5**0.5 - 1) / 2
+CELLS = tuple(f"{i}{j}" for i in range(3) for j in range(3))
+COLUMNS = (
+    *KEYS,
+    "ref",
+    "tgt",
+    *(f"w{cell}" for cell in CELLS),
+    *(f"h{cell}" for cell in CELLS),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One pair and its truth.
+
+    Attributes:
+        name: Unique name, the column ``case``.
+        source: Data set.
+        variant: How the pair is presented (``near``, ``free``); ``unrelated`` shows two places.
+        tag: Conditions, such as ``snow/clear`` (reference/target); may be empty.
+        ref: Reference image, as written in the table.
+        tgt: Target image, as written in the table.
+        warp: (3, 3) target pixel to presented target pixel.
+        truth: (3, 3) reference pixel to presented target pixel; None where the pair is unrelated.
+    """
+
+    name: str
+    source: str
+    variant: str
+    tag: str
+    ref: str
+    tgt: str
+    warp: NDArray[np.float64]
+    truth: NDArray[np.float64] | None
+
+    @property
+    def positive(self) -> bool:
+        """Whether there is anything to find."""
+        return self.truth is not None
+
+    def images(self, root: Path) -> tuple[Path, Path]:
+        """Reference and target files; absolute paths in the table stay as they are."""
+        return root / self.ref, root / self.tgt
+
+    def row(self) -> dict[str, str]:
+        """The case as a line of a table, numbers with nine decimals at most."""
+        truth = np.full((3, 3), np.nan) if self.truth is None else self.truth
+        texts = (self.name, self.source, self.variant, self.tag, self.ref, self.tgt)
+        numbers = (f"{value:.12g}" for value in (*self.warp.ravel(), *truth.ravel()))
+        return dict(zip(COLUMNS, (*texts, *numbers), strict=True))
+
+
+def read_cases(path: Path) -> list[Case]:
+    """Read a table of cases.
+
+    Args:
+        path: CSV file with the columns `COLUMNS`, others are ignored. ``w00…w22`` is the warp,
+            ``h00…h22`` the truth, NaN for the variant ``unrelated``.
+
+    Raises:
+        InputError: The file is missing or empty, lacks a column, or a row makes no sense.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if not reader.fieldnames:
+                raise InputError("is empty", subject=path, hint="name a table of cases")
+            if missing:
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise InputError(
+                    f"has no column {missing[0]!r}{more}",
+                    subject=path,
+                    hint=f"a table of cases has {', '.join(KEYS)}, ref, tgt, w00…w22, h00…h22",
+                )
+            cases = [_case(path, reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        cause = getattr(error, "strerror", None) or "is not a CSV table"
+        raise InputError(cause, subject=path, hint="name a table of cases") from error
+    if not cases:
+        raise InputError("holds no cases", subject=path, hint="add a row for each pair")
+    seen: set[str] = set()
+    for case in cases:
+        if case.name in seen:
+            raise InputError(f"names the case {case.name!r} twice", subject=path)
+        seen.add(case.name)
+    return cases
+
+
+def write_cases(path: Path, cases: Iterable[Case]) -> None:
+    """Write a table that `read_cases` reads."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(case.row() for case in cases)
+
+
+def parse_filters(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """``key=pattern`` texts to key -> patterns.
+
+    Raises:
+        ConfigError: A text of another form, or an unknown key.
+    """
+    filters: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        key, equals, pattern = (part.strip() for part in text.partition("="))
+        if not equals or key not in KEYS:
+            raise ConfigError(
+                "is not a filter", subject=text, hint=f"write KEY=VALUE, KEY one of {list(KEYS)}"
+            )
+        filters[key] = (*filters.get(key, ()), pattern)
+    return filters
+
+
+def select_cases(
+    cases: Sequence[Case], filters: Mapping[str, Sequence[str]], limit: int | None = None
+) -> list[Case]:
+    """Choose cases.
+
+    Args:
+        cases: All of them.
+        filters: Column -> patterns (``*`` stands for anything); a case passes when every column
+            named fits one of its patterns.
+        limit: At most so many, spread evenly over those that pass, so that a table sorted by
+            source still gives some of each; fewer are always some of more.
+
+    Raises:
+        ConfigError: No case passes.
+    """
+    chosen = [
+        case
+        for case in cases
+        if all(
+            any(fnmatchcase(value, pattern) for pattern in filters[key])
+            for key, value in zip(
+                KEYS, (case.name, case.source, case.variant, case.tag), strict=True
+            )
+            if key in filters
+        )
+    ]
+    if not chosen:
+        values = sorted({f"{case.source}/{case.variant}" for case in cases})
+        raise ConfigError("no case passes the filters", hint=f"there are {', '.join(values)}")
+    if limit is None or limit >= len(chosen):
+        return chosen
+    # By the golden ratio, whose multiples never fall into step with a table's own pattern (near and
+    # free in turns, say) as a fixed stride would.
+    order = sorted(range(len(chosen)), key=lambda i: i * _GOLDEN % 1)
+    return [chosen[i] for i in sorted(order[:limit])]
+
+
+def check_images(cases: Iterable[Case], root: Path) -> None:
+    """Refuse before the run what would fail within it.
+
+    Raises:
+        InputError: An image is not there.
+    """
+    wanted = dict.fromkeys(path for case in cases for path in case.images(root))
+    missing = [path for path in wanted if not path.exists()]
+    if missing:
+        more = f", nor do {len(missing) - 1} more of the cases' images" if missing[1:] else ""
+        raise InputError(
+            f"does not exist{more}",
+            subject=missing[0],
+            hint="name with --root the folder that the paths start from",
+        )
+
+
+def fingerprint(cases: Iterable[Case]) -> str:
+    """sha256 of what the cases say, whatever file said it."""
+    digest = hashlib.sha256()
+    for case in cases:
+        digest.update(repr(tuple(case.row().values())).encode())
+    return digest.hexdigest()
+
+
+def _case(path: Path, line: int, row: Mapping[str, str | None]) -> Case:
+    def text(name: str) -> str:
+        return (row[name] or "").strip()
+
+    subject = f"{path}, line {line}"
+    if not all(text(name) for name in ("case", "source", "variant", "ref", "tgt")):
+        raise InputError("case, source, variant, ref or tgt is blank", subject=subject)
+    try:
+        warp, truth = (
+            np.array([float(text(f"{letter}{cell}") or "nan") for cell in CELLS]).reshape(3, 3)
+            for letter in "wh"
+        )
+    except ValueError as error:
+        raise InputError(f"a matrix holds no number ({error})", subject=subject) from error
+    if not np.isfinite(warp).all() or abs(np.linalg.det(warp)) < 1e-12:
+        raise InputError("w00…w22 cannot be inverted", subject=subject)
+    unrelated = text("variant") == UNRELATED
+    if unrelated == bool(np.isfinite(truth).any()) or (
+        not unrelated and not np.isfinite(truth).all()
+    ):
+        raise InputError(
+            "h00…h22 must be numbers, and NaN only where the variant is 'unrelated'",
+            subject=subject,
+        )
+    name, source, variant, tag, ref, tgt = (text(column) for column in (*KEYS, "ref", "tgt"))
+    return Case(name, source, variant, tag, ref, tgt, warp, None if unrelated else truth)

@@ -1,0 +1,133 @@
+"""Small pictures of single results: what went in, and where the answer put it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.bench.cases import Case
+from imatch.bench.present import View, longest_side, present
+from imatch.bench.results import Result
+from imatch.core.errors import ImatchError
+from imatch.core.types import BoolArray
+from imatch.export.picture import Window, checkerboard
+from imatch.geometry.accuracy import overlap_mask
+from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.result import Preview
+from imatch.raster import read_pair, render
+
+#: Pictures of one matcher's worst answers, and of its false accepts.
+PER_MATCHER = 8
+_SIDE = 240
+# Side of the part that the checkerboards show.
+_DETAIL_PX = 240
+# Worst answers are those that are not even good, yet not false accepts.
+_WORTH_SEEING_PX = 1.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A result to look at.
+
+    Attributes:
+        result: The result.
+        panels: (title, JPEG) pairs.
+    """
+
+    result: Result
+    panels: tuple[tuple[str, bytes], ...]
+
+
+def worst(results: Sequence[Result], matcher: str) -> list[Result]:
+    """A matcher's accepted answers with the largest errors that are no false accepts."""
+    rows = [
+        row
+        for row in results
+        if row.matcher == matcher
+        and row.positive
+        and row.status == "ok"
+        and not row.false_accept
+        and row.score_px > _WORTH_SEEING_PX
+    ]
+    return sorted(rows, key=lambda row: -row.score_px)
+
+
+def false_accepts(results: Sequence[Result], matcher: str) -> list[Result]:
+    """A matcher's false accepts, the unrelated first, then by error."""
+    rows = [row for row in results if row.matcher == matcher and row.false_accept]
+    return sorted(rows, key=lambda row: (row.positive, -row.score_px))
+
+
+def pictures(
+    results: Sequence[Result], cases: Mapping[str, Case], root: Path, config: MatchConfig
+) -> list[Picture]:
+    """Draw some results; one whose images cannot be read any more is left out.
+
+    Args:
+        results: Which; the first `PER_MATCHER` are drawn.
+        cases: The cases by name.
+        root: Folder that their paths start from.
+        config: The settings they ran with.
+    """
+    made = []
+    for result in results[:PER_MATCHER]:
+        case = cases[result.case]
+        try:
+            views = present(case, root, config)
+        except ImatchError:
+            continue
+        made.append(Picture(result, _panels(result, case, views)))
+    return made
+
+
+def _panels(result: Result, case: Case, views: tuple[View, View]) -> tuple[tuple[str, bytes], ...]:
+    pair = read_pair(*(view.source() for view in views), size=longest_side(*views))
+    ref, tgt = (render(image, 3) for image in (pair.ref, pair.tgt))
+    colour = [
+        np.moveaxis(np.round(image.pixels * 255), 0, 2).astype(np.uint8) for image in (ref, tgt)
+    ]
+    nothing = np.zeros((0, 2))
+    preview = Preview(
+        colour[0], colour[1], ref.valid, tgt.valid, nothing, nothing, None, None, common_grid=False
+    )
+    panels = [("reference", _jpeg(colour[0])), ("target", _jpeg(colour[1]))]
+    fits = (("by the answer", result.matrix), ("by the truth", case.truth))
+    for title, matrix in fits:
+        if matrix is not None:
+            window = _detail(overlap_mask(matrix, ref.valid, tgt.valid))
+            panels.append((title, _jpeg(checkerboard(preview, matrix, window))))
+    return tuple(panels)
+
+
+def _detail(overlap: BoolArray) -> Window:
+    """A part of the reference about the overlap's centre, small enough to show a misfit."""
+    rows, columns = np.nonzero(overlap)
+    height, width = overlap.shape
+    middle = (columns.mean(), rows.mean()) if len(rows) else (width / 2, height / 2)
+    w, h = min(width, _DETAIL_PX), min(height, _DETAIL_PX)
+    left = int(np.clip(middle[0] - w / 2, 0, width - w))
+    top = int(np.clip(middle[1] - h / 2, 0, height - h))
+    return left, top, left + w, top + h
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    """A thumbnail of (H, W, 3|4) uint8 RGB(A), on white."""
+    pixels: NDArray[np.floating[Any]] = image[..., :3].astype(np.float32)
+    if image.shape[2] == 4:
+        alpha = image[..., 3:].astype(np.float32) / 255
+        pixels = pixels * alpha + 255 * (1 - alpha)
+    scale = _SIDE / max(pixels.shape[:2])
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    small = cv2.resize(
+        pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    bgr = np.clip(small[..., ::-1], 0, 255).astype(np.uint8)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    assert done, "OpenCV always encodes an 8-bit image"
+    return data.tobytes()

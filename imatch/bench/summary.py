@@ -1,0 +1,266 @@
+"""What a benchmark says: one JSON-ready document, from which every table and plot is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from imatch.bench.detectors import MEASURES, DetectorResult
+from imatch.bench.groups import CARD, GROUPS, Group, values_of
+from imatch.bench.metrics import (
+    AUC_PX,
+    FALSE_ACCEPT_PX,
+    LEVELS,
+    STATED,
+    WITHIN_PX,
+    auc,
+    observed_levels,
+    recall,
+)
+from imatch.bench.results import OUTCOMES, Result
+from imatch.bench.runner import Plan, Run
+
+SCHEMA = "imatch.bench/1"
+#: The imaginary matcher that answers where any of the real ones is right.
+ORACLE = "any right (oracle)"
+
+
+def summarise(run: Run, plan: Plan) -> dict[str, Any]:
+    """Everything a benchmark tells, as a document.
+
+    Args:
+        run: What came of it.
+        plan: What was run.
+
+    Returns:
+        A JSON-ready document; figures that do not exist are None.
+    """
+    matchers = [config.matcher for config in plan.configs]
+    by_matcher = {name: [r for r in run.results if r.matcher == name] for name in matchers}
+    document = {
+        "schema": SCHEMA,
+        "run": {
+            **dict(plan.origin),
+            "root": str(plan.root),
+            **plan.identity(),
+            "size_rule": "longest side of the pair, at least the setting"
+            if plan.fit_size
+            else "the setting",
+            "sittings": run.sittings,
+        },
+        "false_accept_px": FALSE_ACCEPT_PX,
+        "matchers": {
+            name: _matcher(rows, [d for d in run.detectors if d.matcher == name])
+            for name, rows in by_matcher.items()
+        },
+    }
+    if len(matchers) > 1:
+        document["oracle"] = {"name": ORACLE, **_breakdown(_oracle(by_matcher), scores)}
+    document["never_right"] = _never_right(by_matcher)
+    plain = _jsonable(document)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def scores(rows: Sequence[Result]) -> dict[str, Any]:
+    """Recall and AUC over the positive cases among `rows`.
+
+    Returns:
+        ``{"n", "within": {px: share}, "auc": {px: area}, "median_error_px"}``; the median is over
+        the answers alone.
+    """
+    errors = np.array([row.score_px for row in rows if row.positive])
+    answered = errors[np.isfinite(errors)]
+    return {
+        "n": len(errors),
+        "within": {f"{px:g}": recall(errors, px) for px in WITHIN_PX},
+        "auc": {f"{px:g}": auc(errors, px) for px in AUC_PX},
+        "median_error_px": float(np.median(answered)) if len(answered) else None,
+    }
+
+
+def trust(rows: Sequence[Result]) -> dict[str, Any]:
+    """How often an answer that was called ``ok`` is wrong, over all cases.
+
+    Returns:
+        ``{"count", "share", "positive", "unrelated", "n_unrelated", "cases"}``.
+    """
+    false = [row for row in rows if row.false_accept]
+    return {
+        "count": len(false),
+        "share": len(false) / len(rows) if rows else None,
+        "positive": sum(row.positive for row in false),
+        "unrelated": sum(not row.positive for row in false),
+        "n_unrelated": sum(not row.positive for row in rows),
+        "cases": [row.case for row in false],
+    }
+
+
+def calibration(rows: Sequence[Result]) -> dict[str, Any]:
+    """How often stated intervals of the shift contain the truth, over the ``ok`` rows.
+
+    Returns:
+        ``{"rows", "intervals", "stated", "observed", "both_axes", "levels"}``: an interval is one
+        axis of one row; ``levels`` rescales the stated interval as a normal distribution would.
+    """
+    stated = [row.shift_errors for row in rows if row.status == "ok" and row.positive]
+    stated = [axes for axes in stated if axes]
+    axes = [axis for row in stated for axis in row]
+    errors, halves = (np.array([axis[i] for axis in axes]) for i in range(2))
+    observed = observed_levels(errors, halves)
+    return {
+        "rows": len(stated),
+        "intervals": len(axes),
+        "stated": STATED,
+        "observed": float((np.abs(errors) <= halves).mean()) if axes else None,
+        "both_axes": float(np.mean([all(abs(e) <= h for e, h in row) for row in stated]))
+        if stated
+        else None,
+        "median_half_width_px": float(np.median(halves)) if axes else None,
+        "levels": [
+            {"stated": level, "observed": share}
+            for level, share in zip(LEVELS, observed, strict=True)
+        ],
+    }
+
+
+def costs(rows: Sequence[Result]) -> dict[str, Any]:
+    """Time and memory.
+
+    Returns:
+        ``{"seconds": {"median", "p95"}, "peak_mb"}``.
+    """
+    seconds = [row.seconds for row in rows if np.isfinite(row.seconds)]
+    memory = [row.peak_mb for row in rows if np.isfinite(row.peak_mb)]
+    return {
+        "seconds": {
+            "median": float(np.median(seconds)) if seconds else None,
+            "p95": float(np.percentile(seconds, 95)) if seconds else None,
+        },
+        "peak_mb": max(memory) if memory else None,
+    }
+
+
+def _matcher(rows: Sequence[Result], keypoints: Sequence[DetectorResult]) -> dict[str, Any]:
+    return {
+        "n": len(rows),
+        "status": {status: sum(row.status == status for row in rows) for status in OUTCOMES},
+        **_breakdown(rows, _group),
+        "false_accepts": trust(rows),
+        "calibration": calibration(rows),
+        **costs(rows),
+        "stages": _stages(rows),
+        "detectors": _detectors(keypoints),
+        "errors": [{"case": r.case, "error": r.error} for r in rows if r.status == "error"],
+    }
+
+
+def _group(rows: Sequence[Result]) -> dict[str, Any]:
+    """The figures of a group: scores, refusals, false accepts and the median time."""
+    false = sum(row.false_accept for row in rows)
+    return {
+        **scores(rows),
+        "ok": sum(row.status == "ok" for row in rows),
+        "false_accepts": false,
+        "median_seconds": costs(rows)["seconds"]["median"],
+    }
+
+
+def _breakdown(
+    rows: Sequence[Result], figures: Callable[[Sequence[Result]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Figures of all rows and of every part they are looked at by."""
+    positive = [row for row in rows if row.positive]
+
+    def split(items: Sequence[Result], key: Callable[[Result], str]) -> dict[str, Any]:
+        return {
+            value: figures([item for item in items if key(item) == value])
+            for value in values_of(items, key)
+        }
+
+    def grouped(groups: Sequence[Group]) -> dict[str, Any]:
+        parts = {group.title: [row for row in rows if group.holds(row)] for group in groups}
+        return {title: figures(part) for title, part in parts.items() if part}
+
+    return {
+        "overall": figures(rows),
+        "groups": grouped(GROUPS),
+        "robustness": grouped(CARD),
+        "by_source": split(positive, lambda row: row.source),
+        "by_variant": split(rows, lambda row: row.variant),
+        "by_tag": split(positive, lambda row: row.tag and f"{row.source}: {row.tag}"),
+    }
+
+
+def _oracle(by_matcher: dict[str, list[Result]]) -> list[Result]:
+    """The best answer that any matcher gave to each positive case."""
+    together = zip(*by_matcher.values(), strict=True)
+    best = [min(rows, key=lambda row: row.score_px) for rows in together]
+    return [row for row in best if row.positive]
+
+
+def _never_right(by_matcher: dict[str, list[Result]]) -> list[dict[str, str]]:
+    """Positive cases on which no matcher came within the widest threshold."""
+    hopeless = []
+    for rows in zip(*by_matcher.values(), strict=True):
+        if rows[0].positive and min(row.score_px for row in rows) > WITHIN_PX[-1]:
+            one = rows[0]
+            hopeless.append(
+                {
+                    "case": one.case,
+                    "source": one.source,
+                    "variant": one.variant,
+                    "tag": one.tag,
+                    "said": ", ".join(f"{row.matcher} {row.status}" for row in rows),
+                }
+            )
+    return hopeless
+
+
+def _stages(rows: Sequence[Result]) -> dict[str, Any]:
+    """What each stage of a cascade found, and what a pair costs that ends there."""
+    ran = [row for row in rows if row.status != "error"]
+    parts = {
+        stage: [row for row in ran if row.found_by == stage]
+        for stage in values_of(ran, lambda row: row.found_by)
+    }
+    return {
+        stage: {
+            "n": len(part),
+            "ok": sum(row.status == "ok" for row in part),
+            "false_accepts": sum(row.false_accept for row in part),
+            **costs([row for row in part if row.status == "ok"])["seconds"],
+        }
+        for stage, part in parts.items()
+    }
+
+
+def _detectors(rows: Sequence[DetectorResult]) -> dict[str, Any] | None:
+    if not rows:
+        return None
+
+    def means(part: Sequence[DetectorResult]) -> dict[str, Any]:
+        figures: dict[str, Any] = {"n": len(part)}
+        for name in (*MEASURES, "n_ref", "n_tgt", "n_matches"):
+            values = [v for row in part if np.isfinite(v := float(getattr(row, name)))]
+            figures[name] = float(np.mean(values)) if values else None
+        return figures
+
+    sources = dict.fromkeys(row.source for row in rows)
+    return {
+        "overall": means(rows),
+        "by_source": {s: means([row for row in rows if row.source == s]) for s in sources},
+    }
+
+
+def _jsonable(value: Any) -> Any:
+    """Plain numbers; NaN and infinities become None, since JSON has neither."""
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

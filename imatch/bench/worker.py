@@ -1,0 +1,240 @@
+"""One matcher in a process of its own: loaded once, warmed up, run on case after case."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.bench.cases import Case
+from imatch.bench.detectors import DetectorResult, measure_keypoints
+from imatch.bench.metrics import corner_error
+from imatch.bench.present import View, longest_side, present
+from imatch.bench.results import Result
+from imatch.core.errors import ImatchError
+from imatch.geometry.accuracy import overlap_mask
+from imatch.geometry.transform import apply_matrix
+from imatch.matchers.sparse import Sparse
+from imatch.pipeline.config import MatchConfig, make_config
+from imatch.pipeline.load import load_solver
+from imatch.pipeline.match import match
+from imatch.pipeline.result import Registration
+from imatch.pipeline.solve import MatcherSolver, Solver
+
+_WARM_UP_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a worker runs its cases.
+
+    Attributes:
+        config: The settings, `matcher` among them.
+        root: Folder that the cases' paths start from.
+        fit_size: Raise the working size to the pair's longest side, so that nothing is reduced.
+        detectors: Measure keypoints too, where the matcher has some.
+        single_thread: One thread only, since several workers share the machine.
+    """
+
+    config: MatchConfig
+    root: Path
+    fit_size: bool = True
+    detectors: bool = False
+    single_thread: bool = False
+
+
+class Runner:
+    """A matcher that is ready, and the cases' way through it.
+
+    Args:
+        task: How to run.
+
+    Raises:
+        ImatchError: The matcher cannot be loaded.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.solver = load_solver(task.config)
+        _warm_up(task.config, self.solver)
+
+    def run(self, case: Case) -> tuple[Result, DetectorResult | None]:
+        """Run a case; whatever goes wrong is told in the row.
+
+        One bad image, or a bug that one image brings out, should not cost hours of a run.
+        """
+        facts = (case.name, case.source, case.variant, case.tag, self.task.config.matcher)
+        try:
+            views = present(case, self.task.root, self.task.config)
+            config = fitting(self.task.config, views) if self.task.fit_size else self.task.config
+            ref, tgt = (view.source() for view in views)
+            started = time.perf_counter()
+            registration = match(ref, tgt, config, loaded=self.solver)
+            seconds = time.perf_counter() - started
+            measured = self._keypoints(case, views)
+        except ImatchError as error:
+            return Result(*facts, "error", peak_mb=peak_mb(), error=str(error)).in_one_line(), None
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            return Result(*facts, "error", peak_mb=peak_mb(), error=text).in_one_line(), None
+        return judged(case, registration, seconds).in_one_line(), measured
+
+    def _keypoints(self, case: Case, views: tuple[View, View]) -> DetectorResult | None:
+        if not (self.task.detectors and case.positive and isinstance(self.solver, MatcherSolver)):
+            return None
+        matcher = self.solver.matcher
+        if not isinstance(matcher, Sparse):
+            return None
+        return measure_keypoints(case, views, matcher, self.solver.name)
+
+
+def fitting(config: MatchConfig, views: tuple[View, View]) -> MatchConfig:
+    """The settings with a working size at which the pair is not reduced."""
+    return make_config(config, size=max(config.size, longest_side(*views)))
+
+
+def judged(case: Case, registration: Registration, seconds: float) -> Result:
+    """A registration held against the truth.
+
+    Args:
+        case: What was asked.
+        registration: What was answered.
+        seconds: How long it took.
+    """
+    matrix, status = registration.matrix, registration.status
+    size = registration.reference.width, registration.reference.height
+    answer = guess = None
+    error = shift = truth = inside = None
+    if matrix is not None:
+        answer, guess = (matrix, None) if status == "ok" else (None, matrix)
+        at = _centre(registration)
+        shift = apply_matrix(matrix, at)[0] - at[0]
+        if case.truth is not None:
+            error = corner_error(matrix, case.truth, size)
+            truth = apply_matrix(case.truth, at)[0] - at[0]
+    half = None if registration.ci95_px is None else np.array(registration.ci95_px)
+    if half is not None and shift is not None and truth is not None and np.isfinite(half).all():
+        inside = np.abs(shift - truth) <= half
+    return Result(
+        case.name,
+        case.source,
+        case.variant,
+        case.tag,
+        registration.matcher,
+        status,
+        answer=_nine(answer),
+        corner_error_px=error if error is not None and status == "ok" else float("nan"),
+        n_matches=registration.n_matches,
+        n_inliers=registration.n_inliers,
+        seconds=seconds,
+        peak_mb=peak_mb(),
+        model=registration.model or "",
+        found_by=str(registration.provenance.get("found_by", "")),
+        guess=_nine(guess),
+        guess_error_px=error if error is not None and status != "ok" else float("nan"),
+        shift_x_px=_item(shift, 0),
+        shift_y_px=_item(shift, 1),
+        true_shift_x_px=_item(truth, 0),
+        true_shift_y_px=_item(truth, 1),
+        ci95_x_px=_item(half, 0),
+        ci95_y_px=_item(half, 1),
+        inside_ci95_x=-1 if inside is None else int(inside[0]),
+        inside_ci95_y=-1 if inside is None else int(inside[1]),
+        reason=registration.reason,
+    )
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this process so far, in 10⁶ bytes."""
+    try:
+        # Not getrusage, where Linux counts the parent's memory from before the exec as well.
+        status = Path("/proc/self/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return float(line.split()[1]) * 1024 / 1e6
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def start(task: Task) -> None:
+    """Begin a worker process: silent at an interrupt, and gone when its parent is."""
+    global _task, _runner
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os._exit(1)
+
+        # A killed parent leaves no end-of-file on the queue, which the workers hold open too.
+        threading.Thread(target=follow, daemon=True).start()
+    _task, _runner = task, None
+    if task.single_thread:
+        cv2.setNumThreads(1)
+
+
+def run(case: Case) -> tuple[Result, DetectorResult | None]:
+    """Run a case in this worker process; the first loads the matcher.
+
+    Raises:
+        ImatchError: The matcher cannot be loaded.
+    """
+    global _runner
+    if _runner is None:
+        assert _task is not None, "start() is the pool's initialiser"
+        _runner = Runner(_task)
+    return _runner.run(case)
+
+
+_task: Task | None = None
+_runner: Runner | None = None
+
+
+def _warm_up(config: MatchConfig, solver: Solver) -> None:
+    """Match an easy and a hopeless pair, so that every network is built before the clock runs."""
+    rng = np.random.default_rng(0)
+    first, second = (_texture(rng) for _ in range(2))
+    for target in (np.roll(first, 3, axis=1), second):
+        match(first, target, config, loaded=solver)
+
+
+def _texture(rng: np.random.Generator) -> NDArray[np.float32]:
+    side = _WARM_UP_SIDE
+    layers = [
+        cv2.resize(rng.random((side // step, side // step), dtype=np.float32), (side, side))
+        for step in (2, 8, 32)
+    ]
+    return np.asarray(np.sum(layers, axis=0), dtype=np.float32)
+
+
+def _centre(registration: Registration) -> NDArray[np.float64]:
+    """(1, 2) centre of the overlap on the reference, the point whose shift is stated."""
+    width, height = registration.reference.width, registration.reference.height
+    preview = registration.preview
+    if preview is not None and preview.matrix is not None:
+        overlap = overlap_mask(preview.matrix, preview.ref_valid, preview.tgt_valid)
+        rows, columns = np.nonzero(overlap)
+        if len(rows):
+            scale = np.array([width / overlap.shape[1], height / overlap.shape[0]])
+            middle = np.array([[columns.mean(), rows.mean()]])
+            return np.asarray((middle + 0.5) * scale - 0.5, dtype=np.float64)
+    return np.array([[(width - 1) / 2, (height - 1) / 2]])
+
+
+def _nine(matrix: NDArray[np.float64] | None) -> tuple[float, ...]:
+    return (float("nan"),) * 9 if matrix is None else tuple(float(v) for v in matrix.ravel())
+
+
+def _item(values: NDArray[np.float64] | None, index: int) -> float:
+    return float("nan") if values is None else float(values[index])
