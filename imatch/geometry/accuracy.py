@@ -184,7 +184,7 @@ def overlap_mask(
     return np.asarray(ref_valid & (warped > 0))
 
 
-def coverage(ref_xy: NDArray[np.float64], overlap: BoolArray) -> float:
+def coverage(ref_xy: NDArray[np.float64], overlap: BoolArray, reach: float = 0.0) -> float:
     """Share of the overlap's cells that hold a point.
 
     The overlap's bounding box is cut into 8 x 8 cells; those with less than a tenth of overlap do
@@ -193,6 +193,7 @@ def coverage(ref_xy: NDArray[np.float64], overlap: BoolArray) -> float:
     Args:
         ref_xy: (N, 2) reference points.
         overlap: (H, W) bool overlap on the reference.
+        reach: Half the side of what a point stands for, pixels: a window's, 0 for a keypoint.
 
     Returns:
         0 to 1.
@@ -204,6 +205,8 @@ def coverage(ref_xy: NDArray[np.float64], overlap: BoolArray) -> float:
     box = overlap[top : rows[-1] + 1, left : columns[-1] + 1]
     share = cv2.resize(box.astype(np.float32), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
     counted = share > 0.1
+    offsets = np.array([(x, y) for x in (-reach, 0, reach) for y in (-reach, 0, reach)])
+    ref_xy = (ref_xy[:, None] + offsets).reshape(-1, 2)
     column = np.floor(_CELLS * (ref_xy[:, 0] - left + 0.5) / box.shape[1]).astype(np.int64)
     row = np.floor(_CELLS * (ref_xy[:, 1] - top + 0.5) / box.shape[0]).astype(np.int64)
     inside = (column >= 0) & (column < _CELLS) & (row >= 0) & (row < _CELLS)

@@ -32,15 +32,19 @@ class Alignment:
         matrix: (3, 3) reference pixel to target pixel.
         matches: One tie point a window; the score is its correlation, clipped to [0, 1].
         agree: Share of all windows that agree with the transform within 1.5 pixels.
-        evidence: `agree` times the mean correlation of the agreeing windows times the square root
-            of the number of independent windows: how far the pair correlates beyond chance.
+        strength: Mean correlation of the agreeing windows.
+        contrast: `strength` over the mean correlation of all windows: where agreement is chance,
+            agreeing windows correlate no better than others.
+        independent: Windows that do not overlap, as far as the common ground has room for them.
     """
 
     kind: ModelKind
     matrix: NDArray[np.float64]
     matches: Matches
     agree: float
-    evidence: float
+    strength: float
+    contrast: float
+    independent: float
 
 
 class Aligner:
@@ -131,5 +135,5 @@ class Aligner:
         full = np.linalg.inv(tgt_scale) @ current @ ref_scale
         # Overlapping windows say the same thing twice: only so many are independent.
         independent = min(float(len(moved)), common.sum() / moved.side**2)
-        evidence = share * strength * float(np.sqrt(independent))
-        return Alignment(kind, full / full[2, 2], matches, share, evidence)
+        contrast = strength / max(float(moved.peak.mean()), 1e-6)
+        return Alignment(kind, full / full[2, 2], matches, share, strength, contrast, independent)

@@ -7,7 +7,9 @@ one FFT a grid point gives all shifts at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +56,8 @@ def _steps(limit: float, count: int) -> tuple[float, ...]:
 NEAR = CoarseGrid(_steps(2, 3), tuple(np.exp(_steps(0.02, 3))))
 FREE = CoarseGrid(_steps(33, 23), tuple(np.exp(_steps(0.24, 9))))
 ANY = CoarseGrid(tuple(float(a) for a in range(-180, 180, 3)), tuple(np.exp(_steps(0.24, 9))))
+# The same as FREE on more pixels: a weaker likeness stands out from more noise.
+THOROUGH = CoarseGrid(_steps(33, 34), tuple(np.exp(_steps(0.24, 13))), side=256)
 
 
 def coarse_search(
@@ -82,28 +86,30 @@ def coarse_search(
     # The common factor of the two reductions, so that scales mean full-size pixels.
     zoom = tgt_scale[0, 0] / ref_scale[0, 0]
     back, forth = np.linalg.inv(tgt_scale), ref_scale
-    found: list[Hypothesis] = []
-    for angle in grid.angles:
-        for scale in grid.scales:
-            turn = np.radians(angle)
-            a, b = scale * zoom * np.cos(turn), scale * zoom * np.sin(turn)
-            extent = np.hypot(width, height) if angle else max(width, height)
-            canvas = min(int(np.ceil(extent / (scale * zoom))), side)
-            matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]])
-            matrix[:2, 2] = centre - matrix[:2, :2] @ np.full(2, (canvas - 1) / 2)
-            warped = warp_field(second, matrix, (canvas, canvas))
-            surface = scipy.fft.ifft2(spectrum * scipy.fft.fft2(warped, (side, side))).real
-            peak = int(surface.argmax())
-            y, x = divmod(peak, side)
-            shift = np.array(
-                [
-                    [1, 0, x - side if x > side // 2 else x],
-                    [0, 1, y - side if y > side // 2 else y],
-                    [0, 0, 1],
-                ]
-            )
-            score = float(surface.flat[peak] / max(float(surface.std()), 1e-12))
-            found.append(Hypothesis(back @ matrix @ shift @ forth, score))
+
+    def turned(angle: float) -> list[Hypothesis]:
+        return [at(angle, scale) for scale in grid.scales]
+
+    def at(angle: float, scale: float) -> Hypothesis:
+        turn = np.radians(angle)
+        a, b = scale * zoom * np.cos(turn), scale * zoom * np.sin(turn)
+        extent = np.hypot(width, height) if angle else max(width, height)
+        canvas = min(int(np.ceil(extent / (scale * zoom))), side)
+        matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]])
+        matrix[:2, 2] = centre - matrix[:2, :2] @ np.full(2, (canvas - 1) / 2)
+        warped = warp_field(second, matrix, (canvas, canvas))
+        surface = scipy.fft.ifft2(spectrum * scipy.fft.fft2(warped, (side, side))).real
+        peak = int(surface.argmax())
+        y, x = divmod(peak, side)
+        shift = np.eye(3)
+        shift[:2, 2] = x - side if x > side // 2 else x, y - side if y > side // 2 else y
+        score = float(surface.flat[peak] / max(float(surface.std()), 1e-12))
+        return Hypothesis(back @ matrix @ shift @ forth, score)
+
+    # The transforms run outside the interpreter's lock, so threads share the work; the order of
+    # the results, and so the answer, does not depend on them.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        found = [h for row in pool.map(turned, grid.angles) for h in row]
     found.sort(key=lambda h: -h.score)
     return _distinct(found, ref.size, keep)
 

@@ -204,7 +204,8 @@ def assess(
         ref_valid: (H, W) valid ground of the reference.
         tgt_valid: (H', W') valid ground of the target.
         options: Threshold and seed.
-        block: How far the errors of tie points reach, pixels; see `displacement_samples`.
+        block: What a tie point stands for and how far its error reaches, pixels: the side of a
+            window, 0 for keypoints.
 
     Returns:
         An estimate whose status is ``uncertain`` until someone judges it.
@@ -237,7 +238,7 @@ def assess(
         points.ce90,
         (float(half[0, 0]), float(half[0, 1])),
         float(np.hypot(*half[1:].T).max()),
-        coverage(ref, overlap),
+        coverage(ref, overlap, 0.4 * block),
         (float(centre[0]), float(centre[1])),
     )
 

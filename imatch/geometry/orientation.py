@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Rendered
 
+# Gradients this many times the median reach half of full weight. Measured on training pairs: 4 puts
+# 97 % within 1 px where 1 puts 93 %.
+_SOFT = 4.0
+
 
 def orientation_field(image: Rendered, sigma: float = 1.0) -> NDArray[np.complex64]:
     """Doubled gradient directions, weighted so that flat ground says nothing.
@@ -34,11 +38,11 @@ def orientation_field(image: Rendered, sigma: float = 1.0) -> NDArray[np.complex
         smooth = cv2.GaussianBlur(plane, (0, 0), sigma)
         gradient = cv2.Scharr(smooth, cv2.CV_32F, 1, 0) + 1j * cv2.Scharr(smooth, cv2.CV_32F, 0, 1)
         doubled += gradient.astype(np.complex64) ** 2
-    # Back to the size of a gradient, then divided by itself plus what is usual here: strong edges
-    # count alike, noise counts little.
+    # Back to the size of a gradient, then divided by itself plus a multiple of what is usual here:
+    # strong edges count alike, noise counts little.
     size = np.sqrt(np.abs(doubled))
     usual = float(np.median(size[inner])) if inner.any() else 0.0
-    field = np.where(inner, doubled / np.maximum(size * (size + usual), 1e-12), 0)
+    field = np.where(inner, doubled / np.maximum(size * (size + _SOFT * usual), 1e-12), 0)
     return np.asarray(field, dtype=np.complex64)
 
 

@@ -9,7 +9,9 @@ have, then keypoints, then any rotation at all.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,16 +19,26 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import WeightsError
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.align import Aligner
+from imatch.geometry.align import Aligner, Alignment
 from imatch.geometry.certify import certify
-from imatch.geometry.coarse import ANY, FREE, NEAR, CoarseGrid, coarse_search
+from imatch.geometry.coarse import ANY, FREE, NEAR, THOROUGH, CoarseGrid, coarse_search
 from imatch.geometry.estimate import EstimateOptions, estimate, failed
+from imatch.geometry.evidence import Evidence
+from imatch.geometry.transform import apply_matrix
 from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions
 from imatch.matchers.registry import load_matcher
 from imatch.pipeline.solve import Solution, Solver, Stage
 
-_RANK = {"ok": 2, "uncertain": 1, "failed": 0}
+# Alignments whose corners lie closer than this share of the image are one and the same.
+_SAME_PLACE = 0.02
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    odds: float
+    stage: str
+    alignment: Alignment
 
 
 class Auto(Matcher, Solver):
@@ -43,6 +55,8 @@ class Auto(Matcher, Solver):
     channels: Literal[1, 3] = 3
     #: The matcher behind the keypoint stage.
     keypoints = "aliked-lightglue"
+    #: When an alignment is believed.
+    evidence = Evidence()
 
     def __init__(self, options: MatcherOptions = DEFAULTS) -> None:
         super().__init__(options)
@@ -70,22 +84,26 @@ class Auto(Matcher, Solver):
         on_stage: Stage = lambda _text: None,
     ) -> Solution:
         """See `Solver.solve`."""
-        aligner = Aligner(ref, tgt)
-        best = Solution(
-            Matches(), failed(Matches(), "the images have nothing in common"), self.name
-        )
+        aligner, candidates = Aligner(ref, tgt), list[_Candidate]()
         for stage, proposals in self._stages(ref, tgt, options, geocoded, on_stage):
             for matrix in proposals:
                 alignment = aligner.align(matrix)
-                if alignment is None:
-                    continue
-                alignment, found = certify(aligner, alignment, ref.valid, tgt.valid, options)
-                solution = Solution(alignment.matches, found, stage)
-                if _better(solution, best):
-                    best = solution
-            if best.estimate.status == "ok":
+                if alignment is not None:
+                    odds = self.evidence.log_odds(alignment)
+                    candidates.append(_Candidate(odds, stage, alignment))
+            if any(candidate.odds >= self.evidence.stop for candidate in candidates):
                 break
-        return best
+        if not candidates:
+            none = Matches()
+            return Solution(none, failed(none, "no part of the images correlates"), self.name)
+        on_stage("certifying")
+        best = max(candidates, key=lambda candidate: candidate.odds)
+        rivals = [c.odds for c in candidates if _contradict(c.alignment, best.alignment, ref.size)]
+        rival = max(rivals, default=-math.inf)
+        alignment, found = certify(
+            aligner, best.alignment, ref.valid, tgt.valid, options, self.evidence, rival
+        )
+        return Solution(alignment.matches, found, best.stage)
 
     def _stages(
         self,
@@ -107,6 +125,8 @@ class Auto(Matcher, Solver):
             matches = self._keypoints.match(ref, tgt)
             found = estimate(matches, ref.valid, tgt.valid, options)
             yield "keypoints", [] if found.transform is None else [found.transform.matrix]
+        on_stage("correlating more thoroughly")
+        yield "thorough", correlate(THOROUGH, 3)
         if not geocoded:
             on_stage("correlating over all rotations")
             yield "any", correlate(ANY, 4)
@@ -117,8 +137,9 @@ class Auto(Matcher, Solver):
         return {} if self._keypoints is None else self._keypoints.weights_used
 
 
-def _better(new: Solution, old: Solution) -> bool:
-    def key(solution: Solution) -> tuple[int, float]:
-        return _RANK[solution.estimate.status], float(np.nan_to_num(solution.estimate.evidence))
-
-    return key(new) > key(old)
+def _contradict(one: Alignment, other: Alignment, size: tuple[int, int]) -> bool:
+    """Whether two alignments put the reference at different places."""
+    width, height = size
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+    gap = apply_matrix(one.matrix, corners) - apply_matrix(other.matrix, corners)
+    return bool(np.hypot(*gap.T).mean() > _SAME_PLACE * max(size))
