@@ -23,6 +23,9 @@ from imatch.geometry.robust import log10_false_alarms, search
 from imatch.geometry.select import select_kind
 from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform
 
+# Side of the blocks held out together, as a share of the image.
+_BLOCK = 0.12
+
 Status: TypeAlias = Literal["ok", "uncertain", "failed"]
 
 
@@ -41,7 +44,7 @@ class Acceptance:
     """
 
     found: float = -1.0
-    certain: float = -8.0
+    certain: float = -12.0
     inliers: int = 10
     coverage: float = 0.08
     corner: float = 3.0
@@ -134,11 +137,9 @@ def estimate(
     }
     if not found:
         return failed(matches, "no plausible transform agrees with the matches")
-    kind = (
-        select_kind(found, ref, tgt, options.threshold, options.seed)
-        if len(found) > 1
-        else next(iter(found))
-    )
+    # Neighbouring keypoints err together (relief, haze, one building): hold out whole blocks.
+    block = _BLOCK * max(ref_valid.shape)
+    kind = select_kind(found, ref, tgt, options.threshold, options.seed, block)
     return _judge(matches, distinct, kind, found[kind], ref_valid, tgt_valid, options)
 
 

@@ -129,7 +129,8 @@ def select_kind(
     for kind in kinds:
         explained |= residuals(candidates[kind], ref_xy, tgt_xy) < threshold
     ref, tgt = ref_xy[explained], tgt_xy[explained]
-    if len(ref) < 4 * minimum_points(kinds[-1]):
+    spread = len(blocks(ref, block)[0]) if block > 0 and len(ref) else len(ref)
+    if len(ref) < 4 * minimum_points(kinds[-1]) or spread < _FOLDS:
         # Too few points to tell families apart: the search that found most of them decides.
         counts = {k: (residuals(candidates[k], ref, tgt) < threshold).sum() for k in kinds}
         return next(k for k in kinds if counts[k] >= 0.8 * max(counts.values()))
