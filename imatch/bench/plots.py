@@ -29,8 +29,8 @@ def recall_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
     panels = [("all positives", positive)]
     if len(sources) > 1:
         panels += [(s, [row for row in positive if row.source == s]) for s in sources]
-    columns = min(4, len(panels))
-    lines = -(-len(panels) // columns)
+    lines = -(-len(panels) // 4)
+    columns = -(-len(panels) // lines)
     figure = Figure(figsize=(max(5.2, 2.9 * columns), 2.75 * lines + 0.55), layout="constrained")
     thresholds = np.geomspace(_FROM_PX, _TO_PX, 200)
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
@@ -41,13 +41,15 @@ def recall_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
             axes.plot(thresholds, share, color=_colour(index), lw=1.8, label=name)
         _tidy(axes, f"{title} ({len(rows) // max(len(matchers), 1)})")
         axes.set_xscale("log")
-        axes.set_xticks([0.1, 0.3, 1, 3, 10, 30], ["0.1", "0.3", "1", "3", "10", "30"])
+        axes.set_xticks([0.1, 0.3, 1, 3, 10, 30], ["0.1", "0.3", "1", "3", "10", ""])
         axes.minorticks_off()
         axes.set_xlim(_FROM_PX, _TO_PX)
         axes.set_ylim(0, 102)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
-    for axes in grid[-1]:
+    for axes in list(grid.flat)[max(0, len(panels) - columns) : len(panels)]:
+        # The lowest of each column, some of which have an empty place beneath.
+        axes.tick_params(labelbottom=True)
         axes.set_xlabel("corner error within, px", color=_FAINT)
     for axes in grid[:, 0]:
         axes.set_ylabel("% of cases", color=_FAINT)
