@@ -165,8 +165,10 @@ def block_count(ref_xy: NDArray[np.float64], block: float = 0.0) -> int:
 
 def _cells(xy: NDArray[np.float64], block: float = 0.0) -> NDArray[np.int64]:
     low, span = xy.min(axis=0), np.maximum(np.ptp(xy, axis=0), 1e-9)
-    count = np.clip(span // block if block > 0 else _CELLS, 3, _CELLS)
-    cell = np.minimum((count * (xy - low) / span).astype(np.int64), int(_CELLS) - 1)
+    wanted = span // block if block > 0 else np.full(2, _CELLS)
+    count = np.clip(wanted, 3, _CELLS).astype(np.int64)
+    # A point on the far edge belongs to the last cell, not to one beyond it.
+    cell = np.minimum((count * (xy - low) / span).astype(np.int64), count - 1)
     return np.asarray(cell[:, 1] * _CELLS + cell[:, 0])
 
 
