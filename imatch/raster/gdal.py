@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,9 +59,44 @@ def explained(name: str, cause: str, hint: str) -> Iterator[None]:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
-        text = str(root).replace(f"'{name}'", "it").replace(name, "it").rstrip(". ")
-        detail = " ".join(text.split()) or type(root).__name__
+        detail = in_words(str(root), name) or type(root).__name__
         raise InputError(f"{cause} ({detail})", subject=name, hint=hint) from error
+
+
+# What GDAL and its libraries say of a file, and what it means. The name is gone by then.
+_MEANINGS = (
+    (r"(it )?(does not exist|no such file).*", "no such file"),
+    (r"(it )?not recognized as .*", "its format is unknown"),
+    (r"(CURL|HTTP) error: ", ""),
+    # Names of functions and libraries, and line numbers of blocks that have no lines.
+    (r"^(TIFF|_TIFF|lib|JPEG|PNG|VSI|WEBP|opj_|GDAL)\w*: *", ""),
+    (r" at scanline 4294967295", ""),
+)
+
+
+def in_words(text: str, name: str) -> str:
+    """GDAL's last word on a file as a clause that stands in brackets behind the file's name.
+
+    Args:
+        text: What was raised.
+        name: The file; it is not repeated.
+
+    Example:
+        >>> in_words("'/a/b.tif' not recognized as being in a supported file format.", "/a/b.tif")
+        'its format is unknown'
+        >>> in_words("b.tif: /a/b.tif:Cannot read TIFF header", "/a/b.tif")
+        'cannot read TIFF header'
+    """
+    text = " ".join(text.split())
+    for known in (name, os.path.basename(name)):  # noqa: PTH119 - also of URLs.
+        text = text.replace(f"'{known}'", "it")
+        text = re.sub(rf"(^|(?<=[ :])){re.escape(known)}: *", "", text)
+        text = text.replace(known, "it")
+    for pattern, meaning in _MEANINGS:
+        text = re.sub(pattern, meaning, text, flags=re.IGNORECASE)
+    text = text.rstrip(". ")
+    # A sentence's capital, not an abbreviation's.
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 @contextmanager

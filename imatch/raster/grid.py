@@ -283,12 +283,13 @@ def _no_overlap(
         a, b = nearest_points(ref_shape, tgt_shape)
         miss = ground_distance_m(frame @ (a.x, a.y), frame @ (b.x, b.y), ref.crs)
     if np.isfinite(miss):
-        far = f"{miss / 1000:.3g} km" if miss >= 1000 else f"{miss:.0f} m"
+        # Three digits: the nearest points are sought on the map, not on the ellipsoid.
+        far = f"{float(f'{miss / 1000:.3g}'):,g} km" if miss >= 1000 else f"{miss:.0f} m"
         cause = f"shares no ground with {tgt.name}: they miss each other by {far}"
     else:
         cause = f"shares no ground with {tgt.name}, which its CRS cannot even reach"
     return NoOverlapError(
         cause,
         subject=ref.name,
-        hint="choose images of one place, or match by pixels if the geocoding is wrong",
+        hint="choose images of one place, or pass --no-geocoding if theirs is wrong",
     )

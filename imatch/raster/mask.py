@@ -15,7 +15,7 @@ from rasterio.features import rasterize
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
-from imatch.raster.gdal import check_file, explained, is_virtual, opened
+from imatch.raster.gdal import check_file, explained, in_words, is_virtual, opened
 from imatch.raster.image import is_geocoded
 from imatch.raster.resample import resample_mask
 
@@ -143,7 +143,9 @@ def _open_polygons(name: str, frame: MaskFrame) -> PolygonMask:
         shapes = geopandas.read_file(name).geometry
     except (DataSourceError, ValueError, OSError, AttributeError) as error:
         raise InputError(
-            f"cannot be read as polygons ({error})", subject=name, hint="check the mask file"
+            f"cannot be read as polygons ({in_words(str(error), name)})",
+            subject=name,
+            hint="check the mask file",
         ) from error
     if not shapes.geom_type.dropna().isin(["Polygon", "MultiPolygon", "GeometryCollection"]).all():
         raise InputError(
