@@ -77,11 +77,13 @@ def match(
     """Register the TARGET image to the REFERENCE image.
 
     Prints how the target lies on the reference, in pixels and metres, and how far to trust it.
-    Exits with 0 if the answer is ok, 3 if it is uncertain or there is none.
+    Exits with 0 if the answer is ok, 3 if it is uncertain, if there is none, or if it does not meet
+    the --tolerance.
 
     \b
     imatch match august.tif november.tif
     imatch match a.jp2 b.tif --bands 4,3,2 -o result.json -o points.gpkg --plot result.png
+    imatch match a.tif b.tif --tolerance 0.3px && echo "aligned"
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.export import check_outputs
     from imatch.pipeline.config import load_config, make_config
@@ -102,7 +104,7 @@ def match(
         note(line)
     if failure is not None:
         raise failure
-    if registration.status != "ok":
+    if refusal(registration) is not None:
         click.get_current_context().exit(NOT_REGISTERED)
 
 
@@ -152,8 +154,21 @@ def show(registration: Registration, fmt: str) -> None:
     else:
         with stdout_console() as console:
             print_summary(registration, console)
-    if registration.status != "ok" and (fmt == "json" or not sys.stdout.isatty()):
-        click.echo(f"imatch: {registration.status}: {registration.reason}", err=True)
+    refused = refusal(registration)
+    if refused is not None and (fmt == "json" or not sys.stdout.isatty()):
+        click.echo(f"imatch: {refused}", err=True)
+
+
+def refusal(registration: Registration) -> str | None:
+    """Why the answer is not what was asked for, None if it is."""
+    from imatch.export.wording import certificate_text
+
+    if registration.status != "ok":
+        return f"{registration.status}: {registration.reason}"
+    certificate = registration.certificate
+    if certificate.tolerance is None or certificate.passes:
+        return None
+    return f"tolerance not met: {certificate_text(registration)}"
 
 
 @contextmanager

@@ -246,6 +246,12 @@ _CONFIG_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Metres a reference pixel, for images that do not say.",
     ),
     click.option(
+        "--tolerance",
+        metavar="TOL",
+        help="How far any place may be off with 95 % confidence, as 0.3px (target pixels) or 3m;"
+        " exits with 3 if that is not met.",
+    ),
+    click.option(
         "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]"
     ),
     click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]"),

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from imatch.core.types import FloatArray, Matches, Rendered
 from imatch.geometry.accuracy import overlap_mask
-from imatch.geometry.estimate import Estimate
+from imatch.geometry.estimate import Acceptance, Estimate
+from imatch.geometry.evidence import Evidence
 from imatch.geometry.fit import least_squares, residuals
 from imatch.geometry.transform import Transform, apply_matrix
+from imatch.pipeline.certificate import Certificate, Tolerance, verdict
 from imatch.pipeline.result import ImageSummary, Pair, Preview, Registration, TiePoints
 from imatch.raster import RasterInfo, Source, WorkPair
 
@@ -28,6 +30,7 @@ def assemble(
     *,
     matcher: str,
     gsd_m: float | None,
+    tolerance: Tolerance | None,
     seconds: float,
     provenance: dict[str, Any],
 ) -> Registration:
@@ -41,6 +44,7 @@ def assemble(
         rendered: What the matcher saw.
         matcher: Registry name.
         gsd_m: Metres per reference pixel given by the user, for images that do not say.
+        tolerance: What the certificate has to reach, None for nothing.
         seconds: Wall time.
         provenance: See `imatch.pipeline.provenance`.
     """
@@ -73,7 +77,8 @@ def assemble(
         "preview": _preview(work, matches, pair, rendered, ref_gsd),
     }
     if work is None or found.transform is None:
-        return Registration(**common, provenance=provenance)
+        certificate = _certificate(found, tolerance, None, None)
+        return Registration(**common, certificate=certificate, provenance=provenance)
 
     held = found.check
     predicted = matches.tgt_xy[held] - found.check_xy[held]
@@ -89,20 +94,75 @@ def assemble(
         map_matrix = centred @ work @ np.linalg.inv(centred)
         map_matrix = map_matrix / map_matrix[2, 2]
         shift_m, ci95_m = _shift_m(work, found, pair)
+    shift: dict[str, Any] = {
+        "shift_px": shift_px,
+        "shift_m": shift_m,
+        "ci95_px": ci95_px,
+        "ci95_m": ci95_m,
+    }
+    bounds = _corner_bounds(work, found, pair, infos, ref_gsd)
     return Registration(
         **common,
+        **shift,
         transform=Transform(found.transform.kind, matrix),
         map_matrix=map_matrix,
-        shift_px=shift_px,
-        shift_m=shift_m,
-        ci95_px=ci95_px,
-        ci95_m=ci95_m,
+        certificate=_certificate(found, tolerance, *bounds, **shift),
         rmse_px=_rms(np.hypot(*check_px.T)),
         rmse_m=_rms(check_m),
         ce90_px=_percentile(np.hypot(*check_px.T)),
         ce90_m=_percentile(check_m),
         provenance={**provenance, "matrix_error_px": error},
     )
+
+
+def _certificate(
+    found: Estimate,
+    tolerance: Tolerance | None,
+    bound_px: float | None,
+    bound_m: float | None,
+    **shift: Any,
+) -> Certificate:
+    evidence: float | None = None
+    kind: Any = None
+    threshold: float | None = None
+    if np.isfinite(found.evidence):
+        evidence, kind, threshold = found.evidence, "log_odds", Evidence().certain
+    elif found.log10_nfa < 0:
+        evidence, kind = -found.log10_nfa, "false_alarms"
+        threshold = -Acceptance().certain
+    return Certificate(
+        **shift,
+        corner_ci95_px=bound_px,
+        corner_ci95_m=bound_m,
+        coverage=found.coverage,
+        evidence=evidence,
+        evidence_kind=kind,
+        evidence_threshold=threshold,
+        tolerance=None if tolerance is None else str(tolerance),
+        passes=verdict(tolerance, ok=found.status == "ok", bound_px=bound_px, bound_m=bound_m),
+    )
+
+
+def _corner_bounds(
+    work: NDArray[np.float64],
+    found: Estimate,
+    pair: WorkPair,
+    infos: tuple[RasterInfo, RasterInfo],
+    ref_gsd: Pair | None,
+) -> tuple[float | None, float | None]:
+    """The corner's 95 % uncertainty in native target pixels and in metres, None if unbounded."""
+    turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    centre = np.tile(found.centre, (len(turn), 1))
+    # One working pixel in every direction: the largest image of it serves, whatever the shape of
+    # native pixels.
+    moved = apply_matrix(work, centre) + np.column_stack([np.cos(turn), np.sin(turn)])
+    pixels, metres = _residuals(work, centre, moved, pair, infos, ref_gsd)
+    bounds = (
+        found.corner_ci95 * float(np.hypot(*pixels.T).max()),
+        found.corner_ci95 * float(metres.max()),
+    )
+    px, m = (bound if np.isfinite(bound) else None for bound in bounds)
+    return px, m
 
 
 def _residuals(
@@ -227,7 +287,7 @@ def _map_coordinates(xy: NDArray[np.float64], info: RasterInfo) -> NDArray[np.fl
 
 def _summary(info: RasterInfo, gsd: Pair | None) -> ImageSummary:
     return ImageSummary(
-        None if info.path is None else str(info.path),
+        _name(info),
         info.width,
         info.height,
         info.band_names,
@@ -235,6 +295,13 @@ def _summary(info: RasterInfo, gsd: Pair | None) -> ImageSummary:
         tuple(info.transform)[:6] if info.geocoded else None,
         gsd,
     )
+
+
+def _name(info: RasterInfo) -> str | None:
+    """The file, or the URL or archive member that GDAL reads; None for an array."""
+    if info.path is not None:
+        return str(info.path)
+    return None if info.driver == "array" else info.name
 
 
 def _pair(values: FloatArray) -> Pair:

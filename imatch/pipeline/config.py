@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.pipeline.certificate import Tolerance
 
 Band = int | str
 
@@ -28,6 +29,8 @@ class MatchConfig(BaseModel):
         use_geocoding: Render geocoded pairs on one map grid; False compares bare pixels.
         margin: How far beyond the overlap to look in geocoded pairs, as a share of it.
         gsd_m: Metres per reference pixel, for images that do not say.
+        tolerance: How far any place may be off at 95 % for the certificate to pass: ``0.3px``
+            (native target pixels) or ``3m``; None asks nothing.
         ref_bands: Bands of the reference, 1-based numbers or names.
         tgt_bands: Bands of the target.
         ref_nodata: Value that marks no data in the reference, where the file does not say.
@@ -50,6 +53,7 @@ class MatchConfig(BaseModel):
     use_geocoding: bool = True
     margin: float = Field(default=0.1, ge=0, le=2)
     gsd_m: float | None = Field(default=None, gt=0)
+    tolerance: str | None = None
     ref_bands: tuple[Band, ...] | None = None
     tgt_bands: tuple[Band, ...] | None = None
     ref_nodata: float | None = None
@@ -58,6 +62,13 @@ class MatchConfig(BaseModel):
     tgt_mask: Path | None = None
     weights: dict[str, str] = Field(default_factory=dict)
     fetch: bool = False
+
+    @field_validator("tolerance", mode="before")
+    @classmethod
+    def _check_tolerance(cls, value: Any) -> Any:
+        if value is not None:
+            Tolerance.parse(str(value))  # A bare number is refused in the same words.
+        return value
 
 
 def make_config(base: MatchConfig | None = None, /, **overrides: Any) -> MatchConfig:
@@ -111,7 +122,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> MatchConfig
 def _explained(error: ValidationError, path: Path | None = None) -> ConfigError:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"]) or "configuration"
-    cause = "is no setting" if first["type"] == "extra_forbidden" else first["msg"].lower()
+    cause = "is no setting"
+    if first["type"] != "extra_forbidden":
+        said = first["msg"].removeprefix("Value error, ")
+        cause = said[:1].lower() + said[1:]
     hint = None
     if first["type"] == "extra_forbidden":
         hint = f"settings are {', '.join(MatchConfig.model_fields)}"

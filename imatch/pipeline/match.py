@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from imatch.core.errors import ConfigError
 from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.plausible import Limits
+from imatch.matchers import MATCHERS
 from imatch.pipeline.assemble import assemble
+from imatch.pipeline.certificate import Tolerance
 from imatch.pipeline.config import MatchConfig, make_config
 from imatch.pipeline.load import load_solver
 from imatch.pipeline.provenance import provenance
@@ -68,18 +71,23 @@ def match(
     config = make_config(config, **overrides) if overrides else config or MatchConfig()
     stage = on_stage or (lambda _text: None)
     if loaded is None:
-        stage(f"loading {config.matcher}")
-        solver = load_solver(config)
-    else:
-        solver = loaded if isinstance(loaded, Solver) else MatcherSolver(config.matcher, loaded)
+        _ = MATCHERS[config.matcher]  # An unknown name fails before anything is read.
+    # What a wrong path or an impossible wish costs is known before a checkpoint is fetched.
     stage("reading")
     sources = (
         _source(ref, config.ref_bands, config.ref_nodata, config.ref_mask),
         _source(tgt, config.tgt_bands, config.tgt_nodata, config.tgt_mask),
     )
+    tolerance = None if config.tolerance is None else Tolerance.parse(config.tolerance)
+    _check_metres(tolerance, config, sources)
     pair = read_pair(
         *sources, size=config.size, margin=config.margin, use_geocoding=config.use_geocoding
     )
+    if loaded is None:
+        stage(f"loading {config.matcher}")
+        solver = load_solver(config)
+    else:
+        solver = loaded if isinstance(loaded, Solver) else MatcherSolver(config.matcher, loaded)
     rendered = render(pair.ref, solver.channels), render(pair.tgt, solver.channels)
     limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
     options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
@@ -92,12 +100,26 @@ def match(
         rendered,
         matcher=solver.name,
         gsd_m=config.gsd_m,
+        tolerance=tolerance,
         seconds=time.perf_counter() - started,
         provenance={
             **provenance(config, solver.weights_used, sources, pair),
             "found_by": solution.found_by,
+            "stages_skipped": list(getattr(solver, "stages_skipped", ())),
         },
     )
+
+
+def _check_metres(
+    tolerance: Tolerance | None, config: MatchConfig, sources: tuple[Source, Source]
+) -> None:
+    known = config.gsd_m is not None or any(source.info.gsd_m for source in sources)
+    if tolerance is not None and tolerance.unit == "m" and not known:
+        raise ConfigError(
+            "neither image says how many metres its pixels are",
+            subject=f"tolerance {tolerance}",
+            hint="give the reference's GSD (--gsd), or a tolerance in px",
+        )
 
 
 def _source(

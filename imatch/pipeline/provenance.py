@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from imatch._version import __version__
 from imatch.pipeline.config import MatchConfig
-from imatch.raster import Source, WorkPair
+from imatch.raster import RasterInfo, Source, WorkPair
 
 _PACKAGES = ("torch", "kornia", "opencv-python-headless", "rasterio", "numpy")
 
@@ -44,7 +43,7 @@ def provenance(
     return {
         "config": config.model_dump(mode="json"),
         "weights": dict(weights),
-        "files": [_file(source.info.path) for source in sources],
+        "files": [_file(source.info) for source in sources],
         "working": {
             "reference_size": list(pair.ref.size),
             "target_size": list(pair.tgt.size),
@@ -60,8 +59,9 @@ def provenance(
     }
 
 
-def _file(path: Path | None) -> dict[str, Any] | None:
-    if path is None or not path.exists():
-        return None
-    facts = path.stat()
-    return {"path": str(path), "bytes": facts.st_size, "modified": int(facts.st_mtime)}
+def _file(info: RasterInfo) -> dict[str, Any]:
+    """What identifies an input: a file's facts; of an array or a URL, its name."""
+    if info.path is None or not info.path.exists():
+        return {"name": info.name}
+    facts = info.path.stat()
+    return {"path": str(info.path), "bytes": facts.st_size, "modified": int(facts.st_mtime)}

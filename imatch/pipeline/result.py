@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.geometry.transform import ModelKind, Transform
+from imatch.pipeline.certificate import Certificate
 
 SCHEMA = "imatch.registration/1"
 Status: TypeAlias = Literal["ok", "uncertain", "failed"]
@@ -171,8 +172,36 @@ class Registration:
         n_matches: Putative matches.
         n_inliers: Matches that agree with the transform.
         n_check: Check points behind the accuracy figures.
+        certificate: The shift, the 95 % bound on any position, the evidence and the threshold it
+            had to reach, and whether the tolerance asked for is met.
         provenance: Files' sizes, configuration, weights' sha256, seed, versions.
         preview: The working images, or None when read back from a file.
+
+    The JSON document, schema ``imatch.registration/1``, is the contract with other programs. Every
+    key is always there; null is what is unknown or does not apply, and stands for NaN and
+    infinities. Pairs are [x, y] or [east, north], matrices are lists of three rows.
+
+    - ``schema``: ``"imatch.registration/1"``; a change that could break a reader changes it.
+    - ``status``, ``reason``, ``matcher``, ``seconds``: as above.
+    - ``model``: ``translation``, ``similarity``, ``affine`` or ``homography``; null when failed.
+    - ``matrix``: `transform` as 3 x 3: native reference pixel (x, y, 1), the centre of the first
+      pixel being (0, 0), to native target pixel, after division by the third component.
+    - ``map_matrix``, ``shift_px``, ``shift_m``, ``ci95_px``, ``ci95_m``, ``rmse_px``, ``rmse_m``,
+      ``ce90_px``, ``ce90_m``, ``coverage``, ``n_matches``, ``n_inliers``, ``n_check``: as above.
+    - ``certificate``: an object with the attributes of `Certificate`.
+    - ``reference``, ``target``: objects with ``path`` (file or URL; null for an array), ``width``
+      and ``height`` in pixels, ``bands`` (names of those matched), ``crs`` (``"EPSG:32631"`` or
+      WKT), ``transform`` (corner-based affine coefficients a, b, c, d, e, f) and ``gsd_m``.
+    - ``provenance``: ``config`` (every setting), ``weights`` (name to sha256), ``files`` (path,
+      bytes and modification time; of what is no file, its name), ``working`` (sizes and grid of
+      what the matcher saw), ``versions``, ``found_by`` (the stage that found the answer),
+      ``stages_skipped`` (those left out for want of weights), and ``matrix_error_px``: how far
+      ``matrix`` strays from the exact map, which is curved between two CRSs; 0 within one.
+    - ``tie_points``: columns of equal length, a row a match: ``ref_x``, ``ref_y``, ``tgt_x``,
+      ``tgt_y`` (native pixels), ``score`` (0 to 1), ``inlier``, ``check`` (held out of the fit),
+      ``residual_x_px``, ``residual_y_px`` (target pixels, measured minus predicted),
+      ``residual_m`` (length), and, where the reference is geocoded, ``map_x``, ``map_y`` (its
+      map coordinates).
     """
 
     status: Status
@@ -196,6 +225,7 @@ class Registration:
     n_matches: int = 0
     n_inliers: int = 0
     n_check: int = 0
+    certificate: Certificate = field(default_factory=Certificate)
     provenance: dict[str, Any] = field(default_factory=dict)
     preview: Preview | None = field(default=None, repr=False)
 
@@ -210,7 +240,7 @@ class Registration:
         return None if self.transform is None else self.transform.matrix
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document, schema `imatch.registration/1`; see the README for each key."""
+        """The JSON document, schema `imatch.registration/1`; the class describes each key."""
         return {
             "schema": SCHEMA,
             "status": self.status,
@@ -230,6 +260,7 @@ class Registration:
             "n_matches": self.n_matches,
             "n_inliers": self.n_inliers,
             "n_check": self.n_check,
+            "certificate": self.certificate.to_dict(),
             "matcher": self.matcher,
             "seconds": _jsonable(self.seconds),
             "reference": _summary_dict(self.reference),
@@ -274,6 +305,7 @@ class Registration:
             ci95_m=pair("ci95_m"),
             **{name: data[name] for name in ("rmse_px", "rmse_m", "ce90_px", "ce90_m", "coverage")},
             **{name: data[name] for name in ("n_matches", "n_inliers", "n_check")},
+            certificate=Certificate.from_dict(data["certificate"]),
             provenance=data["provenance"],
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import Result
@@ -129,6 +130,45 @@ def test_settings_come_from_file_then_set_then_options(
     config = json.loads(result.stdout)["provenance"]["config"]
     assert (config["matcher"], config["max_keypoints"]) == ("sift", 700)
     assert (config["seed"], config["size"]) == (6, 640)
+
+
+def test_a_tolerance_that_is_met(run: Run, pair: Pair) -> None:
+    result = run("match", *pair, "-m", "sift", "--tolerance", "0.5px")
+    assert result.exit_code == 0, result.stderr
+    assert re.search(r"certificate +passes 0\.5 px: all of the overlap within", result.stdout)
+    assert result.stderr == ""
+
+
+def test_a_tolerance_that_is_not_met(run: Run, pair: Pair, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    result = run("match", *pair, "-m", "sift", "--tolerance", "1e-9m", "--size", "200", "-o", path)
+    assert result.exit_code == 3
+    said, wrote = result.stderr.splitlines()
+    assert said.startswith("imatch: tolerance not met: fails 1e-09 m: all of the overlap within ")
+    assert wrote == f"wrote {path}"
+    certificate = json.loads(path.read_text())["certificate"]
+    assert certificate["tolerance"] == "1e-09 m"
+    assert certificate["passes"] is False
+
+
+def test_a_tolerance_in_metres_needs_metres(run: Run, pair: Pair, tmp_path: Path) -> None:
+    bare = []
+    for path in pair:
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert image is not None
+        bare.append(tmp_path / f"{path.stem}.png")
+        cv2.imwrite(str(bare[-1]), image)
+    result = run("match", *bare, "-m", "sift", "--tolerance", "3m")
+    assert result.exit_code == 2
+    assert "tolerance 3 m: neither image says" in result.stderr
+    assert "--gsd" in result.stderr
+    assert run("match", *bare, "-m", "sift", "--tolerance", "3m", "--gsd", "10").exit_code == 0
+
+
+def test_a_tolerance_without_a_unit(run: Run, pair: Pair) -> None:
+    result = run("match", *pair, "-m", "sift", "--tolerance", "3")
+    assert result.exit_code == 2
+    assert "tolerance: '3' is no positive number with px or m: write 0.3px or 3m" in result.stderr
 
 
 def test_the_result_repeats(run: Run, pair: Pair) -> None:

@@ -1,0 +1,129 @@
+"""The certificate: how far any place of the answer may be off, and whether that is near enough."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeAlias
+
+_Pair: TypeAlias = tuple[float, float]
+_TOLERANCE = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*(px|m)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a registration may be off.
+
+    Attributes:
+        value: Positive and finite.
+        unit: ``px`` (native target pixels) or ``m`` (on the ground).
+    """
+
+    value: float
+    unit: Literal["px", "m"]
+
+    @classmethod
+    def parse(cls, text: str) -> Tolerance:
+        """Read a positive number and its unit.
+
+        Raises:
+            ValueError: It is something else; the message says what to write.
+
+        Example:
+            >>> Tolerance.parse("0.3px"), Tolerance.parse(" 3 m ")
+            (Tolerance(value=0.3, unit='px'), Tolerance(value=3.0, unit='m'))
+        """
+        found = _TOLERANCE.fullmatch(text.strip())
+        value = float(found[1]) if found else math.nan
+        if found is None or not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{text!r} is no positive number with px or m: write 0.3px or 3m")
+        return cls(value, "m" if found[2].lower() == "m" else "px")
+
+    def __str__(self) -> str:
+        return f"{self.value:g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a user may rely on, in one place; pixels are native target pixels.
+
+    The bounds come from a block bootstrap over the tie points. They say how well the transform is
+    known; ground that a transform of its kind cannot follow (relief seen from two sides) may lie
+    further off, which the error at check points (`Registration.ce90_px`) shows.
+
+    Attributes:
+        shift_px: (x, y) shift at the centre of the overlap, as `Registration.shift_px`.
+        shift_m: (east, north) the same in metres.
+        ci95_px: Half-width of its 95 % confidence interval, (x, y).
+        ci95_m: The same in metres, (east, north).
+        corner_ci95_px: Largest 95 % uncertainty of a mapped corner. The uncertainty is largest at
+            a corner, so this bounds the position of everything in the overlap. None if unbounded.
+        corner_ci95_m: The same in metres, None where metres are unknown.
+        coverage: Share of the overlap's cells that hold an inlier, 0 to 1.
+        evidence: How far the agreement is beyond chance: the higher, the surer. None where there
+            was too little to measure.
+        evidence_kind: ``log_odds`` that the images are aligned, learnt from the figures of right
+            and wrong alignments (`auto`); or ``false_alarms``, minus log10 of how many such
+            agreements chance would give (single matchers).
+        evidence_threshold: Below this the answer is not ``ok``.
+        tolerance: The tolerance asked for, such as ``"0.3 px"``, or None.
+        passes: Whether the status is ``ok`` and the bound within the tolerance; None without a
+            tolerance, or with one in metres where metres are unknown.
+    """
+
+    shift_px: _Pair | None = None
+    shift_m: _Pair | None = None
+    ci95_px: _Pair | None = None
+    ci95_m: _Pair | None = None
+    corner_ci95_px: float | None = None
+    corner_ci95_m: float | None = None
+    coverage: float = 0.0
+    evidence: float | None = None
+    evidence_kind: Literal["log_odds", "false_alarms"] | None = None
+    evidence_threshold: float | None = None
+    tolerance: str | None = None
+    passes: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The member ``certificate`` of the JSON document."""
+        return {name: _jsonable(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Certificate:
+        """The inverse of `to_dict`."""
+        values = {field.name: data[field.name] for field in fields(cls)}
+        for name in ("shift_px", "shift_m", "ci95_px", "ci95_m"):
+            if values[name] is not None:
+                values[name] = (values[name][0], values[name][1])
+        return cls(**values)
+
+
+def verdict(
+    tolerance: Tolerance | None, *, ok: bool, bound_px: float | None, bound_m: float | None
+) -> bool | None:
+    """Whether an answer is as near as was asked.
+
+    Args:
+        tolerance: What was asked.
+        ok: Whether the answer is to be relied on at all.
+        bound_px: 95 % bound on any position in pixels, None if unbounded.
+        bound_m: The same in metres, None if unbounded or metres are unknown.
+
+    Returns:
+        None where nothing was asked, or metres were and there are none.
+    """
+    if tolerance is None:
+        return None
+    if not ok or bound_px is None:
+        return False
+    if tolerance.unit == "px":
+        return bound_px <= tolerance.value
+    return None if bound_m is None else bound_m <= tolerance.value
+
+
+def _jsonable(value: Any) -> Any:
+    """Lists instead of tuples; what is unbounded or unknown becomes None."""
+    if isinstance(value, tuple):
+        return [_jsonable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
