@@ -166,8 +166,8 @@ def _draw_keys(
     axes.quiverkey(
         quiver,
         place.x1 - 0.2,
-        # A narrow panel has no room for both on one line.
-        place.y0 - (0.19 if place.width > 3 else 0.38),
+        # Only a wide panel has room for both on one line.
+        place.y0 - (0.19 if place.width > 4.6 else 0.42),
         length * scale,
         both(length, None if metres_per_px is None else length * metres_per_px) or "",
         labelpos="W",

@@ -22,7 +22,15 @@ from imatch.export.panels import (
     is_wide,
 )
 from imatch.export.picture import detail_window
-from imatch.export.wording import accuracy_text, counts_text, model_text, name, shift_text
+from imatch.export.wording import (
+    accuracy_text,
+    bound_text,
+    counts_text,
+    model_text,
+    name,
+    shift_text,
+    tolerance_text,
+)
 from imatch.pipeline.result import Preview, Registration, Status
 
 _DPI = 150
@@ -90,13 +98,15 @@ def _title(figure: Figure, registration: Registration) -> float:
         headline = f"failed: {registration.n_matches} tie points, no transform"
     else:
         headline = f"{registration.status}: {'shift ' if figures[0] else ''}{stated}"
+        judged = tolerance_text(registration)
+        headline += "" if judged is None else f" – {judged}"
     facts = [
         f"{name(registration.target)} onto {name(registration.reference)}",
         registration.matcher,
     ]
     if registration.transform is not None:
         facts[1:1] = [counts_text(registration), f"coverage {registration.coverage:.0%}"]
-        facts.append(model_text(registration) or "")
+        facts += [model_text(registration) or "", bound_text(registration) or ""]
     # Lines break between facts, never within one.
     kept_together = "  ·  ".join(fact.replace(" ", "\N{NO-BREAK SPACE}") for fact in facts)
     wrapped = textwrap.wrap(kept_together, 150, break_on_hyphens=False)
@@ -109,7 +119,7 @@ def _title(figure: Figure, registration: Registration) -> float:
         headline,
         size=min(16.0, 16 * 95 / len(headline)),
         weight="bold",
-        color=_STATUS_COLOURS[registration.status],
+        color=_colour(registration),
         ha="center",
         va="top",
         parse_math=False,
@@ -128,10 +138,17 @@ def _title(figure: Figure, registration: Registration) -> float:
     return 0.93 - 0.0215 * len(lines)
 
 
+def _colour(registration: Registration) -> str:
+    """Green only where the answer is all that was asked for."""
+    unmet = registration.certificate.tolerance is not None and not registration.certificate.passes
+    met = "uncertain" if registration.status == "ok" and unmet else registration.status
+    return _STATUS_COLOURS[met]
+
+
 def _panels(figure: Figure, preview: Preview, top: float) -> tuple[Axes, Axes, Axes, Axes]:
     """Axes for the matches, before, after and the residuals, placed to suit the images' shape."""
     height, width = preview.ref.shape[:2]
-    box = {"left": 0.04, "right": 0.96, "top": top - 0.035, "bottom": 0.045}
+    box = {"left": 0.04, "right": 0.96, "top": top - 0.035, "bottom": 0.055}
     if is_wide(preview):
         box["right"] = 0.92  # Room for the colour bar, which stands outside its panel.
         grid = figure.add_gridspec(3, 2, height_ratios=[2, 1, 2], hspace=0.25, **box)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from imatch.export.wording import (
     accuracy_text,
+    certificate_text,
     counts_text,
     measured,
     model_text,
@@ -48,6 +49,7 @@ def rows(registration: Registration) -> list[tuple[str, str]]:
         ("shift", shift_text(r)),
         ("", _components(r)),
         ("accuracy", accuracy),
+        ("certificate", certificate_text(r)),
         ("coverage", f"{r.coverage:.0%} of the overlap" if found else None),
         ("matches", f"{counts_text(r)} agree{share}" if found else f"{r.n_matches} tie points"),
         ("model", model_text(r)),

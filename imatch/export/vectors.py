@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import OutputError
+from imatch.export.document import to_json
 from imatch.export.places import claimed_xy, reference_xy
 from imatch.export.tables import columns
 from imatch.pipeline.result import Registration
@@ -48,8 +49,7 @@ def write_geojson(registration: Registration, path: Path) -> None:
         coordinates = "reference map coordinates in an unknown CRS"
     else:
         coordinates = "reference pixels: x + 0.5, -(y + 0.5), where (x, y) is a pixel's centre"
-    document = registration.to_dict()
-    del document["tie_points"]
+    document = _without_tie_points(registration)
     xy = np.round(frame.geometry.get_coordinates().to_numpy(), _DEGREE_PLACES)
     # Arrow-fast writers would do, but they know no foreign members.
     collection = {
@@ -82,6 +82,8 @@ def write_geopackage(registration: Registration, path: Path) -> None:
     components ``dx``, ``dy`` and ``length`` in units of the CRS. Without geocoding, positions are
     pixels as QGIS lays them, ``(x + 0.5, -(y + 0.5))``, and the CRS is undefined.
 
+    The metadata of the file holds the JSON document without its tie points under ``imatch``.
+
     Raises:
         OutputError: GDAL or PROJ refused.
     """
@@ -90,6 +92,7 @@ def write_geopackage(registration: Registration, path: Path) -> None:
 
     layers = {"tie_points": (_tie_points(registration), "Point")}
     vectors = _shift_vectors(registration)
+    metadata = {"imatch": to_json(_without_tie_points(registration))}
     if vectors is not None:
         layers["shift_vectors"] = (vectors, "LineString")
     try:
@@ -98,10 +101,21 @@ def write_geopackage(registration: Registration, path: Path) -> None:
                 # No CRS is what a reference without geocoding has; nothing to warn of.
                 warnings.filterwarnings("ignore", "'crs' was not provided")
                 pyogrio.write_dataframe(
-                    frame, path, layer=name, driver="GPKG", geometry_type=geometry
+                    frame,
+                    path,
+                    layer=name,
+                    driver="GPKG",
+                    geometry_type=geometry,
+                    dataset_metadata=metadata,
                 )
     except (DataSourceError, DataLayerError) as error:
         raise OutputError(f"GDAL could not write it: {error}") from error
+
+
+def _without_tie_points(registration: Registration) -> dict[str, Any]:
+    document = registration.to_dict()
+    del document["tie_points"]
+    return document
 
 
 def _tie_points(registration: Registration) -> GeoDataFrame:
@@ -150,6 +164,4 @@ def _frame(
 
 def _strict(values: Any) -> Any:
     """JSON's own types only; NaN becomes None."""
-    from imatch.export.document import to_json
-
     return json.loads(to_json(values))

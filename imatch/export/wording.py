@@ -68,6 +68,37 @@ def accuracy_text(registration: Registration) -> str | None:
     return ", ".join(f"{k} {v}" for k, v in figures.items() if v is not None) or None
 
 
+def certificate_text(registration: Registration) -> str | None:
+    """``"passes 0.3 px: all of the overlap within 0.12 px (1.20 m) at 95%"``.
+
+    Without a tolerance the bound alone; None where there is neither.
+    """
+    stated, judged = bound_text(registration), tolerance_text(registration)
+    if judged is None or stated is None:
+        return judged or stated
+    return f"{judged}: {stated}"
+
+
+def bound_text(registration: Registration) -> str | None:
+    """``"all of the overlap within 0.12 px (1.20 m) at 95%"``, None where it is unbounded."""
+    certificate = registration.certificate
+    bound = both(certificate.corner_ci95_px, certificate.corner_ci95_m)
+    return None if bound is None else f"all of the overlap within {bound} at 95%"
+
+
+def tolerance_text(registration: Registration) -> str | None:
+    """``"passes 0.3 px"``, ``"fails 0.3 px"``; None without a tolerance."""
+    certificate = registration.certificate
+    if certificate.tolerance is None:
+        return None
+    if certificate.passes is None:
+        return f"cannot be held against {certificate.tolerance}, as metres are unknown"
+    if certificate.passes:
+        return f"passes {certificate.tolerance}"
+    why = "" if registration.status == "ok" else f", being {registration.status}"
+    return f"fails {certificate.tolerance}{why}"
+
+
 def counts_text(registration: Registration) -> str:
     """``"312 of 340 tie points"``."""
     return f"{registration.n_inliers} of {registration.n_matches} tie points"

@@ -13,12 +13,13 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.quiver import Quiver
+from matplotlib.quiver import Quiver, QuiverKey
 from matplotlib.text import Text
 
 from imatch.core.errors import OutputError
 from imatch.export import read_registration, write
 from imatch.export.plot import plot
+from imatch.pipeline.certificate import Certificate
 from imatch.pipeline.result import Registration
 
 Make = Callable[..., Registration]
@@ -89,6 +90,36 @@ def test_the_title_states_status_and_accuracy(make: Make) -> None:
     assert "b.tif onto reference_2018-08.tif" in plain
     assert titles(figure)[0] == "Matches: reference and target"
     assert [title.split()[0] for title in titles(figure)[1:]] == ["Before", "After", "Residuals"]
+
+
+@pytest.mark.parametrize(
+    ("passes", "said", "colour"),
+    [(True, " – passes 0.3 px", "#1b7837"), (False, " – fails 0.3 px", "#b35806")],
+)
+def test_the_title_states_the_verdict(passes: bool, said: str, colour: str, make: Make) -> None:
+    certificate = Certificate(corner_ci95_px=0.25, tolerance="0.3 px", passes=passes)
+    headline, facts = plot(replace(make(), certificate=certificate)).texts
+    assert headline.get_text().endswith(said)
+    assert headline.get_color() == colour
+    plain = facts.get_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert plain.endswith("all of the overlap within 0.25 px at 95%")
+
+
+@pytest.mark.parametrize("noise", [0.4, 2.0, 200.0])
+@pytest.mark.parametrize("size", [(400, 400), (400, 300), (1200, 100), (100, 1200)])
+def test_the_keys_of_the_residuals_stand_apart(
+    size: tuple[int, int], noise: float, make: Make
+) -> None:
+    figure = plot(make(size=size, noise=noise))
+    figure.canvas.draw()
+    residuals = panel(figure, "Residuals")
+    legend = residuals.get_legend()
+    (key,) = residuals.findobj(QuiverKey)
+    assert legend is not None
+    assert isinstance(key, QuiverKey)
+    scale = key.text.get_window_extent()
+    assert not any(text.get_window_extent().overlaps(scale) for text in legend.get_texts())
+    assert scale.y0 >= 0
 
 
 def test_an_uncertain_one_says_why(make: Make) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from imatch.export import print_summary, summary
 from imatch.export.terminal import rows
+from imatch.pipeline.certificate import Certificate
 from imatch.pipeline.result import Registration
 
 Make = Callable[..., Registration]
@@ -44,6 +45,12 @@ def test_everything_that_matters_is_said(registration: Registration) -> None:
         "model": "similarity: rotation 0.00°, scale 1.0000",
         "matcher": "aliked-lightglue · 3.21 s",
     }
+
+
+def test_the_certificate_has_a_line(registration: Registration) -> None:
+    passed = Certificate(corner_ci95_px=0.12, tolerance="0.3 px", passes=True)
+    told = dict(rows(replace(registration, certificate=passed)))
+    assert told["certificate"] == "passes 0.3 px: all of the overlap within 0.12 px at 95%"
 
 
 def test_every_kind_prints_without_a_blank_figure(every: Registration) -> None:

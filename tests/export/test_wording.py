@@ -7,8 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imatch.export.wording import accuracy_text, counts_text, model_text, name, shift_text
+from imatch.export.wording import (
+    accuracy_text,
+    bound_text,
+    certificate_text,
+    counts_text,
+    model_text,
+    name,
+    shift_text,
+    tolerance_text,
+)
 from imatch.geometry.transform import Transform
+from imatch.pipeline.certificate import Certificate
 from imatch.pipeline.result import ImageSummary, Registration
 
 Make = Callable[..., Registration]
@@ -37,6 +47,44 @@ def test_accuracy_and_counts(make: Make) -> None:
     assert accuracy_text(registration) == "RMSE 0.42 px (4.20 m), CE90 0.71 px (7.10 m)"
     assert accuracy_text(make(status="failed")) is None
     assert counts_text(registration) == "170 of 200 tie points"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "status", "expected"),
+    [
+        (Certificate(), "ok", None),
+        (Certificate(corner_ci95_px=0.12), "ok", "all of the overlap within 0.12 px at 95%"),
+        (
+            Certificate(corner_ci95_px=0.12, corner_ci95_m=1.2, tolerance="3 m", passes=True),
+            "ok",
+            "passes 3 m: all of the overlap within 0.12 px (1.20 m) at 95%",
+        ),
+        (
+            Certificate(corner_ci95_px=0.5, tolerance="0.3 px", passes=False),
+            "ok",
+            "fails 0.3 px: all of the overlap within 0.50 px at 95%",
+        ),
+        (
+            Certificate(corner_ci95_px=0.1, tolerance="0.3 px", passes=False),
+            "uncertain",
+            "fails 0.3 px, being uncertain: all of the overlap within 0.10 px at 95%",
+        ),
+        (Certificate(tolerance="3 m", passes=False), "failed", "fails 3 m, being failed"),
+        (
+            Certificate(corner_ci95_px=0.1, tolerance="3 m"),
+            "ok",
+            "cannot be held against 3 m, as metres are unknown: all of the overlap within 0.10 px"
+            " at 95%",
+        ),
+    ],
+)
+def test_the_certificate(
+    certificate: Certificate, status: str, expected: str | None, make: Make
+) -> None:
+    registration = replace(make(status=status), certificate=certificate)
+    assert certificate_text(registration) == expected
+    assert (tolerance_text(registration) is None) == (certificate.tolerance is None)
+    assert (bound_text(registration) is None) == (certificate.corner_ci95_px is None)
 
 
 def rotated(degrees: float) -> np.ndarray:
