@@ -151,3 +151,12 @@ class TestGeoPackage:
         with pytest.raises(OutputError, match=r"r\.gpkg: the reference's CRS is not understood"):
             write(odd, tmp_path / "r.gpkg")
         assert list(tmp_path.iterdir()) == []
+
+
+def test_the_geopackage_carries_the_figures(every: Registration, tmp_path: Path) -> None:
+    path = tmp_path / "r.gpkg"
+    write(every, path)
+    metadata = pyogrio.read_info(path, layer="tie_points")["dataset_metadata"]
+    document = every.to_dict()
+    del document["tie_points"]
+    assert json.loads(metadata["imatch"]) == document
