@@ -18,6 +18,8 @@ from imatch.geometry.transform import ModelKind, apply_matrix
 # A window agrees with a transform when it is displaced from it by less than this, pixels.
 AGREES = 1.5
 _FEWEST_WINDOWS = 6
+# Differences of scale are evened out in this many steps an octave.
+_STEPS = 3
 # Below this share of agreeing windows at the coarsest level a hypothesis is given up: wrong ones
 # reach 0.25 on large overlaps, right ones rarely fall under 0.3.
 _HOPELESS = 0.12
@@ -35,7 +37,8 @@ class Alignment:
         strength: Mean correlation of the agreeing windows.
         contrast: `strength` over the mean correlation of all windows: where agreement is chance,
             agreeing windows correlate no better than others.
-        independent: Windows that do not overlap, as far as the common ground has room for them.
+        independent: Windows that do not overlap, as far as the common ground has room for them in
+            the image that shows it with fewer pixels.
     """
 
     kind: ModelKind
@@ -88,7 +91,7 @@ class Aligner:
         return self._at_level(self._sides[-1], alignment.matrix, kind, first=False, rounds=2)
 
     def _make_level(
-        self, side: int
+        self, side: int, octave: float
     ) -> tuple[
         Rendered,
         Rendered,
@@ -96,14 +99,21 @@ class Aligner:
         NDArray[np.float64],
         NDArray[np.complex64],
     ]:
-        ref, ref_scale = shrink(self._ref, side)
-        tgt, tgt_scale = shrink(self._tgt, side)
+        # The finer of the two is reduced to the pixels of the coarser: magnified pixels would only
+        # blur, skipped ones would alias.
+        factor = side / self._sides[-1]
+        ref_factor = factor * 2.0 ** min(octave, 0.0)
+        tgt_factor = factor * 2.0 ** min(-octave, 0.0)
+        ref, ref_scale = shrink(self._ref, round(ref_factor * max(self._ref.size)))
+        tgt, tgt_scale = shrink(self._tgt, round(tgt_factor * max(self._tgt.size)))
         return ref, tgt, ref_scale, tgt_scale, orientation_field(ref)
 
     def _at_level(
         self, side: int, matrix: NDArray[np.float64], kind: ModelKind, *, first: bool, rounds: int
     ) -> Alignment | None:
-        ref, tgt, ref_scale, tgt_scale, ref_field = self._level(side)
+        zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+        octave = round(_STEPS * float(np.log2(zoom))) / _STEPS if zoom > 0 else 0.0
+        ref, tgt, ref_scale, tgt_scale, ref_field = self._level(side, octave)
         current = tgt_scale @ matrix @ np.linalg.inv(ref_scale)
         for turn in range(rounds):
             warped = warp_image(tgt, current, ref.size)
@@ -133,7 +143,9 @@ class Aligner:
             np.clip(peak, 0.0, 1.0),
         )
         full = np.linalg.inv(tgt_scale) @ current @ ref_scale
-        # Overlapping windows say the same thing twice: only so many are independent.
-        independent = min(float(len(moved)), common.sum() / moved.side**2)
+        # Overlapping windows say the same thing twice, and so do the pixels of a magnified image:
+        # only so many windows are independent, counted where the pixels are larger.
+        area = common.sum() * min(1.0, abs(float(np.linalg.det(current[:2, :2]))))
+        independent = min(float(len(moved)), area / moved.side**2)
         contrast = strength / max(float(moved.peak.mean()), 1e-6)
         return Alignment(kind, full / full[2, 2], matches, share, strength, contrast, independent)

@@ -19,6 +19,10 @@ from imatch.geometry.transform import MODEL_KINDS, Transform
 _BLOCK = 64.0
 # Least share of the overlap's cells with an agreeing window.
 _LEAST_COVERAGE = 0.1
+# An alignment with which fewer windows agree may be right only in part.
+_PARTIAL = 0.5
+# An affine transform must win over this many times the windows.
+_GAIN = 1.2
 # Largest 95 % uncertainty of a mapped corner, working pixels.
 _CORNER = 6.0
 
@@ -47,6 +51,13 @@ def certify(
         The alignment whose windows are the tie points, and the estimate about them.
     """
     options = replace(options, threshold=AGREES)
+    odds = evidence.log_odds(alignment)
+    if odds < evidence.found:
+        reason = f"{alignment.agree:.0%} of the windows agree, no more than on unrelated ground"
+        return alignment, failed(alignment.matches, reason)
+    # The odds are those of the alignment as it came: a richer transform agrees with more of any
+    # pair, unrelated ones too, and so proves nothing.
+    alignment = _extended(aligner, alignment, options)
     kinds = MODEL_KINDS if options.model == "auto" else (options.model,)
     ref_xy, tgt_xy = alignment.matches.ref_xy, alignment.matches.tgt_xy
     found = {k: m for k in kinds if (m := search(k, ref_xy, tgt_xy, AGREES)) is not None}
@@ -55,9 +66,6 @@ def certify(
     if not found:
         return alignment, failed(alignment.matches, "no plausible transform aligns the images")
     kind = select_kind(found, ref_xy, tgt_xy, AGREES, options.seed, _BLOCK)
-    # A richer transform agrees with more of any pair, unrelated ones too: the odds are those of the
-    # alignment as it came.
-    odds = evidence.log_odds(alignment)
     if kind != alignment.kind:
         alignment = aligner.refit(alignment, kind) or alignment
     kind, matrix, matches = alignment.kind, alignment.matrix, alignment.matches
@@ -71,12 +79,24 @@ def certify(
     return alignment, replace(estimate, status=status, reason=reason, evidence=odds)
 
 
+def _extended(aligner: Aligner, alignment: Alignment, options: EstimateOptions) -> Alignment:
+    """The same alignment, sheared where that lets many more windows agree.
+
+    A similarity right in one part of a sheared or tilted view loses the rest, beyond the reach of
+    its windows; from the coarsest level an affine transform finds it again.
+    """
+    if alignment.agree > _PARTIAL or options.model in ("translation", "similarity"):
+        return alignment
+    affine = aligner.align(alignment.matrix, "affine")
+    if affine is None or affine.agree < _GAIN * alignment.agree:
+        return alignment
+    return affine
+
+
 def _judged(
     estimate: Estimate, alignment: Alignment, odds: float, rival: float, evidence: Evidence
 ) -> tuple[Status, str]:
     share = f"{alignment.agree:.0%} of the windows agree"
-    if odds < evidence.found:
-        return "uncertain", f"only {share}, hardly more than on unrelated ground"
     if odds < evidence.certain:
         return "uncertain", f"{share}, which chance could still explain"
     if odds - rival < evidence.margin:

@@ -56,6 +56,10 @@ def _steps(limit: float, count: int) -> tuple[float, ...]:
 NEAR = CoarseGrid(_steps(2, 3), tuple(np.exp(_steps(0.02, 3))))
 FREE = CoarseGrid(_steps(33, 23), tuple(np.exp(_steps(0.24, 9))))
 ANY = CoarseGrid(tuple(float(a) for a in range(-180, 180, 3)), tuple(np.exp(_steps(0.24, 9))))
+# Any rotation and up to twice the size, on few pixels, which forgive wide steps.
+WIDE = CoarseGrid(
+    tuple(float(a) for a in range(-180, 180, 4)), tuple(np.exp(_steps(0.72, 19))), side=112
+)
 # The same as FREE on more pixels: a weaker likeness stands out from more noise.
 THOROUGH = CoarseGrid(_steps(33, 34), tuple(np.exp(_steps(0.24, 13))), side=256)
 

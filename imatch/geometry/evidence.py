@@ -30,15 +30,15 @@ class Evidence:
         margin: How far the best alignment must exceed one that contradicts it.
     """
 
-    agree: float = 1.0
-    strength: float = 1.0
-    contrast: float = 1.0
-    independent: float = 1.0
-    offset: float = 0.0
-    found: float = -2.0
-    certain: float = 0.0
-    stop: float = 2.0
-    margin: float = 1.0
+    agree: float = 7.387
+    strength: float = 2.066
+    contrast: float = 1.592
+    independent: float = 4.036
+    offset: float = 1.298
+    found: float = -1.0
+    certain: float = 1.0
+    stop: float = 4.0
+    margin: float = 2.0
 
     def log_odds(self, alignment: Alignment) -> float:
         """Natural logarithm of the odds that an alignment is right."""

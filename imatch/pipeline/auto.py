@@ -2,8 +2,8 @@
 
 Every stage proposes rough transforms; each is pulled tight by local correlation and put to the same
 test, so a stage can only add answers, never a different standard of truth. Cheap stages come first:
-the neighbourhood of the identity, then all rotations and scales two products of one place usually
-have, then keypoints, then any rotation at all.
+the neighbourhood of the identity, then the rotations and scales by which two products of one place
+usually differ, then any rotation, then any scale, and keypoints last.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from imatch.core.errors import WeightsError
 from imatch.core.types import Matches, Rendered
 from imatch.geometry.align import Aligner, Alignment
 from imatch.geometry.certify import certify
-from imatch.geometry.coarse import ANY, FREE, NEAR, THOROUGH, CoarseGrid, coarse_search
+from imatch.geometry.coarse import ANY, FREE, NEAR, THOROUGH, WIDE, CoarseGrid, coarse_search
 from imatch.geometry.estimate import EstimateOptions, estimate, failed
 from imatch.geometry.evidence import Evidence
+from imatch.geometry.orientation import shrink
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions
 from imatch.matchers.registry import load_matcher
 from imatch.pipeline.solve import Solution, Solver, Stage
 
+# Longest side of the images the keypoint stage sees, pixels.
+_KEYPOINT_SIDE = 640
+_KEYPOINT_BUDGET = 1024
 # Alignments whose corners lie closer than this share of the image are one and the same.
 _SAME_PLACE = 0.02
 _LOG = logging.getLogger(__name__)
@@ -62,8 +66,11 @@ class Auto(Matcher, Solver):
         super().__init__(options)
         self.stages_skipped: list[str] = []
         self._keypoints: Matcher | None = None
+        budget = min(options.max_keypoints, _KEYPOINT_BUDGET)
         try:
-            self._keypoints = load_matcher(self.keypoints, **vars(options))
+            self._keypoints = load_matcher(
+                self.keypoints, **{**vars(options), "max_keypoints": budget}
+            )
         except WeightsError as error:
             if options.weights:
                 raise
@@ -84,6 +91,11 @@ class Auto(Matcher, Solver):
         on_stage: Stage = lambda _text: None,
     ) -> Solution:
         """See `Solver.solve`."""
+        none = Matches()
+        for image, name in ((ref, "reference"), (tgt, "target")):
+            if not image.valid.any() or np.ptp(image.pixels[:, image.valid]) == 0:
+                blank = failed(none, f"the {name} shows one value everywhere")
+                return Solution(none, blank, self.name)
         aligner, candidates = Aligner(ref, tgt), list[_Candidate]()
         for stage, proposals in self._stages(ref, tgt, options, geocoded, on_stage):
             for matrix in proposals:
@@ -94,7 +106,6 @@ class Auto(Matcher, Solver):
             if any(candidate.odds >= self.evidence.stop for candidate in candidates):
                 break
         if not candidates:
-            none = Matches()
             return Solution(none, failed(none, "no part of the images correlates"), self.name)
         on_stage("certifying")
         best = max(candidates, key=lambda candidate: candidate.odds)
@@ -120,16 +131,29 @@ class Auto(Matcher, Solver):
         yield "near", correlate(NEAR, 2)
         on_stage("correlating over rotations and scales")
         yield "free", correlate(FREE, 3)
-        if self._keypoints is not None:
-            on_stage(f"matching with {self.keypoints}")
-            matches = self._keypoints.match(ref, tgt)
-            found = estimate(matches, ref.valid, tgt.valid, options)
-            yield "keypoints", [] if found.transform is None else [found.transform.matrix]
         on_stage("correlating more thoroughly")
         yield "thorough", correlate(THOROUGH, 3)
         if not geocoded:
             on_stage("correlating over all rotations")
             yield "any", correlate(ANY, 4)
+            on_stage("correlating over all rotations and wide scales")
+            yield "wide", correlate(WIDE, 4)
+        if self._keypoints is not None:
+            on_stage(f"matching with {self.keypoints}")
+            yield "keypoints", self._keypoint_proposals(ref, tgt, options)
+
+    def _keypoint_proposals(
+        self, ref: Rendered, tgt: Rendered, options: EstimateOptions
+    ) -> list[NDArray[np.float64]]:
+        """What keypoints say, on reduced images: a proposal need not be precise, but quick."""
+        assert self._keypoints is not None
+        small_ref, ref_scale = shrink(ref, _KEYPOINT_SIDE)
+        small_tgt, tgt_scale = shrink(tgt, _KEYPOINT_SIDE)
+        matches = self._keypoints.match(small_ref, small_tgt)
+        found = estimate(matches, small_ref.valid, small_tgt.valid, options)
+        if found.transform is None:
+            return []
+        return [np.linalg.inv(tgt_scale) @ found.transform.matrix @ ref_scale]
 
     @property
     def weights_used(self) -> dict[str, str]:
