@@ -22,7 +22,8 @@ CACHE_MB = 256
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 _OPTIONS = {
-    "GDAL_CACHEMAX": CACHE_MB,
+    # Rasterio hands this one to GDAL in bytes, where the variable of that name means megabytes.
+    "GDAL_CACHEMAX": CACHE_MB * 1024**2,
     "GDAL_PAM_ENABLED": "YES",
     # Overviews are chosen here, by level, since some of them are displaced (see `levels`): a tiny
     # threshold keeps GDAL from choosing one by itself, also inside a VRT's sources.
