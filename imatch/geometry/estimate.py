@@ -25,6 +25,8 @@ from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform
 
 # Side of the blocks held out together, as a share of the image.
 _BLOCK = 0.12
+# What resampling may shift all windows by alike, pixels: no bootstrap sees an error they share.
+_INTERPOLATION = 0.02
 
 Status: TypeAlias = Literal["ok", "uncertain", "failed"]
 
@@ -228,6 +230,8 @@ def assess(
         kind, matrix, ref, tgt, np.vstack([centre, corners]), options.seed, block
     )
     half = half_width_95(samples, block_count(ref, block))
+    if block > 0:
+        half = np.hypot(half, _INTERPOLATION)
     return Estimate(
         "uncertain",
         "not judged",

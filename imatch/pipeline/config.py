@@ -43,7 +43,7 @@ class MatchConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    matcher: str = "aliked-lightglue"
+    matcher: str = "auto"
     max_keypoints: int = Field(default=2048, ge=16)
     size: int = Field(default=1024, ge=64)
     device: str = "auto"
