@@ -10,7 +10,7 @@ TORCH_VERSION := 2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 SAMPLE := data/sample/bouconne_2018-08.tif data/sample/bouconne_2018-11.tif
-DEFAULT_MATCHER := aliked-lightglue
+DEFAULT_MATCHER := auto
 TESTED_MATCHERS := aliked-lightglue disk-lightglue xfeat-lighterglue
 
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ help: ## Show this list.
 demo: install ## Register the sample pair, August to November, and write demo/.
 	$(BIN)/python -m imatch weights fetch --matcher $(DEFAULT_MATCHER)
 	@mkdir -p demo
-	$(BIN)/python -m imatch match $(SAMPLE) --bands B8 --matcher $(DEFAULT_MATCHER) --device cpu \
+	$(BIN)/python -m imatch match $(SAMPLE) --bands B8 --device cpu \
 		--overwrite -o demo/registration.json -o demo/tie_points.gpkg --plot demo/registration.png
 	@echo "Look at demo/registration.png; open demo/tie_points.gpkg in QGIS."
 

@@ -4,9 +4,7 @@ Everything here is imported when first used, so that ``import imatch`` costs nex
 
 Example:
     >>> import imatch
-    >>> result = imatch.match(  # doctest: +SKIP
-    ...     "august.tif", "november.tif", matcher="aliked-lightglue", fetch=True
-    ... )
+    >>> result = imatch.match("august.tif", "november.tif")  # doctest: +SKIP
     >>> print(result.status, result.shift_m, result.ce90_m)  # doctest: +SKIP
 """
 

@@ -1,7 +1,8 @@
-"""Learn when to believe an alignment (`imatch.geometry.evidence`), on training places only.
+r"""Learn when to believe an alignment (`imatch.geometry.evidence`), on training places only.
 
-    python experiments/auto/make_cases.py --data ../shared/data -o /tmp/imatch-tuning
-    python experiments/auto/fit_evidence.py /tmp/imatch-tuning/tuning_cases.csv --data ../shared/data
+    python -m experiments.auto.make_cases --data ../shared/data -o /tmp/imatch-tuning
+    python -m experiments.auto.fit_evidence /tmp/imatch-tuning/tuning_cases.csv \
+        --data ../shared/data
 
 Writes ``alignments.csv`` beside the cases (a row per hypothesis; a second run goes on where the
 first stopped) and prints the weights and what they separate.

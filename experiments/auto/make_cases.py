@@ -2,7 +2,7 @@
 
 Thresholds and the cascade are tuned on these and never on the benchmark:
 
-    python experiments/auto/make_cases.py --data ../shared/data -o /tmp/imatch-tuning
+    python -m experiments.auto.make_cases --data ../shared/data -o /tmp/imatch-tuning
 
 Variants: ``near`` and ``free`` as in the benchmark, ``turned`` (any rotation) and ``unrelated``.
 Blue Marble crops add real snow and real seasons over many landscapes.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
 # Below this phase-correlation peak the measured residual between two dates is unknown.
@@ -36,6 +37,18 @@ def warp(variant: str, width: int, height: int, rng: np.random.Generator) -> NDA
     return np.array([[a, -b, x - a * x + b * y + dx], [b, a, y - b * x - a * y + dy], [0, 0, 1]])
 
 
+def read(path: Path) -> NDArray[np.uint8]:
+    """(H, W, C) pixels of an image.
+
+    Raises:
+        SystemExit: It cannot be read.
+    """
+    image = cv2.imread(str(path))
+    if image is None:
+        raise SystemExit(f"{path}: cannot be read; is --data right?")
+    return np.asarray(image, dtype=np.uint8)
+
+
 def training_pairs(data: Path, count: int, rng: np.random.Generator) -> list[dict[str, str]]:
     """Pairs whose residual is known, `count` of OMBRIA and a share of each other source."""
     with (data / "train_pairs.csv").open() as file:
@@ -53,7 +66,7 @@ def blue_marble(
 ) -> list[dict[str, str]]:
     """Land crops of two months each, written to `out`."""
     months = sorted((data / "train" / "bmng").glob("*.[jpw][pne]*g*"))
-    images = {m: cv2.imread(str(m)) for m in months}
+    images = {month: read(month) for month in months}
     pairs: list[dict[str, str]] = []
     while len(pairs) < count:
         first, second = (months[i] for i in rng.permutation(len(months))[:2])
@@ -101,8 +114,8 @@ def main() -> None:
     pairs += blue_marble(args.data, args.out.resolve(), args.count // 4, rng)
     rows: list[dict[str, object]] = []
     for index, pair in enumerate(pairs):
-        image = cv2.imread(str(args.data / pair["tgt"]), cv2.IMREAD_UNCHANGED)
-        height, width = image.shape[:2]
+        with rasterio.open(args.data / pair["tgt"]) as file:
+            width, height = file.width, file.height
         residual = np.array([[1, 0, float(pair["dx"])], [0, 1, float(pair["dy"])], [0, 0, 1]])
         for variant in ("near", "free", "turned"):
             if variant == "turned" and index % 3:

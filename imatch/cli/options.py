@@ -181,7 +181,7 @@ _CONFIG_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="NAME",
         callback=known_matcher,
         shell_complete=complete_matcher,
-        help="Which matcher; see imatch matchers.  [default: aliked-lightglue]",
+        help="Which matcher; see imatch matchers.  [default: auto]",
     ),
     click.option(
         "--model",
