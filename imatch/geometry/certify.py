@@ -15,8 +15,8 @@ from imatch.geometry.robust import search
 from imatch.geometry.select import select_kind
 from imatch.geometry.transform import MODEL_KINDS, Transform
 
-# Neighbouring windows overlap, so their errors go together over about one window.
-_BLOCK = 64.0
+# Neighbouring windows overlap, so their errors go together over somewhat more than one window.
+_BLOCK = 96.0
 # Least share of the overlap's cells with an agreeing window.
 _LEAST_COVERAGE = 0.1
 # An alignment with which fewer windows agree may be right only in part.

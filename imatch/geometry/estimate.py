@@ -243,7 +243,7 @@ def assess(
         points.ce90,
         (float(half[0, 0]), float(half[0, 1])),
         float(np.hypot(*half[1:].T).max()),
-        coverage(ref, overlap, 0.4 * block),
+        coverage(ref, overlap, 0.25 * block),
         (float(centre[0]), float(centre[1])),
     )
 

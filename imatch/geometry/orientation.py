@@ -30,7 +30,8 @@ def orientation_field(image: Rendered, sigma: float = 1.0) -> NDArray[np.complex
         (H, W) complex64 of modulus below 1, zero on and next to invalid ground.
     """
     # Edges of the valid ground are no edges of the ground.
-    reach = 2 * int(np.ceil(2 * sigma)) + 1
+    # The blur and the difference reach this far.
+    reach = 2 * (int(np.ceil(3 * sigma)) + 1) + 1
     kernel = np.ones((reach, reach), np.uint8)
     inner = cv2.erode(image.valid.astype(np.uint8), kernel, borderValue=1) > 0
     doubled = np.zeros(image.valid.shape, dtype=np.complex64)
@@ -104,13 +105,23 @@ def shrink(image: Rendered, side: int) -> tuple[Rendered, NDArray[np.float64]]:
     Returns:
         The reduced image and the (3, 3) matrix from full pixels to reduced pixels.
     """
-    width, height = image.size
-    factor = min(1.0, side / max(width, height))
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    sx, sy = size[0] / width, size[1] / height
-    matrix = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5], [0, 0, 1]])
+    factor = min(1.0, side / max(image.size))
+    # The same factor along both axes, whatever sizes round to: a similarity in reduced pixels has
+    # to be one in full pixels too.
+    middle = factor / 2 - 0.5
+    matrix = np.array([[factor, 0, middle], [0, factor, middle], [0, 0, 1]])
     if factor == 1.0:
         return image, matrix
-    planes = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in image.pixels]
-    share = cv2.resize(image.valid.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+
+    # A line of pixels would round to none; there is nothing to be aligned on it.
+    size = (
+        None if min(image.size) * factor >= 1 else [max(1, round(v * factor)) for v in image.size]
+    )
+
+    def reduced(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        scaled = cv2.resize(plane, size, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        return np.asarray(scaled, dtype=np.float32)
+
+    planes = [reduced(plane) for plane in image.pixels]
+    share = reduced(image.valid.astype(np.float32))
     return Rendered(np.stack(planes).astype(np.float32), share > 0.9), matrix

@@ -11,6 +11,9 @@ from imatch.geometry.fit import least_squares, minimum_points, residuals, reweig
 from imatch.geometry.transform import MODEL_KINDS, ModelKind
 
 _FOLDS = 5
+# A richer kind must lower the squared error by more than this share: systematic errors of the
+# tie points would else be explained by bending the image.
+_WORTHWHILE = 0.05
 
 
 def folds(xy: NDArray[np.float64], count: int, seed: int, block: float = 0.0) -> NDArray[np.int64]:
@@ -111,7 +114,8 @@ def select_kind(
 
     All candidates are compared on the same points: those any of them explains. The loss is the
     squared held-out residual, cut off at the threshold as in MSAC; the margin is one standard error
-    of the paired difference (the one-standard-error rule, Breiman et al., 1984).
+    of the paired difference (the one-standard-error rule, Breiman et al., 1984), or a
+    twentieth.
 
     Args:
         candidates: Transforms by kind, each from its own robust search.
@@ -147,6 +151,7 @@ def select_kind(
     best = min(kinds, key=lambda k: float(losses[k].mean()))
     for kind in kinds:
         excess = losses[kind] - losses[best]
-        if excess.mean() <= excess.std(ddof=1) / np.sqrt(len(excess)):
+        by_chance = excess.std(ddof=1) / np.sqrt(len(excess))
+        if excess.mean() <= max(by_chance, _WORTHWHILE * losses[best].mean()):
             return kind
     return best
