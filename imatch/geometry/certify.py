@@ -19,6 +19,8 @@ from imatch.geometry.transform import MODEL_KINDS, Transform
 _BLOCK = 96.0
 # Least share of the overlap's cells with an agreeing window.
 _LEAST_COVERAGE = 0.1
+# Share of the squared error a richer transform kind must save: windows feel relief and shadow.
+_GAIN_OF_KIND = 0.15
 # An alignment with which fewer windows agree may be right only in part.
 _PARTIAL = 0.5
 # An affine transform must win over this many times the windows.
@@ -65,7 +67,7 @@ def certify(
     found = {k: m for k, m in found.items() if not implausibility(m, shape, options.limits)}
     if not found:
         return alignment, failed(alignment.matches, "no plausible transform aligns the images")
-    kind = select_kind(found, ref_xy, tgt_xy, AGREES, options.seed, _BLOCK)
+    kind = select_kind(found, ref_xy, tgt_xy, AGREES, options.seed, _BLOCK, _GAIN_OF_KIND)
     if kind != alignment.kind:
         alignment = aligner.refit(alignment, kind) or alignment
     kind, matrix, matches = alignment.kind, alignment.matrix, alignment.matches

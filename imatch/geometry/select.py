@@ -11,9 +11,6 @@ from imatch.geometry.fit import least_squares, minimum_points, residuals, reweig
 from imatch.geometry.transform import MODEL_KINDS, ModelKind
 
 _FOLDS = 5
-# A richer kind must lower the squared error by more than this share: systematic errors of the
-# tie points would else be explained by bending the image.
-_WORTHWHILE = 0.05
 
 
 def folds(xy: NDArray[np.float64], count: int, seed: int, block: float = 0.0) -> NDArray[np.int64]:
@@ -109,13 +106,14 @@ def select_kind(
     threshold: float,
     seed: int,
     block: float = 0.0,
+    gain: float = 0.05,
 ) -> ModelKind:
     """The simplest kind whose held-out error is not worse than the best by more than chance.
 
     All candidates are compared on the same points: those any of them explains. The loss is the
     squared held-out residual, cut off at the threshold as in MSAC; the margin is one standard error
-    of the paired difference (the one-standard-error rule, Breiman et al., 1984), or a
-    twentieth.
+    of the paired difference (the one-standard-error rule, Breiman et al., 1984), or the
+    least gain asked for.
 
     Args:
         candidates: Transforms by kind, each from its own robust search.
@@ -124,6 +122,8 @@ def select_kind(
         threshold: Largest residual of an inlier, pixels.
         seed: Seed of the folds.
         block: See `folds`.
+        gain: Share of the squared error that a richer kind must save. Systematic errors of the
+            tie points would else be explained by bending the image.
 
     Returns:
         The chosen kind.
@@ -152,6 +152,6 @@ def select_kind(
     for kind in kinds:
         excess = losses[kind] - losses[best]
         by_chance = excess.std(ddof=1) / np.sqrt(len(excess))
-        if excess.mean() <= max(by_chance, _WORTHWHILE * losses[best].mean()):
+        if excess.mean() <= max(by_chance, gain * losses[best].mean()):
             return kind
     return best
