@@ -37,7 +37,7 @@ def test_missing_weights_are_a_note_with_its_remedy(run: Run, empty_cache: Path)
     result = run("doctor")
     assert result.exit_code == 0
     assert "What is wrong" in result.stdout
-    assert "imatch weights fetch --matcher aliked-lightglue" in result.stdout
+    assert "imatch weights fetch --matcher auto" in result.stdout
 
 
 def test_corrupt_weights_of_the_default_matcher_prevent_matching(
