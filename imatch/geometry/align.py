@@ -88,7 +88,9 @@ class Aligner:
 
     def refit(self, alignment: Alignment, kind: ModelKind) -> Alignment | None:
         """Measure once more at full resolution, fitting another transform kind."""
-        return self._at_level(self._sides[-1], alignment.matrix, kind, first=False, rounds=2)
+        # The same windows as in `align`, where a small image has one level only.
+        alone = len(self._sides) == 1
+        return self._at_level(self._sides[-1], alignment.matrix, kind, first=alone, rounds=2)
 
     def _make_level(
         self, side: int, octave: float
