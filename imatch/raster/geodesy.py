@@ -27,7 +27,10 @@ def apply_affine(transform: Affine, xy: ArrayLike) -> NDArray[np.float64]:
     """Map (N, 2) points by an affine transform."""
     points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     matrix = affine_matrix(transform)
-    return np.asarray(points @ matrix[:2, :2].T + matrix[:2, 2])
+    # Written out: BLAS raises spurious floating-point flags, which numpy reports as warnings.
+    x, y = points[:, 0], points[:, 1]
+    (a, b, c), (d, e, f) = matrix[0], matrix[1]
+    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
 def reproject_points(
