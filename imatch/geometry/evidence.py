@@ -30,11 +30,11 @@ class Evidence:
         margin: How far the best alignment must exceed one that contradicts it.
     """
 
-    agree: float = 7.387
-    strength: float = 2.066
-    contrast: float = 1.592
-    independent: float = 4.036
-    offset: float = 1.298
+    agree: float = 7.175
+    strength: float = 2.199
+    contrast: float = 2.234
+    independent: float = 3.797
+    offset: float = 1.653
     found: float = -1.0
     certain: float = 1.0
     stop: float = 4.0
