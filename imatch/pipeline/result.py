@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
+from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.transform import ModelKind, Transform
 from imatch.pipeline.certificate import Certificate
 
@@ -159,6 +160,9 @@ class Registration:
         map_matrix: (3, 3) true reference map coordinate to the coordinate at which the target's
             geocoding puts the same ground, in the reference's CRS; None unless both are geocoded.
             It does not depend on the GSD, so it applies to sibling products too.
+        local: Smooth displacement added to what the transform gives, None without one: a function
+            of reference map coordinates on top of `map_matrix` where that is known, else of
+            reference pixels on top of `transform`.
         shift_px: (x, y) displacement of the target at the centre of the overlap, in target pixels:
             beyond its geocoding where both are geocoded, else between pixel positions.
         shift_m: (east, north) the same in metres; None unless both are geocoded.
@@ -186,6 +190,9 @@ class Registration:
     - ``model``: ``translation``, ``similarity``, ``affine`` or ``homography``; null when failed.
     - ``matrix``: `transform` as 3 x 3: native reference pixel (x, y, 1), the centre of the first
       pixel being (0, 0), to native target pixel, after division by the third component.
+    - ``local``: null, or a cubic B-spline over a lattice: ``kind``, ``origin`` and ``step`` of the
+      nodes as [x, y], and ``coefficients`` (rows of nodes, each [dx, dy]); in the units of
+      ``map_matrix``, or of ``matrix`` where that is null.
     - ``map_matrix``, ``shift_px``, ``shift_m``, ``ci95_px``, ``ci95_m``, ``rmse_px``, ``rmse_m``,
       ``ce90_px``, ``ce90_m``, ``coverage``, ``n_matches``, ``n_inliers``, ``n_check``: as above.
     - ``certificate``: an object with the attributes of `Certificate`.
@@ -228,6 +235,7 @@ class Registration:
     certificate: Certificate = field(default_factory=Certificate)
     provenance: dict[str, Any] = field(default_factory=dict)
     preview: Preview | None = field(default=None, repr=False)
+    local: DisplacementGrid | None = None
 
     @property
     def model(self) -> ModelKind | None:
@@ -248,6 +256,7 @@ class Registration:
             "model": self.model,
             "matrix": _jsonable(self.matrix),
             "map_matrix": _jsonable(self.map_matrix),
+            "local": None if self.local is None else self.local.to_dict(),
             "shift_px": _jsonable(self.shift_px),
             "shift_m": _jsonable(self.shift_m),
             "ci95_px": _jsonable(self.ci95_px),
@@ -299,6 +308,7 @@ class Registration:
             tie_points=TiePoints.from_dict(data["tie_points"]),
             transform=None if matrix is None else Transform(model, matrix),
             map_matrix=array("map_matrix"),
+            local=DisplacementGrid.from_dict(data["local"]) if data.get("local") else None,
             shift_px=pair("shift_px"),
             shift_m=pair("shift_m"),
             ci95_px=pair("ci95_px"),

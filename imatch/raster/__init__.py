@@ -5,6 +5,7 @@ from imatch.raster.files import open_source
 from imatch.raster.grid import Grid, PixelMap, common_grid
 from imatch.raster.image import GeoImage
 from imatch.raster.info import RasterInfo
+from imatch.raster.lattice import Lattice
 from imatch.raster.mask import MaskFrame, PolygonMask, RasterMask, UserMask, open_mask
 from imatch.raster.pair import WorkPair, read_pair
 from imatch.raster.render import render
@@ -13,6 +14,7 @@ from imatch.raster.source import Source
 __all__ = [
     "GeoImage",
     "Grid",
+    "Lattice",
     "MaskFrame",
     "PixelMap",
     "PolygonMask",

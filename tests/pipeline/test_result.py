@@ -19,6 +19,7 @@ KEYS = [
     "model",
     "matrix",
     "map_matrix",
+    "local",
     "shift_px",
     "shift_m",
     "ci95_px",

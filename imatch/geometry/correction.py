@@ -1,0 +1,132 @@
+"""A global transform with a smooth displacement on top, in one plane and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import map_coordinates
+
+from imatch.core.errors import InputError
+from imatch.geometry.transform import apply_matrix
+
+_ROUNDS = 50
+_SETTLED = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class DisplacementGrid:
+    """A smooth displacement field: a uniform cubic B-spline over a regular lattice.
+
+    Every local model is written as one of these: cubic splines hold polynomials up to the third
+    degree exactly, and any smooth field as closely as the lattice is fine. Beyond the lattice the
+    displacement stays what it is at its border, so nothing runs away where there were no points.
+
+    Attributes:
+        kind: How it was fitted: ``polynomial2``, ``polynomial3``, ``spline`` or ``tps``.
+        origin: (x, y) of the node in the first row and column.
+        step: (x, y) distance of two nodes; a negative y step runs north to south on a map.
+        coefficients: (R, C, 2) B-spline coefficients of the displacement in x and y, at least 4
+            nodes each way; the field is defined between the second and the second last.
+    """
+
+    kind: str
+    origin: tuple[float, float]
+    step: tuple[float, float]
+    coefficients: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        coefficients = np.asarray(self.coefficients, dtype=np.float64)
+        shape = coefficients.shape
+        if len(shape) != 3 or shape[2] != 2 or min(shape[:2]) < 4:
+            raise InputError(f"not a displacement grid of 4 x 4 nodes or more: {shape}")
+        if not np.isfinite(coefficients).all() or 0 in self.step:
+            raise InputError("the displacement grid holds numbers that are not finite")
+        object.__setattr__(self, "coefficients", coefficients)
+
+    def displacement(self, xy: ArrayLike) -> NDArray[np.float64]:
+        """(N, 2) displacement at (N, 2) positions."""
+        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        rows, columns, _ = self.coefficients.shape
+        column = np.clip((points[:, 0] - self.origin[0]) / self.step[0], 1.0, columns - 2.0)
+        row = np.clip((points[:, 1] - self.origin[1]) / self.step[1], 1.0, rows - 2.0)
+        return np.column_stack(
+            [
+                map_coordinates(plane, [row, column], order=3, prefilter=False, mode="nearest")
+                for plane in np.moveaxis(self.coefficients, 2, 0)
+            ]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form."""
+        return {
+            "kind": self.kind,
+            "origin": list(self.origin),
+            "step": list(self.step),
+            "coefficients": self.coefficients.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> DisplacementGrid:
+        """The inverse of `to_dict`."""
+        x, y = data["origin"]
+        dx, dy = data["step"]
+        return cls(data["kind"], (x, y), (dx, dy), np.asarray(data["coefficients"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """Where the ground really is to where the target puts it: ``matrix`` plus a displacement.
+
+    Attributes:
+        matrix: (3, 3) projective matrix.
+        local: Displacement added to what the matrix gives, as a function of the position the
+            matrix is applied to; None without local deformation.
+
+    Example:
+        >>> shift = Correction(np.array([[1, 0, 3], [0, 1, -2], [0, 0, 1.0]]))
+        >>> shift.inverse(shift.apply([[10, 10]]))
+        array([[10., 10.]])
+    """
+
+    matrix: NDArray[np.float64]
+    local: DisplacementGrid | None = None
+
+    @cached_property
+    def _inverse(self) -> NDArray[np.float64]:
+        try:
+            return np.asarray(np.linalg.inv(self.matrix), dtype=np.float64)
+        except np.linalg.LinAlgError as error:
+            raise InputError("the transform cannot be inverted") from error
+
+    def apply(self, xy: ArrayLike) -> NDArray[np.float64]:
+        """Map (N, 2) positions forward."""
+        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        moved = apply_matrix(self.matrix, points)
+        return moved if self.local is None else moved + self.local.displacement(points)
+
+    def inverse(self, xy: ArrayLike) -> NDArray[np.float64]:
+        """Map (N, 2) positions back, to a millionth of the displacement.
+
+        Raises:
+            InputError: The matrix is singular, or the displacement folds over itself.
+        """
+        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        found = apply_matrix(self._inverse, points)
+        if self.local is None or len(points) == 0:
+            return found
+        scale = max(float(np.abs(self.local.coefficients).max()), 1e-300)
+        usable = np.isfinite(found).all(axis=1)
+        for _ in range(_ROUNDS):
+            # Fixed point: a smooth field changes far less over its own length than it measures.
+            better = apply_matrix(self._inverse, points - self.local.displacement(found))
+            step = np.abs(better - found)[usable].max(initial=0.0)
+            found = better
+            if step <= _SETTLED * scale:
+                return found
+        if step > 1e-3 * scale:
+            raise InputError("the displacement field folds over itself and cannot be inverted")
+        return found
