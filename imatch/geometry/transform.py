@@ -70,5 +70,7 @@ class Transform:
 def apply_matrix(matrix: FloatArray, xy: ArrayLike) -> NDArray[np.float64]:
     """Map (N, 2) points by a (3, 3) projective matrix."""
     points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
-    homogeneous = points @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(homogeneous[:, :2] / homogeneous[:, 2:])
+    x, y = points[:, 0], points[:, 1]
+    # Written out: BLAS raises spurious floating-point flags, which numpy reports as warnings.
+    u, v, w = (row[0] * x + row[1] * y + row[2] for row in np.asarray(matrix, dtype=np.float64))
+    return np.column_stack([u / w, v / w])
