@@ -37,8 +37,8 @@ from imatch.bench.present import View, present
 from imatch.bench.report import write_report
 from imatch.bench.results import Result, write_rows
 from imatch.bench.runner import Plan, run_benchmark
-from imatch.bench.tables import Cell, Table
 from imatch.core.errors import ImatchError
+from imatch.export.page import Cell, Table
 from imatch.pipeline.config import MatchConfig, make_config
 
 WITHIN_PX = (0.5, 1.0, 3.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,40 +13,7 @@ from imatch.bench.gallery import PER_MATCHER, Picture, false_accepts, pictures, 
 from imatch.bench.runner import SUMMARIES, Plan, Run
 from imatch.bench.summary import summarise
 from imatch.core.files import atomic_path
-
-_STYLE = """
-:root { --ink: #1d2329; --faint: #67717c; --line: #e3e6ea; --accent: #0072b2; }
-* { box-sizing: border-box; }
-body { margin: 0; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
-  color: var(--ink); background: #f6f7f9; }
-main { max-width: 1320px; margin: 0 auto; padding: 28px 24px 64px; }
-h1 { font-size: 26px; margin: 0 0 4px; letter-spacing: -0.01em; }
-h2 { font-size: 18px; margin: 0 0 6px; }
-h3 { font-size: 15px; margin: 18px 0 8px; }
-p { margin: 4px 0 12px; } p.note, figcaption, .faint { color: var(--faint); font-size: 13px; }
-nav { margin: 14px 0 20px; display: flex; flex-wrap: wrap; gap: 6px 14px; font-size: 13.5px; }
-a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
-section { background: white; border: 1px solid var(--line); border-radius: 10px;
-  padding: 18px 20px; margin: 0 0 18px; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 9px; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid var(--line); }
-th { color: var(--faint); font-weight: 600; } tr:last-child td { border-bottom: 0; }
-th:first-child, td:first-child, table.words th, table.words td { text-align: left; }
-table.words td { white-space: normal; }
-img { max-width: 100%; height: auto; display: block; }
-.gallery { display: grid; gap: 16px;
-  grid-template-columns: repeat(auto-fill, minmax(min(540px, 100%), 1fr)); }
-.shot { border: 1px solid var(--line); border-radius: 8px; padding: 10px; }
-.shot > div { display: grid; grid-template-columns: repeat(4, 1fr); gap: 6px; }
-.shot img { width: 100%; border-radius: 3px; } figure { margin: 0; }
-section > figure { margin-top: 16px; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; margin: 0;
-  font-size: 13.5px; } dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
-code { font-size: 12.5px; }
-@media print { body { background: white; } section { break-inside: avoid; border: 0; } }
-"""
+from imatch.export.page import definitions, image, page, table_html
 
 
 def write_report(run: Run, plan: Plan, out: Path) -> dict[str, Any]:
@@ -99,51 +65,42 @@ def to_html(summary: dict[str, Any], run: Run, plan: Plan) -> str:
             sections.append((title, body))
 
     def table(title: str) -> str | None:
-        return _table(made[title]) if title in made else None
+        return table_html(made[title]) if title in made else None
 
     bars = [
         plots.bars_plot(summary, key, title)
         for key, title in (("robustness", "By condition"), ("by_tag", "By tag"))
     ]
     add("Matchers", table("Matchers"))
-    add("Recall", _figure(plots.recall_plot(run.results, matchers), "Recall by error threshold"))
+    add("Recall", _svg(plots.recall_plot(run.results, matchers), "Recall by error threshold"))
     add("Groups", table("Groups"))
     add(
         "Seasonal robustness card",
         table("Seasonal robustness card"),
-        _figure(bars[0], "Recall by condition"),
+        _svg(bars[0], "Recall by condition"),
     )
     add("Area under the recall curve", table("Area under the recall curve"))
-    add("Error and time", _figure(plots.time_plot(run.results, matchers), "Error against time"))
+    add("Error and time", _svg(plots.time_plot(run.results, matchers), "Error against time"))
     add(
         "Do the stated intervals hold?",
         table("Do the stated intervals hold?"),
-        _figure(plots.reliability_plot(summary), "Reliability diagram"),
+        _svg(plots.reliability_plot(summary), "Reliability diagram"),
     )
     add("By source", table("By source"))
     add("By variant", table("By variant"))
-    add("By tag", table("By tag"), _figure(bars[1], "Recall by tag"))
+    add("By tag", table("By tag"), _svg(bars[1], "Recall by tag"))
     add("Stages", table("Stages"))
     add("Keypoints", table("Keypoints"))
     add("False accepts", *_gallery(run, plan, "false accept"))
     add("Worst accepted answers", *_gallery(run, plan, "answer"))
     add("Cases that no matcher got right", table("Cases that no matcher got right"))
     add("Cases that could not be run", _errors(summary))
-    add("How these numbers were made", _facts(summary))
+    add("How these numbers were made", definitions(facts(summary)))
 
-    links = "".join(f'<a href="#{_anchor(t)}">{escape(t)}</a>' for t, _ in sections)
-    bodies = "".join(
-        f'<section id="{_anchor(title)}"><h2>{escape(title)}</h2>{body}</section>'
-        for title, body in sections
-    )
     cases = summary["run"]["cases"]["count"]
     headline = f"{cases} cases, {len(matchers)} matcher{'s' if len(matchers) != 1 else ''}"
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>imatch benchmark: {headline}</title><style>{_STYLE}</style></head>"
-        f'<body><main><h1>Benchmark</h1><p class="faint">{headline}: '
-        f"{escape(', '.join(matchers))}</p><nav>{links}</nav>{bodies}</main></body></html>\n"
+    return page(
+        f"imatch benchmark: {headline}", "Benchmark", f"{headline}: {', '.join(matchers)}", sections
     )
 
 
@@ -195,37 +152,8 @@ def _commit(commit: dict[str, Any] | None) -> str:
     return str(commit["hash"])[:12] + (" with changes" if commit["dirty"] else "")
 
 
-def _facts(summary: dict[str, Any]) -> str:
-    rows = (f"<dt>{escape(name)}</dt><dd>{_code(text)}</dd>" for name, text in facts(summary))
-    return f"<dl>{''.join(rows)}</dl>"
-
-
-def _table(table: tables.Table) -> str:
-    words = ' class="words"' if table.header[0] == "case" else ""
-    head = "".join(f"<th>{escape(name)}</th>" for name in table.header)
-    rows = "".join(
-        "<tr>" + "".join(f"<td{_tint(cell)}>{escape(cell.text)}</td>" for cell in row) + "</tr>"
-        for row in table.rows
-    )
-    note = f'<p class="note">{_code(table.note)}</p>' if table.note else ""
-    return (
-        f'{note}<div class="scroll"><table{words}><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _tint(cell: tables.Cell) -> str:
-    if cell.share is None:
-        return ""
-    return f' style="background: rgba(0, 158, 115, {0.32 * cell.share**1.5:.2f})"'
-
-
-def _figure(svg: str | None, alt: str) -> str | None:
-    """An image of its own, so that the identifiers of two SVGs cannot clash."""
-    if svg is None:
-        return None
-    data = base64.b64encode(svg.encode()).decode()
-    return f'<figure><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}"></figure>'
+def _svg(text: str | None, alt: str) -> str | None:
+    return None if text is None else image(text.encode(), "svg+xml", alt)
 
 
 def _gallery(run: Run, plan: Plan, kind: str) -> list[str]:
@@ -283,12 +211,3 @@ def _errors(summary: dict[str, Any]) -> str:
         '<div class="scroll"><table class="words"><thead><tr><th>case</th><th>matcher</th>'
         f"<th>error</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
-
-
-def _code(text: str) -> str:
-    """Escaped, with `backticks` as code."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
-
-
-def _anchor(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

@@ -3,50 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from imatch.bench.metrics import AUC_PX, WITHIN_PX
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One value of a table.
-
-    Attributes:
-        text: What to print.
-        share: 0 to 1, how good it is, for a tint; None for none.
-    """
-
-    text: str
-    share: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-        title: What it shows.
-        note: How to read it.
-        header: Names of the columns.
-        rows: Cells, as many in each row as there are columns.
-    """
-
-    title: str
-    note: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-    def to_markdown(self) -> str:
-        """The table with its title and note."""
-        lines = [f"## {self.title}", "", *([self.note, ""] if self.note else [])]
-        lines += [
-            _markdown_row(self.header),
-            "|" + "|".join(["---", *["---:"] * (len(self.header) - 1)]) + "|",
-        ]
-        lines += [_markdown_row([cell.text for cell in row]) for row in self.rows]
-        return "\n".join(lines) + "\n"
+from imatch.export.page import Cell, Table
 
 
 def overview(summary: dict[str, Any]) -> Table:
@@ -310,7 +270,3 @@ def _percent(share: float | None, digits: int = 0) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _markdown_row(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"

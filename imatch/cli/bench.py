@@ -19,7 +19,7 @@ from imatch.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from imatch.bench.tables import Table
+    from imatch.export.page import Table
 
 
 @click.command(cls=Verb)

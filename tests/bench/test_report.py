@@ -19,7 +19,7 @@ from imatch.bench.report import to_html, to_markdown, write_report
 from imatch.bench.results import Result
 from imatch.bench.runner import Plan, Run
 from imatch.bench.summary import summarise
-from imatch.bench.tables import Cell, Table
+from imatch.export.page import Cell, Table
 from imatch.pipeline.config import MatchConfig
 
 Make = Callable[..., Result]
