@@ -1,0 +1,1 @@
+"""Training: data cut by place, augmentation, losses, trainers."""
