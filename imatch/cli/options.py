@@ -50,6 +50,30 @@ def parse_named_files(
     return files or None
 
 
+def parse_creation(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Each ``KEY=VALUE`` of ``--co``; the last of a key counts."""
+    options = {}
+    for value in values:
+        name, equals, setting = value.partition("=")
+        if not (name.strip() and equals and setting.strip()):
+            raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")
+        options[name.strip().upper()] = setting.strip()
+    return options
+
+
+def parse_bounds(
+    _ctx: click.Context,
+    _param: click.Parameter,
+    value: tuple[float, float, float, float] | None,
+) -> tuple[float, float, float, float] | None:
+    """Left, bottom, right, top, which enclose something."""
+    if value is not None and not (value[0] < value[2] and value[1] < value[3]):
+        raise click.BadParameter("give LEFT BOTTOM RIGHT TOP, with LEFT < RIGHT and BOTTOM < TOP")
+    return value
+
+
 def known_matcher(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     """A row of the registry of matchers; a wrong name is answered by the nearest one."""
     from imatch.core.errors import MatcherError
@@ -145,6 +169,17 @@ overwrite_option = click.option(
 )
 
 
+def raster_options(command: CommandT) -> CommandT:
+    """What the rasters that are written look like, in one order for every verb.
+
+    The parameters are ``grid``, ``res``, ``bounds``, ``resampling`` (``auto`` lets the content
+    decide), ``creation`` and ``cog``.
+    """
+    for option in reversed(_RASTER_OPTIONS):
+        command = option(command)
+    return command
+
+
 def config_options(command: CommandT) -> CommandT:
     """Everything that makes a `MatchConfig`, under the parameter names of its fields."""
     for option in reversed(_CONFIG_OPTIONS):
@@ -173,6 +208,45 @@ def config_fields(params: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
+_RASTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--grid",
+        type=click.Choice(["reference", "target"]),
+        default="reference",
+        show_default=True,
+        help="Whose pixel lattice to write on: the reference's frame, or the file's own.",
+    ),
+    click.option(
+        "--res",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SIZE",
+        help="Pixel size to write, in units of the output's CRS.  [default: the file's own]",
+    ),
+    click.option(
+        "--bounds",
+        type=float,
+        nargs=4,
+        metavar="LEFT BOTTOM RIGHT TOP",
+        callback=parse_bounds,
+        help="Ground to write, in the output's CRS; widened to whole pixels.",
+    ),
+    click.option(
+        "--resampling",
+        type=click.Choice(["auto", "nearest", "bilinear", "cubic", "lanczos"]),
+        default="auto",
+        show_default=True,
+        help="auto is nearest for classes and masks, cubic for measurements.",
+    ),
+    click.option(
+        "--co",
+        "creation",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=parse_creation,
+        help="Creation option of GDAL's GTiff (or COG) driver, as COMPRESS=ZSTD; may be repeated.",
+    ),
+    click.option("--cog", is_flag=True, help="Write cloud-optimised GeoTIFF."),
+)
 _FILE = click.Path(path_type=Path)
 _CONFIG_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
