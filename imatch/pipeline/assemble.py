@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from imatch.core.types import FloatArray, Matches, Rendered
 from imatch.geometry.accuracy import overlap_mask
+from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.estimate import Acceptance, Estimate
 from imatch.geometry.evidence import Evidence
 from imatch.geometry.fit import least_squares, residuals
 from imatch.geometry.transform import Transform, apply_matrix
 from imatch.pipeline.certificate import Certificate, Tolerance, verdict
 from imatch.pipeline.result import ImageSummary, Pair, Preview, Registration, TiePoints
+from imatch.pipeline.work import WorkModel
 from imatch.raster import RasterInfo, Source, WorkPair
 
 # A nonlinear change of CRS is written as a matrix only this exactly, or the next richer kind.
@@ -33,6 +35,7 @@ def assemble(
     tolerance: Tolerance | None,
     seconds: float,
     provenance: dict[str, Any],
+    local: DisplacementGrid | None = None,
 ) -> Registration:
     """Express an estimate in native pixels, map units and metres.
 
@@ -47,10 +50,13 @@ def assemble(
         tolerance: What the certificate has to reach, None for nothing.
         seconds: Wall time.
         provenance: See `imatch.pipeline.provenance`.
+        local: Displacement on top of the estimate's transform, in the frame of the registration
+            (`imatch.pipeline.work.frames`).
     """
     infos = sources[0].info, sources[1].info
     ref_gsd = _ground_size(infos[0], gsd_m)
-    work = None if found.transform is None else found.transform.matrix
+    matrix = None if found.transform is None else found.transform.matrix
+    work = None if matrix is None else WorkModel(matrix, pair, local)
     residual_xy, residual_m = _residuals(work, matches.ref_xy, matches.tgt_xy, pair, infos, ref_gsd)
     points = TiePoints(
         pair.ref_map.to_native(matches.ref_xy),
@@ -74,7 +80,7 @@ def assemble(
         "n_matches": len(matches),
         "n_inliers": int(found.inlier.sum()),
         "n_check": int(found.check.sum()),
-        "preview": _preview(work, matches, pair, rendered, ref_gsd),
+        "preview": _preview(matrix, matches, pair, rendered, ref_gsd),
     }
     if work is None or found.transform is None:
         certificate = _certificate(found, tolerance, None, None)
@@ -83,16 +89,14 @@ def assemble(
     held = found.check
     predicted = matches.tgt_xy[held] - found.check_xy[held]
     check_px = points.tgt_xy[held] - pair.tgt_map.to_native(predicted)
-    back = apply_matrix(np.linalg.inv(work), predicted)
-    _, check_m = _residuals(work, back, matches.tgt_xy[held], pair, infos, ref_gsd)
-    matrix, error = _native_matrix(work, pair, rendered)
+    _, check_m = _residuals(
+        work, work.inverse(predicted), matches.tgt_xy[held], pair, infos, ref_gsd
+    )
+    matrix, error = _native_matrix(work.matrix, pair, rendered)
     shift_px, ci95_px = _shift_px(work, found, pair)
     shift_m = ci95_m = map_matrix = None
     if pair.grid is not None:
-        corner = np.array(pair.grid.transform).reshape(3, 3)
-        centred = corner @ np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-        map_matrix = centred @ work @ np.linalg.inv(centred)
-        map_matrix = map_matrix / map_matrix[2, 2]
+        map_matrix = work.frame_matrix
         shift_m, ci95_m = _shift_m(work, found, pair)
     shift: dict[str, Any] = {
         "shift_px": shift_px,
@@ -106,6 +110,7 @@ def assemble(
         **shift,
         transform=Transform(found.transform.kind, matrix),
         map_matrix=map_matrix,
+        local=local,
         certificate=_certificate(found, tolerance, *bounds, **shift),
         rmse_px=_rms(np.hypot(*check_px.T)),
         rmse_m=_rms(check_m),
@@ -144,7 +149,7 @@ def _certificate(
 
 
 def _corner_bounds(
-    work: NDArray[np.float64],
+    work: WorkModel,
     found: Estimate,
     pair: WorkPair,
     infos: tuple[RasterInfo, RasterInfo],
@@ -155,7 +160,7 @@ def _corner_bounds(
     centre = np.tile(found.centre, (len(turn), 1))
     # One working pixel in every direction: the largest image of it serves, whatever the shape of
     # native pixels.
-    moved = apply_matrix(work, centre) + np.column_stack([np.cos(turn), np.sin(turn)])
+    moved = work.apply(centre) + np.column_stack([np.cos(turn), np.sin(turn)])
     pixels, metres = _residuals(work, centre, moved, pair, infos, ref_gsd)
     bounds = (
         found.corner_ci95 * float(np.hypot(*pixels.T).max()),
@@ -166,7 +171,7 @@ def _corner_bounds(
 
 
 def _residuals(
-    work: NDArray[np.float64] | None,
+    work: WorkModel | None,
     ref_xy: NDArray[np.float64],
     tgt_xy: NDArray[np.float64],
     pair: WorkPair,
@@ -176,13 +181,12 @@ def _residuals(
     """Residual vectors in native target pixels, and their lengths on the ground in metres."""
     if work is None:
         return np.full((len(ref_xy), 2), np.nan), np.full(len(ref_xy), np.nan)
-    predicted = apply_matrix(work, ref_xy)
+    predicted = work.apply(ref_xy)
     pixels = pair.tgt_map.to_native(tgt_xy) - pair.tgt_map.to_native(predicted)
     if pair.grid is not None:
         metres = _lengths(tgt_xy - predicted, pair.grid.gsd_m)
     elif ref_gsd is not None:
-        back = apply_matrix(np.linalg.inv(work), tgt_xy)
-        ground = pair.ref_map.to_native(back) - pair.ref_map.to_native(ref_xy)
+        ground = pair.ref_map.to_native(work.inverse(tgt_xy)) - pair.ref_map.to_native(ref_xy)
         metres = _lengths(ground, ref_gsd)
     else:
         metres = _lengths(pixels, infos[1].gsd_m)
@@ -223,9 +227,9 @@ def _native_matrix(
     return matrix, error
 
 
-def _shift_px(work: NDArray[np.float64], found: Estimate, pair: WorkPair) -> tuple[Pair, Pair]:
+def _shift_px(work: WorkModel, found: Estimate, pair: WorkPair) -> tuple[Pair, Pair]:
     centre = np.array([found.centre])
-    moved = apply_matrix(work, centre)
+    moved = work.apply(centre)
     if pair.grid is not None:
         # Where the target's own geocoding puts the centre, against where it is.
         shift = pair.tgt_map.to_native(moved) - pair.tgt_map.to_native(centre)
@@ -235,16 +239,14 @@ def _shift_px(work: NDArray[np.float64], found: Estimate, pair: WorkPair) -> tup
     return _pair(shift[0]), _pair(np.hypot(ends[0], ends[1]))
 
 
-def _shift_m(
-    work: NDArray[np.float64], found: Estimate, pair: WorkPair
-) -> tuple[Pair | None, Pair | None]:
+def _shift_m(work: WorkModel, found: Estimate, pair: WorkPair) -> tuple[Pair | None, Pair | None]:
     grid = pair.grid
     if grid is None or grid.metres_per_unit is None:
         return None, None
     linear = np.array(grid.transform).reshape(3, 3)[:2, :2]
     linear = np.diag(grid.metres_per_unit) @ linear
     centre = np.array([found.centre])
-    shift = linear @ (apply_matrix(work, centre) - centre)[0]
+    shift = linear @ (work.apply(centre) - centre)[0]
     return _pair(shift), _pair(np.hypot(*(linear @ np.diag(found.ci95)).T))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
+from imatch.core.types import Rendered
 from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.plausible import Limits
 from imatch.matchers import MATCHERS
@@ -21,8 +23,8 @@ from imatch.pipeline.config import MatchConfig, make_config
 from imatch.pipeline.load import load_solver
 from imatch.pipeline.provenance import provenance
 from imatch.pipeline.result import Registration
-from imatch.pipeline.solve import MatcherSolver, Solver
-from imatch.raster import Source, array_source, open_source, read_pair, render
+from imatch.pipeline.solve import MatcherSolver, Solution, Solver
+from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
 
 if TYPE_CHECKING:
     from imatch.matchers import Matcher
@@ -69,6 +71,79 @@ def match(
     """
     started = time.perf_counter()
     config = make_config(config, **overrides) if overrides else config or MatchConfig()
+    return solve(ref, tgt, config, loaded=loaded, on_stage=on_stage).registration(started)
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A pair that a solver has answered, before the answer is put into a user's terms.
+
+    Attributes:
+        config: The settings.
+        sources: Reference and target.
+        pair: The working pair.
+        rendered: What the solver saw.
+        solution: Its answer, working pixels.
+        solver: The solver.
+        tolerance: What the certificate has to reach, None for nothing.
+    """
+
+    config: MatchConfig
+    sources: tuple[Source, Source]
+    pair: WorkPair
+    rendered: tuple[Rendered, Rendered]
+    solution: Solution
+    solver: Solver
+    tolerance: Tolerance | None
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the answer comes from, JSON-ready."""
+        return {
+            **provenance(self.config, self.solver.weights_used, self.sources, self.pair),
+            "found_by": self.solution.found_by,
+            "stages_skipped": list(getattr(self.solver, "stages_skipped", ())),
+        }
+
+    def registration(self, started: float) -> Registration:
+        """The registration as the solver found it.
+
+        Args:
+            started: `time.perf_counter` when the work began.
+        """
+        return assemble(
+            self.solution.estimate,
+            self.solution.matches,
+            self.pair,
+            self.sources,
+            self.rendered,
+            matcher=self.solver.name,
+            gsd_m=self.config.gsd_m,
+            tolerance=self.tolerance,
+            seconds=time.perf_counter() - started,
+            provenance=self.provenance(),
+        )
+
+
+def solve(
+    ref: Image,
+    tgt: Image,
+    config: MatchConfig,
+    *,
+    loaded: Solver | Matcher | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Solved:
+    """Read a pair at working size and solve it: `match` without its last step.
+
+    Args:
+        ref: As for `match`.
+        tgt: As for `match`.
+        config: Settings.
+        loaded: As for `match`.
+        on_stage: As for `match`.
+
+    Raises:
+        ImatchError: As for `match`.
+    """
     stage = on_stage or (lambda _text: None)
     if loaded is None:
         _ = MATCHERS[config.matcher]  # An unknown name fails before anything is read.
@@ -92,22 +167,7 @@ def match(
     limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
     options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
     solution = solver.solve(*rendered, options, geocoded=pair.geocoded, on_stage=stage)
-    return assemble(
-        solution.estimate,
-        solution.matches,
-        pair,
-        sources,
-        rendered,
-        matcher=solver.name,
-        gsd_m=config.gsd_m,
-        tolerance=tolerance,
-        seconds=time.perf_counter() - started,
-        provenance={
-            **provenance(config, solver.weights_used, sources, pair),
-            "found_by": solution.found_by,
-            "stages_skipped": list(getattr(solver, "stages_skipped", ())),
-        },
-    )
+    return Solved(config, sources, pair, rendered, solution, solver, tolerance)
 
 
 def _check_metres(
