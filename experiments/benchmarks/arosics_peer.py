@@ -35,9 +35,10 @@ from imatch.bench.environment import environment
 from imatch.bench.metrics import corner_error, recall
 from imatch.bench.present import View, present
 from imatch.bench.report import write_report
-from imatch.bench.results import Result, write_rows
+from imatch.bench.results import Result
 from imatch.bench.runner import Plan, run_benchmark
 from imatch.core.errors import ImatchError
+from imatch.core.journal import write_rows
 from imatch.export.page import Cell, Table
 from imatch.pipeline.config import MatchConfig, make_config
 

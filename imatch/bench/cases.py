@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.journal import CELLS
 
 UNRELATED = "unrelated"
 KEYS = ("case", "source", "variant", "tag")
 _GOLDEN = (5**0.5 - 1) / 2
-CELLS = tuple(f"{i}{j}" for i in range(3) for j in range(3))
 COLUMNS = (
     *KEYS,
     "ref",

@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 
 from imatch.bench.cases import Case
 from imatch.bench.present import View, longest_side
-from imatch.bench.results import NAN, Plain
+from imatch.bench.results import NAN
+from imatch.core.journal import Plain
 from imatch.core.types import BoolArray, FloatArray
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.images import prepare, valid_at

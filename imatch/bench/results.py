@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.bench.cases import CELLS, UNRELATED
+from imatch.bench.cases import UNRELATED
 from imatch.bench.metrics import FALSE_ACCEPT_PX
-from imatch.core.errors import InputError, OutputError
+from imatch.core.journal import Plain
 
 Outcome: TypeAlias = Literal["ok", "uncertain", "failed", "error"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "uncertain", "failed", "error")
 NAN = float("nan")
 NO_MATRIX = (NAN,) * 9
 Nine: TypeAlias = tuple[float, ...]
-RowT = TypeVar("RowT", bound="Tabular")
-
-
-class Tabular(Protocol):
-    """A row that goes to CSV and back."""
-
-    @classmethod
-    def columns(cls) -> list[str]:
-        """Names of the columns."""
-
-    def row(self) -> dict[str, str]:
-        """The values as texts."""
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, str]) -> Self:
-        """The inverse of `row`."""
-
-
-class Plain:
-    """Dataclasses of str, int and float fields as CSV; a tuple of nine becomes nine columns."""
-
-    matrices: ClassVar[dict[str, str]] = {}
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @classmethod
-    def columns(cls) -> list[str]:
-        """Names of the columns, matrices spread out."""
-        names: list[str] = []
-        for field in fields(cls):
-            letter = cls.matrices.get(field.name)
-            names += [field.name] if letter is None else [f"{letter}{cell}" for cell in CELLS]
-        return names
-
-    def row(self) -> dict[str, str]:
-        """The values as texts; floats to ten digits."""
-        values: list[str] = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            items = value if field.name in self.matrices else (value,)
-            values += [f"{v:.10g}" if isinstance(v, float) else str(v) for v in items]
-        return dict(zip(self.columns(), values, strict=True))
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, str]) -> Self:
-        """The inverse of `row`.
-
-        Raises:
-            KeyError: A column is missing.
-            ValueError: A number is none.
-        """
-        kinds = {"str": str, "int": int, "float": float}
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            letter = cls.matrices.get(field.name)
-            if letter is None:
-                values[field.name] = kinds.get(str(field.type), str)(row[field.name])
-            else:
-                values[field.name] = tuple(float(row[f"{letter}{cell}"]) for cell in CELLS)
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -184,80 +120,3 @@ class Result(Plain):
         return replace(
             self, reason=" ".join(self.reason.split()), error=" ".join(self.error.split())
         )
-
-
-class Journal:
-    """A CSV file that grows a row at a time and survives a crash after every one.
-
-    Args:
-        path: The file; made with its header where it is missing or empty.
-        columns: Names of the columns.
-    """
-
-    def __init__(self, path: Path, columns: list[str]) -> None:
-        self._path, self._columns = path, columns
-        try:
-            self._file = path.open("a", newline="", encoding="utf-8")
-            if self._file.tell() == 0:
-                self._append(dict(zip(columns, columns, strict=True)))
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), subject=path) from error
-
-    def append(self, row: Tabular) -> None:
-        """Write a row and see it onto the disk.
-
-        Raises:
-            OutputError: The disk refused.
-        """
-        try:
-            self._append(row.row())
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), subject=self._path) from error
-
-    def _append(self, row: Mapping[str, str]) -> None:
-        text = io.StringIO()
-        csv.DictWriter(text, self._columns, lineterminator="\n").writerow(row)
-        self._file.write(text.getvalue())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def mend(path: Path) -> None:
-    """Cut off what a crash left of the last line."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
-
-
-def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
-    """Read a table written by `Journal` or `write_rows`.
-
-    Raises:
-        InputError: The file is missing or is another table.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [kind.from_row(row) for row in csv.DictReader(file)]
-    except OSError as error:
-        raise InputError(error.strerror or str(error), subject=path) from error
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise InputError(
-            f"is no table of results of this version ({error})",
-            subject=path,
-            hint="pass --overwrite to begin anew",
-        ) from error
-
-
-def write_rows(path: Path, kind: type[RowT], rows: Iterable[RowT]) -> None:
-    """Write a whole table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, kind.columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row.row() for row in rows)

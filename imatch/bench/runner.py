@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,16 +16,17 @@ from imatch.bench import worker
 from imatch.bench.cases import Case, check_images, fingerprint
 from imatch.bench.detectors import DetectorResult
 from imatch.bench.environment import environment
-from imatch.bench.results import Journal, Result, mend, read_rows, write_rows
+from imatch.bench.results import Result
 from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.files import atomic_path
+from imatch.core.journal import Journal, mend, read_rows, write_rows
+from imatch.core.workers import one_thread_each
 from imatch.pipeline.config import MatchConfig
 
 SCHEMA = "imatch.bench-run/1"
 RESULTS, DETECTORS, RUN = "results.csv", "detectors.csv", "run.json"
 SUMMARIES = ("summary.json", "summary.md", "report.html")
 FILES = (RESULTS, DETECTORS, RUN, *SUMMARIES)
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _run_matcher(
     )
     waiting: list[Future[tuple[Result, DetectorResult | None]]] = []
     try:
-        with _one_thread_each(task.single_thread):
+        with one_thread_each(task.single_thread):
             waiting = [pool.submit(worker.run, case) for case in cases]
         for future in as_completed(waiting):
             yield future.result()
@@ -282,19 +282,3 @@ def _end(pool: ProcessPoolExecutor, waiting: Sequence[Future[Any]]) -> None:
         for process in list((pool._processes or {}).values()):
             process.terminate()
     pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_each(enabled: bool) -> Iterator[None]:
-    """Let processes begun inside the block use one thread for linear algebra."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    if enabled:
-        os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

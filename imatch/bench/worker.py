@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import resource
-import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +18,7 @@ from imatch.bench.metrics import corner_error
 from imatch.bench.present import View, longest_side, present
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
+from imatch.core.workers import begin_worker
 from imatch.geometry.accuracy import overlap_mask
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.sparse import Sparse
@@ -169,16 +166,7 @@ def peak_mb() -> float:
 def start(task: Task) -> None:
     """Begin a worker process: silent at an interrupt, and gone when its parent is."""
     global _task, _runner
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        # A killed parent leaves no end-of-file on the queue, which the workers hold open too.
-        threading.Thread(target=follow, daemon=True).start()
+    begin_worker()
     _task, _runner = task, None
     if task.single_thread:
         cv2.setNumThreads(1)

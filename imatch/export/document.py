@@ -3,66 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-import numpy as np
-
 from imatch.core.errors import InputError
+from imatch.core.jsontext import to_json
 from imatch.pipeline.result import Registration, Status
 
-
-def to_json(value: object, *, indent: str = "") -> str:
-    """Strictly valid JSON that can be read: lists of plain values stay on one line.
-
-    Columns of a thousand tie points are one line each and a matrix three, where
-    ``json.dumps(indent=2)`` gives every number a line of its own.
-
-    Args:
-        value: Dictionaries, sequences, numbers, strings, paths, NumPy arrays and scalars. NaN and
-            infinities become null, since JSON has neither.
-        indent: Blanks before the members of `value`'s parent.
-
-    Returns:
-        The text, without a final newline.
-
-    Raises:
-        TypeError: A value of another kind.
-
-    Example:
-        >>> print(to_json({"rmse_px": 0.5, "shift_px": (3.0, float("nan"))}))
-        {
-          "rmse_px": 0.5,
-          "shift_px": [3.0, null]
-        }
-    """
-    inner = indent + "  "
-    match value:
-        case np.ndarray() | np.generic():
-            return to_json(value.tolist(), indent=indent)
-        case Mapping() if value:
-            rows = [
-                f"{inner}{json.dumps(str(key), ensure_ascii=False)}: {to_json(item, indent=inner)}"
-                for key, item in value.items()
-            ]
-            return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
-        case Mapping():
-            return "{}"
-        case str():
-            return json.dumps(value, ensure_ascii=False)
-        case Sequence() | set() | frozenset():
-            items = [to_json(item, indent=inner) for item in value]
-            if any("\n" in item or item.startswith("[") for item in items):
-                return "[\n" + ",\n".join(inner + item for item in items) + f"\n{indent}]"
-            return "[" + ", ".join(items) + "]"
-        case Path():
-            return json.dumps(str(value), ensure_ascii=False)
-        case float() if not math.isfinite(value):
-            return "null"
-        case _:
-            return json.dumps(value, allow_nan=False)
+__all__ = ["read_registration", "to_json", "write_json"]
 
 
 def write_json(registration: Registration, path: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from imatch.bench.detectors import DetectorResult
-from imatch.bench.results import Journal, Result, mend, read_rows, write_rows
+from imatch.bench.results import Result
 from imatch.core.errors import InputError
+from imatch.core.journal import Journal, mend, read_rows, write_rows
 
 FULL = Result(
     "a",

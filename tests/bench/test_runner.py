@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from imatch.bench.cases import read_cases
-from imatch.bench.results import Result, read_rows
+from imatch.bench.results import Result
 from imatch.bench.runner import Plan, run_benchmark
 from imatch.core.errors import ConfigError, InputError, MatcherError, OutputError
+from imatch.core.journal import read_rows
 from imatch.pipeline.config import MatchConfig
 
 
