@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from os import PathLike, fspath
+from pathlib import Path
+
 import numpy as np
 from rasterio.windows import Window
 
+from imatch.core.errors import InputError, OutputError
+from imatch.raster.blocks import BlockMaker, plan_blocks
+from imatch.raster.form import form_of
+from imatch.raster.gdal import check_file, is_virtual, opened
 from imatch.raster.image import GeoImage
-from imatch.raster.kernels import nearest, sample
+from imatch.raster.kernels import Resampling, nearest, sample
 from imatch.raster.lattice import Lattice
 from imatch.raster.positions import Convert, positions, spans
 from imatch.raster.source import Source
+from imatch.raster.write import created
 
 #: Source pixels read around what a lattice needs, in pixels of the size it is read at.
 _RIM = 4
@@ -58,3 +67,86 @@ def render_through(source: Source, lattice: Lattice, to_pixels: Convert) -> GeoI
             out[valid] = sample(band, part.valid, column, row, "cubic")[valid]
     info = source.info
     return GeoImage(pixels, valid, lattice.transform, lattice.crs, info.band_names, info.path)
+
+
+def warp_file(
+    path: str | PathLike[str],
+    out: str | PathLike[str],
+    lattice: Lattice,
+    to_pixels: Convert,
+    *,
+    resampling: Resampling = "cubic",
+    nodata: float | None = None,
+    creation: Mapping[str, str] | None = None,
+    cog: bool = False,
+    overviews: bool = True,
+    overwrite: bool = False,
+    tags: Mapping[str, str] | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> None:
+    """Write all bands of a raster on another lattice, block by block in constant memory.
+
+    What the file says beside its pixels is kept: types, nodata value, mask or alpha, colour
+    interpretation and table, names, units, scales, offsets and tags. A file that marks no missing
+    ground gets an internal mask (NaN where its numbers are floating-point), so that no value of
+    its own comes to mean "nothing". Where the lattice is coarser than the file by half or more,
+    blocks of pixels are averaged first, unless the nearest is asked for.
+
+    Positions are interpolated between nodes to within 0.005 px. ``cubic`` is the cubic convolution
+    that GDAL uses too (a = -0.5); ``lanczos`` is OpenCV's, with 8 x 8 pixels, whose positions are
+    rounded to 1/32 px.
+
+    Args:
+        path: The raster: a file, or as a string also a URL or a ``/vsi...`` path.
+        out: The GeoTIFF to write.
+        lattice: Its pixels.
+        to_pixels: (N, 2) pixels of the lattice to (N, 2) native pixels of the raster, not finite
+            where there is none. Called from several threads.
+        resampling: How to take values between pixels; palettes are always taken from the nearest.
+        nodata: Value that marks missing ground, instead of what the file says.
+        creation: Creation options of GDAL's GTiff (COG) driver.
+        cog: Write a cloud-optimised GeoTIFF.
+        overviews: Make reduced-resolution levels.
+        overwrite: Whether an existing file may be replaced.
+        tags: Metadata to add to the file's own.
+        on_progress: Told the share of the work each block was; the shares add up to 1.
+
+    Raises:
+        InputError: The raster cannot be read, or holds complex numbers that are to be interpolated.
+        ConfigError: A creation option does not work.
+        OutputError: The file cannot be written; nothing is left of it.
+    """
+    out, name = Path(out), fspath(path)
+    if not is_virtual(path):
+        check_file(Path(path))
+        if out.exists() and out.samefile(path):
+            raise OutputError("is the file to be read", subject=out, hint="choose another place")
+    with opened(name) as dataset:
+        form = form_of(dataset, nodata=nodata)
+        if form.categorical:
+            resampling = "nearest"
+        if np.dtype(form.dtype).kind == "c" and resampling != "nearest":
+            raise InputError(
+                f"holds complex numbers ({form.dtype})",
+                subject=name,
+                hint="pass --resampling nearest, or save its amplitude as float32 first",
+            )
+        scale = (1.0, 1.0) if resampling == "nearest" else spans(to_pixels, *lattice.size)
+        # Halves are averaged: aliasing is worse than a little blur.
+        factor = max(1, int(scale[0] + 0.5)), max(1, int(scale[1] + 0.5))
+        maker = BlockMaker(dataset, name, form, to_pixels, resampling, factor)
+        blocks = plan_blocks(form, lattice.size, factor)
+        with created(
+            out,
+            form,
+            lattice,
+            tags=tags,
+            creation=creation,
+            cog=cog,
+            overviews=overviews,
+            overwrite=overwrite,
+        ) as put:
+            for block, made in maker.in_order(blocks):
+                put(block.window, list(block.bands), *made)
+                if on_progress is not None:
+                    on_progress(1 / len(blocks))

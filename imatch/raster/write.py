@@ -1,0 +1,310 @@
+"""Writing GeoTIFF and COG block by block: whole files, or none."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetWriter, MemoryFile
+from rasterio.windows import Window
+
+from imatch.core.errors import ConfigError, ImatchError, OutputError
+from imatch.core.files import atomic_path
+from imatch.core.types import BoolArray
+from imatch.raster.form import Form
+from imatch.raster.gdal import in_words, session
+from imatch.raster.lattice import Lattice
+
+#: put(window, bands, pixels, valid): write (C, h, w) pixels of 1-based bands, and the mask.
+Put: TypeAlias = Callable[[Window, list[int], NDArray[Any], "BoolArray | None"], None]
+
+#: Side of a tile in pixels.
+TILE = 512
+_WITH_PREDICTOR = {"DEFLATE", "LZW", "ZSTD"}
+_TRUE = {"YES", "TRUE", "ON", "1"}
+_RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+_FULL = "choose a place with more room; nothing was written"
+
+
+@contextmanager
+def created(
+    path: Path,
+    form: Form,
+    lattice: Lattice,
+    *,
+    tags: Mapping[str, str] | None = None,
+    creation: Mapping[str, str] | None = None,
+    cog: bool = False,
+    overviews: bool = True,
+    overwrite: bool = False,
+) -> Iterator[Put]:
+    """A GeoTIFF to be filled block by block; it appears under its name when it is complete.
+
+    Args:
+        path: The file.
+        form: What it looks like.
+        lattice: Its pixels; without a CRS no geocoding is written.
+        tags: Metadata to add.
+        creation: Creation options of GDAL's GTiff driver, or its COG driver with `cog`. By default
+            tiles compressed by DEFLATE with a predictor.
+        cog: Lay it out as a cloud-optimised GeoTIFF.
+        overviews: Make reduced-resolution levels.
+        overwrite: Whether an existing file may be replaced.
+
+    Yields:
+        A function that writes a block.
+
+    Raises:
+        ConfigError: A creation option does not exist, or does not work with such pixels.
+        OutputError: The file cannot be written.
+    """
+    creation = {key.upper(): value for key, value in (creation or {}).items()}
+    profile = _profile(form, lattice, {} if cog else creation)
+    if cog:
+        profile |= {"ZLEVEL": "1"}
+    copying = _cog_options(form, creation, overviews=overviews) if cog else None
+    with atomic_path(path, overwrite=overwrite) as temporary, _writing(path):
+        _try_options(profile, copying, creation)
+        first = temporary.with_name("tiles.tif") if cog else temporary
+        with rasterio.open(first, "w", **profile) as dataset:
+            _describe(dataset, form, tags or {})
+            yield _putter(dataset, form, path)
+        if copying is not None:
+            rasterio.shutil.copy(first, temporary, driver="COG", **copying)
+            first.unlink()
+        elif overviews:
+            _add_overviews(temporary, form, lattice.size)
+        sparse = creation.get("SPARSE_OK", "NO").upper() in _TRUE
+        check_written(temporary, path, sparse=sparse)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """GDAL set up for writing, and what it raises as one `OutputError`."""
+    options = {"GDAL_TIFF_INTERNAL_MASK": True, "GDAL_TIFF_OVR_BLOCKSIZE": TILE}
+    try:
+        with session(), rasterio.Env(**options):
+            yield
+    except ImatchError:
+        raise
+    except (RasterioError, rasterio._err.CPLE_BaseError, OSError, ValueError) as error:
+        raise _failed(path, error) from error
+
+
+def _failed(path: Path, error: BaseException) -> OutputError:
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    free = shutil.disk_usage(path.parent).free
+    if getattr(root, "errno", None) == 28 or free < 1 << 20:
+        return OutputError("the disk is full", subject=path, hint=_FULL)
+    detail = in_words(str(root), path.name) or type(root).__name__
+    return OutputError(f"cannot be written ({detail})", subject=path, hint=_FULL)
+
+
+def _profile(form: Form, lattice: Lattice, creation: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of `rasterio.open`."""
+    options: dict[str, Any] = {
+        "TILED": "YES",
+        "COMPRESS": "DEFLATE",
+        "BIGTIFF": "IF_SAFER",
+        "INTERLEAVE": "PIXEL" if form.pixelwise and form.count > 1 else "BAND",
+        # GDAL's threads for compression are not asked for: they lose the news of a full disk.
+        **creation,
+    }
+    if options["TILED"].upper() in _TRUE:
+        for key, side in zip(("BLOCKXSIZE", "BLOCKYSIZE"), lattice.size, strict=True):
+            options.setdefault(key, min(TILE, -(-side // 16) * 16))
+    if options["COMPRESS"].upper() in _WITH_PREDICTOR and not form.categorical:
+        options.setdefault("PREDICTOR", _predictor(form))
+    if "PHOTOMETRIC" not in options:
+        rgb = form.colours[:3] == _RGB and form.dtype in ("uint8", "uint16")
+        options["PHOTOMETRIC"] = "RGB" if rgb else "MINISBLACK"
+    if form.categorical:
+        del options["PHOTOMETRIC"]
+    width, height = lattice.size
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": width,
+        "height": height,
+        "count": form.count,
+        "dtype": form.dtype,
+        "nodata": form.nodata,
+        **{key.lower(): value for key, value in options.items()},
+    }
+    if lattice.crs is not None:
+        profile |= {"crs": lattice.crs, "transform": lattice.transform}
+    return profile
+
+
+def _predictor(form: Form) -> str:
+    kind = np.dtype(form.dtype)
+    return "3" if kind.kind == "f" else "2" if kind.kind in "iu" else "1"
+
+
+def _cog_options(form: Form, creation: Mapping[str, str], *, overviews: bool) -> dict[str, Any]:
+    options = {
+        "COMPRESS": "DEFLATE",
+        "BIGTIFF": "IF_SAFER",
+        "OVERVIEWS": "IGNORE_EXISTING" if overviews else "NONE",
+        "RESAMPLING": "NEAREST" if form.categorical else "AVERAGE",
+        **creation,
+    }
+    if options["COMPRESS"].upper() in _WITH_PREDICTOR and not form.categorical:
+        options.setdefault("PREDICTOR", "YES")
+    return options
+
+
+def _try_options(
+    profile: Mapping[str, Any], copying: Mapping[str, Any] | None, creation: Mapping[str, str]
+) -> None:
+    """Make a small file in memory: what GDAL merely warns of, and what fails late, is refused now.
+
+    Raises:
+        ConfigError: An option does not exist or does not work with such pixels.
+    """
+    if not creation:
+        return
+    given = " ".join(f"{key}={value}" for key, value in creation.items())
+    hint = f"see GDAL's page on its {'GTiff' if copying is None else 'COG'} driver"
+    try:
+        with _warnings_of_gdal() as said, MemoryFile() as memory, MemoryFile() as copy:
+            with memory.open(**{**profile, "width": 64, "height": 64}) as dataset:
+                dataset.write(np.ones((dataset.count, 64, 64), dtype=dataset.dtypes[0]))
+            if copying is not None:
+                rasterio.shutil.copy(memory.name, copy.name, driver="COG", **copying)
+            with (memory if copying is None else copy).open() as dataset:
+                dataset.read()
+    except (RasterioError, rasterio._err.CPLE_BaseError, ValueError, TypeError) as error:
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        said = [str(root)]
+    if said:
+        text = in_words(said[0].partition(" in ")[2] or said[0], "")
+        raise ConfigError(f"GDAL refuses it ({text})", subject=f"--co {given}", hint=hint)
+
+
+@contextmanager
+def _warnings_of_gdal() -> Iterator[list[str]]:
+    """What GDAL warns of inside the block, which rasterio only logs."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger, listener = logging.getLogger("rasterio._env"), Listener(logging.WARNING)
+    propagate, level = logger.propagate, logger.level
+    logger.addHandler(listener)
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(listener)
+        logger.propagate = propagate
+        logger.setLevel(level)
+
+
+def _describe(dataset: DatasetWriter, form: Form, tags: Mapping[str, str]) -> None:
+    """Everything but the pixels; before them, so that the file's head needs no second place."""
+    for band, colormap in form.colormaps.items():
+        dataset.write_colormap(band, dict(colormap))
+    if not form.colormaps and tuple(dataset.colorinterp) != form.colours:
+        dataset.colorinterp = form.colours
+    for band in range(1, form.count + 1):
+        description, unit = form.descriptions[band - 1], form.units[band - 1]
+        if description is not None:
+            dataset.set_band_description(band, description)
+        if unit is not None:
+            dataset.set_band_unit(band, unit)
+    if set(form.scales) != {1.0}:
+        dataset.scales = form.scales
+    if set(form.offsets) != {0.0}:
+        dataset.offsets = form.offsets
+    for domain, items in form.tags.items():
+        if items:
+            dataset.update_tags(ns=domain, **items)
+    dataset.update_tags(**tags)
+    for band, domains in enumerate(form.band_tags, start=1):
+        for domain, items in domains.items():
+            if items:
+                dataset.update_tags(band, ns=domain, **items)
+
+
+def _putter(dataset: DatasetWriter, form: Form, path: Path) -> Put:
+    def put(
+        window: Window, bands: list[int], pixels: NDArray[Any], valid: BoolArray | None
+    ) -> None:
+        # Asked before GDAL does: what it cannot write it keeps for a while, and then complains
+        # of on stderr.
+        if shutil.disk_usage(path.parent).free < pixels.nbytes:
+            raise OutputError("the disk is full", subject=path, hint=_FULL)
+        dataset.write(pixels, bands, window=window)
+        if form.masked and 1 in bands:
+            shape = pixels.shape[1:]
+            mask = np.full(shape, 255, np.uint8) if valid is None else valid.astype(np.uint8) * 255
+            dataset.write_mask(mask, window=window)
+
+    return put
+
+
+def _add_overviews(path: Path, form: Form, size: tuple[int, int]) -> None:
+    levels = [2]
+    while max(size) / levels[-1] > TILE:
+        levels.append(2 * levels[-1])
+    if max(size) <= TILE:
+        return
+    kind = Resampling.nearest if form.categorical else Resampling.average
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews(levels, kind)
+
+
+def check_written(path: Path, subject: Path, *, sparse: bool = False) -> None:
+    """Make sure that every tile is in the file: GDAL reports some failures to nobody.
+
+    Args:
+        path: The file to look into.
+        subject: What to call it.
+        sparse: Whether tiles may be left out.
+
+    Raises:
+        OutputError: A tile is missing or reaches beyond the end.
+    """
+    end = path.stat().st_size
+    with rasterio.open(path) as dataset:
+        bands = [1] if dataset.profile.get("interleave") == "pixel" else list(dataset.indexes)
+        levels = [None, *range(len(dataset.overviews(1)))]
+        for level in levels:
+            for name in _tile_names(path, level):
+                for band in bands:
+                    at, size = (
+                        dataset.get_tag_item(f"BLOCK_{what}_{name}", "TIFF", band, level)
+                        for what in ("OFFSET", "SIZE")
+                    )
+                    lost = not sparse if at is None else int(at) + int(size or 0) > end
+                    if lost:
+                        raise OutputError("is not whole", subject=subject, hint=_FULL)
+        if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+            for _, window in dataset.block_windows(1):
+                dataset.read_masks(1, window=window)  # It raises where there is nothing to read.
+
+
+def _tile_names(path: Path, level: int | None) -> list[str]:
+    """``column_row`` of each tile of a level."""
+    options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
+    with rasterio.open(path, **options) as dataset:
+        height, width = dataset.block_shapes[0]
+        columns, rows = -(-dataset.width // width), -(-dataset.height // height)
+    return [f"{column}_{row}" for row in range(rows) for column in range(columns)]
