@@ -93,10 +93,36 @@ class Mapping:
                 lattice lies on a map although nothing is geocoded.
         """
         to_true = self._to_true(lattice)
-        to_native = self._map_to_native(info) if self.on_map else self._frame_to_native(info)
+        to_native = (self._map_of(info) if self.on_map else self._frame_of(info)).to_native
 
         def convert(xy: ArrayLike) -> Places:
             return to_native(self.correction.apply(to_true(xy)))
+
+        return convert
+
+    def to_map(self, info: RasterInfo) -> Callable[[ArrayLike], Places]:
+        """From the pixels of the target or a sibling of it to where their ground truly lies.
+
+        Args:
+            info: The raster.
+
+        Returns:
+            A function from (N, 2) native pixels to (N, 2) positions in the reference's CRS, or, if
+            it has none, in the corner-based plane of its pixels: what the transform of
+            `reference_lattice` leads to.
+
+        Raises:
+            InputError: As `to_pixels`.
+        """
+        to_frame = (self._map_of(info) if self.on_map else self._frame_of(info)).to_work
+        own = self.reference.transform
+        to_plane = Affine.translation(_HALF, _HALF)
+        if own is not None:
+            to_plane = Affine(*own) @ to_plane
+
+        def convert(xy: ArrayLike) -> Places:
+            true = self.correction.inverse(to_frame(xy))
+            return true if self.on_map else apply_affine(to_plane, true)
 
         return convert
 
@@ -104,45 +130,70 @@ class Mapping:
         """From coordinates that lie as the target does to the true ones, for vectors.
 
         Args:
-            crs: Their reference system; None for target pixels, the only coordinates there are
-                where the target is not geocoded.
+            crs: Their reference system; None for pixels of the target, where the registration is
+                one of pixels.
 
         Returns:
-            A function from (N, 2) coordinates to (N, 2) corrected ones: in the same CRS, or, from
-            target pixels, in that of the reference (its pixels where it is not geocoded either).
+            A function from (N, 2) coordinates to (N, 2) corrected ones: from a map to the same
+            CRS (see `moves_to`), from pixels to the reference's CRS or its pixels.
 
         Raises:
             InputError: Such coordinates are not what the registration corrects.
         """
-        frame = self.crs
-        if self.on_map:
-            if crs is None:
+        system = self.crs
+        if crs is None:
+            if self.on_map:
                 raise InputError(
                     "has no CRS, though the registration corrects the map",
                     hint="say in which CRS its coordinates are",
                 )
-            assert frame is not None
-            system = frame
-
-            def correct(xy: ArrayLike) -> Places:
-                points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
-                near = float(np.nanmedian(points[:, 0])) if crs.is_geographic else None
-                believed = reproject_points(points, crs, system, near=self._longitude)
-                return reproject_points(self.correction.inverse(believed), system, crs, near=near)
-
-            return correct
-        if crs is not None:
+            return self._place_pixels
+        if not self.on_map and self.target.transform is None:
             raise InputError(
-                "lies on a map, though the target's pixels were not",
+                "lies on a map, though the target does not",
                 hint="give coordinates in pixels of the target",
             )
-        transform = self.reference.transform
 
-        def place(xy: ArrayLike) -> Places:
-            pixels = self.correction.inverse(xy)
-            return pixels if transform is None else apply_affine(Affine(*transform), pixels + _HALF)
+        def correct(xy: ArrayLike) -> Places:
+            points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+            if self.on_map:
+                assert system is not None
+                believed = reproject_points(points, crs, system, near=self._longitude)
+                true, true_crs = self.correction.inverse(believed), system
+            else:
+                true = self._place_pixels(self._target_pixels(points, crs))
+                if system is None:
+                    return true
+                true_crs = system
+            moved = reproject_points(true, true_crs, crs)
+            if crs.is_geographic:
+                # Each on the side of the antimeridian from which it came.
+                moved[:, 0] -= 360.0 * np.round((moved[:, 0] - points[:, 0]) / 360.0)
+            return moved
 
-        return place
+        return correct
+
+    def moves_to(self, crs: CRS | None) -> CRS | None:
+        """The CRS of what `to_truth` makes of coordinates in a CRS; None for reference pixels."""
+        return self.crs if crs is None or self.crs is None else crs
+
+    def _place_pixels(self, xy: ArrayLike) -> Places:
+        """Target pixels to the reference's map, or its pixels where it has none."""
+        pixels = self.correction.inverse(xy)
+        own = self.reference.transform
+        return pixels if own is None else apply_affine(Affine(*own), pixels + _HALF)
+
+    def _target_pixels(self, xy: Places, crs: CRS) -> Places:
+        """Map coordinates to the target's pixels, by its own geocoding."""
+        transform, own = self.target.transform, self.target.crs
+        assert transform is not None
+        assert own is not None
+        system = CRS.from_user_input(own)
+        near = None
+        if system.is_geographic:
+            near = (Affine(*transform) @ (self.target.width / 2, self.target.height / 2))[0]
+        there = reproject_points(xy, crs, system, near=near)
+        return apply_affine(~Affine(*transform), there) - _HALF
 
     @property
     def _longitude(self) -> float | None:
@@ -178,7 +229,8 @@ class Mapping:
 
         return true
 
-    def _map_to_native(self, info: RasterInfo) -> Callable[[ArrayLike], Places]:
+    def _map_of(self, info: RasterInfo) -> PixelMap:
+        """Between the reference's map and the pixels of a raster, as its geocoding has it."""
         frame = self.crs
         assert frame is not None
         if not info.geocoded:
@@ -189,19 +241,24 @@ class Mapping:
             )
         longitude = self._longitude
         native, near = beside(info, frame, longitude or 0.0)
-        return PixelMap(
-            _CENTRE, native, frame, info.crs, work_near=longitude, native_near=near
-        ).to_native
+        return PixelMap(_CENTRE, native, frame, info.crs, work_near=longitude, native_near=near)
 
-    def _frame_to_native(self, info: RasterInfo) -> Callable[[ArrayLike], Places]:
-        """Target pixels to those of a sibling that shows the same frame."""
-        scale = info.width / self.target.width, info.height / self.target.height
-        if not np.isclose(scale[0] * self.target.height, scale[1] * self.target.height, atol=1.0):
+    def _frame_of(self, info: RasterInfo) -> PixelMap:
+        """Between the target's pixels and those of a sibling: by geocoding, else by their frame."""
+        target = self.target
+        if target.transform is not None and target.crs is not None and info.geocoded:
+            system, own = CRS.from_user_input(target.crs), Affine(*target.transform)
+            near = None
+            if system.is_geographic:
+                near = (own @ (target.width / 2, target.height / 2))[0]
+            native, other = beside(info, system, near or 0.0)
+            return PixelMap(own, native, system, info.crs, work_near=near, native_near=other)
+        scale = info.width / target.width, info.height / target.height
+        if not np.isclose(scale[0] * target.height, scale[1] * target.height, atol=1.0):
             raise InputError(
                 f"its {info.width}x{info.height} pixels are of another shape than the target's "
-                f"{self.target.width}x{self.target.height}",
+                f"{target.width}x{target.height}",
                 subject=info.name,
                 hint="apply the result to products of the target's frame",
             )
-        to_sibling = _CENTRE @ Affine.scale(*scale) @ Affine.translation(_HALF, _HALF)
-        return lambda xy: apply_affine(to_sibling, xy)
+        return PixelMap.resize(info.size, (target.width, target.height))
