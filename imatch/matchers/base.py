@@ -14,6 +14,7 @@ from imatch.core.types import Matches, Rendered
 from imatch.matchers import images
 
 if TYPE_CHECKING:
+    from imatch.matchers.feature_cache import FeatureCache
     from imatch.models.weights import Found
 
 
@@ -29,6 +30,7 @@ class MatcherOptions:
         fetch: Download checkpoints that are missing.
         max_side: Longest side in pixels that a detector-free matcher works at; larger images are
             reduced to it. None takes the matcher's own limit.
+        cache: Where keypoint matchers keep features on disk; None keeps the last few in memory.
     """
 
     max_keypoints: int = 2048
@@ -37,6 +39,7 @@ class MatcherOptions:
     weights: Mapping[str, str] = field(default_factory=dict)
     fetch: bool = False
     max_side: int | None = None
+    cache: FeatureCache | None = None
 
     def __post_init__(self) -> None:
         if self.max_keypoints < 1:

@@ -121,7 +121,7 @@ def load_matcher(name: str, **options: Any) -> Matcher:
     Args:
         name: A row of `MATCHERS`.
         **options: Fields of `imatch.matchers.base.MatcherOptions`: ``max_keypoints``, ``device``,
-            ``seed``, ``weights`` (checkpoint name to file), ``fetch``, ``max_side``.
+            ``seed``, ``weights`` (checkpoint name to file), ``fetch``, ``max_side``, ``cache``.
 
     Returns:
         The matcher, with its weights found and verified; networks are built on first use.

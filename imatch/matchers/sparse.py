@@ -104,7 +104,8 @@ class Sparse(Matcher):
     """An extractor and a pairing make a matcher.
 
     Features are remembered for the last few images, by content, so that an image that occurs again
-    (one reference against many targets) is extracted once.
+    (one reference against many targets) is extracted once; with ``options.cache`` on disk too, for
+    all processes that share it.
 
     Args:
         options: How it runs.
@@ -136,11 +137,18 @@ class Sparse(Matcher):
         digest.update(np.packbits(image.valid).tobytes())
         key = digest.digest()
         if key not in self._features:
-            self._features[key] = self.extractor.extract(image)
+            self._features[key] = self._extracted(image, key)
         self._features.move_to_end(key)
         while len(self._features) > self.remembered:
             self._features.popitem(last=False)
         return self._features[key]
+
+    def _extracted(self, image: Rendered, digest: bytes) -> Features:
+        if self.options.cache is None:
+            return self.extractor.extract(image)
+        return self.options.cache.features(
+            self.extractor, digest, lambda: self.extractor.extract(image)
+        )
 
     def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
         f0, f1 = self.features(ref), self.features(tgt)

@@ -1,0 +1,138 @@
+"""What a worker of a batch does: one pair, whole, and its result on disk before it is reported."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+
+from imatch.core.errors import ImatchError
+from imatch.core.files import atomic_path
+from imatch.matchers.feature_cache import FeatureCache
+from imatch.pipeline.batch_pairs import BatchPair
+from imatch.pipeline.batch_result import BatchResult
+from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.document import write_json
+from imatch.pipeline.load import load_solver
+from imatch.pipeline.match import match
+from imatch.pipeline.result import Registration
+from imatch.pipeline.solve import Solver
+
+RESULTS = "results"
+Finish: TypeAlias = Callable[[Registration, BatchPair, Path], None]
+# Models in memory, since a table may name a matcher for each pair.
+_MODELS = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """How the pairs of a batch are run; travels to every worker.
+
+    Attributes:
+        config: The settings they share.
+        out: The batch's folder, absolute.
+        cache: Where features are kept on disk, None for memory only.
+        finish: Called with each registration, its pair and the folder, to write more of it. It has
+            to be importable by name (a module's function, or an object of a module's class).
+        single_thread: One thread only, since several workers share the machine.
+    """
+
+    config: MatchConfig
+    out: Path
+    cache: FeatureCache | None = None
+    finish: Finish | None = None
+    single_thread: bool = False
+
+
+class WorkerError(Exception):
+    """What nobody foresaw, told in a text that can travel between processes."""
+
+
+def result_path(out: Path, name: str) -> Path:
+    """The document of a pair."""
+    return out / RESULTS / f"{name}.json"
+
+
+def run_pair(task: Task, pair: BatchPair) -> BatchResult:
+    """Run a pair, write its document, give its row.
+
+    Raises:
+        WorkerError: Something other than an `ImatchError` went wrong; it may be worth another try.
+    """
+    # Neither a network nor its random numbers are shared: threads of one process take turns.
+    with _TURN:
+        started = time.perf_counter()
+        if task.single_thread:
+            cv2.setNumThreads(1)
+        try:
+            result = _run(task, pair)
+        except ImatchError as error:
+            result = BatchResult.lost(pair, str(error))
+        except Exception as error:
+            raise WorkerError(_told(error)) from error
+        seconds = time.perf_counter() - started
+        return replace(result, seconds=seconds, worker=worker_name()).in_one_line()
+
+
+def prepare(task: Task) -> None:
+    """Load what every pair needs.
+
+    Raises:
+        ImatchError: The matcher cannot be loaded.
+    """
+    with _TURN:
+        _model(task, task.config)
+
+
+def worker_name() -> str:
+    """Machine and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _run(task: Task, pair: BatchPair) -> BatchResult:
+    config = pair.config(task.config)
+    solver, cache = _model(task, config)
+    before = (0, 0) if cache is None else (cache.computed, cache.found)
+    registration = match(pair.reference, pair.target, config, loaded=solver)
+    with atomic_path(result_path(task.out, pair.name), overwrite=True) as path:
+        write_json(registration, path)
+    if task.finish is not None:
+        task.finish(registration, pair, task.out)
+    result = BatchResult.of(pair, registration)
+    if cache is None:
+        return result
+    return replace(result, extracted=cache.computed - before[0], from_cache=cache.found - before[1])
+
+
+def _model(task: Task, config: MatchConfig) -> tuple[Solver, FeatureCache | None]:
+    """The solver of a configuration, loaded once, and the cache it uses."""
+    folder = None if task.cache is None else task.cache.folder
+    weights = tuple(sorted(config.weights.items()))
+    key = (config.matcher, config.max_keypoints, config.device, config.seed, weights, folder)
+    if key not in _models:
+        _models[key] = load_solver(config, cache=task.cache), task.cache
+    _models.move_to_end(key)
+    while len(_models) > _MODELS:
+        _models.popitem(last=False)
+    return _models[key]
+
+
+def _told(error: Exception) -> str:
+    """The kind of an error, its text, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text + where
+
+
+_TURN = threading.Lock()
+_models: OrderedDict[tuple[object, ...], tuple[Solver, FeatureCache | None]] = OrderedDict()
