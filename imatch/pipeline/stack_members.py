@@ -1,0 +1,149 @@
+"""The images of a stack: their names, their dates, and which of them is the reference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from os import PathLike, fspath
+from pathlib import Path, PurePath
+
+from imatch.core.errors import ImatchError, InputError
+from imatch.pipeline.batch_pairs import safe_name
+from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.result import ImageSummary
+from imatch.pipeline.stack_dates import acquisition_date
+from imatch.raster import RasterInfo, open_source
+from imatch.raster.gdal import is_virtual, opened
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image of a stack.
+
+    Attributes:
+        name: Unlike every other's, and a file name everywhere; the file's stem where that will do.
+        path: The file, folder or URL.
+        date: When it was taken, None where nothing tells.
+        info: What is known of it; None where it cannot be read.
+        error: Why it cannot be read; empty otherwise.
+    """
+
+    name: str
+    path: str
+    date: date | None
+    info: RasterInfo | None
+    error: str = ""
+
+    def summary(self, gsd_m: float | None = None) -> ImageSummary:
+        """The image as a side of a registration.
+
+        Args:
+            gsd_m: Metres per pixel where the file does not say.
+        """
+        info = self.info
+        if info is None:
+            return ImageSummary(self.path, 0, 0)
+        gsd = info.gsd_m if info.gsd_m is not None or gsd_m is None else (gsd_m, gsd_m)
+        return ImageSummary(
+            self.path,
+            info.width,
+            info.height,
+            info.band_names,
+            None if info.crs is None else info.crs.to_string(),
+            tuple(info.transform)[:6] if info.geocoded else None,
+            gsd,
+        )
+
+
+def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> list[Member]:
+    """Look at all images of a stack.
+
+    One that cannot be read does not cost the others their answer: it is listed with the cause.
+
+    Args:
+        images: Paths or URLs.
+        config: Bands and nodata values are taken from it.
+
+    Returns:
+        The images in the order of time, then of names, whatever order they were given in; those
+        without a date come last.
+
+    Raises:
+        InputError: Fewer than two can be read, or one is named twice.
+    """
+    paths = [fspath(image) for image in images]
+    places = Counter(p if is_virtual(p) else str(Path(p).resolve()) for p in paths)
+    twice = next((place for place, times in places.items() if times > 1), None)
+    if twice is not None:
+        raise InputError("is named twice", subject=twice, hint="name every image once")
+    found = sorted(
+        (_look(path, config) for path in paths),
+        key=lambda member: (member.date or date.max, member.name, member.path),
+    )
+    readable = sum(member.info is not None for member in found)
+    if readable < 2:
+        lost = next((m for m in found if m.error), None)
+        raise InputError(
+            f"a stack needs two images or more, and {readable} can be read"
+            + ("" if lost is None else f" ({lost.error})"),
+            hint="name more images",
+        )
+    return _named_apart(found)
+
+
+def find_reference(members: Sequence[Member], reference: str | PathLike[str]) -> int:
+    """Place of the image a user means.
+
+    Args:
+        members: The images.
+        reference: A path as it was given, or a name.
+
+    Raises:
+        InputError: It is none of them, or cannot be read.
+    """
+    text = fspath(reference)
+    for index, member in enumerate(members):
+        same = text in (member.path, member.name, PurePath(member.path).name)
+        if same or (not is_virtual(text) and Path(text).resolve() == Path(member.path).resolve()):
+            if member.info is None:
+                raise InputError(member.error, subject=text, hint="choose another reference")
+            return index
+    raise InputError(
+        "the reference is not among the images",
+        subject=text,
+        hint=f"name one of them, such as {members[0].name}",
+    )
+
+
+def _look(path: str, config: MatchConfig) -> Member:
+    name = safe_name(PurePath(path.rstrip("/")).stem)
+    try:
+        info = open_source(
+            path, bands=config.ref_bands, nodata=config.ref_nodata, mask=config.ref_mask
+        ).info
+    except ImatchError as error:
+        return Member(name, path, acquisition_date(path), None, str(error))
+    day = acquisition_date(path)
+    if day is None and info.path is not None and info.path.is_file():
+        with opened(path) as dataset:
+            day = acquisition_date(path, dataset.tags())
+    return Member(name, path, day, info)
+
+
+def _named_apart(members: Sequence[Member]) -> list[Member]:
+    """The same images, those of one name told apart by their folder, else by a number."""
+    # Not to be told apart on the file systems of Windows and macOS.
+    taken = Counter(member.name.casefold() for member in members)
+    seen: Counter[str] = Counter()
+    named = []
+    for member in members:
+        name = member.name
+        if taken[name.casefold()] > 1:
+            name = safe_name("_".join(filter(None, (PurePath(member.path).parent.name, name))))
+        seen[name.casefold()] += 1
+        if seen[name.casefold()] > 1:
+            name = f"{name}-{seen[name.casefold()]}"
+        named.append(replace(member, name=name))
+    return named
