@@ -72,5 +72,7 @@ def apply_matrix(matrix: FloatArray, xy: ArrayLike) -> NDArray[np.float64]:
     points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     x, y = points[:, 0], points[:, 1]
     # Written out: BLAS raises spurious floating-point flags, which numpy reports as warnings.
-    u, v, w = (row[0] * x + row[1] * y + row[2] for row in np.asarray(matrix, dtype=np.float64))
+    # A place without an image is infinite, and times zero that is no number: as it should be.
+    with np.errstate(invalid="ignore"):
+        u, v, w = (row[0] * x + row[1] * y + row[2] for row in np.asarray(matrix, dtype=np.float64))
     return np.column_stack([u / w, v / w])

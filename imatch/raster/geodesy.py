@@ -30,7 +30,9 @@ def apply_affine(transform: Affine, xy: ArrayLike) -> NDArray[np.float64]:
     # Written out: BLAS raises spurious floating-point flags, which numpy reports as warnings.
     x, y = points[:, 0], points[:, 1]
     (a, b, c), (d, e, f) = matrix[0], matrix[1]
-    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+    # A place without an image is infinite, and times zero that is no number: as it should be.
+    with np.errstate(invalid="ignore"):
+        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
 def reproject_points(
