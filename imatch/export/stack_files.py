@@ -1,0 +1,134 @@
+"""A solved stack as files: the document, a registration for each image, the pairs, a report."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+from imatch.core.errors import OutputError
+from imatch.core.files import atomic_path
+from imatch.core.jsontext import to_json
+from imatch.export.document import write_json
+from imatch.export.page import definitions, image, page, table_html
+from imatch.export.stack_picture import graph_svg
+from imatch.export.stack_tables import (
+    headline,
+    images_table,
+    loops_table,
+    pairs_table,
+    write_edges,
+)
+from imatch.export.wording import both
+from imatch.pipeline.stack_result import Stack
+
+DOCUMENT, EDGES, REPORT, TRANSFORMS = "stack.json", "edges.csv", "report.html", "transforms"
+#: Registered images, with ``--warp``.
+REGISTERED = "registered"
+# Columns of words are read from the left.
+_STYLE = "td:last-child { white-space: normal; text-align: left; min-width: 16em; }"
+
+
+def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse, before any work is done, a folder that holds something else.
+
+    Args:
+        out: The folder; it need not exist.
+        resume: Whether a stack that is in it may be gone on with.
+        overwrite: Whether what is in it may be replaced.
+
+    Raises:
+        OutputError: It is a file, or holds something and may not be used.
+    """
+    try:
+        there = out.exists() and any(out.iterdir())
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=out) from error
+    if there and not (resume or overwrite):
+        held = (out / DOCUMENT).exists() or (out / "pairs").is_dir()
+        raise OutputError(
+            "already holds a stack" if held else "already exists and is not empty",
+            subject=out,
+            hint="pass --resume to go on with it, or --overwrite to begin anew"
+            if held
+            else "choose another folder, or pass --overwrite",
+        )
+
+
+def write_stack(stack: Stack, out: Path) -> list[Path]:
+    """Write ``stack.json``, ``transforms/NAME.json``, ``edges.csv`` and ``report.html``.
+
+    What is there of another stack is replaced. The document comes last: where it is, all is.
+
+    Args:
+        stack: The solved stack.
+        out: Folder, made where it is missing.
+
+    Returns:
+        The files.
+
+    Raises:
+        OutputError: The disk refused.
+    """
+    try:
+        (out / DOCUMENT).unlink(missing_ok=True)
+        if (out / TRANSFORMS).is_dir():
+            shutil.rmtree(out / TRANSFORMS)
+        (out / TRANSFORMS).mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=out) from error
+    written = []
+    for one in stack.images:
+        path = out / TRANSFORMS / f"{one.name}.json"
+        with atomic_path(path, overwrite=True) as temporary:
+            write_json(one.registration, temporary)
+        written.append(path)
+    with atomic_path(out / EDGES, overwrite=True) as temporary:
+        write_edges(stack, temporary)
+    with atomic_path(out / REPORT, overwrite=True) as temporary:
+        temporary.write_text(report_html(stack), encoding="utf-8")
+    with atomic_path(out / DOCUMENT, overwrite=True) as temporary:
+        temporary.write_text(to_json(stack.to_dict()) + "\n", encoding="utf-8")
+    return [*written, out / EDGES, out / REPORT, out / DOCUMENT]
+
+
+def report_html(stack: Stack) -> str:
+    """The network, the images, the pairs and the loops as one page."""
+    picture = image(
+        graph_svg(stack),
+        "svg+xml",
+        "The network of pairs",
+        "Images in the order of time, clockwise from the top; each line is a pair.",
+    )
+    sections = [
+        ("Network", picture),
+        ("Images", table_html(images_table(stack))),
+        ("Pairs", table_html(pairs_table(stack))),
+    ]
+    found = loops_table(stack)
+    if found is not None:
+        sections.append(("Loops", table_html(found)))
+    sections.append(("How it was solved", definitions(facts(stack))))
+    title = f"imatch stack: {len(stack.images)} images"
+    return page(title, "Stack", headline(stack), sections, style=_STYLE)
+
+
+def facts(stack: Stack) -> list[tuple[str, str]]:
+    """What to know of a solution to judge it, as names and texts."""
+    metres = stack.scatter_m if math.isfinite(stack.scatter_m) else None
+    checks = (
+        f"χ² {stack.chi_squared:.1f} with {stack.freedom} degrees of freedom"
+        if stack.freedom
+        else "no loop checks anything"
+    )
+    config = stack.provenance.get("config", {})
+    return [
+        ("Reference", f"{stack.reference} ({stack.provenance.get('reference', 'given')})"),
+        ("Maps", f"{stack.model}, {'of the map' if stack.on_map else 'of pixels'}"),
+        ("Pairs", str(stack.provenance.get("pairs", {}).get("choice", ""))),
+        ("Matcher", str(config.get("matcher", ""))),
+        ("Scatter between pairs", both(stack.scatter_px, metres) or ""),
+        ("Fit", checks),
+        ("Time", f"{stack.seconds:.0f} s"),
+        ("Command", f"`{stack.provenance.get('command') or '-'}`"),
+    ]
