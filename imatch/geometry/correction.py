@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,8 @@ from imatch.core.errors import InputError
 from imatch.geometry.transform import apply_matrix
 
 _ROUNDS = 50
-_SETTLED = 1e-9
+# Shares of the largest displacement: where the fixed point is found, and where it is not.
+_SETTLED, _FOLDED = 1e-9, 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +45,9 @@ class DisplacementGrid:
         shape = coefficients.shape
         if len(shape) != 3 or shape[2] != 2 or min(shape[:2]) < 4:
             raise InputError(f"not a displacement grid of 4 x 4 nodes or more: {shape}")
-        if not np.isfinite(coefficients).all() or 0 in self.step:
-            raise InputError("the displacement grid holds numbers that are not finite")
+        numbers = np.array([*self.origin, *self.step, *coefficients.ravel()])
+        if not np.isfinite(numbers).all() or 0 in self.step:
+            raise InputError("the displacement grid holds numbers that make no sense")
         object.__setattr__(self, "coefficients", coefficients)
 
     def displacement(self, xy: ArrayLike) -> NDArray[np.float64]:
@@ -103,30 +106,46 @@ class Correction:
             raise InputError("the transform cannot be inverted") from error
 
     def apply(self, xy: ArrayLike) -> NDArray[np.float64]:
-        """Map (N, 2) positions forward."""
-        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
-        moved = apply_matrix(self.matrix, points)
-        return moved if self.local is None else moved + self.local.displacement(points)
+        """Map (N, 2) positions forward; what is not finite has no image, NaN."""
+        return _where_finite(self._apply, xy)
 
     def inverse(self, xy: ArrayLike) -> NDArray[np.float64]:
-        """Map (N, 2) positions back, to a millionth of the displacement.
+        """Map (N, 2) positions back, to a millionth of the displacement; NaN as in `apply`.
 
         Raises:
             InputError: The matrix is singular, or the displacement folds over itself.
         """
-        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        return _where_finite(self._invert, xy)
+
+    def _apply(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        moved = apply_matrix(self.matrix, points)
+        return moved if self.local is None else moved + self.local.displacement(points)
+
+    def _invert(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         found = apply_matrix(self._inverse, points)
         if self.local is None or len(points) == 0:
             return found
         scale = max(float(np.abs(self.local.coefficients).max()), 1e-300)
-        usable = np.isfinite(found).all(axis=1)
         for _ in range(_ROUNDS):
             # Fixed point: a smooth field changes far less over its own length than it measures.
             better = apply_matrix(self._inverse, points - self.local.displacement(found))
-            step = np.abs(better - found)[usable].max(initial=0.0)
+            step = float(np.abs(better - found).max())
             found = better
             if step <= _SETTLED * scale:
                 return found
-        if step > 1e-3 * scale:
+        # Also when it is not finite any more.
+        if not step <= _FOLDED * scale:
             raise InputError("the displacement field folds over itself and cannot be inverted")
         return found
+
+
+def _where_finite(
+    convert: Callable[[NDArray[np.float64]], NDArray[np.float64]], xy: ArrayLike
+) -> NDArray[np.float64]:
+    points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+    finite = np.isfinite(points).all(axis=1)
+    if finite.all():
+        return convert(points)
+    out = np.full_like(points, np.nan)
+    out[finite] = convert(points[finite])
+    return out
