@@ -83,8 +83,31 @@ def measure(
     if len(corners) == 0:
         none = np.zeros(0)
         return Displacements(np.zeros((0, 2)), np.zeros((0, 2)), none, none, side)
-    shift, peak, ratio = _peaks(_correlate(first, second, corners, side), windows.radius)
-    return Displacements(corners + (side - 1) / 2, shift, peak, ratio, side)
+    return measure_at(first, second, corners, side, windows.radius)
+
+
+def measure_at(
+    first: NDArray[np.complex64],
+    second: NDArray[np.complex64],
+    corners: NDArray[np.int64],
+    side: int,
+    radius: int,
+) -> Displacements:
+    """Correlate two fields of directions in windows that were chosen before.
+
+    Args:
+        first: (H, W) directions of the reference.
+        second: (H, W) directions of the target resampled onto the reference.
+        corners: (M, 2) top-left (x, y) of the windows, all of them inside the fields.
+        side: Side of the windows, pixels, at least 12.
+        radius: Largest displacement sought, pixels.
+
+    Returns:
+        One row a window, in the order given.
+    """
+    shift, peak, ratio = _peaks(_correlate(first, second, corners, side), radius)
+    centre = corners.astype(np.float64) + (side - 1) / 2
+    return Displacements(centre, shift, peak, ratio, side)
 
 
 def _corners(valid: BoolArray, side: int, windows: Windows) -> NDArray[np.int64]:

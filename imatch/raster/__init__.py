@@ -8,7 +8,7 @@ from imatch.raster.info import RasterInfo
 from imatch.raster.lattice import Lattice
 from imatch.raster.mask import MaskFrame, PolygonMask, RasterMask, UserMask, open_mask
 from imatch.raster.pair import WorkPair, read_pair
-from imatch.raster.render import render
+from imatch.raster.render import render, stretch_limits
 from imatch.raster.source import Source
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "open_source",
     "read_pair",
     "render",
+    "stretch_limits",
 ]

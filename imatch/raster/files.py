@@ -285,8 +285,11 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
             transform, crs = _geocoding(dataset)
             nodata = dataset.nodatavals[indexes[0] - 1]
             unmarked &= all(_unmarked(dataset, i) for i in indexes)
-            infos.append((dataset.width, dataset.height, transform, crs, nodata, dataset.driver))
-    width, height, transform, crs, nodata, driver = max(infos, key=lambda info: info[0])
+            rows, columns = dataset.block_shapes[indexes[0] - 1]
+            block = (columns, rows)
+            facts = (dataset.width, dataset.height, transform, crs, nodata, dataset.driver, block)
+            infos.append(facts)
+    width, height, transform, crs, nodata, driver, block = max(infos, key=lambda info: info[0])
     for w, h, other, *_ in infos:
         corner, expected = other @ (w, h), transform @ (width, height)
         if not np.allclose(corner, expected, atol=abs(transform.a) + abs(transform.b)):
@@ -306,6 +309,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
         nodata,
         driver,
         name,
+        block,
     )
     trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}
     return FileSource(info, bands, trim_collar=trim)

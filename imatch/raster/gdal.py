@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
@@ -18,6 +20,8 @@ from imatch.core.errors import ImatchError, InputError
 
 #: Megabytes of decoded blocks GDAL may keep; its own default is a share of the machine's memory.
 CACHE_MB = 256
+#: Datasets kept open at a time: more than any image has files and levels in use at once.
+_MOST_OPEN = 32
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -100,6 +104,34 @@ def in_words(text: str, name: str) -> str:
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
+class _Kept(threading.local):
+    """Datasets that stay open, of this thread; None outside of `kept_open`."""
+
+    datasets: OrderedDict[tuple[str, int | None], DatasetReader] | None = None
+
+
+_kept = _Kept()
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Datasets stay open between readings, and with them the blocks that GDAL has decoded.
+
+    Reading a large image tile by tile would else decode again what neighbouring tiles share, and
+    all of it where a file's blocks are whole lines. Of this thread only.
+    """
+    if _kept.datasets is not None:
+        yield
+        return
+    _kept.datasets = OrderedDict()
+    try:
+        yield
+    finally:
+        for dataset in _kept.datasets.values():
+            dataset.close()
+        _kept.datasets = None
+
+
 @contextmanager
 def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
     """Open a dataset (path, ``/vsi…`` path, URL or VRT document) inside a `session`.
@@ -115,11 +147,22 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
         InputError: GDAL cannot open it.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
+    datasets = _kept.datasets
     with session():
+        if datasets is not None and (name, level) in datasets:
+            datasets.move_to_end((name, level))
+            yield datasets[name, level]
+            return
         with explained(name, "cannot be opened as an image", "check that the file is whole"):
             dataset = rasterio.open(name, **options)
-        with dataset:
-            yield dataset
+        if datasets is None:
+            with dataset:
+                yield dataset
+            return
+        datasets[name, level] = dataset
+        if len(datasets) > _MOST_OPEN:
+            datasets.popitem(last=False)[1].close()
+        yield dataset
 
 
 def is_virtual(path: str | PathLike[str]) -> bool:

@@ -28,6 +28,7 @@ class RasterInfo:
         nodata: The value that marks missing ground, or None.
         driver: GDAL driver (``"GTiff"``), or ``"array"``.
         name: What to call it in messages.
+        block: (width, height) of the blocks its pixels are stored in; None where that is unknown.
     """
 
     path: Path | None
@@ -41,6 +42,7 @@ class RasterInfo:
     nodata: float | None
     driver: str
     name: str = "array"
+    block: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

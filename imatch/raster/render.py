@@ -16,7 +16,11 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def render(
-    image: GeoImage, channels: Literal[1, 3], *, stretch: tuple[float, float] = (1.0, 99.0)
+    image: GeoImage,
+    channels: Literal[1, 3],
+    *,
+    stretch: tuple[float, float] = (1.0, 99.0),
+    limits: NDArray[np.float64] | None = None,
 ) -> Rendered:
     """Stretch each band over its valid ground and make luminance or RGB of them.
 
@@ -31,19 +35,16 @@ def render(
         image: What was read.
         channels: 1 for luminance, 3 for RGB.
         stretch: Lower and upper percentile of the valid pixels that become 0 and 1.
+        limits: (C, 2) values that become 0 and 1 instead (`stretch_limits` of the whole image), so
+            that the parts of an image look alike.
 
     Raises:
         ConfigError: The percentiles are not ascending within 0 and 100.
     """
-    low, high = stretch
-    if not 0 <= low < high <= 100:
-        raise ConfigError(
-            f"cannot stretch from {low:g} to {high:g} %",
-            subject="stretch",
-            hint="give two ascending percentiles such as 1 and 99",
-        )
+    if limits is None:
+        limits = stretch_limits(image, stretch)
     used = image.pixels[:3] if channels == 3 else image.pixels
-    bands = [_stretched(band, image.valid, low, high) for band in used]
+    bands = [_stretched(band, *limit) for band, limit in zip(used, limits, strict=False)]
     if channels == 1:
         weights = _LUMA if len(bands) == 3 else np.full(len(bands), 1 / len(bands), np.float32)
         grey = np.zeros_like(bands[0])
@@ -59,17 +60,39 @@ def render(
     return Rendered(_filled(np.clip(pixels, 0, 1), image.valid), image.valid)
 
 
-def _stretched(
-    band: NDArray[np.float32], valid: BoolArray, low: float, high: float
-) -> NDArray[np.float32]:
+def stretch_limits(
+    image: GeoImage, stretch: tuple[float, float] = (1.0, 99.0)
+) -> NDArray[np.float64]:
+    """(C, 2) values of each band that become 0 and 1; equal where a band says nothing.
+
+    Args:
+        image: What was read.
+        stretch: Lower and upper percentile of the valid pixels.
+
+    Raises:
+        ConfigError: The percentiles are not ascending within 0 and 100.
+    """
+    low, high = stretch
+    if not 0 <= low < high <= 100:
+        raise ConfigError(
+            f"cannot stretch from {low:g} to {high:g} %",
+            subject="stretch",
+            hint="give two ascending percentiles such as 1 and 99",
+        )
+    limits = np.zeros((len(image.pixels), 2))
+    for limit, band in zip(limits, image.pixels, strict=True):
+        ground = band[image.valid]
+        if not len(ground):
+            continue
+        limit[:] = np.percentile(ground, [low, high])
+        if not limit[1] > limit[0]:
+            # More than the share between the percentiles is one value: what varies is at the ends.
+            limit[:] = ground.min(), ground.max()
+    return limits
+
+
+def _stretched(band: NDArray[np.float32], bottom: float, top: float) -> NDArray[np.float32]:
     """(H, W) in [0, 1]; a constant band becomes 0.5 everywhere."""
-    ground = band[valid]
-    if not len(ground):
-        return np.full_like(band, 0.5)
-    bottom, top = np.percentile(ground, [low, high])
-    if not top > bottom:
-        # More than the share between the percentiles is one value: what varies is at the ends.
-        bottom, top = float(ground.min()), float(ground.max())
     if not top > bottom:
         return np.full_like(band, 0.5)
     scaled = (band.astype(np.float64) - bottom) / (top - bottom)
