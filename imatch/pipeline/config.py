@@ -74,22 +74,30 @@ class MatchConfig(BaseModel):
 def make_config(base: MatchConfig | None = None, /, **overrides: Any) -> MatchConfig:
     """A configuration with some fields replaced, every value checked.
 
+    Args:
+        base: What to begin from, and the kind of configuration wanted; the defaults when None.
+        **overrides: Fields and their values.
+
     Raises:
         ConfigError: An unknown field or an impossible value.
     """
+    kind = MatchConfig if base is None else type(base)
     values = {} if base is None else base.model_dump()
     try:
-        return MatchConfig(**{**values, **overrides})
+        return kind(**{**values, **overrides})
     except ValidationError as error:
-        raise _explained(error) from error
+        raise _explained(error, kind) from error
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> MatchConfig:
+def load_config(
+    path: Path | None, overrides: Sequence[str] = (), kind: type[MatchConfig] = MatchConfig
+) -> MatchConfig:
     """Read a configuration from YAML and apply ``key=value`` overrides.
 
     Args:
         path: YAML file, or None for the defaults.
         overrides: ``key=value`` texts; the value is read as YAML.
+        kind: The configuration wanted.
 
     Raises:
         InputError: The file is missing or is not YAML.
@@ -114,12 +122,14 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> MatchConfig
         except yaml.YAMLError as error:
             raise ConfigError("the value is not YAML", subject=text) from error
     try:
-        return MatchConfig(**values)
+        return kind(**values)
     except ValidationError as error:
-        raise _explained(error, path) from error
+        raise _explained(error, kind, path) from error
 
 
-def _explained(error: ValidationError, path: Path | None = None) -> ConfigError:
+def _explained(
+    error: ValidationError, kind: type[MatchConfig], path: Path | None = None
+) -> ConfigError:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"]) or "configuration"
     cause = "is no setting"
@@ -128,6 +138,6 @@ def _explained(error: ValidationError, path: Path | None = None) -> ConfigError:
         cause = said[:1].lower() + said[1:]
     hint = None
     if first["type"] == "extra_forbidden":
-        hint = f"settings are {', '.join(MatchConfig.model_fields)}"
+        hint = f"settings are {', '.join(kind.model_fields)}"
     subject = name if path is None else f"{path}: {name}"
     return ConfigError(cause, subject=subject, hint=hint)

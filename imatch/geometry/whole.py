@@ -1,0 +1,163 @@
+"""How far to trust a global transform together with the local displacement on top of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.types import BoolArray
+from imatch.geometry.accuracy import (
+    CheckPoints,
+    block_count,
+    displacement_samples,
+    half_width_95,
+)
+from imatch.geometry.correction import DisplacementGrid
+from imatch.geometry.deformation import LocalModel
+from imatch.geometry.fit import least_squares, reweighted
+from imatch.geometry.select import blocks, folds
+from imatch.geometry.transform import ModelKind, apply_matrix
+
+_FOLDS = 4
+# With fewer tie points every one of them is a check point, by turns.
+_ONE_FOLD_FROM = 40
+_DRAWS = 100
+# What resampling may shift all windows by alike, pixels: no bootstrap sees an error they share.
+_INTERPOLATION = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """A global transform and a local model, fitted one after the other to tie points.
+
+    Attributes:
+        kind: Kind of the global transform.
+        matrix: (3, 3) global transform, fitted to all tie points.
+        model: The local model, or None.
+        threshold: Residuals of the global transform beyond this do not count in its fit, pixels.
+        local_threshold: The same for the local model's.
+    """
+
+    kind: ModelKind
+    matrix: NDArray[np.float64]
+    model: LocalModel | None
+    threshold: float
+    local_threshold: float
+
+    def field(
+        self,
+        places: NDArray[np.float64],
+        ref_xy: NDArray[np.float64],
+        tgt_xy: NDArray[np.float64],
+    ) -> DisplacementGrid | None:
+        """The local displacement at `places`, pixels; None without a local model.
+
+        Args:
+            places: (N, 2) tie points in the frame of the local model.
+            ref_xy: (N, 2) the same in reference pixels.
+            tgt_xy: (N, 2) the same in target pixels.
+        """
+        if self.model is None:
+            return None
+        left = tgt_xy - apply_matrix(self.matrix, ref_xy)
+        return self.model.fit(places, left, threshold=self.local_threshold)
+
+    def check_points(
+        self,
+        places: NDArray[np.float64],
+        ref_xy: NDArray[np.float64],
+        tgt_xy: NDArray[np.float64],
+        block: float,
+        seed: int,
+    ) -> CheckPoints:
+        """Residuals at tie points that neither fit has seen: a quarter of them, in whole blocks.
+
+        Args:
+            places: (N, 2) tie points in the frame of the local model.
+            ref_xy: (N, 2) the same in reference pixels.
+            tgt_xy: (N, 2) the same in target pixels.
+            block: Side of the blocks, pixels.
+            seed: Seed of the hold-out.
+        """
+        fold = folds(ref_xy, _FOLDS, seed, block)
+        residual = np.full((len(ref_xy), 2), np.nan)
+        for number in range(1 if len(ref_xy) >= _ONE_FOLD_FROM else _FOLDS):
+            out = fold == number
+            if not out.any() or out.all():
+                continue
+            given = places[~out], ref_xy[~out], tgt_xy[~out]
+            try:
+                start = least_squares(self.kind, *given[1:], start=self.matrix)
+            except np.linalg.LinAlgError:
+                continue
+            matrix = reweighted(self.kind, *given[1:], start, self.threshold)
+            part = Whole(self.kind, matrix, self.model, self.threshold, self.local_threshold)
+            predicted = apply_matrix(matrix, ref_xy[out])
+            field = part.field(*given)
+            if field is not None:
+                predicted = predicted + field.displacement(places[out])
+            residual[out] = tgt_xy[out] - predicted
+        index = np.flatnonzero(np.isfinite(residual).all(axis=1))
+        return CheckPoints(index, residual[index])
+
+    def half_width(
+        self,
+        places: NDArray[np.float64],
+        ref_xy: NDArray[np.float64],
+        tgt_xy: NDArray[np.float64],
+        at: tuple[NDArray[np.float64], NDArray[np.float64]],
+        block: float,
+        seed: int,
+    ) -> NDArray[np.float64]:
+        """(M, 2) half-width of the 95 % interval of some mapped points, pixels.
+
+        A bootstrap over blocks, as `displacement_samples`: every draw is fitted anew. A local model
+        holds the linear transforms within itself, so where there is one it alone is refitted. Its
+        blocks are no larger than the errors of tie points reach, since it would bend into the gap
+        that a larger one leaves.
+
+        Args:
+            places: (N, 2) tie points in the frame of the local model.
+            ref_xy: (N, 2) the same in reference pixels.
+            tgt_xy: (N, 2) the same in target pixels.
+            at: (M, 2) points to watch, in reference pixels and in the frame of the local model.
+            block: Least side of a block, pixels.
+            seed: Seed of the draws.
+        """
+        watched, watched_places = at
+        count = block_count(ref_xy, block)
+        if self.model is None:
+            given = self.kind, self.matrix, ref_xy, tgt_xy, watched, seed
+            half = half_width_95(displacement_samples(*given, block), count)
+            return np.asarray(np.hypot(half, _INTERPOLATION))
+        left = tgt_xy - apply_matrix(self.matrix, ref_xy)
+        names, member = blocks(ref_xy, block)
+        if len(names) < 4:
+            return np.full((len(watched), 2), np.inf)
+        rng = np.random.default_rng(seed)
+        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=_DRAWS)
+        samples = np.empty((_DRAWS, len(watched), 2))
+        # Outliers stay out of all draws alike.
+        kept = self._weights(places, left)
+        for sample, times in zip(samples, drawn, strict=True):
+            weights = kept * times[member]
+            used = weights > 0
+            grid = self.model.fit(
+                places[used],
+                left[used],
+                threshold=self.local_threshold,
+                weights=weights[used],
+                rounds=1,
+            )
+            sample[:] = grid.displacement(watched_places)
+        return np.asarray(np.hypot(half_width_95(samples, len(names)), _INTERPOLATION))
+
+    def _weights(
+        self, places: NDArray[np.float64], left: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        assert self.model is not None
+        grid = self.model.fit(places, left, threshold=self.local_threshold)
+        inside: BoolArray = np.hypot(*(left - grid.displacement(places)).T) < self.local_threshold
+        return inside.astype(np.float64)

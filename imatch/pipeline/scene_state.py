@@ -1,0 +1,162 @@
+"""What is done of a scene, on disk: an interrupted run goes on where it broke off."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from imatch.core.errors import ConfigError, OutputError
+from imatch.core.files import atomic_path
+from imatch.core.journal import mend
+from imatch.pipeline.provenance import versions
+from imatch.pipeline.scene_config import SceneConfig
+from imatch.pipeline.tile_worker import TileResult
+from imatch.raster import Source
+
+SCHEMA = "imatch.scene-state/1"
+_RUN, _TILES = "run.json", "tiles.jsonl"
+# They change no answer: where weights may come from, and what is asked of the certificate.
+_IRRELEVANT = {"fetch", "tolerance"}
+
+
+class SceneState:
+    """A folder with the tiles measured so far.
+
+    Args:
+        folder: The folder; made where it is missing.
+        identity: What must be the same for two runs to be one (`identity_of`).
+        overwrite: Throw away what another run left there.
+
+    Raises:
+        ConfigError: The folder holds another run, and may not be overwritten.
+        OutputError: The folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], *, overwrite: bool = False) -> None:
+        self.folder = folder
+        self._done: dict[tuple[int, int, int], TileResult] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / _RUN).exists() and not overwrite:
+                self._resume(identity)
+            else:
+                (folder / _TILES).unlink(missing_ok=True)
+                document = {"schema": SCHEMA, "identity": identity}
+                with atomic_path(folder / _RUN, overwrite=True) as path:
+                    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(error.strerror or str(error), subject=folder) from error
+
+    @property
+    def done(self) -> dict[tuple[int, int, int], TileResult]:
+        """Tiles of an earlier run, by their keys."""
+        return self._done
+
+    def keep(self, results: Iterable[TileResult]) -> None:
+        """Write down finished tiles, each a line.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        lines = "".join(json.dumps(result.to_dict()) + "\n" for result in results)
+        try:
+            with (self.folder / _TILES).open("a", encoding="utf-8") as file:
+                file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(
+                error.strerror or str(error), subject=self.folder, hint="make room and resume"
+            ) from error
+
+    def remove(self) -> None:
+        """Take the folder away: the run has ended well."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _resume(self, identity: dict[str, Any]) -> None:
+        path = self.folder / _RUN
+        anew = "repeat the files and options it was begun with, or overwrite it to begin anew"
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            known = before["schema"] == SCHEMA
+            was = dict(before["identity"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise OutputError("is no record of a scene", subject=path, hint=anew) from error
+        # As JSON gives it back: tuples are lists there.
+        now = json.loads(json.dumps(identity))
+        if not known or was != now:
+            what = _difference(was, now) if known else "it is of another version"
+            raise ConfigError(f"cannot resume: {what}", subject=self.folder, hint=anew)
+        self._read_tiles()
+
+    def _read_tiles(self) -> None:
+        """Whole lines only: the last may have been cut by whatever ended the run."""
+        path = self.folder / _TILES
+        mend(path)
+        if not path.exists():
+            return
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    result = TileResult.from_dict(json.loads(line))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise OutputError(
+                        f"its line {number} is damaged ({error})",
+                        subject=path,
+                        hint="overwrite it to begin anew",
+                    ) from error
+                self._done[result.key] = result
+
+
+def identity_of(config: SceneConfig, sources: tuple[Source, Source]) -> dict[str, Any]:
+    """What decides a scene's tie points: the files as they are, the settings, the versions.
+
+    Raises:
+        ConfigError: An image is no file, so that no later run could know it again.
+    """
+    files = []
+    for source in sources:
+        path = source.info.path
+        if path is None:
+            raise ConfigError(
+                "is no file, so its state cannot be kept",
+                subject=source.info.name,
+                hint="register it without a state folder",
+            )
+        files.append(_facts(path))
+    files += [_facts(mask) for mask in (config.ref_mask, config.tgt_mask) if mask is not None]
+    return {
+        "files": files,
+        "settings": config.model_dump(mode="json", exclude=_IRRELEVANT),
+        "versions": versions(),
+    }
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return {"path": str(path.absolute())}
+    return {
+        "path": str(path.absolute()),
+        "bytes": facts.st_size,
+        "modified_ns": facts.st_mtime_ns,
+    }
+
+
+def _difference(was: dict[str, Any], now: dict[str, Any]) -> str:
+    for before, after in zip(was.get("files", []), now["files"], strict=False):
+        if before != after:
+            same = before.get("path") == after["path"]
+            name = after["path"]
+            return f"{name} has changed since" if same else f"it read {before['path']}, not {name}"
+    for key in ("settings", "versions"):
+        old, new = was.get(key, {}), now[key]
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                return f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
+    return "its inputs differ"
