@@ -17,7 +17,11 @@ from imatch.cli.options import verbosity_options
     cls=VerbGroup,
     verbs={
         "match": ("imatch.cli.match:match", "Register a target image to a reference image."),
+        "stack": ("imatch.cli.stack:stack", "Tie images of many dates together."),
+        "apply": ("imatch.cli.apply:apply", "Apply a result to rasters, vectors and products."),
+        "batch": ("imatch.cli.batch:batch", "Register many pairs, here or on a cluster."),
         "bench": ("imatch.cli.bench:bench", "Run matchers over cases with known truth."),
+        "train": ("imatch.cli.train:train", "Train a network on images of one's own."),
         "matchers": ("imatch.cli.matchers:matchers", "List the matchers and their weights."),
         "weights": ("imatch.cli.weights:weights", "List, fetch or locate checkpoints."),
         "doctor": ("imatch.cli.doctor:doctor", "Say what is installed and what is wrong."),

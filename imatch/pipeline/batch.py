@@ -82,6 +82,7 @@ def run_batch(
     retries: int = 1,
     timeout: float | None = None,
     cache: FeatureCache | None = None,
+    warp: Mapping[str, Any] | None = None,
     finish: Finish | None = None,
     settings: Mapping[str, Any] | None = None,
     command: str = "",
@@ -107,6 +108,8 @@ def run_batch(
         retries: How often a pair is begun anew after its worker was killed or failed unforeseen.
         timeout: Most seconds a pair may take; None for any.
         cache: Where features are kept on disk for all workers; None for none.
+        warp: Register whole scenes and leave ``registered/NAME.tif`` of those that are ``ok``,
+            written with these arguments of `imatch.pipeline.apply.apply_raster`.
         finish: See `Task.finish`.
         settings: Of `finish`, JSON-ready: what must be the same when a run is resumed.
         command: Command line to remember.
@@ -133,6 +136,7 @@ def run_batch(
         cache.prepare()
     # Whether weights may be downloaded changes no answer.
     asked = {**config.model_dump(mode="json", exclude={"fetch"}), **(settings or {})}
+    asked["warp"] = None if warp is None else dict(warp)
     sitting = {
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -150,7 +154,7 @@ def run_batch(
         for pair in pairs:
             if pair.name not in again:
                 notify(folder.rows[pair.name])
-        task = Task(config, out, cache, finish)
+        task = Task(config, out, cache, warp, finish)
         if waiting:
             with closing(engine.run(task, waiting, retries=retries, timeout=timeout)) as rows:
                 for row in rows:

@@ -18,14 +18,14 @@ from imatch.core.journal import Journal, mend, read_rows, write_rows
 from imatch.core.jsontext import to_json
 from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.batch_result import BatchResult
-from imatch.pipeline.batch_worker import RESULTS, result_path
+from imatch.pipeline.batch_worker import REGISTERED, RESULTS, STATE, result_path
 
 SCHEMA = "imatch.batch-run/1"
 TABLE, RECORD = "results.csv", "batch.json"
-REGISTERED, PREVIEWS = "registered", "previews"
+PREVIEWS = "previews"
 #: What a report adds.
 SUMMARIES = ("summary.json", "report.html")
-_FOLDERS = (RESULTS, REGISTERED, PREVIEWS)
+_FOLDERS = (RESULTS, REGISTERED, PREVIEWS, STATE)
 _LOCK = ".lock"
 
 
@@ -72,8 +72,7 @@ class BatchFolder:
         try:
             earlier = _earlier(out, settings, resume=resume, overwrite=overwrite)
             sittings = [*earlier, dict(sitting)]
-            for name in (RESULTS,):
-                (out / name).mkdir(exist_ok=True)
+            (out / RESULTS).mkdir(exist_ok=True)
             _tidy(out)
             record = {"schema": SCHEMA, "settings": dict(settings), "sittings": sittings}
             with atomic_path(out / RECORD, overwrite=True) as path:
@@ -129,6 +128,8 @@ class BatchFolder:
                     write_rows(
                         path, BatchResult, (self.rows[name] for name in names if name in self.rows)
                     )
+            with suppress(OSError):
+                (self.out / STATE).rmdir()  # Empty unless scenes were left half done.
         finally:
             self._lock.release()
 

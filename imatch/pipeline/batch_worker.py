@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 
@@ -27,7 +28,7 @@ from imatch.pipeline.match import match
 from imatch.pipeline.result import Registration
 from imatch.pipeline.solve import Solver
 
-RESULTS = "results"
+RESULTS, REGISTERED, STATE = "results", "registered", "state"
 Finish: TypeAlias = Callable[[Registration, BatchPair, Path], None]
 # Models in memory, since a table may name a matcher for each pair.
 _MODELS = 2
@@ -41,6 +42,8 @@ class Task:
         config: The settings they share.
         out: The batch's folder, absolute.
         cache: Where features are kept on disk, None for memory only.
+        warp: Register the whole scene (`imatch.pipeline.scene.register`), not the reduced pair
+            alone, and write the target as registered, with these arguments of `apply_raster`.
         finish: Called with each registration, its pair and the folder, to write more of it. It has
             to be importable by name (a module's function, or an object of a module's class).
         single_thread: One thread only, since several workers share the machine.
@@ -49,6 +52,7 @@ class Task:
     config: MatchConfig
     out: Path
     cache: FeatureCache | None = None
+    warp: Mapping[str, Any] | None = None
     finish: Finish | None = None
     single_thread: bool = False
 
@@ -60,6 +64,11 @@ class WorkerError(Exception):
 def result_path(out: Path, name: str) -> Path:
     """The document of a pair."""
     return out / RESULTS / f"{name}.json"
+
+
+def registered_path(out: Path, name: str) -> Path:
+    """The warped target of a pair."""
+    return out / REGISTERED / f"{name}.tif"
 
 
 def run_pair(task: Task, pair: BatchPair) -> BatchResult:
@@ -102,7 +111,10 @@ def _run(task: Task, pair: BatchPair) -> BatchResult:
     config = pair.config(task.config)
     solver, cache = _model(task, config)
     before = (0, 0) if cache is None else (cache.computed, cache.found)
-    registration = match(pair.reference, pair.target, config, loaded=solver)
+    if task.warp is None:
+        registration = match(pair.reference, pair.target, config, loaded=solver)
+    else:
+        registration = _register(task, pair, config, solver)
     with atomic_path(result_path(task.out, pair.name), overwrite=True) as path:
         write_json(registration, path)
     if task.finish is not None:
@@ -111,6 +123,26 @@ def _run(task: Task, pair: BatchPair) -> BatchResult:
     if cache is None:
         return result
     return replace(result, extracted=cache.computed - before[0], from_cache=cache.found - before[1])
+
+
+def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) -> Registration:
+    """Register a whole scene and write it; what a killed worker had of it is gone on with."""
+    from imatch.pipeline.apply import apply_raster
+    from imatch.pipeline.mapping import Mapping as Places
+    from imatch.pipeline.scene import register
+
+    state = task.out / STATE / pair.name
+    registration = register(
+        pair.reference, pair.target, config, loaded=solver, state=state, overwrite=True
+    )
+    path = registered_path(task.out, pair.name)
+    path.unlink(missing_ok=True)
+    if registration.status == "ok":
+        path.parent.mkdir(exist_ok=True)
+        assert task.warp is not None
+        apply_raster(Places.of(registration), pair.target, path, overwrite=True, **task.warp)
+    shutil.rmtree(state, ignore_errors=True)
+    return registration
 
 
 def _model(task: Task, config: MatchConfig) -> tuple[Solver, FeatureCache | None]:
