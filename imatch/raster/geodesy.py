@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
-from pyproj import Geod
+from pyproj import Geod, Transformer
+from pyproj.exceptions import ProjError
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform as _transform
@@ -57,12 +59,7 @@ def reproject_points(
         out = np.full_like(points, np.inf)
         usable = np.isfinite(points).all(axis=1)
         if usable.any():
-            try:
-                with session():
-                    xs, ys, *_ = _transform(source, target, points[usable, 0], points[usable, 1])
-                out[usable] = np.column_stack([xs, ys])
-            except RasterioError:
-                pass
+            out[usable] = _reproject(points[usable], source, target)
         points = out
     if near is not None and target.is_geographic:
         turn = 360.0
@@ -70,6 +67,22 @@ def reproject_points(
         finite = np.isfinite(points[:, 0])
         points[finite, 0] -= turn * np.round((points[finite, 0] - near) / turn)
     return points
+
+
+def _reproject(points: NDArray[np.float64], source: CRS, target: CRS) -> NDArray[np.float64]:
+    """(N, 2) finite coordinates in another CRS; inf where a point has no image."""
+    try:
+        with session():
+            xs, ys, *_ = _transform(source, target, points[:, 0], points[:, 1])
+        return np.column_stack([xs, ys])
+    except (RasterioError, CPLE_BaseError):
+        # One point without an image costs rasterio all of them.
+        pass
+    try:
+        there = Transformer.from_crs(source.to_wkt(), target.to_wkt(), always_xy=True)
+    except ProjError:
+        return np.full_like(points, np.inf)
+    return np.column_stack(there.transform(points[:, 0], points[:, 1], errcheck=False))
 
 
 def gsd_metres(transform: Affine, crs: CRS, size: tuple[int, int]) -> tuple[float, float] | None:
