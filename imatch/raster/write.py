@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +13,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter, MemoryFile
@@ -47,6 +48,7 @@ def created(
     cog: bool = False,
     overviews: bool = True,
     overwrite: bool = False,
+    gcps: Sequence[GroundControlPoint] = (),
 ) -> Iterator[Put]:
     """A GeoTIFF to be filled block by block; it appears under its name when it is complete.
 
@@ -60,6 +62,7 @@ def created(
         cog: Lay it out as a cloud-optimised GeoTIFF.
         overviews: Make reduced-resolution levels.
         overwrite: Whether an existing file may be replaced.
+        gcps: Ground control points in the lattice's CRS, to be written instead of its transform.
 
     Yields:
         A function that writes a block.
@@ -70,10 +73,13 @@ def created(
     """
     creation = {key.upper(): value for key, value in (creation or {}).items()}
     profile = _profile(form, lattice, {} if cog else creation)
+    if gcps:
+        del profile["transform"]
+        profile["gcps"] = list(gcps)
     if cog:
         profile |= {"ZLEVEL": "1"}
     copying = _cog_options(form, creation, overviews=overviews) if cog else None
-    with atomic_path(path, overwrite=overwrite) as temporary, _writing(path):
+    with atomic_path(path, overwrite=overwrite) as temporary, writing(path):
         _try_options(profile, copying, creation)
         first = temporary.with_name("tiles.tif") if cog else temporary
         with rasterio.open(first, "w", **profile) as dataset:
@@ -89,8 +95,12 @@ def created(
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """GDAL set up for writing, and what it raises as one `OutputError`."""
+def writing(path: Path) -> Iterator[None]:
+    """GDAL set up for writing, and what it raises as one `OutputError`.
+
+    Args:
+        path: The file, for messages.
+    """
     options = {"GDAL_TIFF_INTERNAL_MASK": True, "GDAL_TIFF_OVR_BLOCKSIZE": TILE}
     try:
         with session(), rasterio.Env(**options):

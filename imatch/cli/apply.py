@@ -1,0 +1,129 @@
+"""``imatch apply``: a solved registration on other rasters, vectors and whole products."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imatch.cli.errors import NOT_REGISTERED
+from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.options import overwrite_option, raster_options, verbosity_options
+from imatch.core.errors import ImatchError, OutputError
+
+if TYPE_CHECKING:
+    from imatch.pipeline.result import Registration
+
+
+@click.command(cls=Verb)
+@click.argument("result", metavar="RESULT.json", type=click.Path(path_type=Path))
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder for the outputs, which keep their files' names; made where it is missing.",
+)
+@raster_options
+@click.option(
+    "--geotransform-only",
+    is_flag=True,
+    help="Correct where rasters say they lie, and leave their pixels untouched.",
+)
+@click.option(
+    "--inexact",
+    type=click.Choice(["refuse", "accept", "gcps"]),
+    default="refuse",
+    show_default=True,
+    help="With --geotransform-only: what to do where the correction is curved by over 0.1 px.",
+)
+@click.option("--force", is_flag=True, help="Apply a result even if its status is not ok.")
+@overwrite_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Files at a time; each takes two threads.",
+)
+@verbosity_options
+def apply(
+    result: Path,
+    files: tuple[Path, ...],
+    *,
+    folder: Path,
+    force: bool,
+    jobs: int,
+    **settings: Any,
+) -> None:
+    """Apply a registration to other files of the target's scene.
+
+    RESULT.json is what match or register wrote. Rasters of any pixel size are put on the
+    reference's lattice as GeoTIFF, vectors move with them and keep their format, and a Sentinel-2
+    product (.SAFE folder or zip) is written whole.
+
+    Exits with 1 if a file could not be done, after the others, and with 3 if the registration is
+    not ok.
+
+    \b
+    imatch apply result.json B0*_10m.jp2 SCL_20m.jp2 fields.gpkg -o registered
+    imatch apply result.json S2A_MSIL2A_20180823.SAFE -o registered --grid target --jobs 2
+    imatch apply result.json scene.tif -o registered --geotransform-only
+    """  # noqa: D301 - click wants the backspace itself.
+    from imatch.core.progress import progress
+    from imatch.export.document import read_registration
+    from imatch.pipeline.apply_file import ApplyOptions
+    from imatch.pipeline.apply_files import apply_files
+    from imatch.pipeline.mapping import Mapping
+
+    registration = read_registration(result)
+    if registration.status != "ok" and not force:
+        _refuse(registration, result)
+    try:
+        mapping = Mapping.of(registration)
+    except ImatchError as error:
+        raise type(error)(error.cause, subject=result, hint=error.hint) from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=folder) from error
+
+    options = ApplyOptions(**settings)
+    failed: list[ImatchError] = []
+    label = f"{len(files)} files" if len(files) > 1 else files[0].name
+    with progress(label, total=100 * len(files), enabled=not is_quiet()) as advance:
+        outcomes = apply_files(
+            mapping,
+            files,
+            folder,
+            options,
+            jobs=jobs,
+            on_progress=lambda share: advance(100 * share),
+        )
+        for done in outcomes:
+            if done.error is None:
+                note(f"wrote {done.out}" + (f" ({done.remark})" if done.remark else ""))
+            else:
+                failed.append(done.error)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        for failure in failed:
+            click.echo(f"imatch: error: {failure}", err=True)
+        raise ImatchError(f"{len(failed)} of {len(files)} files could not be done", subject=folder)
+
+
+def _refuse(registration: Registration, result: Path) -> None:
+    click.echo(
+        f"imatch: {result}: the registration is {registration.status}: {registration.reason};"
+        " pass --force to apply it nevertheless",
+        err=True,
+    )
+    click.get_current_context().exit(NOT_REGISTERED)
