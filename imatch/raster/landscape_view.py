@@ -112,6 +112,34 @@ def render_landscape(
     return pixels, inside > 0
 
 
+def cloud_cover(
+    size: tuple[int, int],
+    clouds: float,
+    *,
+    haze: float = 0.0,
+    sun_azimuth: float = 150.0,
+    seed: int = 0,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where the clouds of a view are, for those who may know.
+
+    Args:
+        size: (width, height) of the view.
+        clouds: As given to `render_landscape`, and so are the others.
+        haze: Its draws come before those of the clouds.
+        sun_azimuth: Degrees clockwise from north (up).
+        seed: That of the view.
+
+    Returns:
+        (H, W) float32 in [0, 1]: the share of the ground's light that clouds take, and the depth
+        of their shadows.
+    """
+    air = np.random.default_rng([seed, 2])
+    if haze > 0:
+        fractal(size, 0.5 * max(size), air)
+    opaque, shadow, _ = _clouds(size, clouds, sun_azimuth, air)
+    return opaque, shadow
+
+
 @dataclass(frozen=True)
 class _Light:
     """What decides how the ground itself looks."""
@@ -236,16 +264,25 @@ def _under_air(
         thick = np.clip(haze * (1 + 0.35 * fractal(size, 0.5 * across, rng)), 0, 1)[..., None]
         image = image + thick * (np.array([0.62, 0.66, 0.72], np.float32) - image)
     if clouds > 0:
-        shape = fractal(size, 0.3 * across, rng)
-        depth = shape - np.quantile(shape, 1 - min(clouds, 1.0))
-        opaque = np.clip(3.0 * depth + 0.15, 0, 1)
-        away = np.radians(azimuth)
-        reach = 0.04 * across
-        move = np.array([[1, 0, -reach * np.sin(away)], [0, 1, reach * np.cos(away)]])
-        shadow = cv2.warpAffine(opaque, move, size, borderMode=cv2.BORDER_REFLECT)
+        opaque, shadow, shape = _clouds(size, clouds, azimuth, rng)
         image = image * (1 - 0.6 * shadow)[..., None]
         image = image + opaque[..., None] * (0.9 + 0.05 * shape[..., None] - image)
     return np.asarray(image, dtype=np.float32)
+
+
+def _clouds(
+    size: tuple[int, int], clouds: float, azimuth: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Opacity of clouds, that of their shadows, and the billows they are made of."""
+    across = float(max(size))
+    shape = fractal(size, 0.3 * across, rng)
+    depth = shape - np.quantile(shape, 1 - min(clouds, 1.0))
+    opaque = np.clip(3.0 * depth + 0.15, 0, 1).astype(np.float32)
+    away = np.radians(azimuth)
+    reach = 0.04 * across
+    move = np.array([[1, 0, -reach * np.sin(away)], [0, 1, reach * np.cos(away)]])
+    shadow = cv2.warpAffine(opaque, move, size, borderMode=cv2.BORDER_REFLECT)
+    return opaque, np.asarray(shadow, dtype=np.float32), shape
 
 
 def _finer(factor: float) -> NDArray[np.float64]:

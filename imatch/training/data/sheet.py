@@ -1,0 +1,102 @@
+"""Contact sheets: what a data set, or an augmentation, looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.types import Rendered
+from imatch.geometry.orientation import warp_image
+from imatch.training.sample import PairSample
+
+_CHANGED, _INVALID = np.array([0.9, 0.1, 0.1]), np.array([0.2, 0.3, 0.9])
+_SQUARE = 32
+
+
+def spread(groups: Sequence[str], count: int) -> list[int]:
+    """At most `count` indices, of every group about as many, evenly along each.
+
+    Example:
+        >>> spread(["a", "a", "a", "b"], 2)
+        [0, 3]
+    """
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    share = dict.fromkeys(members, 0)
+    for _ in range(min(count, len(groups))):
+        open_ = [name for name in members if share[name] < len(members[name])]
+        share[min(open_, key=lambda name: share[name])] += 1
+    out: list[int] = []
+    for name, own in members.items():
+        places = np.linspace(0, len(own) - 1, share[name] + 1)[:-1]
+        out += [own[round(float(place))] for place in places[: share[name]]]
+    return sorted(out)
+
+
+def write_sheet(samples: Sequence[tuple[str, PairSample]], path: Path, *, columns: int = 2) -> None:
+    """Draw pairs: first date, second date, and both in a checkerboard on the first's pixels.
+
+    Changed ground is tinted red, what is not valid blue; keypoints are circles of two standard
+    deviations.
+
+    Args:
+        samples: Pairs with a word on each.
+        path: A ``.png`` to write.
+        columns: Pairs side by side.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
+
+    rows = -(-len(samples) // columns)
+    figure = Figure(figsize=(6.6 * columns, 2.5 * rows), dpi=110, layout="constrained")
+    axes = figure.subplots(rows, 3 * columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for number, (word, sample) in enumerate(samples):
+        row, place = divmod(number, columns)
+        first, second, both = axes[row, 3 * place : 3 * place + 3]
+        first.imshow(_tinted(_rgb(sample.a), sample.changed, sample.valid_a))
+        second.imshow(_tinted(_rgb(sample.b), np.zeros_like(sample.valid_b), sample.valid_b))
+        both.imshow(_checkered(sample))
+        for (x, y), sigma in zip(sample.keypoints_a, sample.keypoint_sigma_a, strict=True):
+            first.add_patch(Circle((x, y), 2 * max(sigma, 0.5), fill=False, ec="yellow", lw=0.8))
+        known = f"± {sample.sigma_px:.2f} px" if sample.known else "residual unknown"
+        first.set_title(f"{word} · {sample.source} {sample.dates[0]}", fontsize=7)
+        second.set_title(f"{sample.dates[1]} · {known}", fontsize=7)
+        shift = sample.homography[:2, 2]
+        both.set_title(f"dx {shift[0]:+.2f}, dy {shift[1]:+.2f}", fontsize=7)
+    figure.savefig(path, format="png")
+
+
+def _rgb(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W, 3) of any number of bands."""
+    if image.shape[0] < 3:
+        image = np.repeat(image[:1], 3, axis=0)
+    return np.asarray(np.clip(image[:3].transpose(1, 2, 0), 0, 1), dtype=np.float32)
+
+
+def _tinted(
+    image: NDArray[np.float32], changed: NDArray[np.bool_], valid: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    out = image.copy()
+    out[changed] = 0.65 * out[changed] + 0.35 * _CHANGED
+    out[~valid] = 0.5 * out[~valid] + 0.5 * _INVALID
+    return np.asarray(out, dtype=np.float32)
+
+
+def _checkered(sample: PairSample) -> NDArray[np.float32]:
+    height, width = sample.valid_a.shape
+    second = np.ascontiguousarray(_rgb(sample.b).transpose(2, 0, 1))
+    moved = warp_image(Rendered(second, sample.valid_b), sample.homography, (width, height))
+    y, x = np.mgrid[:height, :width]
+    odd = ((x // _SQUARE + y // _SQUARE) % 2 == 1) & moved.valid
+    out = _rgb(sample.a)
+    out[odd] = np.clip(moved.pixels, 0, 1).transpose(1, 2, 0)[odd]
+    return out
