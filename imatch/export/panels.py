@@ -19,7 +19,7 @@ from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.result import Preview, Registration
 
 # Okabe and Ito's blue and vermilion: told apart with any colour vision.
-_FITTED, _CHECK = "#0072b2", "#d55e00"
+FITTED, CHECK = "#0072b2", "#d55e00"
 _NO_GROUND, _FRAME = "#d9d9d9", "#bbbbbb"
 INK, FAINT_INK = "#222222", "#555555"
 # Images longer than this for their breadth are laid out differently.
@@ -118,7 +118,7 @@ def draw_residuals(
     scale = np.sqrt(width * height) / 14 / usual
     arrows = direction * np.minimum(length, 2 * usual)[:, None] * scale
     x, y = preview.ref_xy[kept].T + 0.5
-    groups = ((~points.check[kept], _FITTED, "fitted"), (points.check[kept], _CHECK, "check point"))
+    groups = ((~points.check[kept], FITTED, "fitted"), (points.check[kept], CHECK, "check point"))
     for mask, colour, label in groups:
         if mask.any():
             quiver = axes.quiver(

@@ -21,6 +21,8 @@ Window: TypeAlias = tuple[int, int, int, int]
 _LEAST_SIDE = 160
 # In a detail this many times larger than the shift, the shift is plain to see.
 _SIDE_PER_SHIFT = 24
+# Where half of the ground is darker than this, it is brightened until it is not.
+_DARK = 0.3
 
 
 def rgba(image: Bytes, valid: BoolArray) -> Bytes:
@@ -89,7 +91,7 @@ def checkerboard(preview: Preview, matrix: NDArray[np.float64], window: Window) 
     side = max(8, round(min(height, width) / 6))
     rows, columns = np.indices((height, width)) // side
     turn = (rows + columns) % 2 == 1
-    reference, target = _tone(reference, reference_valid), _tone(target, target_valid)
+    reference, target = evened(reference, reference_valid), evened(target, target_valid)
     tint = np.array([0.78, 0.92, 1.0], dtype=np.float32)
     colour = np.where(turn[..., None], target[..., None] * tint, reference[..., None])
     valid = np.where(turn, target_valid, reference_valid)
@@ -125,14 +127,18 @@ def detail_window(preview: Preview, inlier: BoolArray) -> Window:
     return int(left), int(top), int(right), int(bottom)
 
 
-def _tone(image: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
-    """Even out the contrast, so that borders show under snow and haze too; [0, 1]."""
+def evened(image: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
+    """(H, W) in [0, 1] of even contrast, so that borders show under snow and haze too."""
     ground = image[valid]
     if ground.size == 0:
         return np.zeros_like(image)
     low, high = np.percentile(ground, [2, 98])
-    stretched = np.clip((image - low) / max(high - low, 1.0), 0, 1)
+    stretched = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    middle = float(np.median(stretched[valid]))
+    if 0 < middle < _DARK:
+        # A few clouds would leave the ground in the dark.
+        stretched **= np.log(_DARK) / np.log(middle)
     # Contrast-limited adaptive histogram equalisation (Zuiderveld 1994).
     equalise = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(4, 4))
-    evened = equalise.apply((stretched * 255).astype(np.uint8))
-    return np.asarray(evened, dtype=np.float32) / np.float32(255)
+    equal = equalise.apply((stretched * 255).astype(np.uint8))
+    return np.asarray(equal, dtype=np.float32) / np.float32(255)
