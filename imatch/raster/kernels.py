@@ -132,7 +132,7 @@ def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32])
     lines = max(1, _STRIP // x.shape[1])
     for top in range(0, len(x), lines):
         strip = slice(top, top + lines)
-        columns, rows = _taps(x[strip]), _taps(y[strip])
+        columns, rows = _taps(x[strip], out.dtype), _taps(y[strip], out.dtype)
         for row, down in rows:
             line = np.zeros_like(out[strip])
             for column, across in columns:
@@ -143,14 +143,15 @@ def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32])
 
 
 def _taps(
-    place: NDArray[np.float32],
-) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    place: NDArray[np.float32], kind: np.dtype[Any]
+) -> list[tuple[NDArray[np.float32], NDArray[Any]]]:
     """Where to fetch along one axis, and with what weight: the outer taps, the inner two as one."""
     whole = np.floor(place)
-    t = place - whole
+    # In the precision of the pixels, so that the weights add up to 1 in it.
+    t = (place - whole).astype(kind)
     first = t * (t * (1 - t / 2) - 0.5)
     last = t * t * (t - 1) / 2
     inner = 1 - first - last
     third = t * (0.5 + t * (2 - 1.5 * t))
-    taps = (whole - 1, first), (whole + third / inner, inner), (whole + 2, last)
-    return [(np.asarray(at, np.float32), np.asarray(weight, np.float32)) for at, weight in taps]
+    between = (whole + third / inner).astype(np.float32)
+    return [(whole - 1, first), (between, inner), (whole + 2, last)]
