@@ -2,13 +2,14 @@
 
 OpenCV's own cubic interpolation (a = -0.75) does not keep a slope a slope, and it looks kernels up
 in steps of 1/32 pixel: together they displace what they draw by up to 0.05 px. Its bilinear one
-is exact, and nine bilinear samples make one cubic convolution sample: the two inner taps of a row
-have one sign and are fetched as one, between them (C. Sigg and M. Hadwiger, "Fast third-order
-texture filtering", GPU Gems 2, chapter 20).
+is exact in 32-bit numbers, and nine bilinear samples make one of a cubic convolution: the two
+inner taps of a row have one sign and are fetched as one, between them (C. Sigg and M. Hadwiger,
+"Fast third-order texture filtering", GPU Gems 2, chapter 20).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, get_args
 
 import cv2
@@ -57,9 +58,9 @@ def sample(
         return _interpolated(pixels, x, y, resampling)
     ground = np.where(valid, pixels, 0).astype(pixels.dtype)
     values = _linear(ground, x, y)
-    weight = _linear(valid.astype(np.float32), x, y)
+    weight = _linear(valid.astype(pixels.dtype), x, y)
     # Four pixels share the weight: the nearest, if valid, has a quarter of it at least.
-    values /= np.maximum(weight, np.float32(0.125))
+    values /= np.maximum(weight, weight.dtype.type(0.125))
     if resampling == "bilinear":
         return values
     side = 2 * REACH[resampling] + 1
@@ -122,17 +123,18 @@ def _interpolated(
 
 
 def _linear(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
+    if pixels.dtype != np.float32:
+        return _gathered(pixels, x, y, _linear_weights)
     return np.asarray(cv2.remap(pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
     """Cubic convolution with a = -0.5 (R. Keys, 1981), the one that GDAL calls cubic."""
-    out = np.zeros(x.shape, dtype=pixels.dtype)
-    # Strips whose weights stay in the processor's cache: twice as fast.
-    lines = max(1, _STRIP // x.shape[1])
-    for top in range(0, len(x), lines):
-        strip = slice(top, top + lines)
-        columns, rows = _taps(x[strip], out.dtype), _taps(y[strip], out.dtype)
+    if pixels.dtype != np.float32:
+        return _gathered(pixels, x, y, _cubic_weights)
+    out = np.zeros(x.shape, dtype=np.float32)
+    for strip in _strips(x.shape):
+        columns, rows = _fetches(x[strip]), _fetches(y[strip])
         for row, down in rows:
             line = np.zeros_like(out[strip])
             for column, across in columns:
@@ -142,16 +144,57 @@ def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32])
     return out
 
 
-def _taps(
-    place: NDArray[np.float32], kind: np.dtype[Any]
-) -> list[tuple[NDArray[np.float32], NDArray[Any]]]:
+def _fetches(place: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], NDArray[Any]]]:
     """Where to fetch along one axis, and with what weight: the outer taps, the inner two as one."""
     whole = np.floor(place)
-    # In the precision of the pixels, so that the weights add up to 1 in it.
-    t = (place - whole).astype(kind)
+    first, second, third, last = _cubic_weights(place - whole)
+    inner = second + third
+    return [(whole - 1, first), (whole + third / inner, inner), (whole + 2, last)]
+
+
+def _gathered(
+    pixels: NDArray[Any],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    weights: Callable[[NDArray[Any]], list[NDArray[Any]]],
+) -> NDArray[Any]:
+    """Tap by tap in the precision of the pixels: OpenCV rounds positions in those of 64 bits."""
+    height, width = pixels.shape
+    flat = np.ascontiguousarray(pixels).reshape(-1)
+    out = np.zeros(x.shape, dtype=pixels.dtype)
+    for strip in _strips(x.shape):
+        left, top = np.floor(x[strip]), np.floor(y[strip])
+        across = weights((x[strip] - left).astype(pixels.dtype))
+        down = weights((y[strip] - top).astype(pixels.dtype))
+        first = 1 - len(across) // 2
+        columns = [
+            np.clip(left.astype(np.int64) + tap, 0, width - 1)
+            for tap in range(first, first + len(across))
+        ]
+        for tap, weight in enumerate(down, start=first):
+            row = np.clip(top.astype(np.int64) + tap, 0, height - 1) * width
+            line = sum(
+                share * np.take(flat, row + column)
+                for column, share in zip(columns, across, strict=True)
+            )
+            out[strip] += weight * line
+    return out
+
+
+def _linear_weights(t: NDArray[Any]) -> list[NDArray[Any]]:
+    return [1 - t, t]
+
+
+def _cubic_weights(t: NDArray[Any]) -> list[NDArray[Any]]:
+    """Shares of the pixels at -1, 0, 1 and 2 in a position `t` beyond the one at 0."""
     first = t * (t * (1 - t / 2) - 0.5)
-    last = t * t * (t - 1) / 2
-    inner = 1 - first - last
     third = t * (0.5 + t * (2 - 1.5 * t))
-    between = (whole + third / inner).astype(np.float32)
-    return [(whole - 1, first), (between, inner), (whole + 2, last)]
+    last = t * t * (t - 1) / 2
+    # The second is the rest, so that they add up to 1.
+    return [first, 1 - first - third - last, third, last]
+
+
+def _strips(shape: tuple[int, ...]) -> list[slice]:
+    """Lines whose weights stay in the processor's cache: twice as fast."""
+    lines = max(1, _STRIP // shape[1])
+    return [slice(top, top + lines) for top in range(0, shape[0], lines)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -201,7 +202,7 @@ def _try_options(
             root = root.__cause__
         said = [str(root)]
     if said:
-        text = in_words(said[0].partition(" in ")[2] or said[0], "")
+        text = in_words(re.sub(r"^CPLE_\w+ in ", "", said[0]), "--co")
         raise ConfigError(f"GDAL refuses it ({text})", subject=f"--co {given}", hint=hint)
 
 

@@ -42,13 +42,13 @@ def test_a_curved_mapping_is_followed(blobs: Any, slip: Any) -> None:
 
     def bent(xy: Any) -> Any:
         points = np.asarray(xy, dtype=np.float64)
-        return points + 5 * np.sin(points[:, ::-1] / 60)
+        return points + 5 * np.sin(points[:, ::-1] / 150)
 
     lattice = Lattice(Affine.identity(), None, *SIZE)
     seen = render_through(array_source(image), lattice, bent)
     back = centres.copy()
     for _ in range(60):
-        back = centres - 5 * np.sin(back[:, ::-1] / 60)
+        back = centres - 5 * np.sin(back[:, ::-1] / 150)
     # The bend shears blobs a little, which their centroids feel.
     assert slip(seen.pixels[0], back, SIGMA) < 0.15
 
