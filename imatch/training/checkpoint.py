@@ -1,0 +1,204 @@
+"""Checkpoints that are whole or absent, and all that a run needs to go on bit for bit.
+
+A checkpoint is a folder ``step-00001200`` with ``weights.safetensors`` (what is measured and kept:
+the average where there is one), ``run.safetensors`` (the weights being trained), ``state.pt``
+(optimiser, random numbers, counters) and ``about.json`` (configuration, data, licence, versions).
+It is written beside its place and renamed into it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import random
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from imatch.core.errors import InputError, OutputError
+from imatch.core.files import atomic_path
+
+WEIGHTS, RUN, STATE, ABOUT = "weights.safetensors", "run.safetensors", "state.pt", "about.json"
+_BEST = "best.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One moment of a run.
+
+    Attributes:
+        step: Optimiser steps done.
+        average: Weights that are measured and kept.
+        weights: Weights being trained.
+        state: Everything else, of tensors and plain values.
+        about: Configuration, data, licence, versions; JSON-ready.
+    """
+
+    step: int
+    average: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: Where they lie; made when the first is saved.
+        keep: How many of the newest stay, beside the best.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """The steps there are checkpoints of, oldest first."""
+        names = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.glob("step-*"))
+        return sorted(int(match[1]) for match in names if match)
+
+    def path(self, step: int) -> Path:
+        """The folder of one checkpoint."""
+        return self.folder / f"step-{step:08d}"
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The best step and its figure, None before the first measurement."""
+        try:
+            told = json.loads((self.folder / _BEST).read_text())
+        except FileNotFoundError:
+            return None
+        return int(told["step"]), float(told["figure"])
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint and drop those that are neither new nor the best.
+
+        Raises:
+            OutputError: The disk is full or refuses; what was there is still there.
+        """
+        place = self.path(checkpoint.step)
+        if place.exists():
+            return place  # A run is a function of its configuration: it would be the same again.
+        temporary: Path | None = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=self.folder))
+            save_file(_plain(checkpoint.average), temporary / WEIGHTS, {"format": "pt"})
+            save_file(_plain(checkpoint.weights), temporary / RUN, {"format": "pt"})
+            torch.save(dict(checkpoint.state), temporary / STATE)
+            (temporary / ABOUT).write_text(json.dumps(checkpoint.about, indent=2) + "\n")
+            temporary.rename(place)
+        # Torch and safetensors report a full disk as errors of their own.
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise OutputError(
+                f"the checkpoint cannot be written: {_cause(error)}",
+                subject=place,
+                hint="make room, then go on with --resume",
+            ) from error
+        finally:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+        self._tidy()
+        return place
+
+    def mark_best(self, step: int, figure: float) -> None:
+        """Remember which step is the best; its checkpoint has to exist."""
+        with atomic_path(self.folder / _BEST, overwrite=True) as temporary:
+            temporary.write_text(json.dumps({"step": step, "figure": figure}) + "\n")
+        self._tidy()
+
+    def load(self, step: int | None = None) -> Checkpoint:
+        """Read a checkpoint.
+
+        Args:
+            step: Which one, None for the newest.
+
+        Raises:
+            InputError: There is none, or it is damaged.
+        """
+        there = self.steps()
+        if not there:
+            raise InputError(
+                "holds no checkpoint", subject=self.folder, hint="start it without --resume"
+            )
+        step = there[-1] if step is None else step
+        place = self.path(step)
+        try:
+            return Checkpoint(
+                step,
+                load_file(place / WEIGHTS),
+                load_file(place / RUN),
+                torch.load(place / STATE, map_location="cpu", weights_only=True),
+                json.loads((place / ABOUT).read_text()),
+            )
+        # Zip, unpickling and safetensors errors share no base class.
+        except Exception as error:
+            raise InputError(
+                f"is damaged: {str(error).strip().partition(chr(10))[0]}",
+                subject=place,
+                hint="delete it; the one before is used then",
+            ) from error
+
+    def _tidy(self) -> None:
+        best = self.best
+        kept = set(self.steps()[-self.keep :]) | ({best[0]} if best else set())
+        for step in self.steps():
+            if step not in kept:
+                shutil.rmtree(self.path(step), ignore_errors=True)
+        # What a killed run left half-written.
+        for left in self.folder.glob(".step-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def random_state() -> dict[str, Any]:
+    """Where all random number generators stand, in plain values and tensors."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    state = {
+        "python": {"version": version, "words": list(words), "gauss": gauss},
+        "numpy": {
+            "name": name,
+            "keys": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            "position": position,
+            "has_gauss": has_gauss,
+            "cached": cached,
+        },
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random(state: Mapping[str, Any]) -> None:
+    """Set all random number generators to where they stood."""
+    python, numpy = state["python"], state["numpy"]
+    random.setstate((python["version"], tuple(python["words"]), python["gauss"]))
+    keys = numpy["keys"].numpy().astype(np.uint32)
+    np.random.set_state(  # noqa: NPY002 - other people's code draws from it
+        (numpy["name"], keys, numpy["position"], numpy["has_gauss"], numpy["cached"])
+    )
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _cause(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return "the disk is full" if full or "No space left" in text else text.partition("\n")[0]

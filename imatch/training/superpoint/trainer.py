@@ -1,0 +1,261 @@
+"""The SuperPoint trainer: its data, its losses and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imatch.bench.environment import environment
+from imatch.core.types import Features
+from imatch.matchers.base import MatcherOptions
+from imatch.matchers.nearest import Nearest
+from imatch.matchers.sparse import Pairing
+from imatch.models.superpoint import SuperPoint, read_coarse
+from imatch.training.augment import Augmentation
+from imatch.training.data.manifest import load_manifest
+from imatch.training.loading import Draws, endless
+from imatch.training.sample import PairSample
+from imatch.training.superpoint.config import SuperPointConfig
+from imatch.training.superpoint.data import (
+    Batch,
+    Pairs,
+    Shown,
+    gather,
+    open_pairs,
+    validation_pairs,
+)
+from imatch.training.superpoint.extract import extract
+from imatch.training.superpoint.labels import Labels
+from imatch.training.superpoint.objective import (
+    Targets,
+    correspondences,
+    descriptor_objective,
+    detector_objective,
+    detector_targets,
+    distil_objective,
+)
+from imatch.training.superpoint.observers import AlikedObserver, Observer, SuperPointObserver
+from imatch.training.superpoint.pictures import heat_picture, match_picture
+from imatch.training.superpoint.starts import Start, make_start, solve_last_layer
+from imatch.training.trainer import Loaders, Trainer
+from imatch.training.validation import keypoint_figures, match_figures
+
+
+class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
+    """Trains a SuperPoint on the objectives that the configuration weighs.
+
+    Args:
+        config: How.
+        folder: The run's folder.
+        train: Pairs to learn from, instead of those the configuration names.
+        validation: Pairs to be measured on, likewise.
+    """
+
+    monitor: ClassVar[str] = "auc_3"
+
+    def __init__(
+        self,
+        config: SuperPointConfig,
+        folder: Path,
+        *,
+        train: Pairs | None = None,
+        validation: Pairs | None = None,
+    ) -> None:
+        super().__init__(config, folder)
+        self.train_pairs = train or open_pairs(
+            config.data, "train", config.model.bands, config.seed
+        )
+        self.validation_pairs = validation or open_pairs(
+            config.data, "val", config.model.bands, config.seed
+        )
+        self.start: Start = make_start(config.model)
+        chips = config.data.chips
+        self._made_at = environment()
+        self._data = {
+            "chips": None if chips is None else str(chips),
+            "sha256": None if chips is None else load_manifest(chips).sha256,
+            "pairs": len(self.train_pairs),
+        }
+        objectives = config.objectives
+        self.teacher: Observer | None = AlikedObserver(self.device) if objectives.distil else None
+        labeller: Observer = SuperPointObserver(self.start.original.to(self.device))
+        if config.labels.source == "aliked":
+            labeller = self.teacher or AlikedObserver(self.device)
+        self.labels = Labels(labeller, config.labels, folder / "labels")
+        self.pairings: dict[str, Pairing] = {"": Nearest()}
+        if config.validation.lightglue:
+            from imatch.matchers.lightglue import LightGlue
+
+            options = MatcherOptions(device=str(self.device), fetch=True)
+            self.pairings["lightglue_"] = LightGlue("aliked", "aliked-lightglue", options)
+
+    def build_model(self) -> nn.Module:
+        """See `Trainer.build_model`."""
+        network = self.start.network.to(self.device)
+        wanted = self.config.distil.fit_pairs
+        # A resumed run brings its own weights.
+        if self.teacher is not None and self.start.new_descriptors and wanted and self.step == 0:
+            self._fit_descriptors(network, self.teacher, wanted)
+        return network
+
+    def build_loaders(self, start: int) -> Loaders[Batch, PairSample]:
+        """See `Trainer.build_loaders`."""
+        config = self.config
+        train = endless(
+            self._shown(),
+            gather,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            start=start,
+            workers=config.workers,
+        )
+        cases = validation_pairs(
+            self.validation_pairs,
+            config.validation,
+            config.data.size,
+            config.model.bands,
+            config.seed,
+        )
+        return Loaders(train, cases)
+
+    def train_mode(self, model: nn.Module) -> None:
+        """See `Trainer.train_mode`; frozen statistics stay in evaluation mode."""
+        model.train()
+        if self.config.model.freeze_statistics and self.config.model.start != "scratch":
+            for part in model.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.eval()
+
+    def training_step(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """See `Trainer.training_step`."""
+        config, count = self.config, len(batch.items)
+        a, b = batch.seen.a.to(self.device), batch.seen.b.to(self.device)
+        logits, dense = model(torch.cat([a, b]))
+        first: list[list[tuple[float, Targets]]] = []
+        second: list[list[tuple[float, Targets]]] = []
+        for item in batch.items:
+            labels = self.labels.of(item.index, item.plain, self.device)
+            in_a, in_b = detector_targets(item, labels, config, self.device)
+            first.append(in_a)
+            second.append(in_b)
+        valid = torch.cat([batch.seen.valid_a, batch.seen.valid_b]).to(self.device)
+        # Similarities in bfloat16 would tell apart no more than two digits.
+        with torch.autocast(self.device.type, enabled=False):
+            detector = detector_objective(logits, first + second, valid)
+            parts = self._descriptor_parts(dense[:count], dense[count:], batch, first)
+        described = torch.stack([total for total, _ in parts]).mean()
+        values = {"loss": detector + config.loss.descriptor_weight * described}
+        values |= {"detector": detector, "descriptor": described}
+        for name in ("matching", "distil"):
+            if own := [named[name] for _, named in parts if name in named]:
+                values[name] = torch.stack(own).mean()
+        return values
+
+    def _descriptor_parts(
+        self,
+        dense_a: Tensor,
+        dense_b: Tensor,
+        batch: Batch,
+        targets: list[list[tuple[float, Targets]]],
+    ) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        """Of each pair, the weighted mean of its descriptor losses, and these by name."""
+        weights, config = self.config.objectives, self.config
+        taught = [i for i, item in enumerate(batch.items) if item.kind == "two-dates"]
+        saw = None
+        if self.teacher is not None and taught:
+            saw = self.teacher.observe(batch.clear.b[taught].to(self.device))
+        parts = []
+        for i, item in enumerate(batch.items):
+            # No positives: a loss of 0 that still belongs to the graph.
+            total, named = 0.0 * dense_a[i].sum(), dict[str, Tensor]()
+            sigma = float(batch.seen.sigma_px[i])
+            if sigma <= config.loss.max_sigma_px:
+                preferred = targets[i][0][1].xy
+                xy = correspondences(batch, i, preferred, config.loss.points)
+                two = item.kind == "two-dates"
+                if not two or weights.season:
+                    named["matching"] = descriptor_objective(dense_a[i], dense_b[i], *xy, config)
+                if two and saw is not None:
+                    both = dense_a[i], dense_b[i]
+                    named["distil"] = distil_objective(both, xy, (saw, taught.index(i)), config)
+                season = weights.season / weights.two_dates if two else 1.0
+                share = {"matching": season, "distil": 1.0 - season}
+                total = total + torch.stack([share[k] * v for k, v in named.items()]).sum()
+            parts.append((total, named))
+        return parts
+
+    def validation_step(self, model: nn.Module, case: PairSample) -> dict[str, float]:
+        """See `Trainer.validation_step`."""
+        a, b = self._features(model, case)
+        figures = keypoint_figures(case, a, b)
+        for prefix, pairing in self.pairings.items():
+            found = match_figures(case, a, b, pairing)
+            figures |= {f"{prefix}{name}": value for name, value in found.items()}
+        return figures
+
+    def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
+        """See `Trainer.pictures`: the first validation pair's heat map and matches."""
+        assert isinstance(model, SuperPoint)
+        case = validation_pairs(
+            self.validation_pairs,
+            self.config.validation.model_copy(update={"pairs": 1}),
+            self.config.data.size,
+            self.config.model.bands,
+            self.config.seed,
+        )[0]
+        a, b = self._features(model, case)
+        matches = self.pairings[""].pair(a, b)
+        return {
+            "heat": heat_picture(model, case.a, self.device),
+            "matches": match_picture(case, a, b, matches[:2]),
+        }
+
+    def about(self) -> dict[str, Any]:
+        """See `Trainer.about`."""
+        return {
+            "architecture": {
+                "kind": "superpoint",
+                "in_channels": self.start.network.in_channels,
+                "descriptor_dim": self.start.network.descriptor_dim,
+                "batch_norm": self.start.network.batch_norm,
+                "descriptor_convention": "centred",
+            },
+            "start": {"origin": self.start.origin, "sha256": self.start.sha256},
+            "licence": self.start.licence,
+            "data": self._data,
+            "environment": self._made_at,
+        }
+
+    def _shown(self) -> Shown:
+        config = self.config
+        look = Augmentation(config.augment, config.data.size)
+        return Shown(self.train_pairs, look, config.objectives, config.model.bands, config.seed)
+
+    def _features(self, model: nn.Module, case: PairSample) -> tuple[Features, Features]:
+        assert isinstance(model, SuperPoint)
+        budget = self.config.validation.keypoints
+        sides = ((case.a, case.valid_a), (case.b, case.valid_b))
+        a, b = (
+            extract(model, torch.from_numpy(pixels), torch.from_numpy(valid), budget)
+            for pixels, valid in sides
+        )
+        return a, b
+
+    @torch.no_grad()
+    def _fit_descriptors(self, network: SuperPoint, teacher: Observer, count: int) -> None:
+        """Solve for the last layer on the first draws of the run."""
+        network.eval()
+        shown, inputs, wanted = self._shown(), [], []
+        for draw in Draws(len(shown), self.config.seed).first(count):
+            batch = gather([shown[draw]])
+            xy, _ = correspondences(batch, 0, torch.zeros(0, 2), self.config.loss.points)
+            features = network.describing(network.encode(batch.seen.a.to(self.device)))[0]
+            inputs.append(read_coarse(features, xy.float(), convention="centred"))
+            wanted.append(teacher.observe(batch.clear.a.to(self.device)).describe(0, xy))
+        solve_last_layer(network, torch.cat(inputs), torch.cat(wanted))

@@ -1,0 +1,167 @@
+"""Where a run's figures go: always a log of JSON lines, and other trackers beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.errors import ConfigError, OutputError
+
+LOG = "log.jsonl"
+
+
+class Tracker(Protocol):
+    """Something that remembers figures and pictures by step."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Figures by name (``train/loss``)."""
+
+    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """A picture (H, W, 3)."""
+
+    def close(self) -> None:
+        """Write what is not yet written."""
+
+
+class JsonLines:
+    """One line of JSON for each set of figures; pictures are left to others.
+
+    A resumed run repeats no line: those after the checkpoint it goes on from are cut off.
+
+    Args:
+        path: The log.
+        after: Keep lines up to this step; 0 begins anew.
+
+    Raises:
+        OutputError: The log cannot be written.
+    """
+
+    def __init__(self, path: Path, after: int = 0) -> None:
+        try:
+            old = read_log(path) if after else []
+            self._file = path.open("w")
+        except OSError as error:
+            raise OutputError(error.strerror or str(error), subject=path) from error
+        for line in old:
+            if line["step"] <= after:
+                self._write(line)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker`; a figure that is not finite becomes null."""
+        self._write(
+            {"step": step} | {k: v if math.isfinite(v) else None for k, v in values.items()}
+        )
+
+    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """See `Tracker`."""
+
+    def close(self) -> None:
+        """See `Tracker`."""
+        self._file.close()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        try:
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(error.strerror or str(error), subject=self._file.name) from error
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; one that a crash cut short is left out."""
+    lines: list[dict[str, Any]] = []
+    if path.is_file():
+        for text in path.read_text().splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                continue
+    return lines
+
+
+class TensorBoard:
+    """Figures and pictures for ``tensorboard --logdir RUN``.
+
+    Args:
+        folder: The run's folder.
+        after: Step a resumed run goes on from.
+    """
+
+    def __init__(self, folder: Path, after: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1 or None)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """See `Tracker`."""
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """See `Tracker`."""
+        self._writer.close()
+
+
+class MLflow:
+    """Figures in MLflow, at the address in ``$MLFLOW_TRACKING_URI`` (a local folder by default).
+
+    Args:
+        folder: The run's folder; its name becomes the run's.
+        settings: The configuration, logged as parameters.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        import mlflow
+
+        self._mlflow = mlflow
+        mlflow.set_experiment("imatch")
+        mlflow.start_run(run_name=folder.name)
+        mlflow.log_params(dict(settings))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        self._mlflow.log_metrics(dict(values), step=step)
+
+    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """See `Tracker`."""
+        self._mlflow.log_image(pixels, f"{name.replace('/', '-')}-{step:08d}.png")
+
+    def close(self) -> None:
+        """See `Tracker`."""
+        self._mlflow.end_run()
+
+
+def make_trackers(
+    names: Sequence[str], folder: Path, settings: Mapping[str, Any], after: int = 0
+) -> list[Tracker]:
+    """The trackers of a run; the log comes first and always.
+
+    Args:
+        names: ``tensorboard``, ``mlflow``.
+        folder: The run's folder.
+        settings: The configuration.
+        after: Step a resumed run goes on from.
+
+    Raises:
+        ConfigError: MLflow was asked for and is not installed.
+        OutputError: The log cannot be written.
+    """
+    if "mlflow" in names and find_spec("mlflow") is None:
+        raise ConfigError("is not installed", subject="mlflow", hint="pip install imatch[mlflow]")
+    trackers: list[Tracker] = [JsonLines(folder / LOG, after)]
+    if "tensorboard" in names and find_spec("tensorboard") is not None:
+        trackers.append(TensorBoard(folder, after))
+    if "mlflow" in names:
+        trackers.append(MLflow(folder, settings))
+    return trackers
