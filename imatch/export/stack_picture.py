@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ _INK, _FAINT = "#222222", "#777777"
 _IMAGE: dict[Status, str] = {"ok": "#0072b2", "uncertain": "#e69f00", "failed": "#ffffff"}
 _ASIDE, _UNCONFIRMED = "#d55e00", "#aaaaaa"
 # Residuals of pairs that count, from none to this many pixels or more.
+_RESIDUALS = LinearSegmentedColormap.from_list("residuals", ["#7cc4ec", "#0072b2", "#2a0845"])
 _MOST_PX = 1.0
 _LABELLED = 48
 _LONGEST = 28
@@ -94,8 +96,8 @@ def _draw_pairs(
     lines = LineCollection(
         [ends[i] for i in order],
         array=np.array([counting[i].residual_px for i in order]),
-        cmap="viridis_r",
-        norm=mpl.colors.Normalize(0, _MOST_PX),
+        cmap=_RESIDUALS,
+        norm=Normalize(0, _MOST_PX),
         linewidths=1.3,
         alpha=0.85,
         zorder=2,

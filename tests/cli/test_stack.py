@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import Result
+from numpy.typing import NDArray
+
+from imatch.cli.stack import JOINT
+from imatch.geometry.equations import JOINT_MODELS
+from imatch.pipeline.batch_local import LocalWorkers
+from imatch.pipeline.batch_pairs import BatchPair
+from imatch.pipeline.batch_result import BatchResult
+from imatch.pipeline.batch_worker import Task, run_pair
+
+Run = Callable[..., Result]
+WriteImage = Callable[..., Path]
+
+
+class Here(LocalWorkers):
+    """Pairs in this process: starting another takes longer than all of these pairs."""
+
+    def run(
+        self, task: Task, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
+    ) -> Generator[BatchResult, None, None]:
+        assert (retries, timeout) == (1, None)
+        for pair in pairs:
+            yield run_pair(task, pair)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imatch.pipeline.batch.LocalWorkers", Here)
+
+
+@pytest.fixture
+def dates(write_image: WriteImage, ground: NDArray[np.uint16]) -> list[Path]:
+    """Three views of one ground, whose geocoding is 0, 30 and 50 m too far east."""
+    return [
+        write_image(
+            f"t_{day}.tif",
+            ground[:256, :256],
+            transform=Affine(10, 0, 356_000 + off, 0, -10, 4_835_000),
+        )
+        for day, off in (("20180115", 0), ("20180415", 30), ("20180715", 50))
+    ]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_dates_are_tied_and_everything_is_written(
+    run: Run, dates: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = run("stack", *dates, "-o", out, "-m", "sift", "--reference", "t_20180115", "--warp")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("3 of 3 images tied to t_20180115\n")
+    assert "+30.00 ±" in result.stdout
+    assert "+50.00 ±" in result.stdout
+    assert result.stderr == f"wrote {out / 'report.html'}\n"
+    assert {path.name for path in out.iterdir()} == {
+        "stack.json",
+        "transforms",
+        "edges.csv",
+        "report.html",
+        "pairs",
+        "registered",
+    }
+    # The same ground on the same pixels: where it was too far east, it now lies right.
+    with rasterio.open(dates[0]) as reference:
+        expected, transform = reference.read(1).astype(float), reference.transform
+    for path in dates[1:]:
+        with rasterio.open(out / "registered" / path.name) as warped:
+            assert warped.transform == transform
+            seen = warped.read(1).astype(float)
+        inner = np.s_[20:-20, 20:-20]
+        assert np.abs(seen[inner] - expected[inner]).mean() < 25
+
+
+def test_json_is_the_whole_document_and_apply_takes_its_parts(
+    run: Run, dates: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = run("stack", *dates[:2], "-o", out, "-m", "sift", "-q", "--format", "json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    document = json.loads(result.stdout)
+    assert document["schema"] == "imatch.stack/1"
+    assert document == json.loads((out / "stack.json").read_text())
+    name = next(i["name"] for i in document["images"] if i["name"] != document["reference"])
+    applied = run(
+        "apply", out / "transforms" / f"{name}.json", tmp_path / f"{name}.tif", "-o", tmp_path / "x"
+    )
+    assert applied.exit_code == 0, applied.output
+
+
+@pytest.mark.usefixtures("in_process")
+def test_an_image_that_is_not_tied_exits_with_3(
+    run: Run, dates: list[Path], write_image: WriteImage, tmp_path: Path
+) -> None:
+    flat = write_image("t_20190101.tif", np.full((256, 256), 500, np.uint16))
+    result = run("stack", *dates[:2], flat, "-o", tmp_path / "out", "-m", "sift", "--warp")
+    assert result.exit_code == 3
+    assert "imatch: 2 of 3 images tied to" in result.stderr
+    assert "not written: t_20190101: failed: no pair ties it" in result.stderr
+    assert not (tmp_path / "out" / "registered" / "t_20190101.tif").exists()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_what_is_there_is_kept_unless_told_otherwise(
+    run: Run, dates: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run("stack", *dates[:2], "-o", out, "-m", "sift").exit_code == 0
+    again = run("stack", *dates[:2], "-o", out, "-m", "sift")
+    assert again.exit_code == 1
+    assert "already holds a stack; pass --resume" in again.stderr
+    assert run("stack", *dates, "-o", out, "-m", "sift", "--resume").exit_code == 0
+    assert len(list((out / "transforms").iterdir())) == 3
+    assert run("stack", *dates[:2], "-o", out, "-m", "sift", "--overwrite").exit_code == 0
+    assert len(list((out / "transforms").iterdir())) == 2
+    both = run("stack", *dates, "-o", out, "--resume", "--overwrite")
+    assert both.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (["--pairs", "some"], 2, "write auto, all, reference or neighbours:K"),
+        (["--reference", "july"], 1, "not among the images"),
+        (["--ref-bands", "1"], 2, "differs for reference and target"),
+        (["--pairs", "reference"], 2, "name it with --reference"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    run: Run, dates: list[Path], tmp_path: Path, arguments: list[str], code: int, why: str
+) -> None:
+    result = run("stack", *dates, "-o", tmp_path / "out", "-m", "sift", *arguments)
+    assert result.exit_code == code, result.output
+    assert why in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_image_is_refused(run: Run, dates: list[Path], tmp_path: Path) -> None:
+    result = run("stack", dates[0], "-o", tmp_path / "out", "-m", "sift")
+    assert result.exit_code == 1
+    assert "a stack needs two images or more" in result.stderr
+
+
+def test_the_families_offered_are_those_there_are() -> None:
+    assert set(JOINT) == {"auto", *JOINT_MODELS}
