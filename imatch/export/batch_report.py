@@ -247,8 +247,12 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _values(row: BatchResult) -> dict[str, Any]:
-    """A row as it is in the table; `to_json` makes NaN null."""
-    return {field.name: getattr(row, field.name) for field in fields(row)}
+    """A row as it is in the table, None for what is unknown."""
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def _spread(values: Iterable[float]) -> dict[str, float | None]:

@@ -183,7 +183,8 @@ class _Worker:
         self._open()
 
     def _death(self) -> str:
-        self._process.join(5)
+        # The pool's own thread waits for the process; two that wait at once may both miss its code.
+        self._pool.shutdown(wait=True)
         code = self._process.exitcode or 0
         if code >= 0:
             return f"its worker process ended with code {code}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -214,3 +215,74 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("IMATCH_WEIGHTS", raising=False)
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """A folder of five images of one place, a pixel further east each: ``2020-0N-01.tif``."""
+    folder = tmp_path / "series"
+    folder.mkdir()
+    ground = np.random.default_rng(5).random((40, 40)).repeat(4, axis=0).repeat(4, axis=1)
+    for month in range(1, 6):
+        pixels = (200 * ground[16:144, 16 - month : 144 - month]).astype(np.uint8)
+        with rasterio.open(
+            folder / f"2020-0{month}-01.tif",
+            "w",
+            driver="GTiff",
+            count=1,
+            width=128,
+            height=128,
+            dtype="uint8",
+            crs=GROUND_CRS,
+            transform=Affine(10, 0, CENTRE[0], 0, -10, CENTRE[1]),
+        ) as out:
+            out.write(pixels, 1)
+    return folder
+
+
+@pytest.fixture
+def saboteur(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module of `Task.finish` functions that workers can import, too.
+
+    Each does its harm to the pair called ``c``, after its document is written and before its row.
+    """
+    folder = tmp_path / "module"
+    folder.mkdir()
+    name = f"saboteur_{tmp_path.name.replace('-', '_')}"
+    (folder / f"{name}.py").write_text(_SABOTEUR)
+    monkeypatch.syspath_prepend(str(folder))
+    return importlib.import_module(name)
+
+
+_SABOTEUR = """
+import os, signal, time
+
+def _first(out):
+    try:
+        (out.parent / "harmed").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+def kill_once(registration, pair, out):
+    if pair.name == "c" and _first(out):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def kill_always(registration, pair, out):
+    if pair.name == "c":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def fail_once(registration, pair, out):
+    if pair.name == "c" and _first(out):
+        raise RuntimeError("a bug\\nin two lines")
+
+def fail(registration, pair, out):
+    raise RuntimeError("a bug\\nin two lines")
+
+def hang(registration, pair, out):
+    if pair.name == "c":
+        time.sleep(600)
+
+def slow(registration, pair, out):
+    time.sleep(0.7)
+"""
