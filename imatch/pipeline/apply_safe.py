@@ -198,10 +198,12 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> N
 def _vectors(mapping: Mapping, place: Path) -> bool:
     """Put a copied GML mask where it belongs; an empty one, without a layer, stays as it is."""
     try:
-        layer_names(place)
-    except InputError:
-        return False
-    apply_vector(mapping, place, place.with_suffix(".gpkg"))
-    for part in (place, place.with_suffix(".gfs")):
-        part.unlink(missing_ok=True)
-    return True
+        try:
+            layer_names(place)
+        except InputError:
+            return False
+        apply_vector(mapping, place, place.with_suffix(".gpkg"))
+        place.unlink()
+        return True
+    finally:
+        place.with_suffix(".gfs").unlink(missing_ok=True)  # GDAL's notes on what it read.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import geopandas
 import numpy as np
 import pyogrio
 import shapely
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataSourceError
 from rasterio.crs import CRS
 
-from imatch.core.errors import ImatchError, InputError, OutputError
+from imatch.core.errors import InputError, OutputError
 from imatch.core.files import atomic_path
 from imatch.pipeline.mapping import Mapping
 from imatch.raster.gdal import check_file, in_words
@@ -109,6 +109,8 @@ def layer_names(path: Path) -> list[str]:
 
 def _read(path: Path, layer: str) -> Any:
     """A GeoDataFrame, or a DataFrame of a table without shapes."""
+    import geopandas  # Slow to import, and rasters do without.
+
     try:
         table = pyogrio.read_dataframe(path, layer=layer)
         info = pyogrio.read_info(path, layer=layer)
@@ -128,6 +130,8 @@ def _read(path: Path, layer: str) -> Any:
 
 
 def _moved(mapping: Mapping, table: Any, path: Path, layer: str, *, to_geojson: bool) -> Any:
+    import geopandas
+
     if not isinstance(table, geopandas.GeoDataFrame):
         return table
     crs = None if table.crs is None else CRS.from_wkt(table.crs.to_wkt())
@@ -241,11 +245,10 @@ def _reference_in(
 
 def _write(table: Any, path: Path, driver: str, layer: str | None, out: Path) -> None:
     try:
-        pyogrio.write_dataframe(
-            table, path, layer=layer, driver=driver, append=False, use_arrow=False
-        )
-    except ImatchError:
-        raise
+        with warnings.catch_warnings():
+            # That pixels have no CRS, and that a format has no type for some attribute.
+            warnings.simplefilter("ignore")
+            pyogrio.write_dataframe(table, path, layer=layer, driver=driver)
     except (DataSourceError, OSError, ValueError, RuntimeError) as error:
         raise OutputError(
             f"cannot be written ({in_words(str(error), str(path))})",
