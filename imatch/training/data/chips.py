@@ -1,4 +1,4 @@
-"""Chips on disk: small GeoTIFFs of 8 or 16 bits, as the sensor's file has them.
+"""Chips and masks on disk: small GeoTIFFs of 8 or 16 bits, as the sensor's file has them.
 
 A chip opens in any GIS. It is compressed without loss, keeps the file's numbers where these are
 unsigned 8- or 16-bit, and says by GDAL's scale and offset how others were put into 16 bits. What
@@ -11,6 +11,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import rasterio
 from affine import Affine
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
-from imatch.core.errors import OutputError
+from imatch.core.errors import InputError, OutputError
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import explained, opened
 
@@ -138,3 +139,29 @@ def read_chip(path: Path) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolA
         if "per_dataset" in {flag.name for flag in dataset.mask_flag_enums[0]}:
             return pixels, dataset.dataset_mask() > 0
     return pixels, np.ones(pixels.shape[1:], dtype=bool)
+
+
+def save_mask(path: Path, mask: BoolArray) -> None:
+    """Write a mask as a PNG of 0 and 255.
+
+    Raises:
+        OutputError: The disk refused.
+    """
+    _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=path) from error
+
+
+def load_mask(path: Path) -> BoolArray:
+    """Read a mask.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    if image is None:
+        raise InputError("cannot be read", subject=path, hint="prepare the data set again")
+    return np.asarray(image > 0)

@@ -14,16 +14,17 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from imatch.core.errors import InputError, OutputError
+from imatch.core.errors import InputError
 from imatch.core.types import BoolArray, Rendered
 from imatch.raster import GeoImage, render
-from imatch.training.data.chips import Coding, write_chip
+from imatch.training.data.chips import Coding, save_mask, write_chip
 from imatch.training.data.clouds import classified, cloud_mask
 from imatch.training.data.config import PrepareConfig, SourceConfig
 from imatch.training.data.keypoints import appeared_between, burned, keypoints_of
+from imatch.training.data.levels import Level
 from imatch.training.data.manifest import ChipRow, KeypointRow, PairRow
 from imatch.training.data.pairing import apart, choose_pairs, season
-from imatch.training.data.places import Level, Site
+from imatch.training.data.places import Site
 from imatch.training.data.polygons import Outline, within
 from imatch.training.data.residual import Residual, measure_residual, unlike
 from imatch.training.data.survey import Scene
@@ -389,29 +390,3 @@ def _changed(
     keep[1:] = stats[1:, cv2.CC_STAT_AREA] >= _SPECK
     # Small clearings are no noise: they were drawn.
     return np.asarray(keep[labels] | (burned(felled, transform, (width, height)) & a.valid))
-
-
-def save_mask(path: Path, mask: BoolArray) -> None:
-    """Write a mask as a PNG of 0 and 255.
-
-    Raises:
-        OutputError: The disk refused.
-    """
-    _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=path) from error
-
-
-def load_mask(path: Path) -> BoolArray:
-    """Read a mask.
-
-    Raises:
-        InputError: It is missing or damaged.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-    if image is None:
-        raise InputError("cannot be read", subject=path, hint="prepare the data set again")
-    return np.asarray(image > 0)

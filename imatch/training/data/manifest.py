@@ -15,6 +15,7 @@ from imatch.core.journal import Plain, read_rows
 
 SCHEMA = "imatch.chips/1"
 MANIFEST, CHIPS, PAIRS, KEYPOINTS = "manifest.json", "chips.csv", "pairs.csv", "keypoints.csv"
+SHEET, CARD = "sheet.png", "README.md"
 _HINT = "run imatch data prepare, or name the folder that it wrote"
 
 

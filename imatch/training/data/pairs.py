@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.types import BoolArray
-from imatch.training.data.chips import read_chip
-from imatch.training.data.cut import load_mask
+from imatch.training.data.chips import load_mask, read_chip
 from imatch.training.data.manifest import ChipRow, KeypointRow, Manifest, PairRow, load_manifest
 from imatch.training.sample import PairSample
 
@@ -81,7 +80,7 @@ class ChipPairs:
             and (not known_only or np.isfinite(pair.sigma_px))
         ]
         paired = {path for pair in manifest.pairs for path in (pair.a, pair.b)}
-        if singles == "all" or (singles == "alone") or (singles == "auto" and not rows):
+        if singles in ("all", "alone") or (singles == "auto" and not rows):
             rows += [_single(c) for c in chips if singles == "all" or c.path not in paired]
         if not rows:
             raise ConfigError(
@@ -154,35 +153,20 @@ class ChipPairs:
     def _image(self, chip: ChipRow) -> tuple[NDArray[np.float32], BoolArray]:
         """(C, side, side) float32 in [0, 1] and (side, side) bool; small chips are padded."""
         stored, valid = self._stored(chip.path)
-        names = (
-            (chip.low, chip.high)
-            if self._stretch == "chip"
-            else (
-                chip.scene_low,
-                chip.scene_high,
-            )
-        )
-        low, high = (np.array(text.split(), np.float32)[:, None, None] for text in names)
+        named = self._stretch == "chip"
+        texts = (chip.low, chip.high) if named else (chip.scene_low, chip.scene_high)
+        low, high = (np.array(text.split(), np.float32)[:, None, None] for text in texts)
         # A band that is all one value becomes 0.5, as matchers see it.
         flat = high <= low
-        image = (stored.astype(np.float32) - low) / np.where(flat, 1, high - low)
-        image = np.clip(np.where(flat, 0.5, image), 0, 1).astype(np.float32)
-        if self._channels == 1 and len(image) > 1:
-            weights = _LUMA if len(image) == 3 else np.full(len(image), 1 / len(image), np.float32)
-            image = np.tensordot(weights, image, axes=1)[None].astype(np.float32)
-        elif self._channels == 3 and len(image) == 2:
-            image = np.concatenate([image, image.mean(axis=0, keepdims=True)])
-        elif self._channels == 3 and len(image) != 3:
-            image = np.repeat(image[:1], 3, axis=0) if len(image) == 1 else image[:3]
-        image = np.asarray(image, dtype=np.float32)
+        scaled = (stored.astype(np.float32) - low) / np.where(flat, np.float32(1), high - low)
+        image = _channelled(np.clip(np.where(flat, np.float32(0.5), scaled), 0, 1), self._channels)
         image[:, ~valid] = 0
         side = self.manifest.chip
         height, width = valid.shape
-        if (height, width) == (side, side):
-            return image, valid
         padding = ((0, side - height), (0, side - width))
-        padded = np.pad(image, ((0, 0), *padding)).astype(np.float32, copy=False)
-        return padded, np.pad(valid, padding)
+        if padding == ((0, 0), (0, 0)):
+            return image, valid
+        return np.pad(image, ((0, 0), *padding)), np.pad(valid, padding)
 
     def _stored(self, path: str) -> _Stored:
         if path in self._cache:
@@ -199,6 +183,21 @@ class ChipPairs:
     def __getstate__(self) -> dict[str, Any]:
         # Each worker fills its own cache; sending this one along would only cost time.
         return self.__dict__ | {"_cache": OrderedDict(), "_held": 0}
+
+
+def _channelled(image: NDArray[np.float32], channels: Literal[1, 3] | None) -> NDArray[np.float32]:
+    """The channels asked for, by the rules of `imatch.raster.render`."""
+    count = len(image)
+    if channels == 1 and count > 1:
+        weights = _LUMA if count == 3 else np.full(count, 1 / count, np.float32)
+        image = np.tensordot(weights, image, axes=1)[None]
+    elif channels == 3 and count == 1:
+        image = np.repeat(image, 3, axis=0)
+    elif channels == 3 and count == 2:
+        image = np.concatenate([image, image.mean(axis=0, keepdims=True)])
+    elif channels == 3:
+        image = image[:3]
+    return image.astype(np.float32)
 
 
 def _check_names(manifest: Manifest, split: str, sources: Sequence[str] | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,44 +13,33 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from imatch._version import __version__
 from imatch.core.errors import ImatchError, InputError, OutputError
 from imatch.core.files import atomic_path
-from imatch.core.journal import write_rows
-from imatch.core.jsontext import to_json
 from imatch.core.workers import begin_worker, one_thread_each
 from imatch.raster.render import stretch_limits
-from imatch.training.data.card import write_card
+from imatch.training.data.batches import batches_of, outlines_of
 from imatch.training.data.chips import Coding
 from imatch.training.data.config import PrepareConfig
-from imatch.training.data.cut import Batch, Cut, SceneFacts, add_sums, cut
+from imatch.training.data.cut import Batch, SceneFacts, cut
+from imatch.training.data.gather import gather
 from imatch.training.data.manifest import (
+    CARD,
     CHIPS,
     KEYPOINTS,
     MANIFEST,
     PAIRS,
     SCHEMA,
-    ChipRow,
-    KeypointRow,
+    SHEET,
     Manifest,
-    PairRow,
-    content_hash,
-    counts,
     load_manifest,
 )
-from imatch.training.data.places import Level, Plan, Site, plan_sites
-from imatch.training.data.polygons import Outline, Tally, reaching, read_polygons, within
-from imatch.training.data.pool import pool_residuals
+from imatch.training.data.places import plan_sites
+from imatch.training.data.polygons import Tally
 from imatch.training.data.survey import Scene, Skipped, Survey, survey
 
-SHEET, CARD = "sheet.png", "README.md"
 _STATE = ".state"
 _OURS = (MANIFEST, CHIPS, PAIRS, KEYPOINTS, SHEET, CARD)
 _FOLDERS = ("chips", "changed", _STATE)
-# Chips along each side of what is read at once: JP2 and tiled files decode whole tiles anyway.
-_ACROSS = 4
 # Longer side at which a whole image is looked at.
 _OVERVIEW = 512
 
@@ -99,15 +87,17 @@ def prepare(
     found, facts = _look(found, config, out)
     plan = plan_sites(found, config)
     tally = Tally()
-    outlines = _outlines(plan, config, tally)
-    batches = _batches(plan.sites, config, facts, outlines)
+    outlines = outlines_of(plan, config, tally)
+    batches = batches_of(plan.sites, config, facts, outlines)
     stage("cutting", len(batches))
     done = []
     for result in _run(batches, config, out, jobs):
         done.append(result)
         step(1)
     stage("writing the manifest", 0)
-    return _finish(config, out, identity, found, plan, tally, done, command)
+    manifest = gather(config, out, identity, found, plan, tally, done, command)
+    shutil.rmtree(out / _STATE, ignore_errors=True)
+    return manifest
 
 
 def _check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
@@ -220,83 +210,6 @@ def _facts(scene: Scene, bands: Sequence[int | str] | None) -> SceneFacts:
     return SceneFacts(tuple(limits[:, 0].tolist()), tuple(limits[:, 1].tolist()), coding)
 
 
-def _outlines(
-    plan: Plan, config: PrepareConfig, tally: Tally
-) -> dict[tuple[str, str, str], list[Outline]]:
-    """Polygons of every level on a map, in its CRS."""
-    levels: dict[tuple[str, str, str], Level] = {
-        _key(site.level): site.level for site in plan.sites
-    }
-    out: dict[tuple[str, str, str], list[Outline]] = {}
-    used: dict[str, set[int]] = {}
-    known: dict[str, dict[str, list[Outline]]] = {}
-    for source in config.sources:
-        for name in source.polygons:
-            path = config.root / name
-            own = [level for level in levels.values() if level.source == source.name]
-            mapped = [level for level in own if level.crs is not None]
-            if not mapped:
-                raise InputError(
-                    f"cannot be placed: no image of {source.name} is geocoded",
-                    subject=path,
-                    hint="give geocoded images, or leave the polygons out",
-                )
-            for level in mapped:
-                assert level.crs is not None
-                system = level.crs.to_wkt()
-                if system not in known.setdefault(str(path), {}):
-                    # Counted once, however many systems it is needed in.
-                    counter = Tally() if known[str(path)] else tally
-                    known[str(path)][system] = read_polygons(path, level.crs, counter)
-                outlines = known[str(path)][system]
-                left, top, right, bottom = level.extent
-                box = level.window(
-                    int(left), int(top), int(np.ceil(right - left)), int(np.ceil(bottom - top))
-                ).bounds
-                inside = reaching(outlines, box)
-                used.setdefault(str(path), set()).update(inside)
-                out.setdefault(_key(level), []).extend(outlines[i] for i in inside)
-            total = len(next(iter(known[str(path)].values())))
-            if not used[str(path)]:
-                raise InputError(
-                    f"none of its {total} polygons lies on an image of {source.name}",
-                    subject=path,
-                    hint="check its CRS",
-                )
-            tally.outside += total - len(used[str(path)])
-    return out
-
-
-def _key(level: Level) -> tuple[str, str, str]:
-    return level.source, level.place, level.name
-
-
-def _batches(
-    sites: Sequence[Site],
-    config: PrepareConfig,
-    facts: dict[str, SceneFacts],
-    outlines: dict[tuple[str, str, str], list[Outline]],
-) -> list[Batch]:
-    """Neighbouring sites of one level together, in a fixed order."""
-    sources = {source.name: source for source in config.sources}
-    side = _ACROSS * config.chip
-    groups: dict[tuple[tuple[str, str, str], int, int], list[Site]] = {}
-    for site in sites:
-        column, row = site.window[:2]
-        groups.setdefault((_key(site.level), row // side, column // side), []).append(site)
-    batches = []
-    for number, ((key, _, _), members) in enumerate(groups.items()):
-        level = members[0].level
-        near: tuple[Outline, ...] = ()
-        if key in outlines:
-            boxes = np.array([level.box(site.window) for site in members])
-            low, high = boxes.min(axis=0), boxes.max(axis=0)
-            near = tuple(within(outlines[key], (low[0], low[1], high[2], high[3])))
-        own = {scene.path: facts[scene.path] for scene in level.scenes}
-        batches.append(Batch(number, tuple(members), sources[level.source], own, near))
-    return batches
-
-
 def _run(
     batches: Sequence[Batch], config: PrepareConfig, out: Path, jobs: int
 ) -> Iterator[dict[str, Any]]:
@@ -342,117 +255,3 @@ def _one(batch: Batch, config: PrepareConfig, out: Path) -> dict[str, Any]:
 
 def _result_path(out: Path, number: int) -> Path:
     return out / _STATE / f"{number:06d}.json"
-
-
-def _finish(
-    config: PrepareConfig,
-    out: Path,
-    identity: str,
-    found: Survey,
-    plan: Plan,
-    tally: Tally,
-    done: list[dict[str, Any]],
-    command: str,
-) -> Manifest:
-    """Gather the tables, drop what came of unreadable images, and write the manifest last."""
-    done.sort(key=lambda result: result["number"])
-    results = [Cut(**{k: v for k, v in result.items() if k != "number"}) for result in done]
-    unreadable = {path: why for result in results for path, why in result.unreadable.items()}
-    rows = [ChipRow.from_row(row) for result in results for row in result.chips]
-    lost = {row.path for row in rows if row.image in unreadable}
-    chips = [row for row in rows if row.path not in lost]
-    if not chips:
-        raise InputError(
-            "no chip is good enough",
-            subject=out,
-            hint="lower --min-valid, raise --max-cloud, or cut smaller chips",
-        )
-    all_pairs = [PairRow.from_row(row) for result in results for row in result.pairs]
-    pairs = pool_residuals([pair for pair in all_pairs if not {pair.a, pair.b} & lost])
-    sites = {chip.site for chip in chips}
-    points = [KeypointRow.from_row(row) for result in results for row in result.keypoints]
-    points = [point for point in points if point.site in sites]
-    missing = [name for name in config.shares if not any(chip.split == name for chip in chips)]
-    if missing:
-        raise InputError(
-            f"no chip of {' and '.join(missing)} is good enough",
-            subject=out,
-            hint="add images, lower --min-valid or raise --max-cloud, or change --seed",
-        )
-    for path in lost | ({p.changed for p in all_pairs} - {p.changed for p in pairs} - {""}):
-        (out / path).unlink(missing_ok=True)
-    for name, kind, table in (
-        (CHIPS, ChipRow, chips),
-        (PAIRS, PairRow, pairs),
-        (KEYPOINTS, KeypointRow, points),
-    ):
-        with atomic_path(out / name, overwrite=True) as temporary:
-            write_rows(temporary, kind, table)
-    skipped = [
-        *found.skipped,
-        *(Skipped(path, why) for path, why in sorted(unreadable.items())),
-    ]
-    files = [row.path for row in chips] + [row.changed for row in pairs if row.changed]
-    partners = Counter(pair.a for pair in pairs) + Counter(pair.b for pair in pairs)
-    document = {
-        "schema": SCHEMA,
-        "sha256": content_hash(out, [*files, CHIPS, PAIRS, KEYPOINTS]),
-        "version": __version__,
-        "command": command,
-        "identity": identity,
-        "config": config.model_dump(mode="json"),
-        "counts": counts(chips, pairs, points),
-        "alone": sum(chip.path not in partners for chip in chips),
-        "refused": dict(sum((Counter(result.refused) for result in results), Counter())),
-        "guarded": plan.lost,
-        "notes": list(plan.notes),
-        "skipped": [asdict(item) for item in skipped],
-        "polygons": asdict(tally),
-        "bands": _statistics(results),
-        "sources": {
-            source.name: {"licence": source.licence, "attribution": source.attribution}
-            for source in config.sources
-        },
-        "bytes": sum((out / name).stat().st_size for name in set(files)),
-    }
-    manifest = Manifest(out, document, tuple(chips), tuple(pairs), tuple(points))
-    write_card(manifest, out / CARD)
-    _write_sheet(manifest, out / SHEET)
-    with atomic_path(out / MANIFEST, overwrite=True) as temporary:
-        temporary.write_text(to_json(document) + "\n", encoding="utf-8")
-    shutil.rmtree(out / _STATE, ignore_errors=True)
-    return manifest
-
-
-def _statistics(results: Sequence[Cut]) -> dict[str, Any]:
-    """Mean and deviation of each source's bands, over the training split alone."""
-    total: dict[str, list[list[float]]] = {}
-    for result in results:
-        for key, table in result.sums.items():
-            split, _, source = key.partition("/")
-            if split == "train":
-                total[source] = add_sums(total.get(source), table)
-    out = {}
-    for source, table in total.items():
-        count, sums, squares, low, high = np.array(table).T
-        mean = sums / count
-        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-        out[source] = {
-            "mean": mean.round(4).tolist(),
-            "std": deviation.round(4).tolist(),
-            "min": low.tolist(),
-            "max": high.tolist(),
-        }
-    return out
-
-
-def _write_sheet(manifest: Manifest, path: Path) -> None:
-    from imatch.training.data.pairs import ChipPairs
-    from imatch.training.data.sheet import spread, write_sheet
-
-    samples = []
-    for split in manifest.document["counts"]:
-        pairs = ChipPairs(manifest, split, max_changed=1.0, singles="auto")
-        samples += [(split, pairs[i]) for i in spread([row.source for row in pairs.rows], 12)]
-    with atomic_path(path, overwrite=True) as temporary:
-        write_sheet(samples, temporary)
