@@ -84,6 +84,7 @@ JOINT = ("auto", "translation", "similarity", "affine")
     help="Also write every image that is ok onto the reference's pixels, into DIR/registered.",
 )
 @raster_options
+@click.option("--no-cache", is_flag=True, help="Keep no features on disk.")
 @format_option
 @config_options
 @verbosity_options
@@ -99,6 +100,7 @@ def stack(
     resume: bool,
     overwrite: bool,
     warp: bool,
+    no_cache: bool,
     fmt: str,
     **fields: Any,
 ) -> None:
@@ -117,6 +119,7 @@ def stack(
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.core.progress import progress
     from imatch.export.stack_files import check_folder, write_stack
+    from imatch.matchers.feature_cache import DEFAULT_LIMIT, FeatureCache, default_folder
     from imatch.pipeline.config import make_config
     from imatch.pipeline.stack import stack as tie
 
@@ -143,6 +146,7 @@ def stack(
             model=joint,
             jobs=jobs,
             dask=dask,
+            cache=None if no_cache else FeatureCache(default_folder().absolute(), DEFAULT_LIMIT),
             resume=resume,
             overwrite=overwrite,
             command=shlex.join(["imatch", *sys.argv[1:]]),

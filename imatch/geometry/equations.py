@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.sparse import coo_array
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 from scipy.stats import chi2
 
 from imatch.core.types import BoolArray
@@ -209,7 +209,7 @@ class Equations:
             squared = np.where(use, self.misfits(inner, scatter), 0.0)
             whole = np.maximum(weigh(squared, cut), _LEAST_WEIGHT)
             matrix, side, _, place = self._normal(inner, tied, use, stated * whole[:, None, None])
-            theta = splu(matrix.tocsc()).solve(side).reshape(-1, self.p)
+            theta = _factors(matrix).solve(side).reshape(-1, self.p)
             free = np.flatnonzero(place >= 0)
             inner = inner.copy()
             inner[free, :2] += np.einsum("np,pij->nij", theta, self.directions)
@@ -265,7 +265,7 @@ class Equations:
             return covariances, checked
         weights = self._weights(scatter)
         matrix, _, slope, place = self._normal(inner, tied, use, weights)
-        factors, p = splu(matrix.tocsc()), self.p
+        factors, p = _factors(matrix), self.p
         columns = np.eye(p)
         # One image at a time: only the blocks where pairs are matter, never the whole inverse.
         across = np.zeros((len(self.edges), p, p))
@@ -285,6 +285,16 @@ class Equations:
         share = 1 - np.trace(explained, axis1=1, axis2=2) / self.modes[rows]
         checked[rows] = np.clip(share, 0.0, 1.0)
         return covariances, checked
+
+
+def _factors(normal: coo_array) -> SuperLU:
+    """A symmetric positive matrix in factors, ordered so that they stay sparse."""
+    return splu(
+        normal.tocsc(),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
 
 
 def _root(excess: Callable[[float], float], most: float) -> float:

@@ -26,6 +26,7 @@ from typing import Any, Literal
 from imatch.core.errors import ConfigError
 from imatch.geometry.graph import GraphOptions, Joint, central, solve
 from imatch.geometry.network import Edge
+from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch import BatchResult, run_batch
 from imatch.pipeline.batch_engine import Engine
 from imatch.pipeline.batch_pairs import BatchPair, safe_name
@@ -55,6 +56,7 @@ def stack(
     jobs: int = 1,
     dask: str | None = None,
     executor: Engine | None = None,
+    cache: FeatureCache | None = None,
     resume: bool = False,
     overwrite: bool = False,
     command: str = "",
@@ -63,6 +65,8 @@ def stack(
     **overrides: Any,
 ) -> Stack:
     """Tie images of one place together.
+
+    Pairs run in processes of their own: a script calls this below ``if __name__ == "__main__":``.
 
     Args:
         images: Paths or URLs, two or more.
@@ -76,6 +80,7 @@ def stack(
         jobs: Worker processes.
         dask: See `run_batch`.
         executor: See `run_batch`.
+        cache: Where features are kept on disk: each image is in many pairs. None for none.
         resume: Go on with the pairs that are in the folder.
         overwrite: Throw them away.
         command: Command line to remember.
@@ -110,7 +115,13 @@ def stack(
     held = None if fixed is None else usable.index(fixed)
     hub = len(usable) // 2 if held is None else held
     dates = [member.date for member in series.members]
-    runner: dict[str, Any] = {"jobs": jobs, "dask": dask, "executor": executor, "command": command}
+    runner: dict[str, Any] = {
+        "jobs": jobs,
+        "dask": dask,
+        "executor": executor,
+        "cache": cache,
+        "command": command,
+    }
     wanted = first_pairs(choice, dates, hub)
     tried: list[Couple] = []
     while wanted:

@@ -144,8 +144,12 @@ def stated_sigma(registration: Registration) -> tuple[float, float] | None:
 
     None where the registration does not bound them.
     """
-    centre, corner = registration.ci95_px, registration.certificate.corner_ci95_px
-    if centre is None or not np.isfinite(centre).all() or corner is None:
+    stated, corner = registration.ci95_px, registration.certificate.corner_ci95_px
+    if stated is None or corner is None:
+        return None
+    # Read back from a document, what is infinite is none.
+    centre = np.array(stated, dtype=np.float64)
+    if not np.isfinite(centre).all():
         return None
     # Per coordinate: the corner's figure is the length of both half-widths together.
     one = float(np.hypot(*centre)) / np.sqrt(2) / NORMAL_95

@@ -60,9 +60,11 @@ def _standing(network: Network, node: int) -> Standing:
     bound = Tied.of(network, node).bound_px
     if not bound <= _CORNER_PX:
         return Standing("uncertain", f"{said}, but its corners only to {bound:.0f} px", held)
-    if held.agreeing <= 1:
-        return Standing("ok", f"{said}, which nothing else checks", held)
-    return Standing("ok", f"{said}, by {held.agreeing:g} ways that check one another", held)
+    if held.sure > 1:
+        return Standing("ok", f"{said}, by {held.sure:g} ways that check one another", held)
+    if held.agreeing > 1:
+        return Standing("ok", f"{said}, checked by uncertain pairs only", held)
+    return Standing("ok", f"{said}, which nothing else checks", held)
 
 
 def _why_untied(network: Network, node: int) -> str:

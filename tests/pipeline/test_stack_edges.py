@@ -157,6 +157,8 @@ def test_what_is_not_ok_is_weak() -> None:
         ({"transform": None}, "made up"),
         ({"ci95_px": None}, "unbounded"),
         ({"ci95_px": (float("inf"), 1.0)}, "unbounded"),
+        # As a document gives it back.
+        ({"ci95_px": (None, None)}, "unbounded"),
         ({"certificate": Certificate()}, "unbounded"),
         ({"transform": Transform("translation", shift(500, 0))}, "overlap"),
         ({"transform": Transform("translation", shift(195, 97))}, "overlap"),
