@@ -21,15 +21,19 @@ import rasterio
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from experiments.auto.make_cases import lean
 from imatch.core.types import Rendered
 from imatch.geometry.align import Aligner
-from imatch.geometry.coarse import ANY, FREE, NEAR, coarse_search
+from imatch.geometry.coarse import ANY, FREE, NEAR, WIDE, coarse_search
 from imatch.geometry.transform import apply_matrix
 from imatch.raster import array_source, render
 
 Row = dict[str, str | float]
-FEATURES = ("agree", "strength", "contrast", "independent")
-_STAGES = {"near": (NEAR, 2), "free": (FREE, 3), "any": (ANY, 4)}
+FEATURES = ("agree", "strength", "independent")
+_RECORDED = (*FEATURES, "explained")
+_STAGES = {"near": (NEAR, 2), "free": (FREE, 3), "any": (ANY, 4), "wide": (WIDE, 4)}
+# What products with these differences need not be asked.
+_PLAIN = {"near": ("any", "wide"), "free": ("any", "wide"), "turned": ("wide",)}
 
 
 def load(case: dict[str, str], data: Path) -> tuple[Rendered, Rendered, NDArray[np.float64]]:
@@ -44,6 +48,9 @@ def load(case: dict[str, str], data: Path) -> tuple[Rendered, Rendered, NDArray[
             pixels = file.read()
         valid = np.ones(pixels.shape[1:], dtype=bool)
         if name == "tgt":
+            if case.get("relief_px"):
+                amplitude, seed = float(case["relief_px"]), int(case["relief_seed"])
+                pixels = lean(pixels, amplitude, np.random.default_rng(seed))
             size = pixels.shape[2], pixels.shape[1]
             planes = [cv2.warpPerspective(p, warp, size, flags=cv2.INTER_CUBIC) for p in pixels]
             pixels = np.stack(planes)
@@ -63,7 +70,7 @@ def alignments(job: tuple[dict[str, str], Path]) -> list[Row]:
     aligner = Aligner(ref, tgt)
     rows: list[Row] = []
     for stage, (grid, keep) in _STAGES.items():
-        if stage == "any" and case["variant"] in ("near", "free"):
+        if stage in _PLAIN.get(case["variant"], ()):
             continue
         for hypothesis in coarse_search(ref, tgt, grid, keep):
             found = aligner.align(hypothesis.matrix)
@@ -78,7 +85,7 @@ def alignments(job: tuple[dict[str, str], Path]) -> list[Row]:
                     **{k: case[k] for k in ("case", "source", "variant", "tag")},
                     "stage": stage,
                     "score": hypothesis.score,
-                    **{k: float(getattr(found, k)) for k in FEATURES},
+                    **{k: float(getattr(found, k)) for k in _RECORDED},
                     "error": error,
                 }
             )
@@ -135,7 +142,7 @@ def main() -> None:
     with args.cases.open() as file:
         cases = list(csv.DictReader(file))
     table = args.cases.parent / "alignments.csv"
-    columns = ["case", "source", "variant", "tag", "stage", "score", *FEATURES, "error"]
+    columns = ["case", "source", "variant", "tag", "stage", "score", *_RECORDED, "error"]
     if not table.exists():
         table.write_text(",".join(columns) + "\n")
     with table.open() as file:

@@ -4,7 +4,8 @@ Thresholds and the cascade are tuned on these and never on the benchmark:
 
     python -m experiments.auto.make_cases --data ../shared/data -o /tmp/imatch-tuning
 
-Variants: ``near`` and ``free`` as in the benchmark, ``turned`` (any rotation) and ``unrelated``.
+Variants: ``near`` and ``free`` as in the benchmark, ``turned`` (any rotation), ``relief`` (any
+rotation and size, and ground that leans with its height, as seen from two sides), ``unrelated``.
 Blue Marble crops add real snow and real seasons over many landscapes.
 """
 
@@ -27,7 +28,12 @@ _TRUTH = [f"h{i}{j}" for i in range(3) for j in range(3)]
 
 def warp(variant: str, width: int, height: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """(3, 3) warp about the image centre, as two products of that variant differ."""
-    limits = {"near": (2, 0.02, 12 / width), "free": (30, 0.2, 0.1), "turned": (180, 0.1, 0.05)}
+    limits = {
+        "near": (2, 0.02, 12 / width),
+        "free": (30, 0.2, 0.1),
+        "turned": (180, 0.1, 0.05),
+        "relief": (180, 0.5, 0.05),
+    }
     turn, zoom, shift = limits[variant]
     angle = np.radians(rng.uniform(-turn, turn))
     scale = float(np.exp(rng.uniform(-1, 1) * np.log1p(zoom)))
@@ -35,6 +41,29 @@ def warp(variant: str, width: int, height: int, rng: np.random.Generator) -> NDA
     x, y = (width - 1) / 2, (height - 1) / 2
     dx, dy = rng.uniform(-shift, shift, 2) * width
     return np.array([[a, -b, x - a * x + b * y + dx], [b, a, y - b * x - a * y + dy], [0, 0, 1]])
+
+
+def lean(
+    pixels: NDArray[np.uint8], amplitude: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """(C, H, W) pixels displaced along one direction with a made-up height.
+
+    The height is rolling ground with some blocks standing on it; half of the ground lies where the
+    plain transform puts it, the highest up to `amplitude` pixels away.
+    """
+    height, width = pixels.shape[1:]
+    noise = rng.standard_normal((2, height, width)).astype(np.float32)
+    hills = cv2.GaussianBlur(noise[0], (0, 0), max(height, width) / 10)
+    blocks = cv2.GaussianBlur(noise[1], (0, 0), max(height, width) / 40)
+    rise = hills / np.abs(hills).max() + 0.5 * (blocks > 1.5 * blocks.std())
+    rise -= np.median(rise)
+    rise *= amplitude / np.abs(rise).max()
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x, y = (at + s * rise for at, s in ((x, np.cos(angle)), (y, np.sin(angle))))
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    planes = [cv2.remap(p, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT) for p in pixels]
+    return np.stack(planes)
 
 
 def read(path: Path) -> NDArray[np.uint8]:
@@ -117,13 +146,17 @@ def main() -> None:
         with rasterio.open(args.data / pair["tgt"]) as file:
             width, height = file.width, file.height
         residual = np.array([[1, 0, float(pair["dx"])], [0, 1, float(pair["dy"])], [0, 0, 1]])
-        for variant in ("near", "free", "turned"):
+        for variant in ("near", "free", "turned", "relief"):
             if variant == "turned" and index % 3:
                 continue
+            relief: dict[str, object] = {"relief_px": "", "relief_seed": ""}
+            if variant == "relief":
+                relief = {"relief_px": round(rng.uniform(2, 20), 1), "relief_seed": len(rows)}
             matrix = warp(variant, width, height, rng)
             rows.append(
                 {k: pair[k] for k in ("source", "tag", "ref", "tgt")}
                 | {"variant": variant}
+                | relief
                 | dict(zip(_WARP, matrix.ravel(), strict=True))
                 | dict(zip(_TRUTH, (matrix @ residual).ravel(), strict=True))
             )
@@ -143,6 +176,7 @@ def main() -> None:
             | nowhere
         )
     columns = ["case", "source", "variant", "tag", "ref", "tgt", *_WARP, *_TRUTH]
+    columns += ["relief_px", "relief_seed"]
     with (args.out / "tuning_cases.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

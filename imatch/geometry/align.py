@@ -23,6 +23,11 @@ _STEPS = 3
 # Below this share of agreeing windows at the coarsest level a hypothesis is given up: wrong ones
 # reach 0.25 on large overlaps, right ones rarely fall under 0.3.
 _HOPELESS = 0.12
+# Where fewer windows agree the fit may have stopped short: it goes on while more come to agree.
+_DOUBTFUL = 0.5
+_FURTHER = 4
+# A window is reliable when it correlates this well, compared with the median of the agreeing ones.
+_RELIABLE = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +40,9 @@ class Alignment:
         matches: One tie point a window; the score is its correlation, clipped to [0, 1].
         agree: Share of all windows that agree with the transform within 1.5 pixels.
         strength: Mean correlation of the agreeing windows.
-        contrast: `strength` over the mean correlation of all windows: where agreement is chance,
-            agreeing windows correlate no better than others.
+        explained: Share of the windows which correlate as the agreeing ones do that agree, too. Low
+            where the ground moved in several ways (relief seen from two sides): the transform then
+            holds in parts only.
         independent: Windows that do not overlap, as far as the common ground has room for them in
             the image that shows it with fewer pixels.
     """
@@ -46,7 +52,7 @@ class Alignment:
     matches: Matches
     agree: float
     strength: float
-    contrast: float
+    explained: float
     independent: float
 
 
@@ -84,6 +90,17 @@ class Aligner:
             if found is None or (not last and found.agree < _HOPELESS):
                 return None
             matrix = found.matrix
+        return None if found is None else self._pulled_on(found)
+
+    def _pulled_on(self, found: Alignment) -> Alignment:
+        """The same at full resolution, once more from where it stands, while that helps."""
+        for _ in range(_FURTHER):
+            if found.agree > _DOUBTFUL:
+                break
+            better = self.refit(found, found.kind)
+            if better is None or better.agree <= found.agree:
+                break
+            found = better
         return found
 
     def refit(self, alignment: Alignment, kind: ModelKind) -> Alignment | None:
@@ -149,5 +166,9 @@ class Aligner:
         # only so many windows are independent, counted where the pixels are larger.
         area = common.sum() * min(1.0, abs(float(np.linalg.det(current[:2, :2]))))
         independent = min(float(len(moved)), area / moved.side**2)
-        contrast = strength / max(float(moved.peak.mean()), 1e-6)
-        return Alignment(kind, full / full[2, 2], matches, share, strength, contrast, independent)
+        explained = 0.0
+        if agrees.any():
+            reliable = peak >= _RELIABLE * float(np.median(peak[agrees]))
+            explained = float((agrees & reliable).sum() / reliable.sum())
+        figures = share, strength, explained, independent
+        return Alignment(kind, full / full[2, 2], matches, *figures)

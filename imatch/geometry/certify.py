@@ -25,6 +25,9 @@ _GAIN_OF_KIND = 0.15
 _PARTIAL = 0.5
 # An affine transform must win over this many times the windows.
 _GAIN = 1.2
+# Of the windows that correlate as the agreeing ones do, at least this share has to agree: less was
+# not seen of any right alignment in training, not even where the ground leans with its height.
+_LEAST_EXPLAINED = 0.3
 # Largest 95 % uncertainty of a mapped corner, working pixels.
 _CORNER = 6.0
 
@@ -103,6 +106,8 @@ def _judged(
         return "uncertain", f"{share}, which chance could still explain"
     if odds - rival < evidence.margin:
         return "uncertain", f"{share}, but another position fits almost as well"
+    if alignment.explained < _LEAST_EXPLAINED:
+        return "uncertain", f"{share}; as many others correlate as well and lie elsewhere"
     if estimate.coverage < _LEAST_COVERAGE:
         return "uncertain", f"{share}, but they cover only {estimate.coverage:.0%} of the overlap"
     if estimate.corner_ci95 > _CORNER:

@@ -1,7 +1,7 @@
 """Is an alignment true? The odds, learnt on training places.
 
-The four figures an alignment comes with (share of agreeing windows, their correlation, its contrast
-to the other windows', number of independent windows) are weighed by logistic regression on
+Three figures an alignment comes with (share of agreeing windows, their correlation, number of
+independent windows) are weighed by logistic regression on
 alignments of training pairs whose truth is known: right ones, wrong ones of the same place, and
 unrelated places. `experiments/auto/fit_evidence.py` makes the table and the weights.
 """
@@ -21,7 +21,6 @@ class Evidence:
     Attributes:
         agree: Weight of the logarithm of the share of agreeing windows.
         strength: Weight of the logarithm of their correlation.
-        contrast: Weight of the logarithm of its contrast.
         independent: Weight of the logarithm of the number of independent windows.
         offset: Added to the sum.
         found: Log-odds below which nothing was found.
@@ -30,13 +29,12 @@ class Evidence:
         margin: How far the best alignment must exceed one that contradicts it.
     """
 
-    agree: float = 7.175
-    strength: float = 2.199
-    contrast: float = 2.234
-    independent: float = 3.797
-    offset: float = 1.653
+    agree: float = 7.915
+    strength: float = 3.117
+    independent: float = 4.544
+    offset: float = 2.071
     found: float = -1.0
-    certain: float = 1.0
+    certain: float = 1.5
     stop: float = 4.0
     margin: float = 2.0
 
@@ -45,7 +43,6 @@ class Evidence:
         return (
             self.agree * _log(alignment.agree)
             + self.strength * _log(alignment.strength)
-            + self.contrast * _log(alignment.contrast)
             + self.independent * _log(alignment.independent)
             + self.offset
         )

@@ -109,7 +109,7 @@ class Auto(Matcher, Solver):
             return Solution(none, failed(none, "no part of the images correlates"), self.name)
         on_stage("certifying")
         best = max(candidates, key=lambda candidate: candidate.odds)
-        rivals = [c.odds for c in candidates if _contradict(c.alignment, best.alignment, ref.size)]
+        rivals = [c.odds for c in candidates if _contradict(c.alignment, best.alignment, ref, tgt)]
         rival = max(rivals, default=-math.inf)
         alignment, found = certify(
             aligner, best.alignment, ref.valid, tgt.valid, options, self.evidence, rival
@@ -161,9 +161,9 @@ class Auto(Matcher, Solver):
         return {} if self._keypoints is None else self._keypoints.weights_used
 
 
-def _contradict(one: Alignment, other: Alignment, size: tuple[int, int]) -> bool:
-    """Whether two alignments put the reference at different places."""
-    width, height = size
+def _contradict(one: Alignment, other: Alignment, ref: Rendered, tgt: Rendered) -> bool:
+    """Whether two alignments put the reference at different places of the target."""
+    width, height = ref.size
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
     gap = apply_matrix(one.matrix, corners) - apply_matrix(other.matrix, corners)
-    return bool(np.hypot(*gap.T).mean() > _SAME_PLACE * max(size))
+    return bool(np.hypot(*gap.T).mean() > _SAME_PLACE * max(tgt.size))
