@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from functools import lru_cache
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,14 @@ _LEVEL = 1e-4
 _ROUNDS = 3
 
 
+class LocalSolver(Protocol):
+    """Weighted least squares of one model at given tie points."""
+
+    def solve(self, moved: NDArray[np.float64], weights: NDArray[np.float64]) -> DisplacementGrid:
+        """The field for (N, 2) displacements and (N,) weights, not all of them zero."""
+        ...
+
+
 @dataclass(frozen=True)
 class LocalModel:
     """A family of smooth displacement fields, ready to be fitted.
@@ -70,10 +79,14 @@ class LocalModel:
 
     @classmethod
     def over(
-        cls, kind: LocalKind, xy: NDArray[np.float64], smoothness: float | None = None
+        cls,
+        kind: LocalKind,
+        xy: NDArray[np.float64],
+        smoothness: float | None = None,
+        margin: float = 0.0,
     ) -> LocalModel:
-        """The model whose lattice suits (N, 2) tie points."""
-        low, high = xy.min(axis=0), xy.max(axis=0)
+        """The model whose lattice suits (N, 2) tie points, and reaches `margin` beyond them."""
+        low, high = xy.min(axis=0) - margin, xy.max(axis=0) + margin
         span = np.maximum(high - low, 1e-9 * max(1.0, float(np.abs(xy).max())))
         high = low + span
         intervals = (1, 1)
@@ -117,8 +130,8 @@ class LocalModel:
         """
         given = np.ones(len(xy)) if weights is None else weights
         current = given
-        solver = _SOLVERS[self.kind](self, xy)
-        grid: DisplacementGrid = solver.solve(moved, current)
+        solver = self.solver(xy)
+        grid = solver.solve(moved, current)
         for _ in range(rounds - 1):
             rest = np.hypot(*(moved - grid.displacement(xy)).T)
             sigma = float(np.median(rest[given > 0])) / 1.1774
@@ -128,6 +141,11 @@ class LocalModel:
                 break
             grid = solver.solve(moved, current)
         return grid
+
+    def solver(self, xy: NDArray[np.float64]) -> LocalSolver:
+        """Least squares at (N, 2) tie points, to be solved for many displacements and weights."""
+        solver: LocalSolver = _SOLVERS[self.kind](self, xy)
+        return solver
 
     def unit(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 2) positions in [0, 1] across the box."""
@@ -188,6 +206,7 @@ def choose_local(
     block: float,
     seed: int = 0,
     kinds: Sequence[LocalKind] = LOCAL_KINDS,
+    margin: float = 0.0,
     always: bool = False,
 ) -> LocalChoice:
     """The simplest local model that predicts displacements it has not seen, or none.
@@ -203,6 +222,7 @@ def choose_local(
         block: Side of the blocks, in the units of `xy`.
         seed: Seed of the folds.
         kinds: The candidates.
+        margin: How far beyond the tie points the field goes on, in the units of `xy`.
         always: Leave out the candidate without local deformation, for a user who asked for one.
 
     Returns:
@@ -225,7 +245,7 @@ def choose_local(
     for kind in kinds:
         best: tuple[LocalModel | None, Trial, NDArray[np.float64]] | None = None
         for smoothness in _SMOOTHNESS[kind]:
-            model = LocalModel.over(kind, xy, smoothness)
+            model = LocalModel.over(kind, xy, smoothness, margin)
             if len(xy) < 2 * min(model.parameters, len(_POWERS["polynomial2"])):
                 continue
             squared = np.minimum(_held_out(model, xy, moved, fold, threshold), threshold**2)
@@ -299,19 +319,8 @@ class _Spline:
         across, down = _spline_basis(unit[:, 0], columns), _spline_basis(unit[:, 1], rows)
         # Row by row products: the tensor basis at every tie point, sixteen entries a line.
         self._basis = _khatri_rao(down, across)
-        identity = sparse.identity
-        d1x, d1y = _difference(columns, 1), _difference(rows, 1)
-        d2x, d2y = _difference(columns, 2), _difference(rows, 2)
-        bending = [
-            sparse.kron(identity(rows), d2x),
-            sparse.kron(d2y, identity(columns)),
-            np.sqrt(2) * sparse.kron(d1y, d1x),
-        ]
-        slope = [sparse.kron(identity(rows), d1x), sparse.kron(d1y, identity(columns))]
-        density = len(xy) / (rows * columns)
-        penalty = model.smoothness * sum(d.T @ d for d in bending)
-        penalty = penalty + _LEVEL * sum(d.T @ d for d in slope)
-        self._penalty = density * (penalty + 1e-9 * identity(rows * columns)).toarray()
+        bending, slope = _penalties(columns, rows)
+        self._penalty = len(xy) / (rows * columns) * (model.smoothness * bending + _LEVEL * slope)
         self._shape = rows, columns, 2
 
     def solve(self, moved: NDArray[np.float64], weights: NDArray[np.float64]) -> DisplacementGrid:
@@ -389,6 +398,24 @@ def _spline_basis(at: NDArray[np.float64], count: int) -> sparse.csr_matrix:
     return sparse.csr_matrix((values.ravel() / 6, (rows, columns.ravel())), shape=shape)
 
 
+@lru_cache(maxsize=4)
+def _penalties(columns: int, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(R C, R C) quadratic forms of a lattice's second differences, and of its first ones."""
+    across, down = np.eye(columns), np.eye(rows)
+    (x1, x2), (y1, y2) = (
+        [sparse.csr_matrix(np.diff(unit, order, axis=0)) for order in (1, 2)]
+        for unit in (across, down)
+    )
+    bending = [sparse.kron(down, x2), sparse.kron(y2, across), np.sqrt(2) * sparse.kron(y1, x1)]
+    slope = [sparse.kron(down, x1), sparse.kron(y1, across)]
+
+    def form(differences: list[Any]) -> NDArray[np.float64]:
+        stacked = sparse.vstack(differences).tocsr()
+        return np.asarray((stacked.T @ stacked).toarray())
+
+    return form(bending), form(slope) + 1e-5 * np.eye(rows * columns)
+
+
 def _khatri_rao(down: sparse.csr_matrix, across: sparse.csr_matrix) -> sparse.csr_matrix:
     """(N, R C) products of the rows of (N, R) and (N, C), four entries each."""
     count, columns = down.shape[0], across.shape[1]
@@ -397,8 +424,3 @@ def _khatri_rao(down: sparse.csr_matrix, across: sparse.csr_matrix) -> sparse.cs
     rows = np.repeat(np.arange(count), 16)
     shape = count, down.shape[1] * columns
     return sparse.csr_matrix((values.ravel(), (rows, index.ravel())), shape=shape)
-
-
-def _difference(count: int, order: int) -> sparse.csr_matrix:
-    """(count - order, count) finite differences."""
-    return sparse.csr_matrix(np.diff(np.eye(count), order, axis=0))

@@ -141,17 +141,9 @@ class Whole:
         samples = np.empty((_DRAWS, len(watched), 2))
         # Outliers stay out of all draws alike.
         kept = self._weights(places, left)
+        solver = self.model.solver(places)
         for sample, times in zip(samples, drawn, strict=True):
-            weights = kept * times[member]
-            used = weights > 0
-            grid = self.model.fit(
-                places[used],
-                left[used],
-                threshold=self.local_threshold,
-                weights=weights[used],
-                rounds=1,
-            )
-            sample[:] = grid.displacement(watched_places)
+            sample[:] = solver.solve(left, kept * times[member]).displacement(watched_places)
         return np.asarray(np.hypot(half_width_95(samples, len(names)), _INTERPOLATION))
 
     def _weights(

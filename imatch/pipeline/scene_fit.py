@@ -106,6 +106,11 @@ class Windows:
         """Side of a block that can be held out, level pixels."""
         return max(_BLOCK_WINDOWS * self.level.window, _BLOCK_CELLS * self.level.cell)
 
+    @property
+    def reach(self) -> float:
+        """How far ground may lie beyond the outermost windows, level pixels."""
+        return 0.5 * self.level.window + self.level.cell
+
 
 @dataclass(frozen=True, eq=False)
 class SceneFit:
@@ -158,6 +163,7 @@ def lead(windows: Windows, model: WorkModel, kind: ModelKind) -> tuple[WorkModel
         left,
         threshold=_LOCAL_THRESHOLD,
         block=frame.units(windows.block),
+        margin=frame.units(windows.reach),
         kinds=("polynomial3", "spline"),
     )
     local = None
@@ -202,6 +208,7 @@ def fit_scene(windows: Windows, model: WorkModel, solved: Solved, config: SceneC
             left,
             threshold=_LOCAL_THRESHOLD,
             block=frame.units(windows.block),
+            margin=frame.units(windows.reach),
             seed=seed,
             kinds=kinds,
             always=config.local != "auto",
@@ -352,8 +359,8 @@ def _watched(
 ) -> tuple[NDArray[np.float64], tuple[float, float]]:
     """(1 + M, 2) working pixels whose uncertainty is told: the overlap's centre, then its bounds.
 
-    A global transform is least certain at a corner of the reference. A bent one may be so anywhere,
-    and stays beyond the tie points what it is at their border.
+    A global transform is least certain at a corner of the reference. A bent one may be so anywhere
+    in the overlap, and is held level beyond it.
     """
     y, x = np.nonzero(overlap)
     centre = np.array([x.mean(), y.mean()]) if len(x) else tie_points.mean(axis=0)
@@ -363,7 +370,8 @@ def _watched(
         columns = np.linspace(x.min(), x.max(), _WATCHED).astype(np.int64)
         rows = np.linspace(y.min(), y.max(), _WATCHED).astype(np.int64)
         lattice = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-        places = np.vstack([places, lattice[overlap[lattice[:, 1], lattice[:, 0]]]])
+        inside = lattice[overlap[lattice[:, 1], lattice[:, 0]]]
+        places = inside if len(inside) else places
     return np.vstack([centre, places]), (float(centre[0]), float(centre[1]))
 
 

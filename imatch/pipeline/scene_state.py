@@ -73,10 +73,6 @@ class SceneState:
                 error.strerror or str(error), subject=self.folder, hint="make room and resume"
             ) from error
 
-    def remove(self) -> None:
-        """Take the folder away: the run has ended well."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _resume(self, identity: dict[str, Any]) -> None:
         path = self.folder / _RUN
         anew = "repeat the files and options it was begun with, or overwrite it to begin anew"
@@ -110,6 +106,18 @@ class SceneState:
                         hint="overwrite it to begin anew",
                     ) from error
                 self._done[result.key] = result
+
+
+def holds_tiles(folder: Path) -> bool:
+    """Whether a folder keeps anything that would save work."""
+    path = folder / _TILES
+    return path.exists() and path.stat().st_size > 0
+
+
+def clear(folder: Path) -> None:
+    """Take a state folder away, if it is one."""
+    if (folder / _RUN).exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def identity_of(config: SceneConfig, sources: tuple[Source, Source]) -> dict[str, Any]:
