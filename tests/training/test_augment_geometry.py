@@ -44,7 +44,8 @@ def centroid(image: NDArray[np.float32], near: NDArray[np.float64]) -> NDArray[n
     x, y = np.rint(near).astype(int)
     window = image[y - 6 : y + 7, x - 6 : x + 7].astype(np.float64)
     rows, columns = np.mgrid[y - 6 : y + 7, x - 6 : x + 7]
-    return np.array([(columns * window).sum(), (rows * window).sum()]) / window.sum()
+    moments = np.array([(columns * window).sum(), (rows * window).sum()])
+    return np.asarray(moments / window.sum(), dtype=np.float64)
 
 
 @seeds

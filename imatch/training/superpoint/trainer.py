@@ -16,6 +16,7 @@ from imatch.core.types import Features
 from imatch.matchers.base import MatcherOptions
 from imatch.matchers.nearest import Nearest
 from imatch.matchers.sparse import Pairing
+from imatch.models.device import seeded
 from imatch.models.superpoint import SuperPoint, read_coarse
 from imatch.training.augment import Augmentation
 from imatch.training.data.manifest import load_manifest
@@ -74,7 +75,9 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         self.validation_pairs = validation or open_pairs(
             config.data, "val", config.model.bands, config.seed
         )
-        self.start: Start = make_start(config.model)
+        # A random start has to be the same again in a run that is resumed.
+        with seeded(config.seed):
+            self.start: Start = make_start(config.model)
         chips = config.data.chips
         self._made_at = environment()
         self._data = {

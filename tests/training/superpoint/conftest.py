@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from imatch.models.superpoint import SuperPoint
+from imatch.training.config import load_settings
+from imatch.training.sample import PairSample
+from imatch.training.superpoint.config import SuperPointConfig
+from imatch.training.superpoint.observers import Observed
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Pairs in memory."""
+
+    pairs: Sequence[PairSample]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> PairSample:
+        return self.pairs[index]
+
+
+def ground(size: int, seed: int) -> PairSample:
+    """Two dates of a textured ground, known to a tenth of a pixel, with two named places."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((size, size), np.float32)
+    for cells in (6, 14, 28):
+        knots = rng.random((cells, cells)).astype(np.float32)
+        total += cv2.resize(knots, (size, size), interpolation=cv2.INTER_NEAREST)
+    image = (cv2.GaussianBlur(total, (0, 0), 0.8) / 3)[None].astype(np.float32)
+    seen = np.ones((size, size), bool)
+    return PairSample(
+        image,
+        (0.9 - 0.7 * image).astype(np.float32),
+        seen,
+        seen.copy(),
+        np.eye(3),
+        0.1,
+        ~seen,
+        np.array([[20.0, 20], [40, 31]], np.float32),
+        np.array([1.0, 2.0], np.float32),
+        place=f"place {seed}",
+        source="texture",
+    )
+
+
+@pytest.fixture
+def pairs() -> Listed:
+    return Listed([ground(64, seed) for seed in range(4)])
+
+
+@pytest.fixture
+def network() -> SuperPoint:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SuperPoint(1, 16, batch_norm=True).eval()
+
+
+@dataclass(frozen=True, eq=False)
+class Saw:
+    images: Tensor
+    heat: Tensor
+
+    def describe(self, index: int, xy: Tensor) -> Tensor:
+        """The 7 x 7 pixels around a point, less their mean: enough to tell textures apart."""
+        size = self.images.shape[-1]
+        steps = torch.arange(-3, 4)
+        x, y = xy.round().long().clamp(3, size - 4).unbind(dim=1)
+        patch = self.images[index, 0][
+            y[:, None, None] + steps[:, None], x[:, None, None] + steps[None]
+        ].flatten(1)
+        # Their square, so that a negative looks the same.
+        flat = patch - patch.mean(dim=1, keepdim=True)
+        return torch.nn.functional.normalize(flat.square() - flat.square().mean(), dim=1)
+
+
+class Corners:
+    """An observer by a formula: Shi and Tomasi's corners, and patches as descriptors."""
+
+    def observe(self, images: Tensor) -> Observed:
+        heats = [
+            cv2.cornerMinEigenVal(np.ascontiguousarray(image[0].numpy()), 3) for image in images
+        ]
+        return Saw(images, torch.from_numpy(np.stack(heats)))
+
+
+Configure = Callable[..., SuperPointConfig]
+
+
+@pytest.fixture
+def configure() -> Configure:
+    """Settings of a run of seconds."""
+
+    def make(*overrides: str) -> SuperPointConfig:
+        return load_settings(
+            SuperPointConfig,
+            None,
+            [
+                "model.start=scratch",
+                "model.descriptor_dim=16",
+                "data.size=48",
+                "steps=4",
+                "batch_size=2",
+                "validate_every=4",
+                "checkpoint_every=2",
+                "log_every=1",
+                "device=cpu",
+                "precision=fp32",
+                "labels.homographies=1",
+                "labels.count=30",
+                "loss.points=32",
+                "validation.pairs=2",
+                "validation.keypoints=64",
+                "trackers=[]",
+                *overrides,
+            ],
+        )
+
+    return make
+
+
+@pytest.fixture
+def corners() -> Corners:
+    return Corners()

