@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import threading
 import time
@@ -21,6 +22,8 @@ class Watched:
     Attributes:
         code: Its exit code; None where it was ended for its time.
         seconds: Wall time from start to exit.
+        cpu_seconds: Of all its processes, in user and in system mode: what the wall time would be
+            on one core that nobody else wanted.
         peak_gb: Largest sum of the resident memory of the process and all its descendants, sampled
             20 times a second. Pages that they share count for each of them, so it errs upwards.
         processes: Most processes alive at a time.
@@ -29,6 +32,7 @@ class Watched:
 
     code: int | None
     seconds: float
+    cpu_seconds: float
     peak_gb: float
     processes: int
     stderr: str
@@ -51,7 +55,7 @@ def watch(
     """
     peak, most = 0, 0
     done = threading.Event()
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _children_s()
     with subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
@@ -79,7 +83,14 @@ def watch(
         finally:
             done.set()
             sampler.join()
-    return Watched(code, time.perf_counter() - started, peak / 1e9, most, said)
+    seconds = time.perf_counter() - started
+    return Watched(code, seconds, _children_s() - before, peak / 1e9, most, said)
+
+
+def _children_s() -> float:
+    """Processor time of all descendants that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _resident(pid: int) -> list[int]:

@@ -88,6 +88,7 @@ class Row:
         kind: Format.
         status: ``ok``, ``uncertain``, ``failed``, or ``error`` with the reason in `message`.
         seconds: From start to exit, the warped file written.
+        cpu_seconds: Of all processes together.
         peak_gb: Of all processes together.
         processes: At most at a time.
         rmse_px: Root mean square distance of the model from the exact field over the overlap.
@@ -109,6 +110,7 @@ class Row:
     kind: str
     status: str
     seconds: float
+    cpu_seconds: float
     peak_gb: float
     processes: int
     rmse_px: float | None = None
@@ -173,6 +175,7 @@ def run_case(case: Case, work: Path, data: Path, options: Sequence[str] = ()) ->
         case.kind,
         "error",
         round(cost.seconds, 1),
+        round(cost.cpu_seconds, 1),
         round(cost.peak_gb, 2),
         cost.processes,
         message=" ".join(cost.stderr.split())[-300:],
@@ -245,6 +248,7 @@ def as_table(rows: Sequence[Row]) -> Table:
         "case",
         "status",
         "seconds",
+        "CPU seconds",
         "peak GB",
         "RMSE, px",
         "p95, px",
@@ -258,6 +262,7 @@ def as_table(rows: Sequence[Row]) -> Table:
             Cell(row.case),
             Cell(row.status),
             Cell(f"{row.seconds:.0f}"),
+            Cell(f"{row.cpu_seconds:.0f}"),
             Cell(f"{row.peak_gb:.2f}"),
             *(
                 Cell("–" if value is None else f"{value:.3f}")

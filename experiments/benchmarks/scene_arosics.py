@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rasterio.transform import AffineTransformer
 
 from experiments.benchmarks.arosics_peer import install
-from experiments.benchmarks.process_tree import watch
+from experiments.benchmarks.process_tree import Watched, watch
 from experiments.benchmarks.scene import register, write_markdown, write_rows
 from experiments.benchmarks.scene_limits import LIMITS, Limit, make_limit
 from experiments.benchmarks.scene_pair import PLACE, Scene, read_truth, write_scene
@@ -63,6 +63,7 @@ class Row:
         max_px: The largest.
         tie_points: That it used.
         seconds: From start to exit, file written.
+        cpu_seconds: Of all its processes.
         peak_gb: Of all its processes.
         message: Why there is no answer.
     """
@@ -74,6 +75,7 @@ class Row:
     max_px: float | None
     tie_points: int
     seconds: float
+    cpu_seconds: float
     peak_gb: float
     message: str = ""
 
@@ -106,7 +108,7 @@ def run_arosics(
         told: dict[str, Any] = {"ok": False, "error": cost.stderr.strip()[-200:] or "died"}
         if answer.exists():
             told = json.loads(answer.read_text(encoding="utf-8"))
-    row = Row(case, peer, "error", None, None, 0, round(cost.seconds, 1), round(cost.peak_gb, 2))
+    row = _row(case, peer, cost)
     if not told["ok"]:
         return replace(row, message=" ".join(told["error"].split())[:200])
     off = exact.distances(np.array(told["tgt_xy"], dtype=np.float64))
@@ -120,9 +122,7 @@ def run_imatch(
     with tempfile.TemporaryDirectory(dir=pair[0].parent) as folder:
         cost, result = register(*pair, Path(folder), options)
         found = read_registration(result) if result.exists() else None
-    row = Row(
-        case, PEERS[2], "error", None, None, 0, round(cost.seconds, 1), round(cost.peak_gb, 2)
-    )
+    row = _row(case, PEERS[2], cost)
     if found is None:
         return replace(row, message=" ".join(cost.stderr.split())[-200:])
     row = replace(row, status=found.status, tie_points=found.n_inliers)
@@ -132,6 +132,12 @@ def run_imatch(
     to_pixels = mapping.to_pixels(mapping.reference_lattice, open_source(pair[1]).info)
     message = "" if found.status == "ok" else found.reason
     return replace(row, message=message, **_figures(exact.distances(to_pixels(exact.ref_xy))))
+
+
+def _row(case: str, peer: str, cost: Watched) -> Row:
+    """A row that has no answer yet."""
+    spent = round(cost.seconds, 1), round(cost.cpu_seconds, 1), round(cost.peak_gb, 2)
+    return Row(case, peer, "error", None, None, 0, *spent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +204,7 @@ def scenes_table(rows: Sequence[Row]) -> Table:
             Cell(str(row.tie_points)),
             Cell(f"{row.seconds:.0f}"),
             Cell(f"{row.seconds / ours[row.case]:.1f}" if row.case in ours else "–"),
+            Cell(f"{row.cpu_seconds:.0f}"),
             Cell(f"{row.peak_gb:.1f}"),
         )
         for row in rows

@@ -36,7 +36,7 @@ from experiments.benchmarks.scene_real import warped
 from experiments.benchmarks.scene_truth import Truth, lattice
 from imatch.raster import array_source
 
-ROW = Row("100 global tif", 100, 0.0, "tif", "ok", 60.0, 1.5, 3, rmse_px=0.1, max_px=0.3)
+ROW = Row("100 global tif", 100, 0.0, "tif", "ok", 60.0, 99.0, 1.5, 3, rmse_px=0.1, max_px=0.3)
 
 
 def test_distances_are_those_to_the_truth_where_the_target_shows_it() -> None:
@@ -80,7 +80,7 @@ def test_rows_are_written_for_programs_and_people(tmp_path: Path) -> None:
     assert (data["commit"], data["rows"][1]["message"]) == ("c", "why")
     text = write_markdown(tmp_path, "scene", [as_table([ROW, failed])], ["a: met"])
     assert text == (tmp_path / "scene.md").read_text()
-    assert "| x | error | 60 | 1.50 | – |" in text
+    assert "| x | error | 60 | 99 | 1.50 | – |" in text
     assert text.endswith("- a: met\n")
 
 
@@ -95,6 +95,7 @@ def test_memory_and_time_of_a_process_and_its_children_are_watched() -> None:
     assert (seen.code, seen.stderr, seen.processes) == (3, "told", 2)
     assert 0.12 < seen.peak_gb < 0.5
     assert 0.6 < seen.seconds < 30
+    assert 0.02 < seen.cpu_seconds < 10
 
 
 def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_a_peer_is_held_against_the_exact_places(
         }
         command[2].write_text(json.dumps(found))
         assert timeout > 0
-        return Watched(0, 12.34, 0.5, 2, "")
+        return Watched(0, 12.34, 20.0, 0.5, 2, "")
 
     monkeypatch.setattr(scene_arosics, "watch", answered)
     pair = tmp_path / "ref.tif", tmp_path / "tgt.tif"
@@ -199,7 +200,7 @@ def test_a_peer_is_held_against_the_exact_places(
     assert (row.status, row.rmse_px, row.tie_points, row.seconds) == ("ok", 0.5, 7, 12.3)
 
     def died(*_: object, **__: object) -> Watched:
-        return Watched(1, 1.0, 0.1, 1, "Traceback\nRuntimeError: no")
+        return Watched(1, 1.0, 1.0, 0.1, 1, "Traceback\nRuntimeError: no")
 
     monkeypatch.setattr(scene_arosics, "watch", died)
     row = run_arosics(Path("python"), PEERS[0], "case", pair, exact, 2)
@@ -208,7 +209,7 @@ def test_a_peer_is_held_against_the_exact_places(
 
 
 def test_wrong_answers_are_called_wrong() -> None:
-    right = Peer("scale", PEERS[2], "ok", 0.1, 0.2, 900, 10.0, 0.5)
+    right = Peer("scale", PEERS[2], "ok", 0.1, 0.2, 900, 10.0, 15.0, 0.5)
     wrong = replace(right, peer=PEERS[0], rmse_px=31.4)
     none = replace(right, peer=PEERS[1], status="error", rmse_px=None, message="too large")
     assert [row.verdict for row in (right, wrong, none)] == ["right", "wrong", "no answer"]
