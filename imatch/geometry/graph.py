@@ -143,13 +143,11 @@ def solve(
     """
     options = options or GraphOptions()
     lengths = np.broadcast_to(np.asarray(pixel, dtype=np.float64), (count,)).copy()
-    if options.model is not None:
-        return _solve(count, edges, reference, lengths, options, options.model)
-    return _simplest(
-        [_solve(count, edges, reference, lengths, options, kind) for kind in JOINT_MODELS],
-        edges,
-        options,
-    )
+    kinds = JOINT_MODELS if options.model is None else (options.model,)
+    # What is not tied is NaN throughout, and BLAS raises spurious flags besides.
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        found = [_solve(count, edges, reference, lengths, options, kind) for kind in kinds]
+        return found[0] if len(found) == 1 else _simplest(found, edges, options)
 
 
 def central(count: int, edges: Sequence[Edge], pixel: ArrayLike = 1.0) -> int:
