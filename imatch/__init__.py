@@ -21,21 +21,27 @@ if TYPE_CHECKING:
     from imatch.pipeline.config import MatchConfig
     from imatch.pipeline.match import match
     from imatch.pipeline.result import Registration
+    from imatch.pipeline.scene import register
+    from imatch.pipeline.scene_config import SceneConfig
 
 __all__ = [
     "ImatchError",
     "MatchConfig",
     "Registration",
+    "SceneConfig",
     "__version__",
     "load_matcher",
     "match",
+    "register",
 ]
 
 _LAZY = {
     "MatchConfig": "imatch.pipeline.config",
     "Registration": "imatch.pipeline.result",
+    "SceneConfig": "imatch.pipeline.scene_config",
     "load_matcher": "imatch.matchers",
     "match": "imatch.pipeline.match",
+    "register": "imatch.pipeline.scene",
 }
 
 
