@@ -206,7 +206,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
             asked = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - asked
-            values = self._update(model, optimiser, batch)
+            values = self.update(model, optimiser, batch)
             self.step += 1
             average.update(model, self.step)
             on_step(1)
@@ -241,10 +241,22 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
                 break
         return Outcome(self.step, ended, self.checkpoints.best, figures)
 
-    def _update(
+    def update(
         self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: BatchT
     ) -> dict[str, float]:
-        """One step of the optimiser, taken only if everything about it is finite."""
+        """One step of the optimiser, taken only if everything about it is finite.
+
+        Args:
+            model: The network.
+            optimiser: Over its parameters.
+            batch: What it learns from.
+
+        Returns:
+            The losses by name, the norm of the gradient and the learning rate.
+
+        Raises:
+            TrainingError: The loss or its gradient is no number.
+        """
         config = self.config
         share = rate(config.schedule, self.step, config.steps)
         for group in optimiser.param_groups:
@@ -279,10 +291,10 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         batch: BatchT,
         on_step: Callable[[float], None],
     ) -> Outcome:
-        first = values = self._update(model, optimiser, batch)
+        first = values = self.update(model, optimiser, batch)
         while self.step + 1 < self.config.steps and not self._stop:
             self.step += 1
-            values = self._update(model, optimiser, batch)
+            values = self.update(model, optimiser, batch)
             self._track({f"train/{name}": value for name, value in values.items()})
             on_step(1)
         figures = {"first_loss": first["loss"], "last_loss": values["loss"]}
@@ -328,9 +340,16 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         for tracker in self.trackers:
             tracker.scalars(self.step, values)
 
-    def _autocast(self) -> Any:
+    @property
+    def precision(self) -> Literal["fp32", "bf16"]:
+        """What the network computes in."""
         wanted = self.config.precision
-        if wanted == "fp32" or (wanted == "auto" and not _likes_bf16(self.device)):
+        if wanted == "auto":
+            return "bf16" if _likes_bf16(self.device) else "fp32"
+        return wanted
+
+    def _autocast(self) -> Any:
+        if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 

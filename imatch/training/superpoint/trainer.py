@@ -111,7 +111,7 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         """See `Trainer.build_loaders`."""
         config = self.config
         train = endless(
-            self._shown(),
+            self.shown(),
             gather,
             batch_size=config.batch_size,
             seed=config.seed,
@@ -235,7 +235,8 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
             "environment": self._made_at,
         }
 
-    def _shown(self) -> Shown:
+    def shown(self) -> Shown:
+        """The training pairs as the network sees them, by draw."""
         config = self.config
         look = Augmentation(config.augment, config.data.size)
         return Shown(self.train_pairs, look, config.objectives, config.model.bands, config.seed)
@@ -254,7 +255,7 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
     def _fit_descriptors(self, network: SuperPoint, teacher: Observer, count: int) -> None:
         """Solve for the last layer on the first draws of the run."""
         network.eval()
-        shown, inputs, wanted = self._shown(), [], []
+        shown, inputs, wanted = self.shown(), [], []
         for draw in Draws(len(shown), self.config.seed).first(count):
             batch = gather([shown[draw]])
             xy, _ = correspondences(batch, 0, torch.zeros(0, 2), self.config.loss.points)
