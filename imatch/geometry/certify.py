@@ -60,8 +60,9 @@ def certify(
     if odds < evidence.found:
         reason = f"{alignment.agree:.0%} of the windows agree, no more than on unrelated ground"
         return alignment, failed(alignment.matches, reason)
-    # The odds are those of the alignment as it came: a richer transform agrees with more of any
-    # pair, unrelated ones too, and so proves nothing.
+    # The odds and what is explained are those of the alignment as it came, as they were learnt: a
+    # richer transform agrees with more of any pair, unrelated ones too, and so proves nothing.
+    explained = alignment.explained
     alignment = _extended(aligner, alignment, options)
     kinds = MODEL_KINDS if options.model == "auto" else (options.model,)
     ref_xy, tgt_xy = alignment.matches.ref_xy, alignment.matches.tgt_xy
@@ -80,7 +81,7 @@ def certify(
     estimate = assess(
         matches, inlier, Transform(kind, matrix), ref_valid, tgt_valid, options, _BLOCK
     )
-    status, reason = _judged(estimate, alignment, odds, rival, evidence)
+    status, reason = _judged(estimate, alignment, odds, explained, rival, evidence)
     return alignment, replace(estimate, status=status, reason=reason, evidence=odds)
 
 
@@ -99,14 +100,19 @@ def _extended(aligner: Aligner, alignment: Alignment, options: EstimateOptions) 
 
 
 def _judged(
-    estimate: Estimate, alignment: Alignment, odds: float, rival: float, evidence: Evidence
+    estimate: Estimate,
+    alignment: Alignment,
+    odds: float,
+    explained: float,
+    rival: float,
+    evidence: Evidence,
 ) -> tuple[Status, str]:
     share = f"{alignment.agree:.0%} of the windows agree"
     if odds < evidence.certain:
         return "uncertain", f"{share}, which chance could still explain"
     if odds - rival < evidence.margin:
         return "uncertain", f"{share}, but another position fits almost as well"
-    if alignment.explained < _LEAST_EXPLAINED:
+    if explained < _LEAST_EXPLAINED:
         return "uncertain", f"{share}; as many others correlate as well and lie elsewhere"
     if estimate.coverage < _LEAST_COVERAGE:
         return "uncertain", f"{share}, but they cover only {estimate.coverage:.0%} of the overlap"
