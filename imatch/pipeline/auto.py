@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -26,8 +27,8 @@ from imatch.geometry.estimate import EstimateOptions, estimate, failed
 from imatch.geometry.evidence import Evidence
 from imatch.geometry.orientation import shrink
 from imatch.geometry.transform import apply_matrix
-from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions
-from imatch.matchers.registry import load_matcher
+from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions, Weighted
+from imatch.matchers.registry import MATCHERS, load_matcher
 from imatch.pipeline.solve import Solution, Solver, Stage
 
 # Longest side of the images the keypoint stage sees, pixels.
@@ -65,12 +66,12 @@ class Auto(Matcher, Solver):
     def __init__(self, options: MatcherOptions = DEFAULTS) -> None:
         super().__init__(options)
         self.stages_skipped: list[str] = []
-        self._keypoints: Matcher | None = None
-        budget = min(options.max_keypoints, _KEYPOINT_BUDGET)
+        # Found and verified now; the libraries behind them are loaded when their turn comes, which
+        # most pairs never see.
+        self._checkpoints = Weighted(options)
+        self._checkpoints.weights = MATCHERS[self.keypoints].weights
         try:
-            self._keypoints = load_matcher(
-                self.keypoints, **{**vars(options), "max_keypoints": budget}
-            )
+            self._checkpoints.prepare()
         except WeightsError as error:
             if options.weights:
                 raise
@@ -138,7 +139,7 @@ class Auto(Matcher, Solver):
             yield "any", correlate(ANY, 4)
             on_stage("correlating over all rotations and wide scales")
             yield "wide", correlate(WIDE, 4)
-        if self._keypoints is not None:
+        if not self.stages_skipped:
             on_stage(f"matching with {self.keypoints}")
             yield "keypoints", self._keypoint_proposals(ref, tgt, options)
 
@@ -146,7 +147,6 @@ class Auto(Matcher, Solver):
         self, ref: Rendered, tgt: Rendered, options: EstimateOptions
     ) -> list[NDArray[np.float64]]:
         """What keypoints say, on reduced images: a proposal need not be precise, but quick."""
-        assert self._keypoints is not None
         small_ref, ref_scale = shrink(ref, _KEYPOINT_SIDE)
         small_tgt, tgt_scale = shrink(tgt, _KEYPOINT_SIDE)
         matches = self._keypoints.match(small_ref, small_tgt)
@@ -158,7 +158,12 @@ class Auto(Matcher, Solver):
     @property
     def weights_used(self) -> dict[str, str]:
         """sha256 of the checkpoints of the keypoint stage, by weight name."""
-        return {} if self._keypoints is None else self._keypoints.weights_used
+        return {} if self.stages_skipped else self._checkpoints.weights_used
+
+    @cached_property
+    def _keypoints(self) -> Matcher:
+        budget = min(self.options.max_keypoints, _KEYPOINT_BUDGET)
+        return load_matcher(self.keypoints, **{**vars(self.options), "max_keypoints": budget})
 
 
 def _contradict(one: Alignment, other: Alignment, ref: Rendered, tgt: Rendered) -> bool:
