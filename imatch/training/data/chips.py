@@ -8,6 +8,7 @@ is not valid is masked by GDAL's own internal mask.
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +119,8 @@ def write_chip(
                     out.write_mask(valid)
         temporary.replace(path)
     except (OSError, rasterio.errors.RasterioError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(reason, subject=path, hint="is the disk full?") from error
 

@@ -14,6 +14,8 @@ from imatch.training.sample import PairSample
 
 _CHANGED, _INVALID = np.array([0.9, 0.1, 0.1]), np.array([0.2, 0.3, 0.9])
 _SQUARE = 32
+# Width of a picture.
+_INCHES = 2.1
 
 
 def spread(groups: Sequence[str], count: int) -> list[int]:
@@ -48,30 +50,48 @@ def write_sheet(samples: Sequence[tuple[str, PairSample]], path: Path, *, column
         path: A ``.png`` to write.
         columns: Pairs side by side.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Circle
 
     rows = -(-len(samples) // columns)
-    figure = Figure(figsize=(6.6 * columns, 2.5 * rows), dpi=110, layout="constrained")
-    axes = figure.subplots(rows, 3 * columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
+    # One picture on one axis: hundreds of axes take longer to lay out than the pairs to read.
+    height = max(max(s.valid_a.shape[0], s.valid_b.shape[0]) for _, s in samples)
+    width = max(max(s.valid_a.shape[1], s.valid_b.shape[1]) for _, s in samples)
+    margin = max(2, width // 40)
+    line = max(10, height // 11)
+    step_x, step_y = width + margin, height + line + margin
+    canvas = np.ones((rows * step_y, 3 * columns * step_x, 3), np.float32)
+    scale = _INCHES / width
+    figure = Figure(figsize=(canvas.shape[1] * scale, canvas.shape[0] * scale), dpi=110)
+    FigureCanvasAgg(figure)
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set_axis_off()
     for number, (word, sample) in enumerate(samples):
         row, place = divmod(number, columns)
-        first, second, both = axes[row, 3 * place : 3 * place + 3]
-        first.imshow(_tinted(_rgb(sample.a), sample.changed, sample.valid_a))
-        second.imshow(_tinted(_rgb(sample.b), np.zeros_like(sample.valid_b), sample.valid_b))
-        both.imshow(_checkered(sample))
-        for (x, y), sigma in zip(sample.keypoints_a, sample.keypoint_sigma_a, strict=True):
-            first.add_patch(Circle((x, y), 2 * max(sigma, 0.5), fill=False, ec="yellow", lw=0.8))
+        top = row * step_y + line
         known = f"± {sample.sigma_px:.2f} px" if sample.known else "residual unknown"
-        first.set_title(f"{word} · {sample.source} {sample.dates[0]}", fontsize=7)
-        second.set_title(f"{sample.dates[1]} · {known}", fontsize=7)
         shift = sample.homography[:2, 2]
-        both.set_title(f"dx {shift[0]:+.2f}, dy {shift[1]:+.2f}", fontsize=7)
+        pictures = (
+            (
+                _tinted(_rgb(sample.a), sample.changed, sample.valid_a),
+                f"{word} · {sample.source} {sample.dates[0]}",
+            ),
+            (
+                _tinted(_rgb(sample.b), np.zeros_like(sample.valid_b), sample.valid_b),
+                f"{sample.dates[1]} · {known}",
+            ),
+            (_checkered(sample), f"dx {shift[0]:+.2f}, dy {shift[1]:+.2f}"),
+        )
+        for column, (picture, text) in enumerate(pictures):
+            left = (3 * place + column) * step_x
+            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            axis.text(left, top - 0.25 * line, text, fontsize=6.5, va="bottom")
+        begin = 3 * place * step_x
+        for (x, y), sigma in zip(sample.keypoints_a, sample.keypoint_sigma_a, strict=True):
+            centre, radius = (begin + x, top + y), 2 * max(float(sigma), 0.5)
+            axis.add_patch(Circle(centre, radius, fill=False, ec="yellow", lw=0.7))
+    axis.imshow(canvas, interpolation="nearest", aspect="auto")
     figure.savefig(path, format="png")
 
 

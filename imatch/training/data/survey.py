@@ -161,7 +161,7 @@ def _scene(path: str, source: SourceConfig, known: Mapping[str, str]) -> Scene:
     if info.crs is None and crs and crs != "none":
         try:
             info = replace(info, crs=CRS.from_user_input(crs))
-        except CRSError as error:
+        except (CRSError, ValueError) as error:
             raise ConfigError(
                 f"unknown CRS {crs!r}", subject=path, hint="give one like EPSG:32631"
             ) from error
