@@ -26,6 +26,8 @@ _DPI = 110
 _BEFORE, _GRID = "#8a8f98", "#e6e6e6"
 _POINTS = 450
 # A usual arrow is so long, as a share of the picture's side.
+# Differences of a correction worth a colour of their own, pixels.
+_VARIES = 0.01
 _ARROW = 1 / 18
 
 
@@ -190,8 +192,10 @@ def _draw_field(
         return
     usual = max(float(np.percentile(length[known], 95)), 1e-6)
     low = float(length[known].min())
-    # A nearly constant correction has its differences shown, not a plain colour.
-    norm = Normalize(low if low > 0.5 * usual else 0.0, max(float(length[known].max()), 1e-6))
+    high = max(float(length[known].max()), 1e-6)
+    # A nearly constant correction has its differences shown, not a plain colour; a constant one has
+    # none but rounding.
+    norm = Normalize(low if low > 0.5 * usual and high - low > _VARIES else 0.0, high)
     colours = axes.imshow(
         np.ma.masked_invalid(length.reshape(rows, columns)),
         extent=(0, frame.width, frame.height, 0),
