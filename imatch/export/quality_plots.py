@@ -25,9 +25,9 @@ from imatch.export.wording import both, number
 _DPI = 110
 _BEFORE, _GRID = "#8a8f98", "#e6e6e6"
 _POINTS = 450
-# A usual arrow is so long, as a share of the picture's side.
 # Differences of a correction worth a colour of their own, pixels.
 _VARIES = 0.01
+# A usual arrow is so long, as a share of the picture's side.
 _ARROW = 1 / 18
 
 
