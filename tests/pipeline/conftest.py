@@ -266,6 +266,7 @@ def _first(out):
 
 def kill_once(registration, pair, out):
     if pair.name == "c" and _first(out):
+        time.sleep(0.3)  # What the worker has said is on its way.
         os.kill(os.getpid(), signal.SIGKILL)
 
 def kill_always(registration, pair, out):
