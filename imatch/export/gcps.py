@@ -59,6 +59,10 @@ def write_vrt(registration: Registration, path: Path, *, folder: Path) -> None:
     At most 150 tie points that agree are kept, spread over a regular grid, the smallest residual of
     each cell. ``gdalwarp -tps`` or ``-order 1`` makes a registered image of it.
 
+    The tie points themselves carry a local displacement (`Registration.local`): ``-tps`` follows it
+    as far as 150 points can, ``-order 1`` gives the global transform alone. ``imatch register`` and
+    ``imatch apply`` use all of it.
+
     Args:
         registration: What was found.
         path: Where to write.
