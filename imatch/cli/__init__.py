@@ -17,6 +17,7 @@ from imatch.cli.options import verbosity_options
     cls=VerbGroup,
     verbs={
         "match": ("imatch.cli.match:match", "Register a target image to a reference image."),
+        "register": ("imatch.cli.register:register", "Register a whole scene and write it."),
         "stack": ("imatch.cli.stack:stack", "Tie images of many dates together."),
         "apply": ("imatch.cli.apply:apply", "Apply a result to rasters, vectors and products."),
         "batch": ("imatch.cli.batch:batch", "Register many pairs, here or on a cluster."),
