@@ -34,8 +34,8 @@ def spread(groups: Sequence[str], count: int) -> list[int]:
         share[min(open_, key=lambda name: share[name])] += 1
     out: list[int] = []
     for name, own in members.items():
-        places = np.linspace(0, len(own) - 1, share[name] + 1)[:-1]
-        out += [own[round(float(place))] for place in places[: share[name]]]
+        wanted = share[name]
+        out += [own[i * len(own) // wanted] for i in range(wanted)]
     return sorted(out)
 
 

@@ -15,10 +15,11 @@ from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
-from rasterio.windows import Window, from_bounds
+from rasterio.windows import Window
 
 from imatch.core.errors import InputError
 from imatch.core.files import atomic_path
+from imatch.raster.geodesy import apply_affine
 
 _WEB = {
     # Neither the folder nor side-cars are asked for: each would be one more request.
@@ -76,7 +77,7 @@ def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> F
                 size = abs(file.transform.a)
                 if best is None or size < best[0]:
                     window = _window(file, bbox, name)
-                    transform = file.window_transform(window)
+                    transform = file.transform @ Affine.translation(window.col_off, window.row_off)
                     frame = Frame(file.crs, transform, int(window.width), int(window.height))
                     best = size, frame
     if best is None:
@@ -85,16 +86,16 @@ def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> F
 
 
 def _window(file: DatasetReader, bbox: tuple[float, float, float, float], name: str) -> Window:
-    bounds = transform_bounds("EPSG:4326", file.crs, *bbox, densify_pts=21)
-    asked = from_bounds(*bounds, transform=file.transform)
-    low = np.floor([asked.col_off, asked.row_off])
-    high = np.ceil([asked.col_off + asked.width, asked.row_off + asked.height])
+    left, bottom, right, top = transform_bounds("EPSG:4326", file.crs, *bbox, densify_pts=21)
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    pixels = apply_affine(~file.transform, corners)
+    low, high = np.floor(pixels.min(axis=0)), np.ceil(pixels.max(axis=0))
     size = np.array([file.width, file.height])
-    left, top = np.clip(low, 0, size).astype(int)
-    right, bottom = np.clip(high, 0, size).astype(int)
-    if right <= left or bottom <= top:
+    x0, y0 = np.clip(low, 0, size).astype(int)
+    x1, y1 = np.clip(high, 0, size).astype(int)
+    if x1 <= x0 or y1 <= y0:
         raise InputError("shows none of the box", subject=name)
-    return Window(left, top, right - left, bottom - top)
+    return Window(x0, y0, x1 - x0, y1 - y0)
 
 
 def write_window(
@@ -154,8 +155,9 @@ def _read(file: DatasetReader, frame: Frame, classes: bool) -> NDArray[np.generi
     left, top = ~file.transform @ (frame.transform.c, frame.transform.f)
     whole = abs(left - round(left)) < _WHOLE and abs(top - round(top)) < _WHOLE
     window = Window(round(left), round(top), frame.width, frame.height)
+    there = file.transform @ Affine.translation(window.col_off, window.row_off)
     alike = file.crs == frame.crs and np.allclose(
-        tuple(file.window_transform(window))[:6], tuple(frame.transform)[:6], rtol=1e-9, atol=1e-6
+        tuple(there)[:6], tuple(frame.transform)[:6], rtol=1e-9, atol=1e-6
     )
     inside = (
         window.col_off >= 0

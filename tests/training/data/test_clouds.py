@@ -32,7 +32,7 @@ def test_bright_and_white_is_cloud_and_a_roof_is_none() -> None:
 def test_units_follow_the_type(dtype: str, value: float) -> None:
     pixels = np.full((3, 60, 60), value, np.float32)
     assert cloud_mask(pixels, np.ones((60, 60), bool), dtype).all()
-    assert not cloud_mask(pixels / 4, np.ones((60, 60), bool), dtype).any()
+    assert not cloud_mask(pixels / np.float32(4), np.ones((60, 60), bool), dtype).any()
 
 
 def test_nothing_is_said_of_unknown_units_or_missing_ground() -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Polygon, box
 
 from imatch.core.errors import InputError, OutputError
-from imatch.training.data import batches, gather
+from imatch.training.data import batches, chips, gather
+from imatch.training.data import cut as cutting
 from imatch.training.data import prepare as module
 from imatch.training.data.config import PrepareConfig, make_prepare_config
 from imatch.training.data.manifest import Manifest, load_manifest
@@ -152,7 +153,7 @@ def test_a_broken_off_run_goes_on(
     monkeypatch.setattr(batches, "_ACROSS", 1)
     settings = config(scenes[:2])
     whole = prepare(settings, tmp_path / "whole")
-    real, calls = module.cut, []
+    real, calls = cutting.cut, []
 
     def breaking(*arguments: Any) -> Any:
         calls.append(1)
@@ -199,8 +200,6 @@ def test_a_truncated_image_among_good_ones_is_listed(scenes: list[Path], tmp_pat
 def test_an_image_that_breaks_in_the_middle_leaves_nothing(
     scenes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imatch.training.data import cut as cutting
-
     monkeypatch.setattr(batches, "_ACROSS", 1)
     real, calls = cutting._read, []
 
@@ -308,9 +307,7 @@ def test_nothing_good_enough_is_said(write_image: WriteImage, tmp_path: Path) ->
 def test_a_full_disk_leaves_a_run_that_goes_on(
     scenes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imatch.training.data import cut as cutting
-
-    real, calls = cutting.write_chip, []
+    real, calls = chips.write_chip, []
 
     def full(path: Path, *arguments: Any, **named: Any) -> None:
         calls.append(path)

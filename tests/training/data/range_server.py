@@ -1,0 +1,82 @@
+"""Files over HTTP by ranges, counted, and a STAC API's search: run in a process of its own.
+
+GDAL asks for bytes while it holds Python's lock, so a thread of the test could not answer it.
+
+    python range_server.py FOLDER    # prints its port
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+SENT: dict[str, int] = {}
+FAILURES: dict[str, int] = {}
+SEARCHES: list[Any] = []
+
+
+class Ranges(SimpleHTTPRequestHandler):
+    """Answers ranges; ``/-/sent``, ``/-/fail`` and ``/-/searches`` are for the test."""
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """A file, a range of it, or what was counted."""
+        url = urlparse(self.path)
+        if url.path == "/-/sent":
+            self._answer(json.dumps(SENT).encode())
+            SENT.clear()
+            return
+        if url.path == "/-/searches":
+            self._answer(json.dumps(SEARCHES).encode())
+            return
+        if url.path == "/-/fail":
+            FAILURES.update({name: int(count[0]) for name, count in parse_qs(url.query).items()})
+            self._answer(b"{}")
+            return
+        path = Path(self.translate_path(url.path))
+        if not path.is_file():
+            self.send_error(404)
+        elif FAILURES.get(path.name, 0) > 0:
+            FAILURES[path.name] -= 1
+            self.send_error(503)
+        else:
+            content = path.read_bytes()
+            asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            self._answer(content, asked, name=path.name)
+
+    def do_POST(self) -> None:
+        """A search: whatever ``search.json`` says."""
+        SEARCHES.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self._answer(Path(self.translate_path("/search.json")).read_bytes())
+
+    def _answer(self, content: bytes, asked: re.Match[str] | None = None, name: str = "") -> None:
+        if asked is None:
+            body = content
+            self.send_response(200)
+        else:
+            begin = int(asked[1])
+            end = min(int(asked[2] or len(content) - 1), len(content) - 1)
+            body = content[begin : end + 1]
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {begin}-{end}/{len(content)}")
+        if name:
+            SENT[name] = SENT.get(name, 0) + len(body)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranges, directory=sys.argv[1]))
+    print(server.server_port, flush=True)
+    server.serve_forever()
