@@ -22,6 +22,7 @@ from imatch.cli.options import verbosity_options
         "apply": ("imatch.cli.apply:apply", "Apply a result to rasters, vectors and products."),
         "batch": ("imatch.cli.batch:batch", "Register many pairs, here or on a cluster."),
         "bench": ("imatch.cli.bench:bench", "Run matchers over cases with known truth."),
+        "data": ("imatch.cli.data:data", "Prepare, fetch and look at training data."),
         "train": ("imatch.cli.train:train", "Train a network on images of one's own."),
         "matchers": ("imatch.cli.matchers:matchers", "List the matchers and their weights."),
         "weights": ("imatch.cli.weights:weights", "List, fetch or locate checkpoints."),
