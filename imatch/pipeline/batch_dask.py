@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LOCAL = "local"
 _LOG = logging.getLogger(__name__)
 _TICK = 0.5
-# Seconds: to reach a scheduler, to see a first worker, to do without any scheduler or worker.
+# Seconds: to reach a scheduler; to do without any worker, at the beginning and later.
 _CONNECT, _PATIENCE = 30.0, 120.0
 # How often a pair may come back unfinished for reasons that are not its own.
 _BOUNCES = 10
@@ -250,10 +250,10 @@ def _client(address: str, jobs: int, retries: int) -> Iterator[Client]:
         ) from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=_CONNECT)
+            client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError as error:
             raise ImatchError(
-                "the scheduler has no workers",
+                f"the scheduler has had no workers for {_PATIENCE:g} s",
                 subject=address,
                 hint=f"start some with dask worker {address} --nthreads 1 --nworkers N",
             ) from error

@@ -22,6 +22,8 @@ from imatch.pipeline.config import MatchConfig
 
 pytest.importorskip("distributed", reason="the extra dask is not installed")
 
+from distributed import Client
+
 SIFT = MatchConfig(matcher="sift")
 NAMES = ["a", "b", "c", "d"]
 
@@ -75,7 +77,10 @@ def cluster(saboteur: ModuleType, tmp_path: Path) -> Iterator[Cluster]:
             while not file.exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            yield Cluster(json.loads(file.read_text())["address"], running)
+            address = json.loads(file.read_text())["address"]
+            with Client(address, timeout=60, set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=120)
+            yield Cluster(address, running)
         finally:
             for process in reversed(running):
                 with suppress(ProcessLookupError):
