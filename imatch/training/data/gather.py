@@ -40,6 +40,9 @@ from imatch.training.data.pool import pool_residuals
 from imatch.training.data.sheet import spread, write_sheet
 from imatch.training.data.survey import Skipped, Survey
 
+# Pairs of each split on the contact sheet.
+_SHOWN = 12
+
 
 def gather(
     config: PrepareConfig,
@@ -164,6 +167,6 @@ def _write_sheet(manifest: Manifest, path: Path) -> None:
     samples = []
     for split in manifest.document["counts"]:
         pairs = ChipPairs(manifest, split, max_changed=1.0, singles="auto")
-        samples += [(split, pairs[i]) for i in spread([row.source for row in pairs.rows], 12)]
+        samples += [(split, pairs[i]) for i in spread([row.source for row in pairs.rows], _SHOWN)]
     with atomic_path(path, overwrite=True) as temporary:
         write_sheet(samples, temporary)

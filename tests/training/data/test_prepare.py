@@ -36,6 +36,7 @@ def config(images: list[Path] | list[str], **values: Any) -> PrepareConfig:
 @pytest.fixture(autouse=True)
 def quick_sheet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the end-to-end test draws; `test_sheet` sees to the drawing."""
+    monkeypatch.setattr(gather, "_SHOWN", 2)
     if "end_to_end" not in request.node.name:
         monkeypatch.setattr(gather, "write_sheet", lambda _samples, path: path.touch())
 
