@@ -20,8 +20,8 @@ from imatch.geometry.transform import apply_matrix
 
 #: Largest residual believed, pixels: geocoded products are closer.
 MAX_RESIDUAL_PX = 8.0
-# What no number of windows averages away, pixels: on procedural landscapes the error is 0.02 px, but
-# real shadows and relief move with the sun.
+# What no number of windows averages away, pixels: on procedural landscapes the error is 0.02 px,
+# but real shadows and relief move with the sun.
 _FLOOR_PX = 0.05
 # Ground is changed where directions of edges, pooled with this sigma in pixels, correlate less. On
 # training places that calls 85 to 94 % of other ground changed, and 1 to 2 % of the same ground in
