@@ -256,7 +256,12 @@ def write_scene(
             _write(painter, name, part, jobs)
         for kind in formats:
             if kind != "tif":
-                with atomic_path(out / f"{name}.{kind}", overwrite=True) as part:
+                # Without the side-car that would hold the nodata value: products have none either,
+                # and there are no such pixels.
+                with (
+                    atomic_path(out / f"{name}.{kind}", overwrite=True) as part,
+                    rasterio.Env(GDAL_PAM_ENABLED=kind != "jp2"),
+                ):
                     copy_raster(out / f"{name}.tif", part, **_FORMATS[kind])
     if "tif" not in formats:
         for name in ("ref", "tgt"):
