@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,10 +25,11 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
+import imatch
 from experiments.benchmarks.process_tree import Watched, watch
 from experiments.benchmarks.scene_pair import SCHEMA, Scene, read_truth, write_scene
 from experiments.benchmarks.scene_truth import lattice
-from imatch.bench.environment import environment
+from imatch.bench.environment import commit, environment
 from imatch.core.errors import ImatchError
 from imatch.core.files import atomic_path
 from imatch.export import read_registration
@@ -102,6 +104,9 @@ class Row:
         matches: Measured in all.
         stages: Seconds of the stages, as the result tells them.
         message: What the command said, where it failed.
+        busy: Processes that wanted the machine's cores in the minute before (its load average):
+            what lengthened the seconds, if anything did.
+        commit: Of the code.
     """
 
     case: str
@@ -124,6 +129,8 @@ class Row:
     matches: int = 0
     stages: str = ""
     message: str = ""
+    busy: float = 0.0
+    commit: str = ""
 
 
 def distances(
@@ -167,6 +174,7 @@ def run_case(case: Case, work: Path, data: Path, options: Sequence[str] = ()) ->
     ref, tgt = (folder / f"{name}.{case.kind}" for name in ("ref", "tgt"))
     _make(case, folder, data)
     truth = read_truth(folder / "truth.json")
+    busy = os.getloadavg()[0]
     cost, result = register(ref, tgt, folder, options)
     row = Row(
         case.name,
@@ -179,6 +187,8 @@ def run_case(case: Case, work: Path, data: Path, options: Sequence[str] = ()) ->
         round(cost.peak_gb, 2),
         cost.processes,
         message=" ".join(cost.stderr.split())[-300:],
+        busy=round(busy, 1),
+        commit=_commit(),
     )
     if not result.exists():
         return row
@@ -221,6 +231,11 @@ def _make(case: Case, folder: Path, data: Path) -> None:
     write_scene(case.scene, data, folder, formats=("tif", case.kind), jobs=2)
 
 
+def _commit() -> str:
+    found = commit(Path(imatch.__file__).parent)
+    return "" if found is None else found["hash"][:12] + ("+" if found["dirty"] else "")
+
+
 def _misfit(ref: Path, out: Path) -> str:
     """What is wrong with the written file; empty where its pixels are the reference's."""
     with rasterio.open(ref) as reference, rasterio.open(out) as written:
@@ -249,6 +264,7 @@ def as_table(rows: Sequence[Row]) -> Table:
         "status",
         "seconds",
         "CPU seconds",
+        "others",
         "peak GB",
         "RMSE, px",
         "p95, px",
@@ -263,6 +279,7 @@ def as_table(rows: Sequence[Row]) -> Table:
             Cell(row.status),
             Cell(f"{row.seconds:.0f}"),
             Cell(f"{row.cpu_seconds:.0f}"),
+            Cell(f"{row.busy:.1f}"),
             Cell(f"{row.peak_gb:.2f}"),
             *(
                 Cell("–" if value is None else f"{value:.3f}")
@@ -275,7 +292,8 @@ def as_table(rows: Sequence[Row]) -> Table:
     )
     note = (
         "From the start of `imatch register` to the warped file written; memory of all processes"
-        " together. Errors against the exact field, at 101 x 101 points."
+        " together. Others: how many processes of others wanted the cores just before. Errors"
+        " against the exact field, at 101 x 101 points."
     )
     return Table("Whole scenes", note, header, lines)
 
@@ -332,6 +350,15 @@ def write_markdown(folder: Path, name: str, tables: Sequence[Table], lines: Sequ
     return text
 
 
+def _earlier(path: Path) -> list[Row]:
+    """The rows of an earlier run, to which single cases are added."""
+    if not path.exists():
+        return []
+    names = {field.name for field in fields(Row)}
+    kept = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [Row(**{name: row[name] for name in names if name in row}) for row in kept]
+
+
 def main() -> None:
     """Run the cases, keeping each row as it comes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -339,7 +366,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--size", type=int, default=10980, help="side of the smaller scenes")
-    parser.add_argument("--case", action="append", help="only cases whose name holds this")
+    parser.add_argument(
+        "--case", action="append", help="only cases whose name holds this; others keep their rows"
+    )
     parser.add_argument("options", nargs="*", help="after --: more options of imatch register")
     options = parser.parse_args()
     command = " ".join(["python -m experiments.benchmarks.scene", *sys.argv[1:]])
@@ -350,11 +379,14 @@ def main() -> None:
         if not options.case or any(part in case.name for part in options.case)
     ]
     options.out.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
+    order = [case.name for case in cases(options.size)]
+    rows = _earlier(options.out / "scene.json") if options.case else []
     try:
         for case in chosen:
-            rows.append(run_case(case, options.work, options.data, options.options))
-            print(rows[-1], flush=True)
+            row = run_case(case, options.work, options.data, options.options)
+            print(row, flush=True)
+            rows = [other for other in rows if other.case != row.case] + [row]
+            rows.sort(key=lambda kept: order.index(kept.case) if kept.case in order else len(order))
             write_rows(options.out, "scene", rows, record)
             write_markdown(options.out, "scene", [as_table(rows)], verdicts(rows))
     except ImatchError as error:

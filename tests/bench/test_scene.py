@@ -19,6 +19,7 @@ from experiments.benchmarks import scene_arosics
 from experiments.benchmarks.process_tree import Watched, watch
 from experiments.benchmarks.scene import (
     Row,
+    _earlier,
     as_table,
     cases,
     distances,
@@ -80,8 +81,11 @@ def test_rows_are_written_for_programs_and_people(tmp_path: Path) -> None:
     assert (data["commit"], data["rows"][1]["message"]) == ("c", "why")
     text = write_markdown(tmp_path, "scene", [as_table([ROW, failed])], ["a: met"])
     assert text == (tmp_path / "scene.md").read_text()
-    assert "| x | error | 60 | 99 | 1.50 | – |" in text
+    assert "| x | error | 60 | 99 | 0.0 | 1.50 | – |" in text
     assert text.endswith("- a: met\n")
+    # Single cases may be run again, beside what others gave.
+    assert _earlier(tmp_path / "scene.json") == [ROW, failed]
+    assert _earlier(tmp_path / "absent.json") == []
 
 
 def test_memory_and_time_of_a_process_and_its_children_are_watched() -> None:
