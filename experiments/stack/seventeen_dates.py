@@ -29,6 +29,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.bench.metrics import corner_error
 from imatch.core.progress import progress
+from imatch.export.stack_files import write_stack
 from imatch.pipeline.batch import BatchResult
 from imatch.pipeline.document import read_registration
 from imatch.pipeline.stack import PAIRS, stack
@@ -101,6 +102,10 @@ def present(
         with rasterio.open(path) as dataset:
             pixels, size = dataset.read(), (dataset.width, dataset.height)
         warp = moved(size, variant, rng)
+        truth[path.stem] = warp
+        if (out / path.name).exists():
+            # A run that is resumed goes on with the same files.
+            continue
         flags = cv2.INTER_CUBIC
         # 0 marks what is missing, so the darkest ground becomes 1.
         ground = [cv2.warpPerspective(np.maximum(p, 1), warp, size, flags=flags) for p in pixels]
@@ -111,7 +116,6 @@ def present(
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(out / path.name, "w", count=len(shown), nodata=0, **profile) as file:
                 file.write(shown)
-        truth[path.stem] = warp
     return truth
 
 
@@ -222,7 +226,7 @@ def main() -> None:
         raise SystemExit(f"no dates in {options.data / options.split / 'ua_overview'}")
     outcomes: list[Outcome] = []
     for variant in options.variant or ["near", "free"]:
-        dates = options.out / f"dates_{variant}"
+        dates = options.out / f"dates_{variant}_{options.seed}"
         truth = present(images, dates, variant, options.seed)
         for matcher in options.matcher or ["auto", "sift"]:
             folder = options.out / f"{matcher}_{variant}"
@@ -236,10 +240,13 @@ def main() -> None:
                     resume=True,
                     on_result=told(advance),
                 )
+            write_stack(solved, folder)
             print(
                 f"{matcher} {variant}: {solved.model} maps, scatter {solved.scatter_px:.3f} px,"
                 f" {sum(p.verdict == 'counts' for p in solved.pairs)} of {len(solved.pairs)} pairs"
-                f" count, reference {solved.reference}"
+                f" count, {sum(p.verdict == 'aside' for p in solved.pairs)} set aside,"
+                f" chi2 {solved.chi_squared:.0f} of {solved.freedom},"
+                f" reference {solved.reference}"
             )
             outcomes += judged(solved, folder, truth, matcher, variant)
     with (options.out / "outcomes.csv").open("w", newline="", encoding="utf-8") as file:
