@@ -15,8 +15,8 @@ from imatch.geometry.accuracy import (
     half_width_95,
 )
 from imatch.geometry.correction import DisplacementGrid
-from imatch.geometry.deformation import LocalModel
 from imatch.geometry.fit import least_squares, reweighted
+from imatch.geometry.local_models import LocalModel
 from imatch.geometry.select import blocks, folds
 from imatch.geometry.transform import ModelKind, apply_matrix
 

@@ -18,9 +18,10 @@ from imatch.geometry.accuracy import coverage, overlap_mask
 from imatch.geometry.align import AGREES
 from imatch.geometry.consensus import Consensus, consensus
 from imatch.geometry.correction import DisplacementGrid
-from imatch.geometry.deformation import LOCAL_KINDS, LocalKind, LocalModel, Trial, choose_local
+from imatch.geometry.deformation import Trial, choose_local
 from imatch.geometry.estimate import Estimate, Status
 from imatch.geometry.fit import least_squares, minimum_points, reweighted
+from imatch.geometry.local_models import LOCAL_KINDS, LocalKind, LocalModel
 from imatch.geometry.plausible import Limits, implausibility
 from imatch.geometry.select import select_kind
 from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform, apply_matrix

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from imatch.geometry.correction import DisplacementGrid
-from imatch.geometry.deformation import LOCAL_KINDS, LocalKind, LocalModel, choose_local
+from imatch.geometry.deformation import choose_local
+from imatch.geometry.local_models import LOCAL_KINDS, LocalKind, LocalModel
 
 FloatArray = NDArray[np.float64]
 # A map of 10 m pixels: large coordinates, and steps that are no whole numbers.

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.geometry.accuracy import displacement_samples, half_width_95
-from imatch.geometry.deformation import LocalModel
+from imatch.geometry.local_models import LocalModel
 from imatch.geometry.transform import apply_matrix
 from imatch.geometry.whole import Whole
 
