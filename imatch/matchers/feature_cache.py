@@ -23,7 +23,7 @@ import diskcache
 import numpy as np
 import platformdirs
 from diskcache.core import MODE_PICKLE
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from imatch._version import __version__
 from imatch.core.errors import OutputError
@@ -37,6 +37,8 @@ DEFAULT_LIMIT = 2 * 10**9
 _LOG = logging.getLogger(__name__)
 # Raised when the stored form changes.
 _FORMAT = "imatch-features-1"
+# The part of a folder that is ours, and may be thrown away: the rest is the user's.
+_OWN = "imatch-features"
 _PACKAGES = ("torch", "kornia", "opencv-python-headless", "numpy")
 _DIGEST = 16
 _OPTIONAL = ("scales", "angles")
@@ -46,8 +48,8 @@ _TROUBLE = (OSError, sqlite3.Error, diskcache.Timeout)
 
 
 def default_folder() -> Path:
-    """Where features are kept unless told otherwise, the user's cache folder."""
-    return Path(platformdirs.user_cache_dir("imatch", appauthor=False)) / "features"
+    """Where features are kept unless told otherwise, imatch's part of the user's cache folder."""
+    return Path(platformdirs.user_cache_dir("imatch", appauthor=False))
 
 
 class _Plain(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types.
@@ -65,7 +67,8 @@ class FeatureCache:
     result: the features are then computed.
 
     Args:
-        folder: Where; made at the first use.
+        folder: Where; made at the first use. Nothing in it is touched but a folder of the cache's
+            own (`place`).
         limit: Bytes it may take, a little more for a moment; the least recently used goes first.
 
     Attributes:
@@ -77,6 +80,7 @@ class FeatureCache:
         self.folder, self.limit = folder, limit
         self.computed = self.found = 0
         self._opened: Any = None
+        self._unlocked = False
 
     def __reduce__(self) -> tuple[object, ...]:
         # A worker process opens the folder itself, and counts for itself.
@@ -131,6 +135,11 @@ class FeatureCache:
         return len(self._cache)
 
     @property
+    def place(self) -> Path:
+        """The folder of its own in which everything lies."""
+        return self.folder / _OWN
+
+    @property
     def volume(self) -> int:
         """Bytes it takes on disk, roughly."""
         return int(self._cache.volume())
@@ -149,16 +158,15 @@ class FeatureCache:
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise  # Locked, full or read-only, but not broken.
-                _LOG.warning("%s is corrupt (%s) and begins anew", self.folder, error)
-                for path in self.folder.iterdir():
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                _LOG.warning("%s is corrupt (%s) and begins anew", self.place, error)
+                shutil.rmtree(self.place)
                 self._opened = self._open()
         return self._opened
 
     def _open(self) -> Any:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.place.mkdir(parents=True, exist_ok=True)
         return diskcache.Cache(
-            str(self.folder),
+            str(self.place),
             disk=_Plain,
             size_limit=self.limit,
             eviction_policy="least-recently-used",
@@ -170,11 +178,14 @@ class FeatureCache:
         with ExitStack() as held:
             try:
                 # A few locks for all keys: one each would leave as many files behind.
-                path = self.folder / "locks" / f"{key[:2]}.lock"
+                path = self.place / "locks" / f"{key[:2]}.lock"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 held.enter_context(FileLock(path, timeout=_PATIENCE))
-            except (OSError, NotImplementedError, Timeout) as error:
-                _LOG.debug("extracting without a lock: %s", error)
+            except (OSError, NotImplementedError) as error:  # Also filelock's Timeout.
+                # A lock only saves others the same work: whatever is kept is kept whole.
+                if not self._unlocked:
+                    _LOG.warning("others may extract the same features: no lock (%s)", error)
+                self._unlocked = True
             yield
 
     def _load(self, key: str) -> Features | None:

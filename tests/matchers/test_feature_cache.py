@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -133,7 +134,7 @@ def test_nothing_is_ever_unpickled(cache: FeatureCache, tmp_path: Path) -> None:
             return os.mkdir, (str(marker),)
 
     ask(cache, with_options())
-    with sqlite3.connect(cache.folder / "cache.db") as database:
+    with sqlite3.connect(cache.place / "cache.db") as database:
         database.execute("UPDATE Cache SET mode = 4, value = ?", (pickle.dumps(Trap()),))
     database.close()
     ask(cache, with_options())
@@ -142,15 +143,24 @@ def test_nothing_is_ever_unpickled(cache: FeatureCache, tmp_path: Path) -> None:
 
 
 def test_a_corrupt_index_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # A folder with files of the user's own, which may be called as ours are.
     folder = tmp_path / "features"
-    folder.mkdir()
-    (folder / "cache.db").write_bytes(b"no database" * 1000)
+    theirs = [folder / "cache.db", folder / "images" / "2018.tif", folder / "locks" / "00.lock"]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no database" * 1000)
     cache = FeatureCache(folder)
+    cache.place.mkdir()
+    (cache.place / "cache.db").write_bytes(b"no database" * 1000)
+    (cache.place / "stale.val").touch()
     with caplog.at_level(logging.WARNING):
         ask(cache, with_options())
         ask(cache, with_options())
-    assert "begins anew" in caplog.text
+    assert caplog.text.count("begins anew") == 1
     assert (cache.computed, cache.found) == (1, 1)
+    assert not (cache.place / "stale.val").exists()
+    for path in theirs:
+        assert path.read_bytes() == b"no database" * 1000
     cache.close()
 
 
@@ -197,6 +207,20 @@ def test_of_several_that_want_one_image_one_extracts_it(cache: FeatureCache) -> 
     assert sum(one.found for one in others) == 3
     for one in others:
         one.close()
+
+
+def test_without_locks_it_works_and_says_so_once(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_lock(path: Path, timeout: float) -> None:
+        raise OSError(errno.ENOLCK, f"no locks for {path.name} in {timeout} s")
+
+    monkeypatch.setattr("imatch.matchers.feature_cache.FileLock", no_lock)
+    with caplog.at_level(logging.WARNING):
+        for digest in (b"one", b"two", b"one"):
+            ask(cache, with_options(), digest)
+    assert caplog.text.count("others may extract the same features") == 1
+    assert (cache.computed, cache.found, len(cache)) == (2, 1, 2)
 
 
 def _hold(folder: Path) -> None:
