@@ -77,18 +77,19 @@ class Finishing:
 
 
 def strip(preview: Preview) -> bytes:
-    """Reference, target and, where there is a transform, a checkerboard of both, as a JPEG."""
+    """Reference, target and, where there is a transform, a checkerboard of both, as a JPEG.
+
+    Without one its place stays empty, so that all pictures are of one size.
+    """
     panels = [rgba(preview.ref, preview.ref_valid), rgba(preview.tgt, preview.tgt_valid)]
     if preview.matrix is not None:
         height, width = preview.ref.shape[:2]
         panels.append(checkerboard(preview, preview.matrix, (0, 0, width, height)))
-    gap = np.full((_SIDE, _GAP, 3), 255, np.uint8)
-    row: list[NDArray[np.uint8]] = []
-    for panel in panels:
-        row += [_square(panel), gap]
-    done, data = cv2.imencode(
-        ".jpg", np.hstack(row[:-1])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
-    )
+    row = np.full((_SIDE, 3 * _SIDE + 2 * _GAP, 3), 255, np.uint8)
+    for index, panel in enumerate(panels):
+        left = index * (_SIDE + _GAP)
+        row[:, left : left + _SIDE] = _square(panel)
+    done, data = cv2.imencode(".jpg", row[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     assert done, "OpenCV always encodes an 8-bit image"
     return data.tobytes()
 

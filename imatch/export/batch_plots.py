@@ -55,7 +55,8 @@ def shift_plot(results: Sequence[BatchResult]) -> str | None:
     axes.set_xlabel("eastwards, m" if metres else "x, target px", color=_FAINT)
     axes.set_ylabel("northwards, m" if metres else "y, target px", color=_FAINT)
     axes.set_aspect("equal", adjustable="datalim")
-    axes.legend(frameon=False, fontsize=9)
+    # Beside the data: a marker among others would be read as one more pair.
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return _svg(figure, "shift")
 
 
@@ -89,7 +90,7 @@ def accuracy_plot(results: Sequence[BatchResult]) -> str | None:
     axes.set_ylim(0, 102)
     axes.set_xlabel("target px", color=_FAINT)
     axes.set_ylabel("% of pairs", color=_FAINT)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return _svg(figure, "accuracy")
 
 

@@ -173,7 +173,7 @@ def pairs_table(rows: Sequence[BatchResult]) -> Table:
         )
         for row in rows
     )
-    return Table("Pairs", note, header, made)
+    return Table("Pairs", note, header, made, ("status", "model", "found by"))
 
 
 def _lost_html(lost: Sequence[BatchResult]) -> str:
@@ -225,17 +225,21 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
 
     defaults = SceneConfig().model_dump(mode="json")
     changed = [
-        f"{name}={value}" for name, value in run.settings.items() if value != defaults.get(name)
+        f"{name}={value}"
+        for name, value in run.settings.items()
+        if value != defaults.get(name) and value not in ([], {})
     ]
     last = run.sittings[-1] if run.sittings else {}
     features = summary["features"]
-    engine = f"{last.get('engine')}, {last['jobs']} jobs" if "jobs" in last else last.get("engine")
+    engine = str(last.get("engine"))
+    if "jobs" in last:
+        engine += f", {last['jobs']} job{'s' * (last['jobs'] != 1)}"
     found = [
         ("Folder", summary["folder"]),
         ("Settings", ", ".join(changed) or "the defaults"),
         ("Commands", "; ".join(f"`{s['command']}`" for s in run.sittings if s.get("command"))),
         ("Started", ", ".join(str(sitting.get("started")) for sitting in run.sittings)),
-        ("Engine", str(engine)),
+        ("Engine", engine),
         ("Workers", str(len(summary["workers"]))),
         (
             "Features",

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+# Texts longer than this are broken into lines.
+_LONG = 32
 _STYLE = """
 :root { --ink: #1d2329; --faint: #67717c; --line: #e3e6ea; --accent: #0072b2; }
 * { box-sizing: border-box; }
@@ -29,6 +31,7 @@ th, td { padding: 5px 9px; text-align: right; white-space: nowrap;
 th { color: var(--faint); font-weight: 600; } tr:last-child td { border-bottom: 0; }
 th:first-child, td:first-child, table.words th, table.words td { text-align: left; }
 table.words td { white-space: normal; }
+th.word, td.word { text-align: left; } td.long { white-space: normal; min-width: 16em; }
 img { max-width: 100%; height: auto; display: block; }
 .gallery { display: grid; gap: 16px;
   grid-template-columns: repeat(auto-fill, minmax(min(540px, 100%), 1fr)); }
@@ -65,22 +68,29 @@ class Table:
         note: How to read it.
         header: Names of the columns.
         rows: Cells, as many in each row as there are columns.
+        words: Columns of words, which are read from the left; the first always is.
     """
 
     title: str
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    words: tuple[str, ...] = ()
 
     def to_markdown(self) -> str:
         """The table with its title and note."""
         lines = [f"## {self.title}", "", *([self.note, ""] if self.note else [])]
         lines += [
             _markdown_row(self.header),
-            "|" + "|".join(["---", *["---:"] * (len(self.header) - 1)]) + "|",
+            "|" + "|".join("---" if word else "---:" for word in self.worded) + "|",
         ]
         lines += [_markdown_row([cell.text for cell in row]) for row in self.rows]
         return "\n".join(lines) + "\n"
+
+    @property
+    def worded(self) -> list[bool]:
+        """Of each column whether it holds words."""
+        return [index == 0 or name in self.words for index, name in enumerate(self.header)]
 
 
 def page(
@@ -120,9 +130,17 @@ def page(
 def table_html(table: Table) -> str:
     """A table and its note, wide ones scrolling; its title is left to the section."""
     words = ' class="words"' if table.header[0] == "case" else ""
-    head = "".join(f"<th>{escape(name)}</th>" for name in table.header)
+    head = "".join(
+        f"<th{_class(name, word)}>{escape(name)}</th>"
+        for name, word in zip(table.header, table.worded, strict=True)
+    )
     rows = "".join(
-        "<tr>" + "".join(f"<td{_tint(cell)}>{escape(cell.text)}</td>" for cell in row) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{_class(cell.text, word)}{_tint(cell)}>{escape(cell.text)}</td>"
+            for cell, word in zip(row, table.worded, strict=True)
+        )
+        + "</tr>"
         for row in table.rows
     )
     note = f'<p class="note">{code(table.note)}</p>' if table.note else ""
@@ -170,6 +188,12 @@ def anchor(title: str) -> str:
         'do-the-stated-intervals-hold'
     """
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _class(text: str, word: bool) -> str:
+    if not word:
+        return ""
+    return ' class="word long"' if len(text) > _LONG else ' class="word"'
 
 
 def _tint(cell: Cell) -> str:

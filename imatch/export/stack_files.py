@@ -25,8 +25,6 @@ from imatch.pipeline.stack_result import Stack
 DOCUMENT, EDGES, REPORT, TRANSFORMS = "stack.json", "edges.csv", "report.html", "transforms"
 #: Registered images, with ``--warp``.
 REGISTERED = "registered"
-# Columns of words are read from the left.
-_STYLE = "td:last-child { white-space: normal; text-align: left; min-width: 16em; }"
 
 
 def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
@@ -110,7 +108,7 @@ def report_html(stack: Stack) -> str:
         sections.append(("Loops", table_html(found)))
     sections.append(("How it was solved", definitions(facts(stack))))
     title = f"imatch stack: {len(stack.images)} images"
-    return page(title, "Stack", headline(stack), sections, style=_STYLE)
+    return page(title, "Stack", headline(stack), sections)
 
 
 def facts(stack: Stack) -> list[tuple[str, str]]:

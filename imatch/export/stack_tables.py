@@ -34,7 +34,7 @@ def images_table(stack: Stack) -> Table:
         "`pairs`: those that count of those tried. `ways`: ways to the reference through sure pairs"
         " that share no pair. `all within`: 95 % bound on any place of the reference."
     )
-    return Table("Images", note, header, rows)
+    return Table("Images", note, header, rows, ("date", "status", "why"))
 
 
 def pairs_table(stack: Stack) -> Table:
@@ -75,7 +75,7 @@ def pairs_table(stack: Stack) -> Table:
         "misfit",
         "checked",
     )
-    return Table("Pairs", note, header, rows)
+    return Table("Pairs", note, header, rows, ("says of itself", "verdict"))
 
 
 def loops_table(stack: Stack) -> Table | None:
@@ -100,7 +100,8 @@ def loops_table(stack: Stack) -> Table | None:
         f"{shown} independent loops, before the adjustment: how far from the beginning the pairs"
         " lead. `counts`: all of its pairs do."
     )
-    return Table("Loops", note, ("loop", "closure, px", "m", "counts"), rows)
+    header = ("loop", "closure, px", "m", "counts")
+    return Table("Loops", note, header, rows, ("counts",))
 
 
 def headline(stack: Stack) -> str:

@@ -140,6 +140,15 @@ class TestFinishing:
         assert picture is not None
         # Reference, target and checkerboard side by side.
         assert picture.shape == (240, 3 * 240 + 2 * 6, 3)
+        assert picture[:, -240:].std() > 10
+        assert registration.preview is not None
+        bare = cv2.imdecode(
+            np.frombuffer(strip(replace(registration.preview, matrix=None)), np.uint8),
+            cv2.IMREAD_COLOR,
+        )
+        assert bare is not None
+        assert bare.shape == picture.shape
+        assert (bare[:, -240:] > 250).all()
 
     def test_without_a_transform_there_are_no_control_points(
         self, registration: Registration, tmp_path: Path

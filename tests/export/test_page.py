@@ -66,5 +66,17 @@ def test_a_table_reads_the_same_in_both_languages() -> None:
     assert table.to_markdown() == ("## T\n\nof `x`\n\n| name | n |\n|---|---:|\n| a\\|b | <1> |\n")
 
 
+def test_words_are_read_from_the_left_and_long_ones_are_broken() -> None:
+    row = (Cell("a"), Cell("1"), Cell("ok"), Cell("far " * 20), Cell("2"))
+    table = Table("T", "", ("name", "n", "status", "why", "m"), (row,), ("status", "why"))
+    classes = [(t, v) for t, n, v in Tags(table_html(table)).attributes if n == "class"][1:]
+    assert classes == [
+        *[("th", "word")] * 3,
+        *[("td", "word")] * 2,
+        ("td", "word long"),
+    ]
+    assert "|---|---:|---|---|---:|" in table.to_markdown()
+
+
 def test_definitions_escape_names_and_texts() -> None:
     assert definitions([("a<", "b `c`")]) == "<dl><dt>a&lt;</dt><dd>b <code>c</code></dd></dl>"
