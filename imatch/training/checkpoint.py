@@ -130,7 +130,7 @@ class Checkpoints:
         there = self.steps()
         if not there:
             raise InputError(
-                "holds no checkpoint", subject=self.folder, hint="start it without --resume"
+                "holds no checkpoint", subject=self.folder, hint="train until there is one"
             )
         step = there[-1] if step is None else step
         place = self.path(step)

@@ -137,7 +137,8 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         """
         folder = self.folder / "overfit" if overfit else self.folder
         open_run(folder, self.config, resume=resume, again=overfit)
-        saved = self.checkpoints.load() if resume else None
+        # Without one the run was cut off before its first: it begins again.
+        saved = self.checkpoints.load() if resume and self.checkpoints.steps() else None
         _seed(self.config.seed)
         model = self.build_model().to(self.device)
         optimiser = self._optimiser(model)

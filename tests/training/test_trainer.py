@@ -116,6 +116,19 @@ class TestResumed:
         make(run).fit(resume=True)
         assert_same(straight, run)
 
+    def test_after_being_killed_before_the_first_checkpoint(
+        self, straight: Path, tmp_path: Path
+    ) -> None:
+        run = tmp_path / "run"
+        subprocess.run(
+            [sys.executable, str(Path(__file__).parent / "toy.py"), str(run), "3"],
+            check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        assert Checkpoints(run / "checkpoints").steps() == []
+        make(run).fit(resume=True)
+        assert_same(straight, run)
+
     def test_to_a_longer_run(self, straight: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         make(run, "steps=5").fit()
