@@ -151,7 +151,7 @@ class Labels:
     Args:
         observer: Suggests keypoints.
         config: How.
-        folder: Where they are kept.
+        folder: Where they are kept; of this observer, these settings and this data alone.
     """
 
     observer: Observer
@@ -171,7 +171,7 @@ class Labels:
             path = self.folder / f"{index:06d}.npz"
             self._known[index] = _read(path) if path.exists() else self._made(index, sample, device)
             if not path.exists():
-                self.folder.mkdir(exist_ok=True)
+                self.folder.mkdir(parents=True, exist_ok=True)
                 _write(path, self._known[index])
         return self._known[index]
 

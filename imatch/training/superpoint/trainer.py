@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -90,7 +92,7 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         labeller: Observer = SuperPointObserver(self.start.original.to(self.device))
         if config.labels.source == "aliked":
             labeller = self.teacher or AlikedObserver(self.device)
-        self.labels = Labels(labeller, config.labels, folder / "labels")
+        self.labels = Labels(labeller, config.labels, folder / "labels" / self._label_key())
         self.pairings: dict[str, Pairing] = {"": Nearest()}
         if config.validation.lightglue:
             from imatch.matchers.lightglue import LightGlue
@@ -240,6 +242,19 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         config = self.config
         look = Augmentation(config.augment, config.data.size)
         return Shown(self.train_pairs, look, config.objectives, config.model.bands, config.seed)
+
+    def _label_key(self) -> str:
+        """Names the labels by all that they follow from: other settings must not find them."""
+        config = self.config
+        told = {
+            "labels": config.labels.model_dump(mode="json"),
+            "data": config.data.model_dump(mode="json"),
+            "content": self._data,
+            "bands": config.model.bands,
+            "seed": config.seed,
+            "start": [self.start.origin, self.start.sha256],
+        }
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def _features(self, model: nn.Module, case: PairSample) -> tuple[Features, Features]:
         assert isinstance(model, SuperPoint)

@@ -59,6 +59,19 @@ def test_resumed_bit_for_bit(
     assert all(torch.equal(one.average[name], two.average[name]) for name in one.average)
 
 
+def test_labels_of_other_settings_are_not_taken(
+    pairs: Any, configure: Configure, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    few = trainer(configure("labels.count=3"), run, pairs)
+    few.fit(overfit=True)
+    many = trainer(configure("labels.count=30"), run, pairs)
+    for index in range(len(pairs)):
+        assert len(many.labels.of(index, pairs[index], many.device).a.xy) > 3
+    again = trainer(configure("labels.count=30"), run, pairs)
+    assert again.labels.folder == many.labels.folder
+
+
 def test_learns_a_batch_by_heart(pairs: Any, configure: Configure, tmp_path: Path) -> None:
     settings = ["steps=12", "schedule.warmup=0", "schedule.kind=constant", "optimiser.lr=1e-3"]
     work = trainer(configure(*OBJECTIVES["season"], *settings), tmp_path / "run", pairs)
