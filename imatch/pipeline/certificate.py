@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias
 
@@ -94,9 +95,21 @@ class Certificate:
         """The inverse of `to_dict`."""
         values = {field.name: data[field.name] for field in fields(cls)}
         for name in ("shift_px", "shift_m", "ci95_px", "ci95_m"):
-            if values[name] is not None:
-                values[name] = (values[name][0], values[name][1])
+            values[name] = read_pair(values[name])
         return cls(**values)
+
+
+def read_pair(values: Sequence[float | None] | None) -> _Pair | None:
+    """Two figures out of a document, which has null for what is not finite: it bounds nothing.
+
+    Example:
+        >>> read_pair([0.1, None]), read_pair(None)
+        ((0.1, inf), None)
+    """
+    if values is None:
+        return None
+    x, y = (math.inf if value is None else value for value in values)
+    return x, y
 
 
 def verdict(

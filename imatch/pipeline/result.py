@@ -12,7 +12,7 @@ from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.transform import ModelKind, Transform
-from imatch.pipeline.certificate import Certificate
+from imatch.pipeline.certificate import Certificate, read_pair
 
 SCHEMA = "imatch.registration/1"
 Status: TypeAlias = Literal["ok", "uncertain", "failed"]
@@ -294,9 +294,6 @@ class Registration:
                 hint="it was not written by this version's match",
             )
 
-        def pair(name: str) -> Pair | None:
-            return None if data[name] is None else (data[name][0], data[name][1])
-
         def array(name: str) -> NDArray[np.float64] | None:
             return None if data[name] is None else np.asarray(data[name], dtype=np.float64)
 
@@ -312,10 +309,10 @@ class Registration:
             transform=None if matrix is None else Transform(model, matrix),
             map_matrix=array("map_matrix"),
             local=DisplacementGrid.from_dict(data["local"]) if data.get("local") else None,
-            shift_px=pair("shift_px"),
-            shift_m=pair("shift_m"),
-            ci95_px=pair("ci95_px"),
-            ci95_m=pair("ci95_m"),
+            shift_px=read_pair(data["shift_px"]),
+            shift_m=read_pair(data["shift_m"]),
+            ci95_px=read_pair(data["ci95_px"]),
+            ci95_m=read_pair(data["ci95_m"]),
             **{name: data[name] for name in ("rmse_px", "rmse_m", "ce90_px", "ce90_m", "coverage")},
             **{name: data[name] for name in ("n_matches", "n_inliers", "n_check")},
             certificate=Certificate.from_dict(data["certificate"]),

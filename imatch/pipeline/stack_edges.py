@@ -147,8 +147,7 @@ def stated_sigma(registration: Registration) -> tuple[float, float] | None:
     stated, corner = registration.ci95_px, registration.certificate.corner_ci95_px
     if stated is None or corner is None:
         return None
-    # Read back from a document, what is infinite is none.
-    centre = np.array(stated, dtype=np.float64)
+    centre = np.array(stated)
     if not np.isfinite(centre).all():
         return None
     # Per coordinate: the corner's figure is the length of both half-widths together.

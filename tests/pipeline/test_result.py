@@ -110,6 +110,17 @@ def test_it_survives_json(found: Registration) -> None:
     assert back.preview is None
 
 
+def test_what_is_unbounded_is_so_again_when_read(found: Registration) -> None:
+    unbounded = (np.inf, np.inf)
+    certificate = Certificate(ci95_px=unbounded, ci95_m=(0.5, np.inf))
+    open_ended = replace(found, ci95_px=unbounded, certificate=certificate)
+    back = Registration.from_dict(json.loads(json.dumps(open_ended.to_dict(), allow_nan=False)))
+    assert back.ci95_px == unbounded
+    assert back.certificate == certificate
+    # The figures of nothing are no figures.
+    assert Registration.from_dict(replace(found, ci95_m=None).to_dict()).ci95_m is None
+
+
 def test_what_is_not_a_number_is_null(found: Registration) -> None:
     document = found.to_dict()
     assert document["ci95_px"] == [0.1, None]
