@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from typing import Protocol
 
@@ -141,6 +141,8 @@ def _runs(tasks: Sequence[TileTask], length: int) -> list[list[TileTask]]:
 
 
 _sides: tuple[Side, Side] | None = None
+# Of a worker process, until it ends: what nobody holds is closed at once.
+_held = ExitStack()
 
 
 def _start(ref: Side, tgt: Side) -> None:
@@ -149,8 +151,7 @@ def _start(ref: Side, tgt: Side) -> None:
     begin_worker()
     cv2.setNumThreads(1)
     _sides = ref, tgt
-    # For good: the process ends with the scene.
-    kept_open().__enter__()
+    _held.enter_context(kept_open())
 
 
 def _measure(tasks: list[TileTask]) -> list[TileResult]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -130,3 +132,24 @@ def test_no_network_library_is_loaded_to_measure() -> None:
 
     code = "import sys, imatch.pipeline.tile_worker; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+_WORKER = """
+import sys
+from imatch.pipeline.tile_pool import _start
+from imatch.raster.gdal import opened
+
+_start(None, None)
+with opened(sys.argv[1]) as first:
+    pass
+with opened(sys.argv[1]) as second:
+    print(second is first)
+"""
+
+
+def test_a_worker_keeps_its_files_open(sides: tuple[Side, Side]) -> None:
+    path = str(sides[0].source.info.path)
+    done = subprocess.run(
+        [sys.executable, "-c", _WORKER, path], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
