@@ -13,7 +13,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
-from imatch.pipeline.apply import provenance_tags
+from imatch.pipeline.apply import provenance_tags, resampling_of
 from imatch.pipeline.mapping import Mapping
 from imatch.raster import Lattice, RasterInfo, open_source
 from imatch.raster.geodesy import apply_affine, reproject_points
@@ -86,6 +86,7 @@ def apply_geotransform(
         cog=cog,
         overwrite=overwrite,
         tags=provenance_tags(mapping, fspath(path)),
+        classes=resampling_of(fspath(path)) == "nearest",
     )
     return error
 

@@ -34,6 +34,7 @@ def regeocode(
     cog: bool = False,
     overwrite: bool = False,
     tags: Mapping[str, str] | None = None,
+    classes: bool = False,
 ) -> None:
     """Copy a raster as it is, onto other ground.
 
@@ -50,6 +51,7 @@ def regeocode(
         cog: Write a cloud-optimised GeoTIFF.
         overwrite: Whether an existing file may be replaced.
         tags: Metadata to add to the file's own.
+        classes: Whether there is nothing between two values, for reduced levels that are made anew.
 
     Raises:
         InputError: The raster cannot be read.
@@ -76,6 +78,7 @@ def regeocode(
                 creation=creation,
                 cog=cog,
                 overwrite=overwrite,
+                classes=classes,
             ) as put:
                 for block in plan_blocks(form, lattice.size, (1, 1)):
                     where, bands = block.window, list(block.bands)

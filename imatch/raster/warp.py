@@ -106,7 +106,7 @@ def warp_file(
         nodata: Value that marks missing ground, instead of what the file says.
         creation: Creation options of GDAL's GTiff (COG) driver.
         cog: Write a cloud-optimised GeoTIFF.
-        overviews: Make reduced-resolution levels.
+        overviews: Make reduced-resolution levels, averaged unless the nearest is asked for.
         overwrite: Whether an existing file may be replaced.
         tags: Metadata to add to the file's own.
         on_progress: Told the share of the work each block was; the shares add up to 1.
@@ -145,6 +145,7 @@ def warp_file(
             cog=cog,
             overviews=overviews,
             overwrite=overwrite,
+            classes=resampling == "nearest",
         ) as put:
             for block, made in maker.in_order(blocks):
                 put(block.window, list(block.bands), *made)

@@ -50,6 +50,7 @@ def created(
     overviews: bool = True,
     overwrite: bool = False,
     gcps: Sequence[GroundControlPoint] = (),
+    classes: bool = False,
 ) -> Iterator[Put]:
     """A GeoTIFF to be filled block by block; it appears under its name when it is complete.
 
@@ -64,6 +65,8 @@ def created(
         overviews: Make reduced-resolution levels.
         overwrite: Whether an existing file may be replaced.
         gcps: Ground control points in the lattice's CRS, to be written instead of its transform.
+        classes: Whether there is nothing between two values, as in a palette: reduced levels take
+            the nearest.
 
     Yields:
         A function that writes a block.
@@ -79,7 +82,8 @@ def created(
         profile["gcps"] = list(gcps)
     if cog:
         profile |= {"ZLEVEL": "1"}
-    copying = _cog_options(form, creation, overviews=overviews) if cog else None
+    reduced = Resampling.nearest if classes or form.categorical else Resampling.average
+    copying = _cog_options(form, creation, reduced if overviews else None) if cog else None
     with atomic_path(path, overwrite=overwrite) as temporary, writing(path):
         _try_options(profile, copying, creation)
         first = temporary.with_name("tiles.tif") if cog else temporary
@@ -90,7 +94,7 @@ def created(
             rasterio.shutil.copy(first, temporary, driver="COG", **copying)
             first.unlink()
         elif overviews:
-            _add_overviews(temporary, form, lattice.size)
+            _add_overviews(temporary, reduced, lattice.size)
         sparse = creation.get("SPARSE_OK", "NO").upper() in _TRUE
         check_written(temporary, path, sparse=sparse)
 
@@ -163,12 +167,14 @@ def _predictor(form: Form) -> str:
     return "3" if kind.kind == "f" else "2" if kind.kind in "iu" else "1"
 
 
-def _cog_options(form: Form, creation: Mapping[str, str], *, overviews: bool) -> dict[str, Any]:
+def _cog_options(
+    form: Form, creation: Mapping[str, str], reduced: Resampling | None
+) -> dict[str, Any]:
     options = {
         "COMPRESS": "DEFLATE",
         "BIGTIFF": "IF_SAFER",
-        "OVERVIEWS": "IGNORE_EXISTING" if overviews else "NONE",
-        "RESAMPLING": "NEAREST" if form.categorical else "AVERAGE",
+        "OVERVIEWS": "NONE" if reduced is None else "IGNORE_EXISTING",
+        **({} if reduced is None else {"RESAMPLING": reduced.name.upper()}),
         **creation,
     }
     if options["COMPRESS"].upper() in _WITH_PREDICTOR and not form.categorical:
@@ -271,15 +277,14 @@ def _putter(dataset: DatasetWriter, form: Form, path: Path) -> Put:
     return put
 
 
-def _add_overviews(path: Path, form: Form, size: tuple[int, int]) -> None:
+def _add_overviews(path: Path, reduced: Resampling, size: tuple[int, int]) -> None:
     levels = [2]
     while max(size) / levels[-1] > TILE:
         levels.append(2 * levels[-1])
     if max(size) <= TILE:
         return
-    kind = Resampling.nearest if form.categorical else Resampling.average
     with rasterio.open(path, "r+") as dataset:
-        dataset.build_overviews(levels, kind)
+        dataset.build_overviews(levels, reduced)
 
 
 def check_written(path: Path, subject: Path, *, sparse: bool = False) -> None:

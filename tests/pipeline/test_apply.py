@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from imatch.core.errors import ConfigError, InputError, NoOverlapError, OutputError
 from imatch.geometry.correction import Correction, DisplacementGrid
 from imatch.pipeline.apply import apply_raster, resampling_of
+from imatch.pipeline.apply_geotransform import apply_geotransform
 from imatch.pipeline.apply_vector import apply_vector
 from imatch.pipeline.lattices import output_lattice
 from imatch.pipeline.mapping import Mapping
@@ -244,6 +246,22 @@ def test_classes_and_their_names(tmp_path: Path) -> None:
     apply_raster(mapping_of(), path, out, resampling="bilinear", overwrite=True)
     with rasterio.open(out) as dataset:
         assert len(np.unique(dataset.read(1))) > 5
+
+
+@pytest.mark.parametrize("cog", [False, True])
+@pytest.mark.parametrize("move", [partial(apply_raster, grid="target"), apply_geotransform])
+def test_reduced_levels_make_no_new_classes(tmp_path: Path, move: Any, cog: bool) -> None:
+    rng = np.random.default_rng(0)
+    classes = (3 + 8 * rng.integers(0, 2, (1100, 1100))).astype(np.uint8)
+    path, out = tmp_path / "T31TCJ_SCL_20m.png", tmp_path / "out.tif"
+    with rasterio.open(
+        path, "w", driver="PNG", count=1, width=1100, height=1100, dtype="uint8",
+        crs=UTM31, transform=PLACE @ Affine.scale(2),
+    ) as dataset:  # fmt: skip
+        dataset.write(classes[None])
+    move(mapping_of(), path, out, cog=cog)
+    with rasterio.open(out, OVERVIEW_LEVEL=0) as dataset:
+        assert set(np.unique(dataset.read(1))) <= {0, 3, 11}
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> Path:

@@ -144,14 +144,14 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         logits, dense = model(torch.cat([a, b]))
         first: list[list[tuple[float, Targets]]] = []
         second: list[list[tuple[float, Targets]]] = []
-        for item in batch.items:
-            labels = self.labels.of(item.index, item.plain, self.device)
-            in_a, in_b = detector_targets(item, labels, config, self.device)
-            first.append(in_a)
-            second.append(in_b)
         valid = torch.cat([batch.seen.valid_a, batch.seen.valid_b]).to(self.device)
-        # Similarities in bfloat16 would tell apart no more than two digits.
+        # Similarities, and the responses that labels come from, would have two digits in bfloat16.
         with torch.autocast(self.device.type, enabled=False):
+            for item in batch.items:
+                labels = self.labels.of(item.index, item.plain, self.device)
+                in_a, in_b = detector_targets(item, labels, config, self.device)
+                first.append(in_a)
+                second.append(in_b)
             detector = detector_objective(logits, first + second, valid)
             parts = self._descriptor_parts(dense[:count], dense[count:], batch, first)
         described = torch.stack([total for total, _ in parts]).mean()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -70,6 +71,23 @@ def test_labels_of_other_settings_are_not_taken(
         assert len(many.labels.of(index, pairs[index], many.device).a.xy) > 3
     again = trainer(configure("labels.count=30"), run, pairs)
     assert again.labels.folder == many.labels.folder
+
+
+def test_labels_are_made_in_full_precision(
+    pairs: Any, configure: Configure, tmp_path: Path
+) -> None:
+    settings = [*OBJECTIVES["season"], "steps=1", "validate_every=1"]
+    half = trainer(configure(*settings, "precision=bf16"), tmp_path / "half", pairs)
+    half.fit()
+    full = trainer(configure(*settings), tmp_path / "full", pairs)
+    made = sorted(half.labels.folder.glob("*.npz"))
+    assert made
+    for path in made:
+        index = int(path.stem)
+        found = half.labels.of(index, pairs[index], half.device)
+        wanted = full.labels.of(index, pairs[index], full.device)
+        np.testing.assert_array_equal(found.a.xy, wanted.a.xy)
+        np.testing.assert_array_equal(found.season_b.weight, wanted.season_b.weight)
 
 
 def test_learns_a_batch_by_heart(pairs: Any, configure: Configure, tmp_path: Path) -> None:
