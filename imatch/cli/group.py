@@ -31,8 +31,8 @@ class SuggestingGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class VerbGroup(SuggestingGroup):
-    """The top-level group.
+class LazyGroup(SuggestingGroup):
+    """A group that imports a verb when it is used.
 
     Args:
         verbs: Name of each verb -> (``"module:command"``, its one-line help). Listing them imports
@@ -70,6 +70,21 @@ class VerbGroup(SuggestingGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in self.verbs.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete verbs from the table, without importing any."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in self.verbs.items()
+            if name.startswith(incomplete)
+        ]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
+
+class VerbGroup(LazyGroup):
+    """The top-level group, where every way to fail is put into words."""
+
     def make_context(
         self,
         info_name: str | None,
@@ -86,14 +101,3 @@ class VerbGroup(SuggestingGroup):
         """Run the verb; whatever goes wrong in it becomes one line and an exit code."""
         with reported(ctx):
             return super().invoke(ctx)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete verbs from the table, without importing any."""
-        from click.shell_completion import CompletionItem
-
-        verbs = [
-            CompletionItem(name, help=summary)
-            for name, (_, summary) in self.verbs.items()
-            if name.startswith(incomplete)
-        ]
-        return verbs + click.Command.shell_complete(self, ctx, incomplete)
