@@ -9,7 +9,8 @@ import click
 
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options import overwrite_option, raster_options, verbosity_options
+from imatch.cli.options import overwrite_option, verbosity_options
+from imatch.cli.raster_options import in_place_options, raster_options
 from imatch.core.errors import ImatchError, OutputError
 
 if TYPE_CHECKING:
@@ -31,18 +32,7 @@ if TYPE_CHECKING:
     help="Folder for the outputs, which keep their files' names; made where it is missing.",
 )
 @raster_options
-@click.option(
-    "--geotransform-only",
-    is_flag=True,
-    help="Correct where rasters say they lie, and leave their pixels untouched.",
-)
-@click.option(
-    "--inexact",
-    type=click.Choice(["refuse", "accept", "gcps"]),
-    default="refuse",
-    show_default=True,
-    help="With --geotransform-only: what to do where the correction is curved by over 0.1 px.",
-)
+@in_place_options
 @click.option("--force", is_flag=True, help="Apply a result even if its status is not ok.")
 @overwrite_option
 @click.option(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -14,34 +12,16 @@ import click
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options import (
-    config_fields,
-    config_options,
-    format_option,
-    raster_options,
-    verbosity_options,
-)
+from imatch.cli.match_options import chosen_config, chosen_scene_config, config_options
+from imatch.cli.options import format_option, verbosity_options
+from imatch.cli.raster_options import raster_fields, raster_options
+from imatch.cli.run_options import chosen_run, run_options
 
 if TYPE_CHECKING:
-    from imatch.matchers.feature_cache import FeatureCache
     from imatch.pipeline.batch import BatchPair, BatchRun
-    from imatch.pipeline.config import MatchConfig
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([KMGT]?)B?", re.IGNORECASE)
 # Failures that are worth a line on the terminal; the report has them all.
 _SHOWN = 10
-
-
-def parse_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
-    """``2GB``, ``500M``: bytes, in powers of ten."""
-    if value is None:
-        return None
-    found = _SIZE.fullmatch(value.strip())
-    size = round(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
-    if size < 1:
-        raise click.BadParameter(f"{value!r} is no size such as 500MB or 2GB")
-    return size
 
 
 @click.command(cls=Verb)
@@ -74,20 +54,7 @@ def parse_size(_ctx: click.Context, _param: click.Parameter, value: str | None) 
     metavar="DAYS",
     help="Only pairs whose dates, in their names, lie no further apart.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Worker processes; more than one take one thread each."
-    "  [default: 1; with --dask local one a core]",
-)
-@click.option(
-    "--dask",
-    metavar="ADDRESS",
-    help="Run on a Dask cluster: local, or a scheduler's address such as tcp://host:8786.",
-)
-@click.option("--resume", is_flag=True, help="Go on with the run that DIR holds; retry its errors.")
-@click.option("--overwrite", is_flag=True, help="Throw away the run that DIR holds.")
+@run_options
 @click.option(
     "--retries",
     type=click.IntRange(0),
@@ -117,38 +84,8 @@ def parse_size(_ctx: click.Context, _param: click.Parameter, value: str | None) 
     help="Register whole scenes at full resolution and write registered/NAME.tif of each.",
 )
 @raster_options
-@click.option(
-    "--cache",
-    "cache_folder",
-    type=click.Path(path_type=Path),
-    envvar="IMATCH_CACHE",
-    show_envvar=True,
-    metavar="DIR",
-    help="Where features are kept between pairs and runs.  [default: the user's cache folder]",
-)
-@click.option(
-    "--cache-size",
-    callback=parse_size,
-    metavar="SIZE",
-    help="What they may take; the least recently used go.  [default: 2GB]",
-)
-@click.option("--no-cache", is_flag=True, help="Keep no features on disk.")
 @format_option
 @config_options
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="Settings from a YAML file; options given here override it.",
-)
-@click.option(
-    "-s",
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="One setting of the configuration; may be repeated.",
-)
 @verbosity_options
 def batch(
     source: Path,
@@ -159,26 +96,11 @@ def batch(
     reference: Path | None,
     all_pairs: bool,
     max_gap: int | None,
-    jobs: int | None,
-    dask: str | None,
-    resume: bool,
-    overwrite: bool,
     retries: int,
     timeout: float | None,
     exports: tuple[str, ...],
     whole: bool,
-    cache_folder: Path | None,
-    cache_size: int | None,
-    no_cache: bool,
     fmt: str,
-    config_file: Path | None,
-    settings: tuple[str, ...],
-    grid: str,
-    res: float | None,
-    bounds: tuple[float, float, float, float] | None,
-    resampling: str,
-    creation: dict[str, str],
-    cog: bool,
     **fields: Any,
 ) -> None:
     """Register many pairs of images; one that fails never stops the others.
@@ -199,34 +121,20 @@ def batch(
     from imatch.export.batch_finish import Finishing
     from imatch.export.batch_report import write_report
     from imatch.pipeline.batch import run_batch
-    from imatch.pipeline.batch_dask import LOCAL
 
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite contradict each other")
     finishing = Finishing.of(exports)
-    config = _config(config_file, settings, fields, whole=whole)
+    rasters, options = raster_fields(fields), chosen_run(fields)
+    config = chosen_scene_config(fields) if whole else chosen_config(fields)
     pairs = _pairs(source, targets, pair_by, reference, all_pairs=all_pairs, max_gap=max_gap)
-    warp: dict[str, Any] = {
-        "grid": grid,
-        "res": res,
-        "bounds": bounds,
-        "resampling": resampling,
-        "creation": creation,
-        "cog": cog,
-    }
     with progress("registering", len(pairs), enabled=not is_quiet()) as advance:
         run = run_batch(
             pairs,
             config,
             out,
-            jobs=jobs or ((os.cpu_count() or 1) if dask == LOCAL else 1),
-            dask=dask,
-            resume=resume,
-            overwrite=overwrite,
+            **vars(options),
             retries=retries,
             timeout=timeout,
-            cache=None if no_cache else _cache(cache_folder, cache_size),
-            warp=warp if whole else None,
+            warp=rasters if whole else None,
             finish=finishing,
             settings={"exports": list(finishing.suffixes)},
             command=shlex.join(["imatch", *sys.argv[1:]]),
@@ -242,16 +150,6 @@ def batch(
         click.get_current_context().exit(1)
     if summary["registered"] < len(run.results):
         click.get_current_context().exit(NOT_REGISTERED)
-
-
-def _config(
-    file: Path | None, settings: tuple[str, ...], fields: dict[str, Any], *, whole: bool
-) -> MatchConfig:
-    from imatch.pipeline.config import load_config, make_config
-    from imatch.pipeline.scene_config import load_scene_config
-
-    load = load_scene_config if whole else load_config
-    return make_config(load(file, settings), **config_fields(fields))
 
 
 def _pairs(
@@ -287,12 +185,6 @@ def _pairs(
     if series or max_gap is not None:
         raise click.UsageError("--reference, --all-pairs and --max-gap take a folder")
     return read_pairs(source)
-
-
-def _cache(folder: Path | None, limit: int | None) -> FeatureCache:
-    from imatch.matchers.feature_cache import DEFAULT_LIMIT, FeatureCache, default_folder
-
-    return FeatureCache((folder or default_folder()).absolute(), limit or DEFAULT_LIMIT)
 
 
 def _show(run: BatchRun, summary: dict[str, Any]) -> None:

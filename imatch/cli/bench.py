@@ -11,12 +11,15 @@ import click
 
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.match_options import may_fetch
 from imatch.cli.options import (
-    complete_matcher,
     format_option,
-    known_matchers,
+    offline_option,
+    resume_option,
+    settings_option,
     verbosity_options,
 )
+from imatch.cli.values import complete_matcher, known_matchers
 
 if TYPE_CHECKING:
     from imatch.export.page import Table
@@ -58,7 +61,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Worker processes; more than one take one thread each, which slows each case.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run that OUTDIR holds.")
+@resume_option
 @click.option("--overwrite", is_flag=True, help="Throw away the run that OUTDIR holds.")
 @click.option(
     "--limit",
@@ -80,21 +83,8 @@ if TYPE_CHECKING:
     help="Measure keypoints too: repeatability, MMA and matching score of sparse matchers.",
 )
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
-@click.option(
-    "-s",
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="One setting of the configuration; may be repeated.",
-)
-@click.option(
-    "--offline",
-    is_flag=True,
-    envvar="IMATCH_OFFLINE",
-    show_envvar=True,
-    help="Download nothing.",
-)
+@settings_option
+@offline_option
 @format_option
 @verbosity_options
 def bench(
@@ -136,7 +126,7 @@ def bench(
     selected = select_cases(read_cases(cases), chosen, limit)
     given: dict[str, Any] = {} if seed is None else {"seed": seed}
     base = load_config(None, settings)
-    given["fetch"] = base.fetch or not offline
+    given["fetch"] = may_fetch(base, offline=offline)
     configs = tuple(make_config(base, **given, matcher=name) for name in dict.fromkeys(matchers))
     plan = Plan(
         tuple(selected),

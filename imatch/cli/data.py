@@ -14,7 +14,8 @@ import click
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.group import SuggestingGroup
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options import format_option, overwrite_option, parse_bands, verbosity_options
+from imatch.cli.options import format_option, overwrite_option, verbosity_options
+from imatch.cli.values import parse_bands
 
 if TYPE_CHECKING:
     from imatch.training.data.manifest import Manifest

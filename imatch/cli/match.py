@@ -13,13 +13,8 @@ import click
 from imatch.cli.console import stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options import (
-    config_fields,
-    config_options,
-    format_option,
-    overwrite_option,
-    verbosity_options,
-)
+from imatch.cli.match_options import chosen_config, config_options
+from imatch.cli.options import format_option, overwrite_option, verbosity_options
 from imatch.core.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -47,20 +42,6 @@ NEED_A_TRANSFORM = frozenset({".vrt", ".points"})
 @overwrite_option
 @format_option
 @config_options
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="Settings from a YAML file; options given here override it.",
-)
-@click.option(
-    "-s",
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="One setting of the configuration; may be repeated.",
-)
 @verbosity_options
 def match(
     ref: str,
@@ -70,8 +51,6 @@ def match(
     plot: Path | None,
     overwrite: bool,
     fmt: str,
-    config_file: Path | None,
-    settings: tuple[str, ...],
     **fields: Any,
 ) -> None:
     """Register the TARGET image to the REFERENCE image.
@@ -86,14 +65,13 @@ def match(
     imatch match a.tif b.tif --tolerance 0.3px && echo "aligned"
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.export import check_outputs
-    from imatch.pipeline.config import load_config, make_config
     from imatch.pipeline.match import match as match_pair
 
     if plot is not None:
         if plot.suffix.lower() != ".png":
             raise ConfigError("--plot draws a .png", subject=plot)
         outputs = (*outputs, plot)
-    config = make_config(load_config(config_file, settings), **config_fields(fields))
+    config = chosen_config(fields)
     check_outputs(outputs, overwrite=overwrite, inputs=[Path(ref), Path(tgt)])
 
     with status_line(enabled=not is_quiet()) as on_stage:

@@ -13,14 +13,9 @@ import click
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.match import refusal, show, status_line, write_all
-from imatch.cli.options import (
-    config_fields,
-    config_options,
-    format_option,
-    overwrite_option,
-    raster_options,
-    verbosity_options,
-)
+from imatch.cli.match_options import chosen_scene_config, config_options
+from imatch.cli.options import format_option, overwrite_option, verbosity_options
+from imatch.cli.raster_options import in_place_options, raster_fields, raster_options
 from imatch.core.errors import ConfigError, ImatchError, OutputError
 
 if TYPE_CHECKING:
@@ -29,8 +24,6 @@ if TYPE_CHECKING:
     from imatch.pipeline.scene_config import SceneConfig
 
 LOCAL = ("auto", "none", "polynomial2", "polynomial3", "spline", "tps")
-# What `raster_options` hands over.
-RASTER_FIELDS = ("grid", "res", "bounds", "resampling", "creation", "cog")
 
 
 @click.command(cls=Verb)
@@ -56,18 +49,7 @@ RASTER_FIELDS = ("grid", "res", "bounds", "resampling", "creation", "cog")
     help="The evidence, before and after: a page, or its figures as .json.",
 )
 @raster_options
-@click.option(
-    "--geotransform-only",
-    is_flag=True,
-    help="Correct where the target says it lies, and leave its pixels untouched.",
-)
-@click.option(
-    "--inexact",
-    type=click.Choice(["refuse", "accept", "gcps"]),
-    default="refuse",
-    show_default=True,
-    help="With --geotransform-only: what to do where the correction is curved by over 0.1 px.",
-)
+@in_place_options
 @click.option(
     "--local",
     type=click.Choice(LOCAL),
@@ -93,20 +75,6 @@ RASTER_FIELDS = ("grid", "res", "bounds", "resampling", "creation", "cog")
 @overwrite_option
 @format_option
 @config_options
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="Settings from a YAML file; options given here override it.",
-)
-@click.option(
-    "-s",
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="One setting of the configuration; may be repeated.",
-)
 @verbosity_options
 def register(
     ref: str,
@@ -123,8 +91,6 @@ def register(
     force: bool,
     overwrite: bool,
     fmt: str,
-    config_file: Path | None,
-    settings: tuple[str, ...],
     **fields: Any,
 ) -> None:
     """Register the TARGET image to the REFERENCE image and write it as OUT.tif.
@@ -142,15 +108,14 @@ def register(
     imatch register a.tif b.tif out.tif --geotransform-only --local none --tolerance 0.5px
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.pipeline.scene import register as register_scene
-    from imatch.pipeline.scene_config import load_scene_config, make_scene_config
 
     if plot is not None:
         if plot.suffix.lower() != ".png":
             raise ConfigError("--plot draws a .png", subject=plot)
         outputs = (*outputs, plot)
-    rasters = {name: fields.pop(name) for name in RASTER_FIELDS}
+    rasters = raster_fields(fields)
     write = _Writer(tgt, out, rasters, geotransform_only, inexact, overwrite)
-    config = make_scene_config(load_scene_config(config_file, settings), **config_fields(fields))
+    config = chosen_scene_config(fields)
     _check_places(out, outputs, report, [Path(ref), Path(tgt)], overwrite=overwrite)
     state = _state_folder(out, ref, tgt, resume=resume, overwrite=overwrite)
 

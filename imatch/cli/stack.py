@@ -14,20 +14,15 @@ import click
 from imatch.cli.console import stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options import (
-    config_fields,
-    config_options,
-    format_option,
-    raster_options,
-    verbosity_options,
-)
+from imatch.cli.match_options import chosen_config, config_options
+from imatch.cli.options import format_option, verbosity_options
+from imatch.cli.raster_options import raster_fields, raster_options
+from imatch.cli.run_options import chosen_run, run_options
 
 if TYPE_CHECKING:
     from imatch.pipeline.stack import Model
     from imatch.pipeline.stack_result import Stack
 
-# What `raster_options` hands over, for `apply_raster`.
-RASTER_FIELDS = ("grid", "res", "bounds", "resampling", "creation", "cog")
 JOINT = ("auto", "translation", "similarity", "affine")
 
 
@@ -63,28 +58,13 @@ JOINT = ("auto", "translation", "similarity", "affine")
     show_default=True,
     help="Family of the images' transforms; auto takes the simplest that explains the pairs.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Worker processes; more than one take one thread each.",
-)
-@click.option(
-    "--dask",
-    metavar="ADDRESS",
-    help="Run on a Dask cluster: local, or a scheduler's tcp://host:8786.",
-)
-@click.option("--resume", is_flag=True, help="Go on with the stack that DIR holds.")
-@click.option("--overwrite", is_flag=True, help="Throw away what DIR holds of a stack.")
+@run_options
 @click.option(
     "--warp",
     is_flag=True,
     help="Also write every image that is ok onto the reference's pixels, into DIR/registered.",
 )
 @raster_options
-@click.option("--no-cache", is_flag=True, help="Keep no features on disk.")
 @format_option
 @config_options
 @verbosity_options
@@ -95,12 +75,7 @@ def stack(
     reference: str | None,
     pairs: str,
     joint: Model,
-    jobs: int,
-    dask: str | None,
-    resume: bool,
-    overwrite: bool,
     warp: bool,
-    no_cache: bool,
     fmt: str,
     **fields: Any,
 ) -> None:
@@ -119,15 +94,11 @@ def stack(
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.core.progress import progress
     from imatch.export.stack_files import check_folder, write_stack
-    from imatch.matchers.feature_cache import DEFAULT_LIMIT, FeatureCache, default_folder
-    from imatch.pipeline.config import make_config
     from imatch.pipeline.stack import stack as tie
 
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite contradict each other")
-    rasters = {name: fields.pop(name) for name in RASTER_FIELDS}
-    config = make_config(None, **config_fields(fields))
-    check_folder(out, resume=resume, overwrite=overwrite)
+    rasters, run = raster_fields(fields), chosen_run(fields)
+    config = chosen_config(fields)
+    check_folder(out, resume=run.resume, overwrite=run.overwrite)
 
     with ExitStack() as shown:
         advance: list[Callable[[float], None]] = [lambda _step: None]
@@ -144,18 +115,14 @@ def stack(
             reference=reference,
             pairs=pairs,
             model=joint,
-            jobs=jobs,
-            dask=dask,
-            cache=None if no_cache else FeatureCache(default_folder().absolute(), DEFAULT_LIMIT),
-            resume=resume,
-            overwrite=overwrite,
+            **vars(run),
             command=shlex.join(["imatch", *sys.argv[1:]]),
             on_round=begin,
             on_result=lambda _row: advance[0](1),
         )
     write_stack(solved, out)
     if warp:
-        _warp(solved, out, rasters, overwrite=resume or overwrite)
+        _warp(solved, out, rasters, overwrite=run.resume or run.overwrite)
     _show(solved, fmt)
     note(f"wrote {out / 'report.html'}")
     if not solved.sure or any(i.registration.certificate.passes is False for i in solved.images):

@@ -9,7 +9,12 @@ import click
 
 from imatch.cli.console import stdout_console
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options import overwrite_option, verbosity_options
+from imatch.cli.options import (
+    overwrite_option,
+    resume_option,
+    settings_option,
+    verbosity_options,
+)
 
 if TYPE_CHECKING:
     from imatch.training.trainer import Outcome
@@ -33,15 +38,8 @@ _ENDED = {
     metavar="RUN",
     help="Folder for the checkpoints, the log and the configuration.",
 )
-@click.option(
-    "-s",
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="One setting, as steps=2000 or optimiser.lr=1e-4; may be repeated.",
-)
-@click.option("--resume", is_flag=True, help="Go on with the run that RUN holds.")
+@settings_option
+@resume_option
 @click.option("--overfit-batch", is_flag=True, help="Learn a single batch, to see that it can be.")
 @click.option(
     "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps, instead of the setting."

@@ -9,13 +9,8 @@ import click
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.group import SuggestingGroup
 from imatch.cli.logs import Verb, note
-from imatch.cli.options import (
-    complete_matcher,
-    complete_weights,
-    format_option,
-    known_matchers,
-    verbosity_options,
-)
+from imatch.cli.options import format_option, verbosity_options
+from imatch.cli.values import complete_matcher, complete_weights, known_matchers
 from imatch.core.errors import WeightsError
 
 if TYPE_CHECKING:

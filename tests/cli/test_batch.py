@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from numpy.typing import NDArray
 
-from imatch.cli.batch import parse_size
+from imatch.cli.values import parse_size
 
 if TYPE_CHECKING:
     from tests.cli.conftest import WriteImage

@@ -13,7 +13,7 @@ from click.testing import Result
 from numpy.typing import NDArray
 
 from imatch.cli.match import NEED_A_TRANSFORM, match
-from imatch.cli.options import MODELS
+from imatch.cli.match_options import MODELS
 from imatch.export import FORMATS
 from imatch.geometry.transform import MODEL_KINDS
 from imatch.pipeline.config import MatchConfig
