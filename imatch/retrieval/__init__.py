@@ -1,0 +1,1 @@
+"""Find the place: embeddings of chips, and what is done with them."""
