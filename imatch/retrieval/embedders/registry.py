@@ -1,0 +1,80 @@
+"""Which embedders there are. Importing this module, or listing its rows, imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imatch.core.errors import ConfigError
+from imatch.core.registry import Registry, Row
+
+if TYPE_CHECKING:
+    from imatch.retrieval.embedders.base import Embedder
+
+
+@dataclass(frozen=True)
+class EmbedderRow(Row):
+    """One embedder; its target is a function of (name, device, fetch) that makes it.
+
+    Attributes:
+        weights: Names of the checkpoints it needs, keys of `imatch.models.weights.WEIGHTS`.
+        licence: Of code and weights, the most restrictive of them.
+        summary: What it is, in a few words.
+    """
+
+    weights: tuple[str, ...]
+    licence: str
+    summary: str
+
+
+class Embedders(Registry[EmbedderRow]):
+    """Names to embedders; a wrong one is wrong usage."""
+
+    error = ConfigError
+
+
+EMBEDDERS = Embedders(
+    "embedder",
+    [
+        EmbedderRow(
+            "efficientnet-lite0",
+            "imatch.retrieval.embedders.network:imagenet",
+            ("efficientnet-lite0",),
+            "Apache-2.0",
+            "ImageNet features of EfficientNet-Lite0, GeM pooling; a baseline, small and fast",
+        ),
+    ],
+    group="imatch.embedders",
+)
+"""All embedders by name; other packages add rows by the entry-point group ``imatch.embedders``."""
+
+
+def load_embedder(
+    name_or_path: str | PathLike[str], *, device: str = "cpu", fetch: bool = False
+) -> Embedder:
+    """An embedder that is ready to run.
+
+    Args:
+        name_or_path: A row of `EMBEDDERS`, or a file that ``imatch train embedder --export`` wrote.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        fetch: Download checkpoints that are missing.
+
+    Raises:
+        ConfigError: There is no such embedder and no such file.
+        WeightsError: A checkpoint is missing, corrupt or of another version.
+        MatcherError: The device is not available.
+    """
+    text = fspath(name_or_path)
+    if text not in EMBEDDERS.rows() and _names_file(text):
+        from imatch.retrieval.embedders.files import embedder_from_file
+
+        return embedder_from_file(Path(text).expanduser(), device=device)
+    made: Embedder = EMBEDDERS[text].load()(text, device=device, fetch=fetch)
+    return made
+
+
+def _names_file(text: str) -> bool:
+    path = Path(text).expanduser()
+    return path.suffix == ".safetensors" or len(path.parts) > 1 or path.exists()
