@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,10 @@ from matplotlib.figure import Figure
 
 from imatch.bench.metrics import recall_curve
 from imatch.bench.results import Result
+from imatch.export.figures import FAINT, figure_svg, tidy
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5d5d5d", "#b8a000")
-_INK, _FAINT, _GRID = "#222222", "#777777", "#e6e6e6"
 _FROM_PX, _TO_PX = 0.1, 30.0
 # Where answers without a finite place on the error axis are drawn.
 _REFUSED_PX, _WORST_PX = 1000.0, 300.0
@@ -39,7 +38,7 @@ def recall_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
             errors = [row.score_px for row in rows if row.matcher == name]
             share = 100 * recall_curve(errors, thresholds)
             axes.plot(thresholds, share, color=_colour(index), lw=1.8, label=name)
-        _tidy(axes, f"{title} ({len(rows) // max(len(matchers), 1)})")
+        tidy(axes, f"{title} ({len(rows) // max(len(matchers), 1)})")
         axes.set_xscale("log")
         axes.set_xticks([0.1, 0.3, 1, 3, 10, 30], ["0.1", "0.3", "1", "3", "10", ""])
         axes.minorticks_off()
@@ -50,11 +49,11 @@ def recall_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
     for axes in list(grid.flat)[max(0, len(panels) - columns) : len(panels)]:
         # The lowest of each column, some of which have an empty place beneath.
         axes.tick_params(labelbottom=True)
-        axes.set_xlabel("corner error within, px", color=_FAINT)
+        axes.set_xlabel("corner error within, px", color=FAINT)
     for axes in grid[:, 0]:
-        axes.set_ylabel("% of cases", color=_FAINT)
+        axes.set_ylabel("% of cases", color=FAINT)
     _legend(figure, grid.flat[0])
-    return _svg(figure, "recall")
+    return figure_svg(figure, "recall")
 
 
 def time_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
@@ -76,7 +75,7 @@ def time_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
         colour = _colour(index)
         axes.scatter(seconds, shown, s=9, color=colour, alpha=0.45, lw=0, label=name)
         axes.axvline(float(np.median(seconds)), color=colour, lw=1, ls=(0, (4, 3)), alpha=0.8)
-    _tidy(axes, "Error and time of every positive case; dashed: median time")
+    tidy(axes, "Error and time of every positive case; dashed: median time")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(0.02, 1800)
@@ -86,10 +85,10 @@ def time_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
     )
     axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axes.minorticks_off()
-    axes.set_xlabel("seconds a pair", color=_FAINT)
-    axes.set_ylabel("corner error, px", color=_FAINT)
+    axes.set_xlabel("seconds a pair", color=FAINT)
+    axes.set_ylabel("corner error, px", color=FAINT)
     _legend(figure, axes)
-    return _svg(figure, "time")
+    return figure_svg(figure, "time")
 
 
 def bars_plot(summary: dict[str, Any], key: str, title: str) -> str | None:
@@ -122,19 +121,19 @@ def bars_plot(summary: dict[str, Any], key: str, title: str) -> str | None:
     axes.set_yticks(places, [f"{part} ({n})" for part, n in zip(names, counts, strict=True)])
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    _tidy(axes, f"{title}: % within 1 px (dark) and 3 px (light)")
+    tidy(axes, f"{title}: % within 1 px (dark) and 3 px (light)")
     axes.grid(visible=False, axis="y")
     _legend(figure, axes)
-    return _svg(figure, key)
+    return figure_svg(figure, key)
 
 
 def reliability_plot(summary: dict[str, Any]) -> str:
     """Stated against observed confidence."""
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot([40, 100], [40, 100], color=_FAINT, lw=1, ls=(0, (4, 3)))
-    axes.annotate("too cautious", (43, 93), color=_FAINT, size=9)
-    axes.annotate("over-confident", (97, 43), color=_FAINT, size=9, ha="right")
+    axes.plot([40, 100], [40, 100], color=FAINT, lw=1, ls=(0, (4, 3)))
+    axes.annotate("too cautious", (43, 93), color=FAINT, size=9)
+    axes.annotate("over-confident", (97, 43), color=FAINT, size=9, ha="right")
     lowest = 40.0
     for index, (name, figures) in enumerate(summary["matchers"].items()):
         levels = [v for v in figures["calibration"]["levels"] if v["observed"] is not None]
@@ -146,26 +145,17 @@ def reliability_plot(summary: dict[str, Any]) -> str:
         axes.plot(
             stated, observed, "o-", color=_colour(index), ms=4, lw=1.6, label=name, clip_on=False
         )
-    _tidy(axes, "Reliability of the stated intervals")
+    tidy(axes, "Reliability of the stated intervals")
     axes.set_xlim(40, 100)
     axes.set_ylim(10 * np.floor(lowest / 10), 100)
-    axes.set_xlabel("stated, %", color=_FAINT)
-    axes.set_ylabel("contain the truth, %", color=_FAINT)
+    axes.set_xlabel("stated, %", color=FAINT)
+    axes.set_ylabel("contain the truth, %", color=FAINT)
     _legend(figure, axes)
-    return _svg(figure, "reliability")
+    return figure_svg(figure, "reliability")
 
 
 def _colour(index: int) -> str:
     return _COLOURS[index % len(_COLOURS)]
-
-
-def _tidy(axes: Axes, title: str) -> None:
-    axes.set_title(title, size=10.5, color=_INK, loc="left", parse_math=False)
-    axes.grid(color=_GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9, colors=_FAINT, length=0)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
@@ -183,14 +173,3 @@ def _legend(figure: Figure, axes: Axes) -> None:
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_alpha(1)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG document; the same figure gives the same text."""
-    text = io.StringIO()
-    nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
-    with mpl.rc_context({"svg.hashsalt": f"imatch-{name}", "svg.fonttype": "path"}):
-        figure.savefig(text, format="svg", metadata=nothing)
-    document = text.getvalue()
-    # From the root on: the prologue names a DTD on a server, which a page has no use for.
-    return document[document.index("<svg") :]

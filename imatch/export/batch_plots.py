@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from imatch.export.figures import FAINT, figure_svg, tidy
 from imatch.pipeline.batch_result import BatchResult
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 _OK, _UNSURE, _SECOND = "#0072b2", "#e69f00", "#d55e00"
-_INK, _FAINT, _GRID = "#222222", "#777777", "#e6e6e6"
 # Error bars of many pairs are a blot.
 _BARS = 300
 
@@ -49,15 +46,15 @@ def shift_plot(results: Sequence[BatchResult]) -> str | None:
             bars: dict[str, Any] = {"ecolor": colour, "elinewidth": 0.7, "alpha": 0.5}
             axes.errorbar(x, y, np.nan_to_num(half_y), np.nan_to_num(half_x), "none", **bars)
         axes.scatter(x, y, s=16, color=colour, lw=0, label=status, zorder=3)
-    axes.axhline(0, color=_FAINT, lw=0.7)
-    axes.axvline(0, color=_FAINT, lw=0.7)
-    _tidy(axes, "Shift of each pair, bars: 95 % interval")
-    axes.set_xlabel("eastwards, m" if metres else "x, target px", color=_FAINT)
-    axes.set_ylabel("northwards, m" if metres else "y, target px", color=_FAINT)
+    axes.axhline(0, color=FAINT, lw=0.7)
+    axes.axvline(0, color=FAINT, lw=0.7)
+    tidy(axes, "Shift of each pair, bars: 95 % interval")
+    axes.set_xlabel("eastwards, m" if metres else "x, target px", color=FAINT)
+    axes.set_ylabel("northwards, m" if metres else "y, target px", color=FAINT)
     axes.set_aspect("equal", adjustable="datalim")
     # Beside the data: a marker among others would be read as one more pair.
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    return _svg(figure, "shift")
+    return figure_svg(figure, "shift")
 
 
 def accuracy_plot(results: Sequence[BatchResult]) -> str | None:
@@ -85,30 +82,10 @@ def accuracy_plot(results: Sequence[BatchResult]) -> str | None:
             axes.step([0, *values], [0, *share], where="post", color=colour, lw=1.8, label=label)
     if not drawn:
         return None
-    _tidy(axes, "Share of all pairs within")
+    tidy(axes, "Share of all pairs within")
     axes.set_xlim(left=0)
     axes.set_ylim(0, 102)
-    axes.set_xlabel("target px", color=_FAINT)
-    axes.set_ylabel("% of pairs", color=_FAINT)
+    axes.set_xlabel("target px", color=FAINT)
+    axes.set_ylabel("% of pairs", color=FAINT)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    return _svg(figure, "accuracy")
-
-
-def _tidy(axes: Axes, title: str) -> None:
-    axes.set_title(title, size=10.5, color=_INK, loc="left")
-    axes.grid(color=_GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9, colors=_FAINT, length=0)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG document; the same figure gives the same text."""
-    text = io.StringIO()
-    nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
-    with mpl.rc_context({"svg.hashsalt": f"imatch-{name}", "svg.fonttype": "path"}):
-        figure.savefig(text, format="svg", metadata=nothing)
-    document = text.getvalue()
-    # From the root on: the prologue names a DTD on a server, which a page has no use for.
-    return document[document.index("<svg") :]
+    return figure_svg(figure, "accuracy")

@@ -12,6 +12,7 @@ from matplotlib.quiver import Quiver
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
+from imatch.export.figures import INK
 from imatch.export.picture import Window, checkerboard, rgba
 from imatch.export.thinning import thin
 from imatch.export.wording import both
@@ -21,7 +22,7 @@ from imatch.pipeline.result import Preview, Registration
 # Okabe and Ito's blue and vermilion: told apart with any colour vision.
 FITTED, CHECK = "#0072b2", "#d55e00"
 _NO_GROUND, _FRAME = "#d9d9d9", "#bbbbbb"
-INK, FAINT_INK = "#222222", "#555555"
+FAINT_INK = "#555555"
 # Images longer than this for their breadth are laid out differently.
 ELONGATED = 2.2
 _MATCH_LINES, _OUTLIER_LINES, _ARROWS = 110, 40, 200

@@ -12,10 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from imatch.core.errors import OutputError
+from imatch.export.figures import INK
 from imatch.export.panels import (
     ELONGATED,
     FAINT_INK,
-    INK,
     draw_checkerboard,
     draw_matches,
     draw_residuals,

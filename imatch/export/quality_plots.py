@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.export.panels import CHECK, FAINT_INK, FITTED, INK
+from imatch.export.figures import INK, tidy
+from imatch.export.panels import CHECK, FAINT_INK, FITTED
 from imatch.export.picture import evened, rgba
 from imatch.export.quality_cells import Cell
 from imatch.export.quality_evidence import Autocorrelation, Field, Floats, Residuals
@@ -23,7 +24,7 @@ from imatch.export.thinning import thin
 from imatch.export.wording import both, number
 
 _DPI = 110
-_BEFORE, _GRID = "#8a8f98", "#e6e6e6"
+_BEFORE = "#8a8f98"
 _POINTS = 450
 # Differences of a correction worth a colour of their own, pixels.
 _VARIES = 0.01
@@ -109,7 +110,7 @@ def histogram(points: Residuals) -> bytes:
     axes.set_xlabel("length of the residual, target px", color=FAINT_INK)
     axes.set_ylabel("tie points", color=FAINT_INK)
     axes.legend(frameon=False, fontsize=9)
-    _tidy(axes)
+    tidy(axes)
     return _png(figure)
 
 
@@ -126,7 +127,7 @@ def correlogram(before: Autocorrelation, after: Autocorrelation) -> bytes | None
     axes.set_xlabel("distance of two tie points, reference px", color=FAINT_INK)
     axes.set_ylabel("correlation", color=FAINT_INK)
     axes.legend(frameon=False, fontsize=9)
-    _tidy(axes)
+    tidy(axes)
     return _png(figure)
 
 
@@ -235,14 +236,6 @@ def _bare(axes: Axes) -> None:
 
 def _title(axes: Axes, text: str) -> None:
     axes.set_title(text, size=10, color=INK, loc="left", parse_math=False)
-
-
-def _tidy(axes: Axes) -> None:
-    axes.grid(color=_GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9, colors=FAINT_INK, length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
 def _figure(frame: Frame, panels: int) -> Figure:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -13,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from imatch.export.figures import FAINT, INK, figure_svg
 from imatch.export.wording import number
 from imatch.pipeline.result import Status
 from imatch.pipeline.stack_result import Stack, StackImage, StackPair
 
-_INK, _FAINT = "#222222", "#777777"
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 _IMAGE: dict[Status, str] = {"ok": "#0072b2", "uncertain": "#e69f00", "failed": "#ffffff"}
 _ASIDE, _UNCONFIRMED = "#d55e00", "#aaaaaa"
@@ -51,13 +48,7 @@ def graph_svg(stack: Stack) -> bytes:
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-1.3, 1.3)
     _legend(figure, stack)
-    text = io.StringIO()
-    nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
-    with mpl.rc_context({"svg.hashsalt": "imatch-stack", "svg.fonttype": "path"}):
-        figure.savefig(text, format="svg", metadata=nothing)
-    document = text.getvalue()
-    # From the root on: the prologue names a DTD on a server, which a page has no use for.
-    return document[document.index("<svg") :].encode()
+    return figure_svg(figure, "stack").encode()
 
 
 def label(image: StackImage) -> str:
@@ -109,8 +100,8 @@ def _draw_pairs(
     )
     if counting:
         bar = figure.colorbar(lines, ax=axes, shrink=0.5, pad=0.01, extend="max")
-        bar.set_label("residual of a pair that counts, px", color=_FAINT, size=9)
-        bar.ax.tick_params(labelsize=8, colors=_FAINT, length=0)
+        bar.set_label("residual of a pair that counts, px", color=FAINT, size=9)
+        bar.ax.tick_params(labelsize=8, colors=FAINT, length=0)
         bar.outline.set_visible(False)
 
 
@@ -123,7 +114,7 @@ def _draw_images(axes: Axes, stack: Stack, places: NDArray[np.float64]) -> None:
             "s" if held else "o",
             ms=11 if held else 9,
             mfc=_IMAGE[image.status],
-            mec=_INK if image.status != "failed" else _ASIDE,
+            mec=INK if image.status != "failed" else _ASIDE,
             mew=1.8 if held else 1.2,
             zorder=4,
         )
@@ -136,7 +127,7 @@ def _draw_images(axes: Axes, stack: Stack, places: NDArray[np.float64]) -> None:
             1.07 * y,
             label(image),
             size=8.5,
-            color=_INK,
+            color=INK,
             rotation=turn + 180 if leftwards else turn,
             rotation_mode="anchor",
             ha="right" if leftwards else "left",
@@ -160,14 +151,12 @@ def _legend(figure: Figure, stack: Stack) -> None:
             ls="",
             ms=8,
             mfc=_IMAGE[status],
-            mec=_INK if status != "failed" else _ASIDE,
+            mec=INK if status != "failed" else _ASIDE,
             label=f"{text} ({sum(image.status == status for image in stack.images)})",
         )
         for text, status in kinds
     ]
-    handles.append(
-        Line2D([], [], marker="s", ls="", ms=9, mfc="white", mec=_INK, label="reference")
-    )
+    handles.append(Line2D([], [], marker="s", ls="", ms=9, mfc="white", mec=INK, label="reference"))
     lines = (("set aside", _ASIDE, "aside", (0, (4, 2))), ("unconfirmed", _UNCONFIRMED, "", ":"))
     for text, colour, verdict, style in lines:
         count = sum(pair.verdict == (verdict or text) for pair in stack.pairs)
@@ -177,5 +166,5 @@ def _legend(figure: Figure, stack: Stack) -> None:
         f"{sum(pair.verdict == 'counts' for pair in stack.pairs)} of {len(stack.pairs)} pairs count"
         f"; they disagree by {number(stack.scatter_px)} px beyond what they state",
         fontsize=10.5,
-        color=_INK,
+        color=INK,
     )

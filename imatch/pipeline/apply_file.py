@@ -6,7 +6,7 @@ from collections.abc import Callable
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.pipeline.apply import Choice, apply_raster
@@ -46,6 +46,12 @@ class ApplyOptions:
     geotransform_only: bool = False
     inexact: Inexact = "refuse"
     overwrite: bool = False
+
+    @property
+    def resampled(self) -> dict[str, Any]:
+        """Those that `apply_raster` and `apply_safe` take, by name."""
+        own = ("geotransform_only", "inexact")
+        return {name: value for name, value in vars(self).items() if name not in own}
 
 
 def kind_of(path: Path) -> Kind:
@@ -144,9 +150,8 @@ def apply_file(
     options = options or ApplyOptions()
     kind = kind_of(path)
     out = folder / output_name(path, kind)
-    overwrite = options.overwrite
     if kind == "vector":
-        count = apply_vector(mapping, path, out, overwrite=overwrite)
+        count = apply_vector(mapping, path, out, overwrite=options.overwrite)
         return out, f"{count} features"
     if options.geotransform_only:
         if kind == "product":
@@ -162,39 +167,15 @@ def apply_file(
             inexact=options.inexact,
             creation=options.creation,
             cog=options.cog,
-            overwrite=overwrite,
+            overwrite=options.overwrite,
         )
         by = "by control points" if options.inexact == "gcps" else f"wrong by up to {error:.2g} px"
         return out, f"geotransform only, {by if error > LIMIT_PX else 'exact'}"
     if kind == "product":
-        counts = apply_safe(
-            mapping,
-            path,
-            out,
-            grid=options.grid,
-            res=options.res,
-            bounds=options.bounds,
-            resampling=options.resampling,
-            creation=options.creation,
-            cog=options.cog,
-            overwrite=overwrite,
-            on_progress=on_progress,
-        )
+        counts = apply_safe(mapping, path, out, **options.resampled, on_progress=on_progress)
         return out, (
             f"{counts.rasters} rasters, now GeoTIFF, {counts.vectors} vector masks,"
             f" {counts.copied} files copied"
         )
-    lattice = apply_raster(
-        mapping,
-        path,
-        out,
-        grid=options.grid,
-        res=options.res,
-        bounds=options.bounds,
-        resampling=options.resampling,
-        creation=options.creation,
-        cog=options.cog,
-        overwrite=overwrite,
-        on_progress=on_progress,
-    )
+    lattice = apply_raster(mapping, path, out, **options.resampled, on_progress=on_progress)
     return out, f"{lattice.width} x {lattice.height}"

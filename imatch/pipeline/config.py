@@ -9,7 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from imatch.core.errors import ConfigError, InputError
+from imatch.core.errors import ConfigError
+from imatch.core.yamltext import read_mapping
 from imatch.pipeline.certificate import Tolerance
 
 Band = int | str
@@ -103,16 +104,7 @@ def load_config(
         InputError: The file is missing or is not YAML.
         ConfigError: An unknown field or an impossible value.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            loaded = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            cause = getattr(error, "strerror", None) or "is not YAML"
-            raise InputError(cause, subject=path, hint="name a YAML file of settings") from error
-        if loaded is not None and not isinstance(loaded, dict):
-            raise InputError("holds no mapping", subject=path, hint="write lines of key: value")
-        values = loaded or {}
+    values = {} if path is None else read_mapping(path)
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:

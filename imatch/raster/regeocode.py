@@ -12,13 +12,12 @@ import rasterio
 from rasterio.control import GroundControlPoint
 from rasterio.io import DatasetReader
 
-from imatch.core.errors import OutputError
 from imatch.core.files import atomic_path
 from imatch.raster.blocks import plan_blocks
 from imatch.raster.form import form_of
-from imatch.raster.gdal import check_file, explained, is_virtual, opened
+from imatch.raster.gdal import explained, is_virtual, opened
 from imatch.raster.lattice import Lattice
-from imatch.raster.write import created, writing
+from imatch.raster.write import check_apart, created, writing
 
 # Beside a GeoTIFF: what belongs to its pixels, not to its place.
 _SIDECARS = {".ovr", ".msk"}
@@ -59,10 +58,7 @@ def regeocode(
         OutputError: The file cannot be written.
     """
     out, name = Path(out), fspath(path)
-    if not is_virtual(path):
-        check_file(Path(path))
-        if out.exists() and out.samefile(path):
-            raise OutputError("is the file to be read", subject=out, hint="choose another place")
+    check_apart(path, out)
     with opened(name) as dataset:
         form = form_of(dataset)
         files = [Path(file) for file in dataset.files] if _plain(dataset) else []

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from rasterio.windows import Window
 
-from imatch.core.errors import InputError, OutputError
+from imatch.core.errors import InputError
 from imatch.raster.blocks import BlockMaker, plan_blocks
 from imatch.raster.form import form_of
-from imatch.raster.gdal import check_file, is_virtual, opened
+from imatch.raster.gdal import opened
 from imatch.raster.image import GeoImage
 from imatch.raster.kernels import Resampling, nearest, sample
 from imatch.raster.lattice import Lattice
 from imatch.raster.positions import Convert, positions, spans
 from imatch.raster.source import Source
-from imatch.raster.write import created
+from imatch.raster.write import check_apart, created
 
 #: Source pixels read around what a lattice needs, in pixels of the size it is read at.
 _RIM = 4
@@ -117,10 +117,7 @@ def warp_file(
         OutputError: The file cannot be written; nothing is left of it.
     """
     out, name = Path(out), fspath(path)
-    if not is_virtual(path):
-        check_file(Path(path))
-        if out.exists() and out.samefile(path):
-            raise OutputError("is the file to be read", subject=out, hint="choose another place")
+    check_apart(path, out)
     with opened(name) as dataset:
         form = form_of(dataset, nodata=nodata)
         if form.categorical:

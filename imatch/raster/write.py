@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.files import atomic_path
 from imatch.core.types import BoolArray
 from imatch.raster.form import Form
-from imatch.raster.gdal import in_words, session
+from imatch.raster.gdal import check_file, in_words, is_virtual, session
 from imatch.raster.lattice import Lattice
 
 #: put(window, bands, pixels, valid): write (C, h, w) pixels of 1-based bands, and the mask.
@@ -285,6 +286,20 @@ def _add_overviews(path: Path, reduced: Resampling, size: tuple[int, int]) -> No
         return
     with rasterio.open(path, "r+") as dataset:
         dataset.build_overviews(levels, reduced)
+
+
+def check_apart(path: str | PathLike[str], out: Path) -> None:
+    """Make sure that a file can be read, and that it is not the one to be written.
+
+    Raises:
+        InputError: It is missing, empty, unreadable or truncated.
+        OutputError: It is the output.
+    """
+    if is_virtual(path):
+        return
+    check_file(Path(path))
+    if out.exists() and out.samefile(path):
+        raise OutputError("is the file to be read", subject=out, hint="choose another place")
 
 
 def check_written(path: Path, subject: Path, *, sparse: bool = False) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from imatch.core.errors import ConfigError, InputError
+from imatch.core.errors import ConfigError
+from imatch.core.yamltext import read_mapping
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -120,7 +121,7 @@ def load_settings(
         InputError: The file is missing or is no YAML mapping.
         ConfigError: A setting that does not exist, or an impossible value.
     """
-    values = {} if path is None else _mapping(path)
+    values = {} if path is None else read_mapping(path)
     for text in overrides:
         _override(values, text)
     return checked(kind, values, path)
@@ -189,17 +190,6 @@ def _told(kind: type[Settings]) -> dict[str, str]:
             name, _, text = entry.strip().partition(":")
             told[name] = re.sub(r"\bNone\b", "null", " ".join(text.replace("``", "").split()))
     return told
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        cause = getattr(error, "strerror", None) or "is not YAML"
-        raise InputError(cause, subject=path, hint="name a YAML file of settings") from error
-    if loaded is not None and not isinstance(loaded, dict):
-        raise InputError("holds no mapping", subject=path, hint="write lines of key: value")
-    return loaded or {}
 
 
 def _override(values: dict[str, Any], text: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 from rasterio.errors import NotGeoreferencedWarning
 from scipy import ndimage
 
@@ -66,6 +66,7 @@ class Scene:
         transform: Corner-based pixel to map transform, as its geocoding states it.
         crs: CRS of the transform.
         misplaced: (east, north) metres by which the geocoding puts everything too far.
+        ground_crs: CRS in which the ground lies round `CENTRE`.
     """
 
     path: Path
@@ -73,18 +74,22 @@ class Scene:
     transform: Affine
     crs: str
     misplaced: tuple[float, float]
+    ground_crs: str = GROUND_CRS
 
     def to_ground(self, xy: FloatArray) -> FloatArray:
-        """True position, in `GROUND_CRS`, of (N, 2) pixels."""
+        """True position, in `ground_crs`, of (N, 2) pixels."""
         x, y = _apply(self.transform, xy + 0.5)
-        to = Transformer.from_crs(self.crs, GROUND_CRS, always_xy=True)
+        to = Transformer.from_crs(self.crs, self.ground_crs, always_xy=True)
         return np.column_stack(to.transform(x, y)) - self.misplaced
 
     def from_ground(self, ground: FloatArray) -> FloatArray:
-        """(N, 2) pixels that show positions in `GROUND_CRS`."""
-        to = Transformer.from_crs(GROUND_CRS, self.crs, always_xy=True)
+        """(N, 2) pixels that show positions in `ground_crs`."""
+        to = Transformer.from_crs(self.ground_crs, self.crs, always_xy=True)
         claimed = ground + self.misplaced
         there = np.column_stack(to.transform(claimed[:, 0], claimed[:, 1]))
+        if CRS.from_user_input(self.crs).is_geographic:
+            # A longitude beyond the antimeridian, written as the image writes its own.
+            there[:, 0] += 360 * np.round((self.transform.c - there[:, 0]) / 360)
         return np.column_stack(_apply(~self.transform, there)) - 0.5
 
     def to(self, other: Scene, xy: FloatArray) -> FloatArray:
@@ -125,10 +130,15 @@ def _expose(scene: Scene, seed: int) -> None:
 
 
 def _geocoding(
-    crs: str, gsd: float, size: tuple[int, int], degrees: float, south_up: bool
+    crs: str,
+    gsd: float,
+    size: tuple[int, int],
+    degrees: float,
+    south_up: bool,
+    ground_crs: str,
 ) -> Affine:
     """A transform round the middle of the ground, turned clockwise if wanted."""
-    to = Transformer.from_crs(GROUND_CRS, crs, always_xy=True)
+    to = Transformer.from_crs(ground_crs, crs, always_xy=True)
     x, y = CENTRE
     # A metre eastwards and northwards in units of the CRS.
     (x0, y0), east, north = (to.transform(*place) for place in (CENTRE, (x + 1, y), (x, y + 1)))
@@ -153,6 +163,7 @@ def scene(tmp_path: Path) -> MakeScene:
         misplaced: tuple[float, float] = (0.0, 0.0),
         geocoded: bool = True,
         ground: int = 1,
+        ground_crs: str = GROUND_CRS,
         noise: int = 0,
         bands: int = 1,
         band: int = 0,
@@ -166,9 +177,9 @@ def scene(tmp_path: Path) -> MakeScene:
         noise; `finish` may spoil the (bands, H, W) pixels before they are written.
         """
         size = size or (round(2800 / gsd), round(2800 / gsd))
-        transform = _geocoding(crs, gsd, size, degrees, south_up)
+        transform = _geocoding(crs, gsd, size, degrees, south_up, ground_crs)
         shape = size[::-1]
-        seen = Scene(tmp_path / name, np.zeros(shape), transform, crs, misplaced)
+        seen = Scene(tmp_path / name, np.zeros(shape), transform, crs, misplaced, ground_crs)
         _expose(seen, ground)
         rng = np.random.default_rng([noise, 77])
         values = rng.random((bands, *shape))

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,7 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from imatch.core.errors import ConfigError, InputError
+from imatch.core.errors import ConfigError
+from imatch.core.yamltext import read_mapping
 
 Band: TypeAlias = int | str
 #: Names of the splits, in the order in which their shares are given.
@@ -249,19 +249,3 @@ def load_prepare_config(
     if not sources:
         raise ConfigError("no images were given", hint="name images, or a --config with sources")
     return make_prepare_config({**values, **given, "sources": sources}, path)
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping a YAML file holds.
-
-    Raises:
-        InputError: The file is missing, is not YAML, or holds something else.
-    """
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        cause = getattr(error, "strerror", None) or "is not YAML"
-        raise InputError(cause, subject=path, hint="name a YAML file of settings") from error
-    if not isinstance(loaded, dict):
-        raise InputError("holds no mapping", subject=path, hint="write lines of key: value")
-    return loaded

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from imatch.core.errors import ConfigError
-from imatch.training.data.config import read_mapping
+from imatch.core.yamltext import read_mapping
 from imatch.training.data.manifest import load_manifest
 from imatch.training.data.pairs import ChipPairs
 from imatch.training.data.sheet import spread

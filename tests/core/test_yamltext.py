@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imatch.core.errors import InputError
+from imatch.core.yamltext import read_mapping
+
+
+def test_a_mapping_and_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("size: 512\nname: Übersee\n", encoding="utf-8")
+    assert read_mapping(path) == {"size": 512, "name": "Übersee"}
+    path.write_text("# nothing yet\n", encoding="utf-8")
+    assert read_mapping(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (None, "No such file"),
+        (b"a: [1", "is not YAML"),
+        (b"\xff\xfe\x00a", "is not YAML"),
+        (b"- 1\n- 2\n", "holds no mapping"),
+    ],
+)
+def test_what_is_no_mapping(tmp_path: Path, content: bytes | None, cause: str) -> None:
+    path = tmp_path / "settings.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=cause) as caught:
+        read_mapping(path)
+    assert caught.value.subject == str(path)
+    assert caught.value.hint
