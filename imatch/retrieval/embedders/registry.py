@@ -45,6 +45,13 @@ EMBEDDERS = Embedders(
             "Apache-2.0",
             "ImageNet features of EfficientNet-Lite0, GeM pooling; a baseline, small and fast",
         ),
+        EmbedderRow(
+            "edges",
+            "imatch.retrieval.edges:edges",
+            (),
+            "Apache-2.0",
+            "directions of edges on a grid; no weights, one date and one framing",
+        ),
     ],
     group="imatch.embedders",
 )

@@ -1,0 +1,302 @@
+"""Make an index, add to it, remove from it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.errors import ConfigError, InputError
+from imatch.pipeline.batch_folders import list_images
+from imatch.raster import RasterInfo, Source, open_source
+from imatch.raster.gdal import kept_open
+from imatch.retrieval.index.footprints import write_footprints
+from imatch.retrieval.index.manifest import FILE, Manifest
+from imatch.retrieval.index.store import IndexedImage, Store, file_facts
+from imatch.retrieval.index.structure import build, require_faiss
+from imatch.retrieval.view import Cell, Chip, read_chip, stacked
+
+if TYPE_CHECKING:
+    from imatch.retrieval.embedders import Embedder
+
+STRUCTURE = "structure.faiss"
+#: Chips embedded at a time.
+BATCH = 32
+_LOG = logging.getLogger(__name__)
+Tell = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that could not be used.
+
+    Attributes:
+        path: The file.
+        reason: Why.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Growth:
+    """What came of adding images.
+
+    Attributes:
+        added: Images new in the index.
+        replaced: Images whose file had changed.
+        unchanged: Images that were there already.
+        chips: Chips embedded.
+        skipped: Images that could not be used.
+        images: Images in the index now.
+        rows: Chips in the index now.
+    """
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    chips: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    images: int = 0
+    rows: int = 0
+
+
+def find_images(paths: Iterable[str | PathLike[str]]) -> list[str]:
+    """Files as they are and the images of folders, absolute, each once.
+
+    Raises:
+        InputError: A folder holds no images.
+    """
+    found: list[str] = []
+    for given in paths:
+        path = Path(given)
+        folder = path.is_dir() and path.suffix.upper() != ".SAFE"
+        found += map(image_key, list_images(path)) if folder else [image_key(given)]
+    return list(dict.fromkeys(found))
+
+
+def image_key(path: str | PathLike[str]) -> str:
+    """How an index names an image: by its absolute path, links followed; a URL as it is."""
+    text = fspath(path)
+    return text if "://" in text or text.startswith("/vsi") else str(Path(text).resolve())
+
+
+def add_images(
+    index: Path,
+    images: Sequence[str | PathLike[str]],
+    embedder: Embedder,
+    manifest: Manifest,
+    *,
+    on_start: Callable[[int], None] = lambda _images: None,
+    on_image: Tell = lambda _images: None,
+) -> Growth:
+    """Embed the chips of images and keep them in an index, which is made where there is none.
+
+    After each image the index is whole: interrupted, the same call goes on with the images that
+    are missing. Images whose file is as it was are left as they are; changed ones are embedded
+    anew. What cannot be read is skipped and listed.
+
+    Args:
+        index: The folder.
+        images: Files and folders of files.
+        embedder: Loaded as the manifest says.
+        manifest: What a new index is made with; of an existing one the settings have to be equal.
+        on_start: Told how many images are to be embedded.
+        on_image: Told of each image that is done.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InputError: A folder holds no images, no image could be used at all, or the index is of
+            another model.
+        ConfigError: The index was made with other settings.
+        OutputError: The folder cannot be written to.
+    """
+    require_faiss()
+    wanted = find_images(images)
+    growth = Growth()
+    if (index / FILE).exists():
+        with Store.open_to_write(index) as store:
+            store.manifest.check(embedder, index)
+            _check_settings(store.manifest, manifest, index)
+    with Store.open_to_write(index, manifest) as store:
+        changed = [
+            path for path in wanted if path in store.images and not store.images[path].unchanged()
+        ]
+        if changed:
+            store.remove(changed)
+        missing = [path for path in wanted if path not in store.images]
+        growth.unchanged = len(wanted) - len(missing)
+        on_start(len(missing))
+        for path in missing:
+            try:
+                count = _add(store, path, embedder)
+            except InputError as error:
+                growth.skipped.append(Skipped(path, error.cause))
+                _LOG.info("skipped %s", error)
+            else:
+                growth.chips += count
+                if path in changed:
+                    growth.replaced += 1
+                else:
+                    growth.added += 1
+            on_image(1)
+        growth.images, growth.rows = len(store.images), len(store)
+        if not growth.rows:
+            raise InputError(
+                f"no image could be used; of {len(growth.skipped)} the first:"
+                f" {growth.skipped[0].reason}",
+                subject=growth.skipped[0].path,
+                hint="name rasters with ground on them",
+            )
+        refresh(store)
+    return growth
+
+
+def remove_images(index: Path, images: Sequence[str | PathLike[str]]) -> tuple[int, int]:
+    """Remove images from an index.
+
+    Args:
+        index: The folder.
+        images: Files as they were named, or folders: all of the index's images in them.
+
+    Returns:
+        How many images and how many chips went.
+
+    Raises:
+        InputError: One of them is not in the index.
+        OutputError: The index is in use or cannot be written to.
+    """
+    require_faiss()
+    with Store.open_to_write(index) as store:
+        gone: list[str] = []
+        for given in images:
+            key = image_key(given)
+            inside = [
+                path for path in store.images if path == key or Path(key) in Path(path).parents
+            ]
+            if not inside:
+                raise InputError("is not in the index", subject=key, hint=f"see {index}")
+            gone += inside
+        gone = list(dict.fromkeys(gone))
+        rows = store.remove(gone)
+        refresh(store)
+    return len(gone), rows
+
+
+def refresh(store: Store) -> None:
+    """Bring what follows from an index's rows up to date: structure and footprints.
+
+    Raises:
+        OutputError: The disk refused.
+    """
+    write_footprints(store)
+    kind = store.manifest.structure
+    if kind != "flat" and len(store):
+        build(store.vectors, store.folder / STRUCTURE, kind)
+
+
+def _check_settings(kept: Manifest, wanted: Manifest, index: Path) -> None:
+    for name in ("stride", "gsd_m", "levels", "min_valid", "band_list", "structure"):
+        before, now = getattr(kept, name), getattr(wanted, name)
+        if before != now:
+            raise ConfigError(
+                f"was made with {name.replace('_', ' ')} {before}, not {now}",
+                subject=index,
+                hint="repeat the options it was made with, or make another index",
+            )
+
+
+def _add(store: Store, path: str, embedder: Embedder) -> int:
+    """Embed an image; how many chips it gave."""
+    manifest = store.manifest
+    cutting = manifest.cutting
+    source = open_source(path, bands=manifest.band_list)
+    cells = cutting.cells(source.info)
+    vectors, kept = embed_cells(source, cells, embedder, cutting.min_valid)
+    if not kept:
+        raise InputError(
+            "shows too little valid ground", subject=path, hint="lower --min-valid, or leave it out"
+        )
+    size, modified = file_facts(Path(path))
+    info = source.info
+    image = IndexedImage(
+        path,
+        size,
+        modified,
+        info.width,
+        info.height,
+        info.crs.to_string() if info.crs is not None and info.geocoded else None,
+        tuple(info.transform)[:6] if info.geocoded else None,
+        ground_size(info),
+        len(store),
+        len(kept),
+        len(cells) - len(kept),
+    )
+    store.append(image, vectors, kept)
+    return len(kept)
+
+
+def ground_size(info: RasterInfo) -> float | None:
+    """Metres a pixel, None where an image does not say."""
+    return None if info.gsd_m is None else math.sqrt(info.gsd_m[0] * info.gsd_m[1])
+
+
+def embed_cells(
+    source: Source, cells: Sequence[Cell], embedder: Embedder, min_valid: float
+) -> tuple[NDArray[np.float32], list[Cell]]:
+    """Embed the cells of an image that show enough.
+
+    Args:
+        source: The image.
+        cells: Where.
+        embedder: The embedder.
+        min_valid: Least share of valid ground in what a cell has of the image.
+
+    Returns:
+        (M, dim) vectors and the M cells they are of: those with enough valid ground that is not one
+        value everywhere.
+
+    Raises:
+        InputError: The image cannot be read, or has too few bands.
+    """
+    vectors: list[NDArray[np.float32]] = []
+    kept: list[Cell] = []
+    with kept_open():
+        for cell_batch, chips in _batches(source, cells, embedder, min_valid):
+            found = embedder.embed(*stacked(chips))
+            said = np.linalg.norm(found, axis=1) > 0
+            vectors.append(found[said])
+            kept += [cell for cell, good in zip(cell_batch, said, strict=True) if good]
+    if not vectors:
+        return np.zeros((0, embedder.dim), dtype=np.float32), []
+    return np.concatenate(vectors), kept
+
+
+def _batches(
+    source: Source, cells: Sequence[Cell], embedder: Embedder, min_valid: float
+) -> Iterator[tuple[list[Cell], list[Chip]]]:
+    good: list[Cell] = []
+    chips: list[Chip] = []
+    for cell in cells:
+        chip = read_chip(source, cell, embedder.chip_px, embedder.bands)
+        share = cell.width * cell.height / cell.side**2
+        ground = chip.pixels[:, chip.valid]
+        if chip.valid.mean() < min_valid * share or not ground.size or np.ptp(ground) == 0:
+            continue
+        good.append(cell)
+        chips.append(chip)
+        if len(chips) == BATCH:
+            yield good, chips
+            good, chips = [], []
+    if chips:
+        yield good, chips

@@ -1,0 +1,91 @@
+"""Where the chips of an index lie on the Earth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import shapely
+from affine import Affine
+from geopandas import GeoDataFrame
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from imatch.core.errors import ImatchError
+from imatch.core.files import atomic_path
+from imatch.raster.geodesy import WGS84, apply_affine, reproject_points
+from imatch.retrieval.index.store import IndexedImage, Store
+
+FILE = "footprints.parquet"
+# Corners and the middles of the edges, clockwise from the upper left: edges bend between CRSs.
+_RING = np.array([(0, 0), (0.5, 0), (1, 0), (1, 0.5), (1, 1), (0.5, 1), (0, 1), (0, 0.5)])
+
+
+def outlines(image: IndexedImage, cells: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Outlines of an image's cells.
+
+    Args:
+        image: The image.
+        cells: (N, 5) left, top, width, height and side.
+
+    Returns:
+        (N, 8, 2) longitude and latitude (WGS 84), beside each other across the antimeridian; None
+        without geocoding or where a point has no longitude.
+    """
+    if image.crs is None or image.transform is None:
+        return None
+    pixels = cells[:, None, :2] + _RING[None] * cells[:, None, 2:4]
+    transform, crs = Affine(*image.transform), CRS.from_user_input(image.crs)
+    xy = apply_affine(transform, pixels.reshape(-1, 2))
+    near = None
+    middle = apply_affine(transform, [(image.width / 2, image.height / 2)])
+    centre = reproject_points(middle, crs, WGS84)[0, 0]
+    if np.isfinite(centre):
+        near = float(centre)
+    places = reproject_points(xy, crs, WGS84, near=near)
+    return places.reshape(-1, len(_RING), 2) if np.isfinite(places).all() else None
+
+
+def footprints(store: Store) -> GeoDataFrame:
+    """All chips of an index: row, image, window in pixels, and outline.
+
+    Returns:
+        A frame in WGS 84; chips without geocoding have no geometry.
+    """
+    cells = np.asarray(store.cell_table)
+    geometry = np.full(len(cells), None, dtype=object)
+    for image in store.images.values():
+        rings = outlines(image, cells[image.first : image.first + image.count])
+        if rings is not None:
+            geometry[image.first : image.first + image.count] = shapely.polygons(rings)
+    names = [image.path for image in store.images.values() for _ in range(image.count)]
+    table = pd.DataFrame(
+        {
+            "row": np.arange(len(cells)),
+            "image": pd.Series(names, dtype="string"),
+            **{
+                name: cells[:, i].astype(np.int32)
+                for i, name in enumerate(("left", "top", "width", "height"))
+            },
+        }
+    )
+    return GeoDataFrame(table, geometry=geometry, crs="OGC:CRS84")
+
+
+def write_footprints(store: Store) -> Path:
+    """Write the footprints as GeoParquet into the index.
+
+    Raises:
+        ImatchError: pyarrow is not installed.
+        OutputError: The disk refused.
+    """
+    path = store.path / FILE
+    try:
+        with atomic_path(path, overwrite=True) as temporary:
+            footprints(store).to_parquet(temporary, index=False)
+    except ImportError as error:
+        raise ImatchError(
+            "is not installed", subject="pyarrow", hint="run pip install 'imatch[retrieval]'"
+        ) from error
+    return path

@@ -1,0 +1,167 @@
+"""What an index was made with; another model's vectors mean nothing in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imatch._version import __version__
+from imatch.core.errors import InputError
+from imatch.core.files import atomic_path
+from imatch.core.jsontext import to_json
+from imatch.retrieval.view import Cutting
+
+if TYPE_CHECKING:
+    from imatch.retrieval.embedders import Embedder
+
+SCHEMA: Literal["imatch.index/1"] = "imatch.index/1"
+FILE = "manifest.json"
+Structure: TypeAlias = Literal["flat", "ivf", "ivfpq"]
+
+
+class ModelFacts(BaseModel):
+    """The embedder of an index.
+
+    Attributes:
+        name: What it calls itself.
+        source: Registry name or file, as `load_embedder` takes it.
+        identity: sha256 of its weights and settings.
+        dim: Length of a vector.
+        bands: Bands it sees.
+        chip_px: Side of what it sees, pixels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    source: str
+    identity: str
+    dim: int = Field(ge=1)
+    bands: int = Field(ge=1)
+    chip_px: int = Field(ge=1)
+
+    @classmethod
+    def of(cls, embedder: Embedder, source: str | Path | None = None) -> ModelFacts:
+        """The facts of a loaded embedder.
+
+        Args:
+            embedder: The embedder.
+            source: What it was loaded by, its own name when None.
+        """
+        return cls(
+            name=embedder.name,
+            source=embedder.name if source is None else str(source),
+            identity=embedder.identity,
+            dim=embedder.dim,
+            bands=embedder.bands,
+            chip_px=embedder.chip_px,
+        )
+
+
+class Manifest(BaseModel):
+    """Everything that must stay the same while an index grows.
+
+    Attributes:
+        schema_: ``"imatch.index/1"``, the member ``schema``.
+        model: Its embedder.
+        stride: See `Cutting`.
+        gsd_m: See `Cutting`.
+        levels: See `Cutting`.
+        min_valid: See `Cutting`.
+        band_list: Bands of the images that are embedded, by position or name; None for the usual.
+        structure: How it is searched: every vector (``flat``), or the nearest of cells of vectors
+            (``ivf``), these compressed (``ivfpq``).
+        generation: Counts the times it was written anew.
+        version: imatch's version that made it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    schema_: Literal["imatch.index/1"] = Field(default=SCHEMA, alias="schema")
+    model: ModelFacts
+    stride: float = Field(default=0.5, gt=0, le=4)
+    gsd_m: float | None = Field(default=None, gt=0)
+    levels: int = Field(default=1, ge=1, le=10)
+    min_valid: float = Field(default=0.5, ge=0, le=1)
+    band_list: tuple[int | str, ...] | None = None
+    structure: Structure = "flat"
+    generation: int = Field(default=1, ge=1)
+    version: str = __version__
+
+    @property
+    def cutting(self) -> Cutting:
+        """How its images are cut."""
+        return Cutting(self.model.chip_px, self.stride, self.gsd_m, self.levels, self.min_valid)
+
+    def check(self, embedder: Embedder, path: Path) -> None:
+        """Refuse an embedder that is not the index's.
+
+        Args:
+            embedder: The embedder at hand.
+            path: The index, for the message.
+
+        Raises:
+            InputError: It is another one, or of other weights or settings.
+        """
+        if embedder.identity == self.model.identity:
+            return
+        made, now = self.model.identity[:8], embedder.identity[:8]
+        if embedder.name == self.model.name:
+            raise InputError(
+                f"was made with other weights or settings of {self.model.name} ({made}, now {now})",
+                subject=path,
+                hint="index the images anew, or use the version of then",
+            )
+        raise InputError(
+            f"was made with {self.model.name} ({made}), not with {embedder.name} ({now})",
+            subject=path,
+            hint=f"pass --embedder {self.model.source}, or index the images anew",
+        )
+
+
+def read_manifest(index: Path) -> Manifest:
+    """Read an index's manifest.
+
+    Raises:
+        InputError: It is no index, or of a version that this one does not know.
+    """
+    path = index / FILE
+    if not path.is_file():
+        cause = "is no index" if index.exists() else "does not exist"
+        raise InputError(cause, subject=index, hint="make one with imatch index IMAGES -o INDEX")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read ({error})", subject=path, hint="index anew") from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise InputError(
+            f"is an index of format {schema!r}, and this version reads {SCHEMA!r}",
+            subject=index,
+            hint="index the images anew",
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"holds what makes no sense ({where}: {first['msg']})",
+            subject=path,
+            hint="index the images anew",
+        ) from error
+
+
+def write_manifest(index: Path, manifest: Manifest) -> None:
+    """Write a manifest; the one before stays until this one is whole.
+
+    Raises:
+        OutputError: The disk refused.
+    """
+    with atomic_path(index / FILE, overwrite=True) as path:
+        path.write_text(
+            to_json(manifest.model_dump(mode="json", by_alias=True)) + "\n", encoding="utf-8"
+        )

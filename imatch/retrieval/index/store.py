@@ -1,0 +1,334 @@
+"""The folder of an index: vectors and cells as flat files, a journal that says which of them count.
+
+``manifest.json`` says what the index was made with. The rest lies in a folder of the manifest's
+generation, ``g1`` at first: ``vectors.f32`` (rows of float32) and ``cells.f64`` (left, top, width,
+height, side), which only grow and are mapped rather than read, and ``images.jsonl``, a line for
+each image with the rows that are its own. A line is written after the rows it names, so rows that
+no line names were cut off by an interruption, and do not count. Removal writes a new generation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from imatch.core.errors import InputError, OutputError
+from imatch.core.journal import mend
+from imatch.retrieval.index.manifest import FILE, Manifest, read_manifest, write_manifest
+from imatch.retrieval.view import Cell
+
+VECTORS, CELLS, IMAGES = "vectors.f32", "cells.f64", "images.jsonl"
+_LOCK = ".lock"
+_CELL = 5
+# Rows copied at a time.
+_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class IndexedImage:
+    """An image whose chips are in the index.
+
+    Attributes:
+        path: The file, absolute.
+        bytes: Its size then; 0 for what is no plain file.
+        modified_ns: Its time of modification then.
+        width: Columns.
+        height: Rows.
+        crs: ``"EPSG:32631"`` or WKT, None without geocoding.
+        transform: Corner-based affine coefficients (a, b, c, d, e, f), None without geocoding.
+        gsd_m: Metres a pixel, None where unknown.
+        first: Its first row.
+        count: Its rows.
+        left_out: Cells without enough valid ground.
+    """
+
+    path: str
+    bytes: int
+    modified_ns: int
+    width: int
+    height: int
+    crs: str | None
+    transform: tuple[float, ...] | None
+    gsd_m: float | None
+    first: int
+    count: int
+    left_out: int = 0
+
+    @property
+    def rows(self) -> range:
+        """Its rows."""
+        return range(self.first, self.first + self.count)
+
+    def unchanged(self) -> bool:
+        """Whether the file is still the one whose chips these are."""
+        return (self.bytes, self.modified_ns) == file_facts(Path(self.path))
+
+
+def file_facts(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of modification in ns; zeros where there is no plain file."""
+    with suppress(OSError):
+        facts = path.stat()
+        if path.is_file():
+            return facts.st_size, facts.st_mtime_ns
+    return 0, 0
+
+
+class Store:
+    """An open index.
+
+    Args:
+        path: The folder.
+        manifest: What it was made with.
+        images: Its images, in the order of their rows.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, images: list[IndexedImage]) -> None:
+        self.path, self.manifest = path, manifest
+        self.images = {image.path: image for image in images}
+        self._lock: FileLock | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an index for searching.
+
+        Raises:
+            InputError: It is none, or is damaged.
+        """
+        manifest = read_manifest(path)
+        folder = path / f"g{manifest.generation}"
+        store = cls(path, manifest, _read_images(folder / IMAGES))
+        for name, width in ((VECTORS, 4 * manifest.model.dim), (CELLS, 8 * _CELL)):
+            file = folder / name
+            if len(store) and (not file.exists() or file.stat().st_size < len(store) * width):
+                raise InputError(
+                    "is shorter than its list of images says",
+                    subject=file,
+                    hint="the disk was full or the copy is incomplete: index the images anew",
+                )
+        return store
+
+    @classmethod
+    def open_to_write(cls, path: Path, manifest: Manifest | None = None) -> Self:
+        """Open an index to add to it or remove from it; one process at a time may.
+
+        Args:
+            path: The folder.
+            manifest: Makes the index where there is none; None insists that there is one.
+
+        Raises:
+            InputError: There is none, or it is damaged.
+            OutputError: The folder holds something else, is in use, or cannot be written to.
+        """
+        if manifest is None or (path / FILE).exists():
+            read_manifest(path)
+        elif path.exists() and (not path.is_dir() or any(_strangers(path))):
+            raise OutputError("exists and is no index", subject=path, hint="choose another folder")
+        lock = _locked(path)
+        try:
+            if manifest is not None and not (path / FILE).exists():
+                (path / f"g{manifest.generation}").mkdir(exist_ok=True)
+                write_manifest(path, manifest)
+            store = cls._mended(path)
+        except OSError as error:
+            lock.release()
+            raise OutputError(error.strerror or str(error), subject=path) from error
+        except BaseException:
+            lock.release()
+            raise
+        store._lock = lock
+        return store
+
+    @classmethod
+    def _mended(cls, path: Path) -> Self:
+        """Open, and cut off what an interruption left."""
+        manifest = read_manifest(path)
+        folder = path / f"g{manifest.generation}"
+        folder.mkdir(exist_ok=True)
+        for other in path.glob("g*"):
+            if other != folder and other.name[1:].isdigit():
+                shutil.rmtree(other, ignore_errors=True)
+        mend(folder / IMAGES)
+        store = cls.open(path)
+        for name, width in ((VECTORS, 4 * manifest.model.dim), (CELLS, 8 * _CELL)):
+            (folder / name).touch()
+            os.truncate(folder / name, len(store) * width)
+        return store
+
+    def close(self) -> None:
+        """Let others write."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return sum(image.count for image in self.images.values())
+
+    @property
+    def folder(self) -> Path:
+        """Where this generation lies."""
+        return self.path / f"g{self.manifest.generation}"
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """(N, dim) mapped from the disk."""
+        return self._mapped(VECTORS, "<f4", self.manifest.model.dim)
+
+    @property
+    def cell_table(self) -> NDArray[np.float64]:
+        """(N, 5) left, top, width, height and side, mapped from the disk."""
+        return self._mapped(CELLS, "<f8", _CELL)
+
+    def _mapped(self, name: str, kind: str, width: int) -> NDArray[Any]:
+        rows = len(self)
+        if not rows:
+            return np.zeros((0, width), dtype=kind)
+        return np.memmap(self.folder / name, dtype=kind, mode="r", shape=(rows, width))
+
+    def cell(self, row: int) -> Cell:
+        """The cell of a row."""
+        left, top, width, height, side = self.cell_table[row]
+        return Cell(int(left), int(top), int(width), int(height), float(side))
+
+    def image_of(self, rows: NDArray[np.int64]) -> list[IndexedImage]:
+        """The image of each row."""
+        images = [image for image in self.images.values() if image.count]
+        starts = np.array([image.first for image in images], dtype=np.int64)
+        places = np.searchsorted(starts, rows, side="right") - 1
+        return [images[int(place)] for place in places]
+
+    def append(
+        self, image: IndexedImage, vectors: NDArray[np.float32], cells: Iterable[Cell]
+    ) -> None:
+        """Add an image's rows, on the disk before this returns.
+
+        Args:
+            image: The image; its `first` is that of the rows to be written.
+            vectors: (count, dim).
+            cells: As many cells.
+
+        Raises:
+            OutputError: The disk refused; the index is then as it was.
+        """
+        rows = [[c.left, c.top, c.width, c.height, c.side] for c in cells]
+        table = np.array(rows, dtype="<f8").reshape(-1, _CELL)
+        if image.first != len(self) or not image.count == len(vectors) == len(table):
+            raise ValueError(f"{image.count} rows from {image.first} do not follow {len(self)}")
+        try:
+            _append(self.folder / VECTORS, np.ascontiguousarray(vectors, "<f4").tobytes())
+            _append(self.folder / CELLS, table.tobytes())
+            line = json.dumps(asdict(image), ensure_ascii=False, allow_nan=False)
+            _append(self.folder / IMAGES, f"{line}\n".encode())
+        except OSError as error:
+            raise OutputError(
+                error.strerror or str(error), subject=self.path, hint="is the disk full?"
+            ) from error
+        self.images[image.path] = image
+
+    def remove(self, paths: Iterable[str]) -> int:
+        """Remove images, by writing all others anew.
+
+        Args:
+            paths: Images as the index names them.
+
+        Returns:
+            The rows that went.
+
+        Raises:
+            OutputError: The disk refused; the index is then as it was.
+        """
+        gone = set(paths)
+        kept = [image for image in self.images.values() if image.path not in gone]
+        before = len(self)
+        manifest = self.manifest.model_copy(update={"generation": self.manifest.generation + 1})
+        new = Store(self.path, manifest, [])
+        old, cells, vectors = self.folder, self.cell_table, self.vectors
+        try:
+            shutil.rmtree(new.folder, ignore_errors=True)
+            new.folder.mkdir()
+            for image in kept:
+                _copy(new, image, vectors, cells)
+            write_manifest(self.path, manifest)
+        except OSError as error:
+            shutil.rmtree(new.folder, ignore_errors=True)
+            raise OutputError(error.strerror or str(error), subject=self.path) from error
+        self.manifest, self.images = manifest, new.images
+        shutil.rmtree(old, ignore_errors=True)
+        return before - len(self)
+
+
+def _copy(
+    new: Store, image: IndexedImage, vectors: NDArray[np.float32], cells: NDArray[np.float64]
+) -> None:
+    first, rows = len(new), image.rows
+    for start in range(rows.start, rows.stop, _ROWS):
+        part = slice(start, min(start + _ROWS, rows.stop))
+        _append(new.folder / VECTORS, np.ascontiguousarray(vectors[part]).tobytes())
+        _append(new.folder / CELLS, np.ascontiguousarray(cells[part]).tobytes())
+    moved = IndexedImage(**{**asdict(image), "first": first})
+    line = json.dumps(asdict(moved), ensure_ascii=False, allow_nan=False)
+    _append(new.folder / IMAGES, f"{line}\n".encode())
+    new.images[moved.path] = moved
+
+
+def _append(path: Path, content: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_images(path: Path) -> list[IndexedImage]:
+    """The whole lines of a journal."""
+    if not path.exists():
+        return []
+    try:
+        content = path.read_text(encoding="utf-8")
+        names = {field.name for field in fields(IndexedImage)}
+        images = []
+        for line in content[: content.rfind("\n") + 1].splitlines():
+            row = {key: value for key, value in json.loads(line).items() if key in names}
+            transform = row["transform"]
+            row["transform"] = None if transform is None else tuple(transform)
+            images.append(IndexedImage(**row))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"is damaged ({error})", subject=path, hint="index the images anew"
+        ) from error
+    return images
+
+
+def _strangers(path: Path) -> Iterable[Path]:
+    """What lies in a folder that no index has put there."""
+    return (file for file in path.iterdir() if file.name not in (_LOCK, "g1"))
+
+
+def _locked(path: Path) -> FileLock:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / _LOCK, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            "another process is writing to this index",
+            subject=path,
+            hint="wait for it, or choose another folder",
+        ) from error
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=path) from error
+    return lock

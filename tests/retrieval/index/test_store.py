@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imatch.core.errors import InputError, OutputError
+from imatch.retrieval.index.manifest import Manifest, ModelFacts, read_manifest, write_manifest
+from imatch.retrieval.index.store import IMAGES, VECTORS, IndexedImage, Store
+from imatch.retrieval.view import Cell
+
+MANIFEST = Manifest(
+    model=ModelFacts(name="m", source="m", identity="a" * 64, dim=3, bands=3, chip_px=8)
+)
+
+
+def put(store: Store, name: str, count: int, value: float) -> None:
+    image = IndexedImage(name, 1, 2, 30, 20, None, None, None, len(store), count)
+    cells = [Cell(i, 2 * i, 8, 7, 8.5) for i in range(count)]
+    store.append(image, np.full((count, 3), value, np.float32), cells)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """Three images of two, one and three chips."""
+    path = tmp_path / "index"
+    with Store.open_to_write(path, MANIFEST) as store:
+        for value, (name, count) in enumerate((("/a", 2), ("/b", 1), ("/c", 3))):
+            put(store, name, count, value)
+    return path
+
+
+def test_what_was_added_is_read_back(index: Path) -> None:
+    store = Store.open(index)
+    assert store.manifest == MANIFEST
+    assert len(store) == 6
+    assert store.vectors[:, 0].tolist() == [0, 0, 1, 2, 2, 2]
+    assert isinstance(store.vectors, np.memmap)
+    assert store.cell(5) == Cell(2, 4, 8, 7, 8.5)
+    images = store.image_of(np.array([1, 2, 5, 0]))
+    assert [image.path for image in images] == ["/a", "/b", "/c", "/a"]
+
+
+def test_removal_keeps_the_others(index: Path) -> None:
+    with Store.open_to_write(index) as store:
+        assert store.remove(["/a", "/c"]) == 5
+        assert store.vectors.tolist() == [[1, 1, 1]]
+        put(store, "/d", 2, 7)
+    store = Store.open(index)
+    assert [(image.path, image.first) for image in store.images.values()] == [("/b", 0), ("/d", 1)]
+    assert store.vectors[:, 0].tolist() == [1, 7, 7]
+    assert sorted(path.name for path in index.glob("g*")) == ["g2"]
+    with Store.open_to_write(index) as store:
+        store.remove(["/b", "/d"])
+    assert len(Store.open(index)) == 0
+    assert Store.open(index).vectors.shape == (0, 3)
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"path": "/d", "by'])
+def test_what_an_interruption_left_does_not_count(index: Path, torn: bytes) -> None:
+    with (index / "g1" / VECTORS).open("ab") as file:
+        file.write(bytes(20))
+    with (index / "g1" / IMAGES).open("ab") as file:
+        file.write(torn)
+    assert len(Store.open(index)) == 6
+    with Store.open_to_write(index) as store:
+        assert (index / "g1" / VECTORS).stat().st_size == 6 * 12
+        put(store, "/d", 1, 9)
+    assert Store.open(index).vectors[:, 0].tolist() == [0, 0, 1, 2, 2, 2, 9]
+
+
+def test_a_removal_cut_off_leaves_the_index_as_it_was(index: Path) -> None:
+    (index / "g2").mkdir()
+    (index / "g2" / VECTORS).write_bytes(b"half")
+    assert len(Store.open(index)) == 6
+    with Store.open_to_write(index) as store:
+        assert len(store) == 6
+    assert not (index / "g2").exists()
+
+
+def test_one_process_writes_at_a_time(index: Path) -> None:
+    with Store.open_to_write(index):
+        with pytest.raises(OutputError, match="another process is writing to this index"):
+            Store.open_to_write(index)
+        assert len(Store.open(index)) == 6
+    Store.open_to_write(index).close()
+
+
+def test_rows_that_are_missing_are_noticed(index: Path) -> None:
+    (index / "g1" / VECTORS).write_bytes(bytes(12))
+    with pytest.raises(InputError, match="is shorter than its list of images says"):
+        Store.open(index)
+
+
+def test_rows_have_to_follow(index: Path) -> None:
+    with Store.open_to_write(index) as store, pytest.raises(ValueError, match="do not follow 6"):
+        store.append(
+            IndexedImage("/x", 0, 0, 1, 1, None, None, None, 3, 1),
+            np.zeros((1, 3), np.float32),
+            [Cell(0, 0, 1, 1, 1.0)],
+        )
+
+
+def test_another_folder_is_no_index(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist; make one with imatch index"):
+        Store.open(tmp_path / "gone")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="is no index"):
+        Store.open(tmp_path)
+    with pytest.raises(OutputError, match="exists and is no index"):
+        Store.open_to_write(tmp_path, MANIFEST)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_another_format_is_refused(index: Path) -> None:
+    data = json.loads((index / "manifest.json").read_text())
+    (index / "manifest.json").write_text(json.dumps(data | {"schema": "imatch.index/0"}))
+    with pytest.raises(InputError, match=r"of format 'imatch.index/0', and this version reads"):
+        Store.open(index)
+    (index / "manifest.json").write_text(json.dumps(data | {"levels": 0}))
+    with pytest.raises(InputError, match="holds what makes no sense"):
+        Store.open(index)
+    (index / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        Store.open(index)
+
+
+def test_a_damaged_journal_is_said_to_be(index: Path) -> None:
+    (index / "g1" / IMAGES).write_text('{"path": 3}\n')
+    with pytest.raises(InputError, match="is damaged"):
+        Store.open(index)
+
+
+def test_a_manifest_is_written_whole(tmp_path: Path) -> None:
+    kept = MANIFEST.model_copy(update={"band_list": ("B8", 3), "gsd_m": 10.0})
+    write_manifest(tmp_path, kept)
+    assert read_manifest(tmp_path) == kept
+    assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == "imatch.index/1"
