@@ -192,6 +192,7 @@ def scenes_table(rows: Sequence[Row]) -> Table:
         "tie points",
         "seconds",
         "times imatch",
+        "CPU seconds",
         "peak GB",
     )
     ours = {row.case: row.seconds for row in rows if row.peer == PEERS[2]}
@@ -213,7 +214,7 @@ def scenes_table(rows: Sequence[Row]) -> Table:
         f"Pure shifts, with and without a local displacement; tie points {GRID_PX} px apart. Errors"
         " of the whole model against the exact field; time from start to the corrected file."
     )
-    return Table("Scenes that both can correct", note, header, lines)
+    return Table("Scenes that both can correct", note, header, lines, words=("",))
 
 
 def limits_table(rows: Sequence[Row]) -> Table:
@@ -233,7 +234,7 @@ def limits_table(rows: Sequence[Row]) -> Table:
         for case, peers in by_case.items()
     )
     note = f"Right: within {_RIGHT_PX:g} px of the exact field, RMSE over the overlap."
-    return Table("Pairs that are no small shifts", note, header, lines)
+    return Table("Pairs that are no small shifts", note, header, lines, words=PEERS)
 
 
 def _number(value: float | None) -> str:

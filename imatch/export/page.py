@@ -77,6 +77,11 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     words: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Check that every row has a cell for each column."""
+        if any(len(row) != len(self.header) for row in self.rows):
+            raise ValueError(f"table {self.title!r}: a row has not {len(self.header)} cells")
+
     def to_markdown(self) -> str:
         """The table with its title and note."""
         lines = [f"## {self.title}", "", *([self.note, ""] if self.note else [])]

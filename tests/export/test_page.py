@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 from html.parser import HTMLParser
 
+import pytest
+
 from imatch.export.page import Cell, Table, definitions, image, page, table_html
 
 
@@ -80,3 +82,8 @@ def test_words_are_read_from_the_left_and_long_ones_are_broken() -> None:
 
 def test_definitions_escape_names_and_texts() -> None:
     assert definitions([("a<", "b `c`")]) == "<dl><dt>a&lt;</dt><dd>b <code>c</code></dd></dl>"
+
+
+def test_a_row_of_another_length_is_no_row() -> None:
+    with pytest.raises(ValueError, match="'Peers': a row has not 2 cells"):
+        Table("Peers", "", ("name", "seconds"), ((Cell("a"), Cell("1"), Cell("2")),))
