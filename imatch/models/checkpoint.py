@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # Trainers nest the parameters under a name of their own: Lightning, DISK, ours.
-_NESTS = ("state_dict", "extractor", "model")
+_NESTS = ("state_dict", "extractor", "model", "model_state_dict")
 
 
 def load_state(found: Found) -> dict[str, Tensor]:

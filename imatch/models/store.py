@@ -29,7 +29,8 @@ class Found:
         path: Where it lies.
         where: How it was found: ``"named file"``, ``"$IMATCH_WEIGHTS"``, ``"cache"``,
             ``"installed package"`` or ``"torch hub"``.
-        sha256: Its checksum; differs from ``spec.sha256`` only for a file the user pinned.
+        sha256: Its checksum; differs from ``spec.sha256`` only for a file the user pinned, or
+            where none is published.
     """
 
     spec: WeightSpec
@@ -70,7 +71,7 @@ def _named(spec: WeightSpec, explicit: str) -> Found:
         cause = "is a folder" if path.is_dir() else "does not exist"
         raise WeightsError(cause, subject=path, hint=f"name a file for the weights {spec.name!r}")
     actual, wanted = sha256_of(path), pin.strip().lower() if pinned else spec.sha256
-    if actual == wanted:
+    if actual == wanted or not (pinned or spec.published):
         return Found(spec, path, "named file", actual)
     if pinned:
         raise WeightsError(
@@ -159,7 +160,7 @@ def find_weights(name: str, explicit: PathLike[str] | str | None = None) -> Foun
         if not ours and path.stat().st_size != spec.size:
             continue
         actual = sha256_of(path)
-        if actual == spec.sha256:
+        if actual == spec.sha256 or not spec.published:
             return Found(spec, path, where, actual)
         if ours:
             mend = f"run imatch weights fetch {name}" if spec.default else "copy it anew"
