@@ -28,15 +28,18 @@ if TYPE_CHECKING:
     from imatch.export.quality import Quality
 
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 84]
+# Side up to which a small image is enlarged, pixels of the page.
+_WIDE = 900
 _FINDINGS = {"supported": 0.9, "contradicted": None, "silent": None}
 
 
 def to_html(quality: Quality) -> str:
     """One HTML document that loads nothing from elsewhere."""
     registration = quality.registration
+    view = quality.view
     sections = [
         ("Verdict", _verdict(quality)),
-        ("Before and after", _flicker(quality.view) + _boards(quality.view)),
+        ("Before and after", _flicker(view, _enlarged(view)) + _boards(view)),
         ("Details at full resolution", _details(quality.cells)),
         ("Correction", _correction(quality)),
         ("Residuals", _residuals(quality)),
@@ -93,6 +96,11 @@ def _flicker(view: View, enlarged: int = 1) -> str:
     )
     width = enlarged * view.frame.width
     return f'<div class="flicker" style="max-width:{width}px">{frames}</div>'
+
+
+def _enlarged(view: View) -> int:
+    """How many times larger a small image is shown, in whole pixels, so that it can be judged."""
+    return max(1, _WIDE // max(view.frame.width, view.frame.height))
 
 
 def _boards(view: View) -> str:
