@@ -83,6 +83,11 @@ class SuperPoint(nn.Module):
             x = F.max_pool2d(x, 2) if name in ("1b", "2b", "3b") else x
         return x
 
+    def stages(self, count: int) -> list[nn.Module]:
+        """The layers of the first stages of the encoder, two convolutions each."""
+        kinds = ("conv", "bn") if self.batch_norm else ("conv",)
+        return [getattr(self, kind + name) for name in _ENCODER[: 2 * count] for kind in kinds]
+
     def describing(self, shared: Tensor) -> Tensor:
         """What the last layer makes descriptors of, (B, 256, H/8, W/8)."""
         return self._layer("Da", shared)

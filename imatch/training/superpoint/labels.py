@@ -180,7 +180,7 @@ class Labels:
         for order, (pixels, valid) in enumerate(
             ((sample.a, sample.valid_a), (sample.b, sample.valid_b))
         ):
-            image, ground = _whole_cells(torch.from_numpy(pixels).to(device)), valid.shape
+            image, ground = whole_cells(torch.from_numpy(pixels).to(device)), valid.shape
             known = torch.zeros(image.shape[1:], dtype=torch.bool, device=device)
             known[: ground[0], : ground[1]] = torch.from_numpy(valid).to(device)
             seed = 2 * index + order
@@ -205,7 +205,7 @@ class Labels:
         )
 
 
-def _whole_cells(image: Tensor) -> Tensor:
+def whole_cells(image: Tensor) -> Tensor:
     """Continue the last row and column until the sides are multiples of 8."""
     height, width = image.shape[1:]
     pads = (0, -width % 8, 0, -height % 8)

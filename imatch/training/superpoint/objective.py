@@ -17,7 +17,7 @@ from imatch.training.losses_detector import detector_loss, soft_targets, whole_c
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import Batch, Item
 from imatch.training.superpoint.labels import PairLabels, Points
-from imatch.training.superpoint.observers import Observed
+from imatch.training.superpoint.lessons import Lesson
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +163,30 @@ def correspondences(
     return xy_a[kept][:count].to(device), xy_b[kept][:count].to(device)
 
 
+def taught_points(batch: Batch, index: int, lesson: Lesson) -> tuple[Tensor, Tensor, Tensor]:
+    """What a lesson says of the ground that both views of a pair show.
+
+    Args:
+        batch: The batch.
+        index: Which pair.
+        lesson: The teacher's, of that pair as the data set gives it.
+
+    Returns:
+        (M, 2) float64 pixels of `a` and of `b`, and (M, D) descriptors.
+    """
+    seen, item = batch.seen, batch.items[index]
+    both = (lesson.xy_b, lesson.xy_a) if item.swapped else (lesson.xy_a, lesson.xy_b)
+    xy_a, xy_b = (
+        map_points(torch.from_numpy(matrix), torch.from_numpy(xy))
+        for matrix, xy in zip((item.seen.to_a, item.seen.to_b), both, strict=True)
+    )
+    usable = (seen.valid_a[index] & ~seen.changed[index]).cpu()
+    kept = _at(usable, xy_a) & _at(seen.valid_b[index].cpu(), xy_b)
+    device = seen.a.device
+    wanted = torch.from_numpy(lesson.descriptors)[kept].float()
+    return xy_a[kept].to(device), xy_b[kept].to(device), wanted.to(device)
+
+
 def _at(mask: Tensor, xy: Tensor) -> Tensor:
     height, width = mask.shape
     column, row = xy.round().long().unbind(dim=1)
@@ -184,30 +208,31 @@ def descriptor_objective(
     """
     one = sample(dense_a, xy_a.float(), convention="centred")
     other = sample(dense_b, xy_b.float(), convention="centred")
-    near = too_near(xy_a, config.loss.apart_px)
-    return DESCRIPTOR_LOSSES[config.loss.descriptor](one @ other.T, near)
+    near, kind = too_near(xy_a, config.loss.apart_px), config.loss.descriptor
+    if kind == "info-nce":
+        return info_nce(one @ other.T, near, config.loss.temperature)
+    return DESCRIPTOR_LOSSES[kind](one @ other.T, near)
 
 
 def distil_objective(
     dense: tuple[Tensor, Tensor],
     xy: tuple[Tensor, Tensor],
-    teacher: tuple[Observed, int],
+    wanted: Tensor,
     config: SuperPointConfig,
 ) -> Tensor:
-    """How unlike the teacher's descriptors on `b` ours are, on `a` (the other date) and on `b`.
+    """How unlike the teacher's descriptors ours are, on both dates.
 
     Args:
         dense: Our (D, h, w) of `a` and of `b`.
         xy: (N, 2) the same ground in `a` and in `b`.
-        teacher: What it saw, and which of its images is `b`.
+        wanted: (N, D) the teacher's unit descriptors of that ground.
         config: Weight of telling its points apart.
     """
-    saw, index = teacher
-    wanted = saw.describe(index, xy[1]).detach()
     near = too_near(xy[1], config.loss.apart_px)
     losses = []
     for ours, places in zip(dense, xy, strict=True):
         cosine = sample(ours, places.float(), convention="centred") @ wanted.T
         alike = (1 - cosine.diagonal()).mean() if len(cosine) else cosine.sum()
-        losses.append(alike + config.loss.contrast * info_nce(cosine, near))
+        contrast = info_nce(cosine, near, config.loss.temperature)
+        losses.append(alike + config.loss.contrast * contrast)
     return torch.stack(losses).mean()

@@ -13,6 +13,7 @@ from imatch.models.weights import WEIGHTS, Found, require_weights, sha256_of
 from imatch.training.superpoint.config import ModelConfig
 
 _OWN_LICENCE = "Apache-2.0"
+_IMAGES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +99,28 @@ def _licence_beside(path: Path) -> str:
         return str(json.loads(about.read_text())["licence"])
     except (OSError, ValueError, KeyError):
         return "unknown; that of the file you named"
+
+
+@torch.no_grad()
+def measure_statistics(network: SuperPoint, images: torch.Tensor) -> None:
+    """Set the statistics of the batch normalisations to those of images.
+
+    Args:
+        network: Whose normalisations are set; without any it is left as it is.
+        images: (N, C, H, W), seen a few at a time.
+    """
+    parts = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    network.eval()
+    momenta = [part.momentum for part in parts]
+    for part in parts:
+        part.reset_running_stats()
+        part.momentum = None  # The mean over all batches.
+        part.train()
+    for some in torch.split(images, _IMAGES_AT_ONCE):
+        network(some)
+    for part, momentum in zip(parts, momenta, strict=True):
+        part.momentum = momentum
+    network.eval()
 
 
 @torch.no_grad()

@@ -164,18 +164,23 @@ def test_distilling_wants_the_teachers_descriptors(configure: Configure) -> None
     config = configure()
     y, x = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
     centres = torch.stack([x, y], dim=-1).view(-1, 2).double() * 8 + 3.5
-
-    class Teacher:
-        heat = torch.zeros(1, 64, 64)
-
-        def describe(self, _index: int, xy: Tensor) -> Tensor:
-            return torch.eye(64)[: len(xy)]
-
-    places = centres, centres
-    alike = distil_objective((cells(8), cells(8)), places, (Teacher(), 0), config)
-    wrong = distil_objective((cells(8), cells(8).roll(1, dims=2)), places, (Teacher(), 0), config)
+    places, wanted = (centres, centres), torch.eye(64)
+    alike = distil_objective((cells(8), cells(8)), places, wanted, config)
+    wrong = distil_objective((cells(8), cells(8).roll(1, dims=2)), places, wanted, config)
     assert float(alike) == pytest.approx(config.loss.contrast * 0.0028, rel=0.2)
     assert wrong > alike + 0.4
+
+
+def test_a_low_temperature_looks_at_the_hardest(configure: Configure) -> None:
+    y, x = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    centres = torch.stack([x, y], dim=-1).view(-1, 2).double() * 8 + 3.5
+    warm, cold = (
+        descriptor_objective(
+            cells(8), cells(8), centres, centres, configure(f"loss.temperature={temperature}")
+        )
+        for temperature in (0.2, 0.05)
+    )
+    assert 0 < cold < 1e-3 < warm
 
 
 def test_gradients_reach_both_views(pairs: Any, configure: Configure, network: SuperPoint) -> None:

@@ -9,7 +9,7 @@ import torch
 from imatch.core.errors import InputError, WeightsError
 from imatch.models.superpoint import SuperPoint
 from imatch.training.superpoint.config import ModelConfig
-from imatch.training.superpoint.starts import make_start, solve_last_layer
+from imatch.training.superpoint.starts import make_start, measure_statistics, solve_last_layer
 
 
 def saved(network: SuperPoint, folder: Path) -> Path:
@@ -61,6 +61,20 @@ def test_another_architecture(tmp_path: Path) -> None:
 def test_no_such_file() -> None:
     with pytest.raises(InputError, match=r"none.pth: does not exist; model.start is scratch"):
         make_start(ModelConfig(start="none.pth"))
+
+
+def test_statistics_are_those_of_the_images(network: SuperPoint) -> None:
+    images = 0.2 + 0.1 * torch.rand(11, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = network.state_dict()["conv1a.weight"].clone()
+    measure_statistics(network, images)
+    assert not network.training
+    assert torch.equal(network.conv1a.weight, before)
+    with torch.inference_mode():
+        seen = network.conv1a(images).relu()
+    # Batches of 8 and of 3 count alike.
+    expected = (seen[:8].mean(dim=(0, 2, 3)) + seen[8:].mean(dim=(0, 2, 3))) / 2
+    measured = network.state_dict()["bn1a.running_mean"]
+    torch.testing.assert_close(measured, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_the_last_layer_is_solved_for(network: SuperPoint) -> None:

@@ -109,6 +109,33 @@ def test_frozen_statistics_stay(
     assert not torch.equal(after["bn1a.weight"], before["bn1a.weight"])
 
 
+def test_frozen_stages_rest_for_a_while(
+    pairs: Any, configure: Configure, network: SuperPoint, tmp_path: Path
+) -> None:
+    torch.save(network.state_dict(), tmp_path / "start.pth")
+    settings = [f"model.start={tmp_path / 'start.pth'}", "model.frozen_stages=1"]
+    settings += ["model.frozen_steps=2", "checkpoint_every=1", "keep=9"]
+    trainer(configure(*settings), tmp_path / "run", pairs).fit()
+    kept = Checkpoints(tmp_path / "run" / "checkpoints")
+    before, after = network.state_dict(), [kept.load(step).weights for step in (1, 2, 3)]
+    for name in ("conv1b.weight", "bn1b.weight"):
+        assert torch.equal(after[1][name], before[name])
+        assert not torch.equal(after[2][name], before[name])
+    assert not torch.equal(after[0]["conv2a.weight"], before["conv2a.weight"])
+
+
+def test_statistics_are_fitted_before_the_first_step(
+    pairs: Any, configure: Configure, network: SuperPoint, tmp_path: Path
+) -> None:
+    torch.save(network.state_dict(), tmp_path / "start.pth")
+    settings = [f"model.start={tmp_path / 'start.pth'}", "model.fit_statistics=3"]
+    model = trainer(configure(*settings), tmp_path / "run", pairs).build_model()
+    assert isinstance(model, SuperPoint)
+    before, after = network.state_dict(), model.state_dict()
+    assert not torch.equal(after["bn2a.running_var"], before["bn2a.running_var"])
+    assert torch.equal(after["conv2a.weight"], before["conv2a.weight"])
+
+
 def test_a_checkpoint_tells_where_it_comes_from(
     pairs: Any, configure: Configure, tmp_path: Path
 ) -> None:
@@ -142,12 +169,14 @@ class AlikedLike:
         return Seen()
 
 
+@pytest.mark.parametrize("sees", ["views", "chips"])
 def test_distils(
-    pairs: Any, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sees: str, pairs: Any, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imatch.training.superpoint.trainer.AlikedObserver", AlikedLike)
     settings = ["objectives.self=0.5", "objectives.season=1", "objectives.distil=1"]
     settings += ["model.descriptor_dim=128", "distil.fit_pairs=3", "labels.source=aliked"]
+    settings += [f"distil.sees={sees}", "distil.points=24"]
     work = trainer(configure(*settings), tmp_path / "run", pairs)
     started = SuperPoint(1, 128, batch_norm=True)
     started.load_state_dict(work.start.network.state_dict())
