@@ -23,7 +23,15 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["match", "--help"], ["doctor", "-h"], ["weights", "-h"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["match", "--help"],
+        ["doctor", "-h"],
+        ["weights", "-h"],
+        ["index", "-h"],
+        ["search", "-h"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     run = f"from imatch.cli import cli; cli.main({arguments!r}, standalone_mode=False)"

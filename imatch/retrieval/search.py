@@ -1,0 +1,201 @@
+"""Find where an image lies among the chips of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.errors import InputError
+from imatch.raster import RasterInfo, Source
+from imatch.retrieval.index.build import STRUCTURE, embed_cells
+from imatch.retrieval.index.footprints import outlines
+from imatch.retrieval.index.store import IndexedImage, Store
+from imatch.retrieval.index.structure import Searcher
+from imatch.retrieval.view import Cell, Cutting, chip_factor
+
+if TYPE_CHECKING:
+    from imatch.retrieval.embedders import Embedder
+    from imatch.retrieval.verify import Verification
+
+# Chips that a query is cut into, at most: of a larger one the stride grows.
+_MOST_CELLS = 64
+# A hit that shares more than this much of the smaller chip with a better one of its image is left
+# out: sliding chips find one place many times.
+_OVERLAP = 0.4
+# Chips looked at for each hit wanted, so that enough are left.
+_MORE, _LEAST = 6, 32
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A chip of the index that looks like the query.
+
+    Attributes:
+        rank: From 1.
+        similarity: 1 less half the squared distance of the vectors: the cosine of unit vectors.
+        row: Its row in the index.
+        image: The image it is of.
+        cell: Where in the image.
+        query_cell: The part of the query that found it.
+        footprint: (longitude, latitude) round it, or None without geocoding.
+        verification: What matching the query with it said, if it was asked.
+    """
+
+    rank: int
+    similarity: float
+    row: int
+    image: IndexedImage
+    cell: Cell
+    query_cell: Cell
+    footprint: tuple[tuple[float, float], ...] | None = None
+    verification: Verification | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "rank": self.rank,
+            "similarity": self.similarity,
+            "row": self.row,
+            "image": self.image.path,
+            "window": _window(self.cell),
+            "query_window": _window(self.query_cell),
+            "footprint": None if self.footprint is None else [list(p) for p in self.footprint],
+            "verification": None if self.verification is None else self.verification.to_dict(),
+        }
+
+
+def _window(cell: Cell) -> list[int]:
+    return [cell.left, cell.top, cell.width, cell.height]
+
+
+def query_cells(info: RasterInfo, cutting: Cutting) -> list[Cell]:
+    """The chips a query is looked up by.
+
+    Those that it would have in the index, the largest squares it holds (the index's resolution may
+    be another), and, of an image smaller than a chip, the whole of it filling one.
+
+    Args:
+        info: The query.
+        cutting: How the index is cut.
+    """
+    smallest = cutting.chip_px * chip_factor(info, cutting.gsd_m)
+    stride = cutting.stride
+    cells = Cutting(cutting.chip_px, stride, cutting.gsd_m).cells(info)
+    while len(cells) > _MOST_CELLS:
+        stride *= 1.25
+        cells = Cutting(cutting.chip_px, stride, cutting.gsd_m).cells(info)
+    shorter, longer = min(info.size), max(info.size)
+    for side in {shorter, longer} if longer < smallest else {shorter}:
+        steps = max(1, -(-(longer - side) // max(1, side // 2)))
+        width, height = min(side, info.width), min(side, info.height)
+        for step in range(steps + 1 if longer > side else 1):
+            along = round((longer - side) * step / steps)
+            left, top = (along, 0) if info.width >= info.height else (0, along)
+            cells.append(Cell(left, top, width, height, float(side)))
+    return list(dict.fromkeys(cells))
+
+
+class Finder:
+    """An index opened for searching, with the model it was made with.
+
+    Args:
+        index: The folder.
+        embedder: The model; it has to be the index's.
+        probes: See `Searcher`.
+
+    Raises:
+        InputError: It is no index, is damaged, or was made with another model.
+    """
+
+    def __init__(self, index: Path, embedder: Embedder, *, probes: int | None = None) -> None:
+        self.store = Store.open(index)
+        self.store.manifest.check(embedder, index)
+        self.embedder = embedder
+        path = self.store.folder / STRUCTURE
+        self._searcher = Searcher(self.store.vectors, path, probes)
+
+    def search(self, query: Source, k: int = 10, *, exclude: Sequence[str] = ()) -> list[Hit]:
+        """The chips most like a query, best first; of one place in one image only the best.
+
+        A query larger than a chip is looked up by several chips of it, and each chip of the index
+        counts by the one most like it.
+
+        Args:
+            query: The query; of several bands those that the index was made of.
+            k: How many.
+            exclude: Images not to be found, as the index names them.
+
+        Raises:
+            InputError: The query cannot be read or shows too little.
+        """
+        cutting = self.store.manifest.cutting
+        cells = query_cells(query.info, cutting)
+        vectors, cells = embed_cells(query, cells, self.embedder, cutting.min_valid)
+        if not cells:
+            raise InputError(
+                "shows too little valid ground to be looked up",
+                subject=query.info.name,
+                hint="check its nodata value, or name another image",
+            )
+        if not len(self.store):
+            raise InputError("is empty", subject=self.store.path, hint="add images to it")
+        wanted = max(_MORE * k, _LEAST)
+        while True:
+            best, complete = self._candidates(vectors, wanted)
+            hits = self._distinct(best, cells, k, set(exclude))
+            if len(hits) >= k or complete:
+                return hits
+            wanted *= 4
+
+    def _candidates(
+        self, vectors: NDArray[np.float32], wanted: int
+    ) -> tuple[list[tuple[float, int, int]], bool]:
+        """(similarity, row, query cell) of each row found, best first; whether there are no more.
+
+        No more may be there, or no more be in the cells of the structure that are looked into.
+        """
+        similarity, rows = self._searcher.search(vectors, wanted)
+        best: dict[int, tuple[float, int]] = {}
+        for cell, (values, found) in enumerate(zip(similarity, rows, strict=True)):
+            for value, row in zip(values.tolist(), found.tolist(), strict=True):
+                if row >= 0 and value > best.get(row, (-np.inf, 0))[0]:
+                    best[row] = (value, cell)
+        ordered = sorted((-value, row, cell) for row, (value, cell) in best.items())
+        complete = rows.shape[1] < wanted or bool((rows < 0).any(axis=1).all())
+        return [(-value, row, cell) for value, row, cell in ordered], complete
+
+    def _distinct(
+        self,
+        best: list[tuple[float, int, int]],
+        cells: list[Cell],
+        k: int,
+        exclude: set[str],
+    ) -> list[Hit]:
+        hits: list[Hit] = []
+        images = self.store.image_of(np.array([row for _, row, _ in best], dtype=np.int64))
+        for (value, row, query_cell), image in zip(best, images, strict=True):
+            cell = self.store.cell(row)
+            taken = (hit for hit in hits if hit.image is image)
+            if image.path in exclude or any(_shared(cell, hit.cell) > _OVERLAP for hit in taken):
+                continue
+            table = np.asarray(self.store.cell_table[row : row + 1])
+            rings = outlines(image, table)
+            ring = None if rings is None else tuple((float(x), float(y)) for x, y in rings[0])
+            rank = len(hits) + 1
+            hits.append(Hit(rank, value, row, image, cell, cells[query_cell], ring))
+            if len(hits) == k:
+                break
+        return hits
+
+
+def _shared(one: Cell, other: Cell) -> float:
+    """Common ground of two cells as a share of the smaller."""
+    width = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
+    height = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
+    smaller = min(one.width * one.height, other.width * other.height)
+    return max(width, 0) * max(height, 0) / smaller
