@@ -76,8 +76,10 @@ def choose_local(
     """The simplest local model that predicts displacements it has not seen, or none.
 
     Every candidate, none included, is held against the same blocks of tie points left out in turn.
-    A richer one must beat a simpler one by more than one standard error of the difference between
-    blocks (the one-standard-error rule, Breiman et al., 1984) and by a tenth of the squared error.
+    A richer one must beat a simpler one by more than one standard error of the difference (the
+    one-standard-error rule, Breiman et al., 1984), blocks being what is independent, and by a tenth
+    of the squared error. Every tie point counts alike: were it every block, a few single points at
+    the rim of the overlap would decide.
 
     Args:
         xy: (N, 2) tie points.
@@ -97,26 +99,24 @@ def choose_local(
     if len(names) < 2 * _FOLDS:
         return LocalChoice(None, (none,))
     fold = folds(xy, _FOLDS, seed, block)
-    size = np.bincount(member)
     tried: list[tuple[LocalModel | None, Trial, NDArray[np.float64]]] = []
-
-    def loss_of(squared: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.bincount(member, squared) / size)
-
     if not always:
-        squared = np.minimum((moved**2).sum(axis=1), threshold**2)
-        tried.append((None, none, loss_of(squared)))
+        tried.append((None, none, np.minimum((moved**2).sum(axis=1), threshold**2)))
     for kind in kinds:
         best: tuple[LocalModel | None, Trial, NDArray[np.float64]] | None = None
         for smoothness in SMOOTHNESS[kind]:
             model = LocalModel.over(kind, xy, smoothness, margin)
             if len(xy) < 2 * min(model.parameters, FEWEST_PARAMETERS):
                 continue
-            squared = np.minimum(_held_out(model, xy, moved, fold, threshold), threshold**2)
-            loss = loss_of(squared)
-            if best is None or loss.mean() < best[2].mean():
+            try:
+                squared = _held_out(model, xy, moved, fold, threshold)
+            except np.linalg.LinAlgError:
+                # Tie points on one line, say: this family cannot be fitted to them.
+                continue
+            squared = np.minimum(squared, threshold**2)
+            if best is None or squared.mean() < best[2].mean():
                 given = smoothness if len(SMOOTHNESS[kind]) > 1 else None
-                best = model, Trial(kind, _rmse(squared), given), loss
+                best = model, Trial(kind, _rmse(squared), given), squared
         if best is not None:
             tried.append(best)
     trials = tuple(trial for _, trial, _ in tried)
@@ -124,11 +124,10 @@ def choose_local(
         trials = (none, *trials)
     if not tried:
         return LocalChoice(None, trials)
-    least = min((loss for *_, loss in tried), key=lambda loss: float(loss.mean()))
-    for choice, _, loss in tried:
-        excess = loss - least
-        by_chance = excess.std(ddof=1) / np.sqrt(len(excess))
-        if excess.mean() <= max(by_chance, _GAIN * least.mean()):
+    least = min((squared for *_, squared in tried), key=lambda squared: float(squared.mean()))
+    for choice, _, squared in tried:
+        excess = squared - least
+        if excess.mean() <= max(_standard_error(excess, member), _GAIN * least.mean()):
             return LocalChoice(choice, trials)
     raise AssertionError("the best candidate is as good as itself")
 
@@ -147,6 +146,17 @@ def _held_out(
         grid = model.fit(xy[~out], moved[~out], threshold=threshold)
         squared[out] = ((moved[out] - grid.displacement(xy[out])) ** 2).sum(axis=1)
     return squared
+
+
+def _standard_error(values: NDArray[np.float64], member: NDArray[np.int64]) -> float:
+    """Standard error of the mean of (N,) values that go together within blocks.
+
+    The linearised ratio estimator (Cochran, Sampling Techniques, 1977, section 2.11); `member`
+    holds each value's block.
+    """
+    sums = np.bincount(member, values - values.mean())
+    count = len(sums)
+    return float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(values))
 
 
 def _rmse(squared: NDArray[np.float64]) -> float:

@@ -142,10 +142,29 @@ class TestChoice:
         xy = places(500)
         assert self.choose(noisy(0.03 * quadratic(xy)), xy) == "none"
 
+    def test_single_points_at_the_rim_do_not_decide(self) -> None:
+        """One tie point in twenty, each in a block of its own, moved to one side."""
+        xy = places(600)
+        inner = (np.abs(unit(xy) - 0.5) < 0.35).all(axis=1)
+        rim = LOW + SIDE * np.column_stack([np.full(16, 0.02), np.linspace(0, 1, 16)])
+        moved = np.vstack([noisy(np.zeros((inner.sum(), 2))), np.tile([0.3, 0.0], (16, 1))])
+        choice = choose_local(
+            np.vstack([xy[inner], rim]), moved, threshold=3.0, block=SIDE / 10, seed=1
+        )
+        assert choice.model is None, choice.trials
+
     def test_who_asks_for_a_family_gets_it(self) -> None:
         xy = places(300)
         still = noisy(np.zeros((300, 2)))
         assert self.choose(still, xy, kinds=("tps",), always=True) == "tps"
+
+    @pytest.mark.parametrize("kinds", [LOCAL_KINDS, ("tps",)])
+    def test_tie_points_on_a_line_bend_nothing(self, kinds: tuple[LocalKind, ...]) -> None:
+        """As along a narrow strip: no family can tell what happens across it."""
+        xy = LOW + SIDE * np.column_stack([np.full(200, 0.5), np.linspace(0, 1, 200)])
+        choice = choose_local(xy, wave(xy), threshold=3.0, block=SIDE / 40, kinds=kinds)
+        assert choice.model is None or choice.model.kind != "tps"
+        assert all(trial.kind != "tps" for trial in choice.trials)
 
     @pytest.mark.parametrize("count", [0, 1, 8])
     def test_too_few_tie_points_tell_nothing(self, count: int) -> None:
