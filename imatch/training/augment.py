@@ -93,8 +93,8 @@ class Augmentation:
         """A varied pair, and what is needed to bring other points into it."""
         to_a, to_b = draw_views(self.config.views, sample, self.size, rng)
         clear = move(sample, to_a, to_b, self.size)
-        a, hidden_a = self._coloured(clear.a, clear.valid_a, rng)
-        b, hidden_b = self._coloured(clear.b, clear.valid_b, rng)
+        a, hidden_a = self.coloured(clear.a, clear.valid_a, rng)
+        b, hidden_b = self.coloured(clear.b, clear.valid_b, rng)
         hidden = cv2.warpPerspective(
             hidden_b.astype(np.uint8),
             clear.homography,
@@ -104,10 +104,16 @@ class Augmentation:
         changed = clear.changed | hidden_a | (hidden > 0)
         return Augmented(replace(clear, a=a, b=b, changed=changed), clear, to_a, to_b)
 
-    def _coloured(
+    def coloured(
         self, pixels: NDArray[np.float32], valid: BoolArray, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], BoolArray]:
-        """One view under another sky, and (H, W) where the ground can no longer be told."""
+        """One view under another sky, and (H, W) where the ground can no longer be told.
+
+        Args:
+            pixels: (C, H, W) in [0, 1].
+            valid: (H, W) bool.
+            rng: Decides.
+        """
         config = self.config
         hidden = np.zeros(valid.shape, dtype=bool)
         # In the order in which light meets them: ground, air, optics, detector, ground segment.

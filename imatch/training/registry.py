@@ -49,6 +49,20 @@ TRAINERS = Trainers(
             "imatch.training.superpoint.export:export",
             "keypoints and descriptors that last through the seasons",
         ),
+        TrainerRow(
+            "loftr",
+            "imatch.training.loftr.trainer:LoFTRTrainer",
+            "imatch.training.loftr.config:LoFTRConfig",
+            "imatch.training.loftr.export:export",
+            "matches without keypoints, across the seasons",
+        ),
+        TrainerRow(
+            "embedder",
+            "imatch.training.embedder.trainer:EmbedderTrainer",
+            "imatch.training.embedder.config:EmbedderConfig",
+            "imatch.training.embedder.export:export",
+            "one vector a chip, near for the same place in any season",
+        ),
     ],
     group="imatch.trainers",
 )

@@ -153,14 +153,7 @@ class ChipPairs:
     def _image(self, chip: ChipRow) -> tuple[NDArray[np.float32], BoolArray]:
         """(C, side, side) float32 in [0, 1] and (side, side) bool; small chips are padded."""
         stored, valid = self._stored(chip.path)
-        named = self._stretch == "chip"
-        texts = (chip.low, chip.high) if named else (chip.scene_low, chip.scene_high)
-        low, high = (np.array(text.split(), np.float32)[:, None, None] for text in texts)
-        # A band that is all one value becomes 0.5, as matchers see it.
-        flat = high <= low
-        scaled = (stored.astype(np.float32) - low) / np.where(flat, np.float32(1), high - low)
-        image = _channelled(np.clip(np.where(flat, np.float32(0.5), scaled), 0, 1), self._channels)
-        image[:, ~valid] = 0
+        image = stretched(chip, stored, valid, self._stretch, self._channels)
         side = self.manifest.chip
         height, width = valid.shape
         padding = ((0, side - height), (0, side - width))
@@ -183,6 +176,35 @@ class ChipPairs:
     def __getstate__(self) -> dict[str, Any]:
         # Each worker fills its own cache; sending this one along would only cost time.
         return self.__dict__ | {"_cache": OrderedDict(), "_held": 0}
+
+
+def stretched(
+    chip: ChipRow,
+    stored: NDArray[np.uint8] | NDArray[np.uint16],
+    valid: BoolArray,
+    stretch: Literal["chip", "scene"] = "chip",
+    channels: Literal[1, 3] | None = None,
+) -> NDArray[np.float32]:
+    """A chip as a matcher sees it.
+
+    Args:
+        chip: Its row.
+        stored: (C, H, W) numbers as `read_chip` gives them.
+        valid: (H, W) bool.
+        stretch: Which 1 and 99 % become 0 and 1, see `ChipPairs`.
+        channels: See `ChipPairs`.
+
+    Returns:
+        (channels, H, W) float32 in [0, 1], 0 where not valid.
+    """
+    texts = (chip.low, chip.high) if stretch == "chip" else (chip.scene_low, chip.scene_high)
+    low, high = (np.array(text.split(), np.float32)[:, None, None] for text in texts)
+    # A band that is all one value becomes 0.5, as matchers see it.
+    flat = high <= low
+    scaled = (stored.astype(np.float32) - low) / np.where(flat, np.float32(1), high - low)
+    image = _channelled(np.clip(np.where(flat, np.float32(0.5), scaled), 0, 1), channels)
+    image[:, ~valid] = 0
+    return image
 
 
 def _channelled(image: NDArray[np.float32], channels: Literal[1, 3] | None) -> NDArray[np.float32]:

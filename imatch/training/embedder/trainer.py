@@ -1,0 +1,209 @@
+"""The embedder's trainer: its data, its losses and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imatch.bench.environment import environment
+from imatch.core.errors import ConfigError
+from imatch.models.device import seeded
+from imatch.retrieval.metrics import figures, rank
+from imatch.training.data.manifest import load_manifest
+from imatch.training.embedder.chips import CENTRE, PlaceChips
+from imatch.training.embedder.config import LABELLED, EmbedderConfig
+from imatch.training.embedder.data import Batch, Shown, batches, spread
+from imatch.training.embedder.label_map import LabelMap
+from imatch.training.embedder.losses import Tuples, make_loss
+from imatch.training.embedder.miners import Mined, confusions, make_miner
+from imatch.training.embedder.pictures import plane, scatter, umap_module
+from imatch.training.embedder.plans import Random, make_sampler
+from imatch.training.embedder.starts import make_start
+from imatch.training.trainer import Loaders, Trainer
+
+#: What is measured at once: all the validation chips, by number.
+Case = NDArray[np.int64]
+
+
+class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
+    """Trains an embedder.
+
+    Args:
+        config: How.
+        folder: The run's folder.
+
+    Raises:
+        ConfigError: There is nothing to learn from, or a package is missing.
+        InputError: The chips or the label map cannot be read.
+    """
+
+    monitor: ClassVar[str] = "top_1"
+
+    def __init__(self, config: EmbedderConfig, folder: Path) -> None:
+        super().__init__(config, folder)
+        if config.data.chips is None:
+            raise ConfigError(
+                "there is nothing to learn from",
+                subject="data.chips",
+                hint="name a folder of imatch data prepare",
+            )
+        manifest = load_manifest(config.data.chips)
+        options: dict[str, Any] = {
+            "bands": config.model.bands,
+            "size": config.data.size,
+            "crop": config.data.crop,
+            "sources": config.data.sources,
+            "cache_mb": config.data.cache_mb,
+        }
+        self.train_chips = PlaceChips(manifest, "train", **options)
+        self.validation_chips = PlaceChips(manifest, "val", **options)
+        self.label_map = None if config.labels.path is None else LabelMap(config.labels)
+        shares = None if self.label_map is None else self.label_map.shares(self.train_chips.rows)
+        self.sampler = make_sampler(config, self.train_chips.layout, shares)
+        semantics = self.label_map if config.model.semantics else None
+        self.shown = Shown(self.train_chips, config.augment, semantics, config.seed)
+        self.plain = Shown(self.train_chips, None, semantics)
+        self.validated = Shown(self.validation_chips, None, semantics)
+        self.answers = self._answers()
+        self.miner = make_miner(config.mining, cosine=_is_cosine(config))
+        self.mined = Mined(folder / "mined", config.mining.offline_every)
+        self.loss = make_loss(config.loss)
+        if config.validation.picture == "umap":
+            umap_module()
+        classes = len(semantics.classes) if semantics is not None else 0
+        # A random start has to be the same again in a run that is resumed.
+        with seeded(config.seed):
+            self.start = make_start(config.model, classes=classes, chip_px=config.data.size)
+        self._seen: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+        self._made_at = environment()
+        self._data = {
+            "chips": str(config.data.chips),
+            "sha256": manifest.sha256,
+            "train": len(self.train_chips),
+            "places": len(np.unique(self.train_chips.layout.place)),
+        }
+
+    def build_model(self) -> nn.Module:
+        """See `Trainer.build_model`."""
+        return self.start.network
+
+    def build_loaders(self, start: int) -> Loaders[Batch, Case]:
+        """See `Trainer.build_loaders`."""
+        if isinstance(self.sampler, Random):
+            self.sampler.share = self.config.mining.share
+            self.sampler.confused = self.mined.before(start)
+        train = batches(self.shown, self.sampler, start, self.config.workers)
+        return Loaders(train, [spread(self.validation_chips, self.config.validation.chips)])
+
+    def train_mode(self, model: nn.Module) -> None:
+        """See `Trainer.train_mode`; frozen statistics stay in evaluation mode."""
+        model.train()
+        if self.config.model.freeze_statistics and self.config.model.start != "scratch":
+            for part in model.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.eval()
+
+    def training_step(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """See `Trainer.training_step`."""
+        if self.mined.due(self.step):
+            self._mine(model)
+        embeddings = model(batch.image.to(self.device), batch.valid.to(self.device))
+        labels = batch.labels.to(self.device)
+        # Distances would have two digits in bfloat16.
+        with torch.autocast(self.device.type, enabled=False):
+            embeddings = embeddings.float()
+            tuples: Tuples = None
+            if batch.triplets is not None:
+                tuples = tuple(batch.triplets.to(self.device).T)
+            elif self.miner is not None:
+                tuples = self.miner(embeddings, labels)
+            loss = self.loss(embeddings, labels, tuples)
+            values = {"loss": loss}
+            if tuples is not None:
+                values["mined"] = torch.tensor(float(len(tuples[0])))
+        return values
+
+    def validation_step(self, model: nn.Module, case: Case) -> dict[str, float]:
+        """See `Trainer.validation_step`: every chip asks for the others of its place or class."""
+        vectors = self.embed(model, self.validated, case)
+        answers = self.answers[case]
+        self._seen = vectors, answers
+        known = np.flatnonzero(answers >= 0)
+        found = rank(
+            vectors[known],
+            vectors[known],
+            answers[known],
+            answers[known],
+            themselves=np.arange(len(known)),
+        )
+        return figures(found)
+
+    def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """See `Trainer.pictures`: the validation chips as points, coloured by what they show."""
+        how = self.config.validation.picture
+        if how == "none" or self._seen is None:
+            return {}
+        vectors, answers = self._seen
+        return {"space": scatter(plane(vectors, how, self.config.seed), answers)}
+
+    def about(self) -> dict[str, Any]:
+        """See `Trainer.about`."""
+        start = self.start
+        return {
+            "architecture": start.architecture,
+            "start": {"origin": start.origin, "sha256": start.sha256},
+            "licence": start.licence,
+            "data": self._data,
+            "classes": [] if self.label_map is None else list(self.label_map.classes),
+            "environment": self._made_at,
+        }
+
+    def embed(
+        self, model: nn.Module, shown: Shown, chips: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """(N, D) embeddings of the middles of chips, by the network as it is.
+
+        Args:
+            model: The network.
+            shown: Whose chips.
+            chips: (N,) which.
+        """
+        found = []
+        step = self.config.validation.batch_size
+        for begin in range(0, len(chips), step):
+            seen = [shown.see(int(chip), CENTRE) for chip in chips[begin : begin + step]]
+            image = torch.from_numpy(np.stack([image for image, _ in seen]))
+            valid = torch.from_numpy(np.stack([valid for _, valid in seen]))
+            found.append(model(image.to(self.device), valid.to(self.device)).float().cpu().numpy())
+        return np.concatenate(found)
+
+    def _mine(self, model: nn.Module) -> None:
+        """Embed all training chips, and remember which places are taken for each other."""
+        assert isinstance(self.sampler, Random)
+        model.eval()
+        with torch.no_grad():
+            vectors = self.embed(model, self.plain, np.arange(len(self.train_chips)))
+        self.train_mode(model)
+        count = self.config.mining.neighbours
+        table = confusions(vectors, self.train_chips.layout.place, count)
+        self.mined.save(self.step, table)
+        self.sampler.confused = table
+
+    def _answers(self) -> NDArray[np.int64]:
+        """(N,) what each validation chip asks for: its place, or its class where classes teach."""
+        if self.config.sampler.kind not in LABELLED:
+            return self.validation_chips.layout.place
+        assert self.label_map is not None
+        shares = self.label_map.shares(self.validation_chips.rows)
+        best = shares.argmax(axis=1)
+        return np.where(shares.max(axis=1) >= self.config.sampler.dominance, best, -1)
+
+
+def _is_cosine(config: EmbedderConfig) -> bool:
+    return config.loss.kind in ("triplet-cosine", "bce", "focal", "multi-similarity", "nt-xent")
