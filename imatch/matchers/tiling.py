@@ -183,11 +183,10 @@ def _match_tile(
     if not (has_content(piece) and has_content(view)):
         return Matches()
     found = match(piece, view)
-    inside = (found.ref_xy + tile.origin >= tile.low).all(axis=1)
-    inside &= (found.ref_xy + tile.origin < tile.high).all(axis=1)
-    found = found.select(inside)
+    there = found.ref_xy + tile.origin
     back = found.tgt_xy @ to_target[:, :2].T + to_target[:, 2]
-    return Matches(found.ref_xy + tile.origin, back, found.scores)
+    own = np.flatnonzero(((there >= tile.low) & (there < tile.high)).all(axis=1))
+    return Matches(there, back, found.scores).select(own)
 
 
 def _tile_to_target(tile: Tile, matrix: NDArray[np.float64]) -> NDArray[np.float64]:

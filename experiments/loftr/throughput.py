@@ -1,0 +1,95 @@
+"""How many pairs a second one core trains on, and what matching a pair costs.
+
+    python experiments/loftr/throughput.py chips experiments/loftr/coarse.yaml
+    python experiments/loftr/throughput.py chips experiments/loftr/coarse.yaml --match 512
+
+The time of training is that of the process, so that a busy machine does not count; that of matching
+is told by the clock and by the process. Matching is of random weights: what it costs does not
+depend on them, but for the number of matches, which is set to a quarter of the cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from imatch.models.loftr import Cells, LoFTR
+from imatch.models.loftr_match import mutual
+from imatch.models.loftr_shape import SHAPES
+from imatch.training.collate import collate
+from imatch.training.config import load_settings
+from imatch.training.loading import endless
+from imatch.training.loftr.config import LoFTRConfig
+from imatch.training.loftr.trainer import LoFTRTrainer
+
+
+def learn(asked: argparse.Namespace) -> None:
+    """Measure steps of training."""
+    settings = [f"data.chips={asked.chips}", "data.mixture.distil=0", "batch_size=2", "device=cpu"]
+    config = load_settings(LoFTRConfig, asked.config, [*settings, *asked.set])
+    with tempfile.TemporaryDirectory() as folder:
+        work = LoFTRTrainer(config, Path(folder))
+        model = work.build_model()
+        learnt = [value for value in model.parameters() if value.requires_grad]
+        optimiser = torch.optim.AdamW(learnt)
+        shown = endless(work.shown(), collate, batch_size=config.batch_size, seed=0)
+        begun = time.process_time()
+        batches = list(islice(shown, asked.steps + 1))
+        loading = (time.process_time() - begun) / len(batches)
+        work.update(model, optimiser, batches[0])  # Kernels are chosen at the first step.
+        begun = time.process_time()
+        for batch in batches[1:]:
+            work.update(model, optimiser, batch)
+        learning = (time.process_time() - begun) / asked.steps
+    count = config.batch_size
+    print(f"loading {loading / count:.3f} s, learning {learning / count:.3f} s a pair")
+    print(f"{count / (loading + learning):.2f} pairs/s on one core, {work.precision}")
+
+
+@torch.inference_mode()
+def match(asked: argparse.Namespace) -> None:
+    """Measure matching of a square pair."""
+    side = asked.match
+    network = LoFTR(SHAPES[asked.shape]).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    count = sum(value.numel() for value in network.parameters())
+    image = torch.rand(2, 1, side, side)
+    taken = []
+    for _ in range(asked.steps):
+        wall, busy = time.perf_counter(), time.process_time()
+        coarse, fine = network.features(image)
+        tokens = network.attend(coarse[:1], coarse[1:])
+        seen = torch.ones(1, *coarse.shape[2:], dtype=torch.bool)
+        mutual(network.similarity(*tokens), seen, seen, network.shape.threshold)
+        index = torch.arange(seen.numel() // 4)
+        assert fine is not None
+        network.refine((fine[:1], fine[1:]), tokens, Cells(0 * index, index, index))
+        taken.append((time.perf_counter() - wall, time.process_time() - busy))
+    wall, busy = min(taken)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{asked.shape}: {count / 1e6:.2f} M parameters, {torch.get_num_threads()} threads")
+    print(f"{side} x {side}: {wall:.2f} s, {busy:.2f} s of processor time, peak {peak:.2f} GB")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("chips", type=Path)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--match", type=int, metavar="SIDE", help="matching instead of training")
+    parser.add_argument("--shape", default="compact", choices=[*SHAPES])
+    parser.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    match(asked) if asked.match else learn(asked)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""LoFTR: its data, labels, truth, losses and trainer."""

@@ -1,0 +1,211 @@
+"""How a LoFTR is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from imatch.models.loftr_shape import SHAPES, Shape
+from imatch.training.augment import AugmentConfig
+from imatch.training.config import Settings, TrainerConfig
+
+Loss = Literal["focal", "dual-softmax"]
+
+
+class MixtureConfig(Settings):
+    """How often each kind of pair is shown, as weights; a kind that there is none of is left out.
+
+    Attributes:
+        season: Two dates whose residual was measured.
+        hard: Those of them that are flooded, clouded or otherwise much changed.
+        self_: One date twice, from where the truth is exact (``self`` in a file).
+        landscape: Procedural landscapes at two seasons; exact as well.
+        distil: Two dates whose residual is unknown, aligned by our own matchers.
+        hard_share: Share of changed ground from which a pair counts as hard.
+    """
+
+    season: float = Field(default=0.5, ge=0)
+    hard: float = Field(default=0.2, ge=0)
+    self_: float = Field(default=0.1, ge=0, alias="self")
+    landscape: float = Field(default=0.15, ge=0)
+    distil: float = Field(default=0.05, ge=0)
+    hard_share: float = Field(default=0.15, gt=0, le=1)
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+
+class DataConfig(Settings):
+    """What is learnt from.
+
+    Attributes:
+        chips: Folder that ``imatch data prepare`` filled; None for procedural landscapes alone.
+        sources: Only these of its sources; None for all.
+        size: Side of the views the network sees, a multiple of its cells.
+        landscapes: Number of procedural pairs.
+        limit: Most pairs of chips of each kind; None for all.
+        mixture: How often each kind of pair is shown.
+    """
+
+    chips: Path | None = None
+    sources: tuple[str, ...] | None = None
+    size: int = Field(default=192, ge=64, multiple_of=8)
+    landscapes: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+    mixture: MixtureConfig = MixtureConfig()
+
+
+class ModelConfig(Settings):
+    """The network and where it starts.
+
+    Attributes:
+        start: ``scratch``, or a file: a checkpoint of ours, the published one, or
+            Coarse_LoFTR_TRT's. It has to be of the shape asked for, but for what it has not learnt
+            yet.
+        shape: ``compact`` (ours), ``published`` or ``teacher`` (Coarse_LoFTR_TRT's).
+        dims: Channels of the first convolution and each stage; None for the shape's own.
+        heads: Heads of the coarse attention; None for the shape's own.
+        rounds: Rounds of attention; None for the shape's own.
+        fine_heads: Heads of the fine attention; None for the shape's own.
+        threshold: Least confidence of a match; None for the shape's own.
+        freeze_coarse: Keep what makes the coarse matches as the start has it.
+    """
+
+    start: str = "scratch"
+    shape: Literal["compact", "published", "teacher"] = "compact"
+    dims: tuple[int, ...] | None = None
+    heads: int | None = Field(default=None, ge=1)
+    rounds: int | None = Field(default=None, ge=1)
+    fine_heads: int | None = Field(default=None, ge=1)
+    threshold: float | None = Field(default=None, ge=0, lt=1)
+    freeze_coarse: bool = False
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> ModelConfig:
+        self.made_of(refined=True)
+        if self.freeze_coarse and self.start == "scratch":
+            raise ValueError("freeze_coarse needs a start that has learnt something")
+        return self
+
+    def made_of(self, *, refined: bool) -> Shape:
+        """The shape asked for.
+
+        Args:
+            refined: Whether the fine stage is learnt.
+        """
+        named = SHAPES[self.shape]
+        own = {
+            name: value
+            for name in ("dims", "heads", "rounds", "fine_heads", "threshold")
+            if (value := getattr(self, name)) is not None
+        }
+        return Shape(**(named.__dict__ | own | {"refined": refined}))
+
+
+class LossConfig(Settings):
+    """The losses.
+
+    Attributes:
+        coarse: ``focal`` (Lin et al. 2017) or ``dual-softmax`` (the plain negative logarithm).
+        gamma: By how much pairs of cells that are right already count less, for ``focal``.
+        coarse_weight: Weight of the coarse loss.
+        fine_weight: Weight of the fine loss; 0 for the coarse stage alone, which is then all that
+            is computed.
+        lost_weight: Weight of cells whose ground is not in the other view at all.
+        fine_matches: Most matches of a batch that are refined.
+        fine_sigma_px: A pair known this well counts half as much in the fine loss as one known
+            exactly.
+        max_sigma_px: Pairs known worse than this teach nothing.
+    """
+
+    coarse: Loss = "focal"
+    gamma: float = Field(default=2.0, ge=0)
+    coarse_weight: float = Field(default=1.0, ge=0)
+    fine_weight: float = Field(default=1.0, ge=0)
+    lost_weight: float = Field(default=0.1, ge=0)
+    fine_matches: int = Field(default=512, ge=1)
+    fine_sigma_px: float = Field(default=0.3, gt=0)
+    max_sigma_px: float = Field(default=2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check_any(self) -> LossConfig:
+        if self.coarse_weight + self.fine_weight == 0:
+            raise ValueError("at least one loss needs a weight")
+        return self
+
+
+class DistilConfig(Settings):
+    """Who aligns the pairs whose residual is unknown.
+
+    Attributes:
+        matchers: Rows of ``imatch matchers``.
+        agree: How many of them must be certain, and agree.
+        apart_px: Most that the corners may differ by between those that agree.
+        max_ci_px: Least certainty: 95 % bound on the position of any place.
+        reach_px: How far from a tie point ground still counts as aligned.
+    """
+
+    matchers: tuple[str, ...] = ("auto",)
+    agree: int = Field(default=1, ge=1)
+    apart_px: float = Field(default=1.0, gt=0)
+    max_ci_px: float = Field(default=1.5, gt=0)
+    reach_px: float = Field(default=24.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check_agree(self) -> DistilConfig:
+        if self.agree > len(self.matchers):
+            raise ValueError(f"{self.agree} cannot agree of {len(self.matchers)}")
+        return self
+
+
+class ValidationConfig(Settings):
+    """What is measured.
+
+    Attributes:
+        pairs: Validation pairs, spread evenly over the places.
+        size: Side of their views, pixels.
+        rotation_deg: Largest rotation between the views.
+        scale: Largest ratio of scales.
+        shift_px: Largest shift.
+    """
+
+    pairs: int = Field(default=60, ge=1)
+    size: int = Field(default=256, ge=64, multiple_of=8)
+    rotation_deg: float = Field(default=10.0, ge=0, le=180)
+    scale: float = Field(default=1.1, ge=1, le=2)
+    shift_px: float = Field(default=12.0, ge=0)
+
+
+class LoFTRConfig(TrainerConfig):
+    """Everything about a run.
+
+    Attributes:
+        data: What is learnt from.
+        model: The network and where it starts.
+        loss: The losses.
+        distil: Who aligns the pairs whose residual is unknown.
+        augment: How pairs are varied.
+        validation: What is measured.
+    """
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    distil: DistilConfig = DistilConfig()
+    augment: AugmentConfig = AugmentConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _check_fit(self) -> LoFTRConfig:
+        if self.model.freeze_coarse and not self.loss.fine_weight:
+            raise ValueError("model.freeze_coarse leaves nothing to learn without a fine loss")
+        for name, side in (("data", self.data.size), ("validation", self.validation.size)):
+            if side % self.shape.cell:
+                raise ValueError(f"{name}.size must be a multiple of {self.shape.cell}")
+        return self
+
+    @property
+    def shape(self) -> Shape:
+        """What the network is made of."""
+        return self.model.made_of(refined=self.loss.fine_weight > 0)

@@ -1,0 +1,233 @@
+"""What a LoFTR is shown: kinds of pairs in proportion, varied, as its matcher would show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.errors import ConfigError
+from imatch.core.types import Rendered
+from imatch.matchers.images import prepare
+from imatch.matchers.loftr_s2 import LoFTRS2
+from imatch.training.augment import Augmentation
+from imatch.training.data.landscapes import LandscapePairs
+from imatch.training.data.mixture import Mixture, PairDataset
+from imatch.training.data.pairs import ChipPairs, Key
+from imatch.training.loading import Draw
+from imatch.training.loftr.config import DataConfig, DistilConfig, LoFTRConfig, ValidationConfig
+from imatch.training.loftr.labels import Aligned, Alignments, as_aligned
+from imatch.training.sample import PairSample
+from imatch.training.superpoint import config as superpoint
+from imatch.training.superpoint import data as shared
+
+Kind = Literal["season", "hard", "self", "landscape", "distil"]
+
+
+@dataclass
+class Part:
+    """Some pairs of a data set, as they are or each date with itself.
+
+    Args:
+        pairs: The data set.
+        indices: Which of its pairs.
+        alone: Whether the first date is shown twice.
+        aligned: How pairs lie to each other by our own matchers, instead of what they say.
+        reach_px: How far from a tie point that alignment holds.
+    """
+
+    pairs: PairDataset
+    indices: Sequence[int]
+    alone: bool = False
+    aligned: dict[int, Aligned] | None = None
+    reach_px: float = 24.0
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def set_epoch(self, epoch: int) -> None:
+        """See `Mixture.set_epoch`."""
+        self.pairs.set_epoch(epoch)
+
+    def __getitem__(self, key: Key) -> PairSample:
+        """One pair, by (epoch, index) or an index of the present epoch."""
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+        own = self.indices[index]
+        if self.aligned is not None:
+            # Labels are of the pair as it lies on disk, first date first.
+            pair = as_aligned(in_order(self.pairs, own), self.aligned[own], self.reach_px)
+            swap = np.random.default_rng([17, epoch or 0, own]).random() < 0.5
+            return pair.swapped() if swap else pair
+        sample = self.pairs[own if epoch is None else (epoch, own)]
+        return shared.one_date(sample) if self.alone else sample
+
+
+def in_order(pairs: PairDataset, index: int) -> PairSample:
+    """A pair with its first date first, whichever epoch it is."""
+    if isinstance(pairs, ChipPairs):
+        return pairs.pair(pairs.rows[index])
+    return pairs[index]
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """A data set whose pairs have their first date first, to be aligned."""
+
+    pairs: PairDataset
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> PairSample:
+        return in_order(self.pairs, index)
+
+
+def kinds_of(chips: ChipPairs, config: DataConfig) -> dict[Kind, list[int]]:
+    """Which pairs of a data set are of which kind; one may be of several.
+
+    Args:
+        chips: The data set.
+        config: From when on a pair is hard, and how many there may be of a kind.
+    """
+    hard_share = config.mixture.hard_share
+    kinds: dict[Kind, list[int]] = {"season": [], "hard": [], "self": [], "distil": []}
+    for index, row in enumerate(chips.rows):
+        kinds["self"].append(index)
+        if not np.isfinite(row.sigma_px):
+            kinds["distil"].append(index)
+        elif "hard" in row.tag.split() or row.changed_share >= hard_share:
+            kinds["hard"].append(index)
+        else:
+            kinds["season"].append(index)
+    if config.limit is None:
+        return kinds
+    return {kind: _thinned(indices, config.limit) for kind, indices in kinds.items()}
+
+
+def _thinned(indices: Sequence[int], count: int) -> list[int]:
+    kept = min(count, len(indices))
+    return [indices[k * len(indices) // kept] for k in range(kept)]
+
+
+def open_mixture(
+    config: DataConfig, distil: DistilConfig, alignments: Alignments, seed: int
+) -> tuple[Mixture, dict[str, int]]:
+    """The pairs to learn from.
+
+    Args:
+        config: What they are.
+        distil: How far a tie point vouches.
+        alignments: Makes or finds the alignments of pairs whose residual is unknown.
+        seed: Of the draws and of the procedural landscapes.
+
+    Returns:
+        The mixture, and how many pairs of each kind there are.
+
+    Raises:
+        InputError: The chips are missing or damaged.
+        ConfigError: There is nothing to learn from, or a source does not exist.
+    """
+    weights = config.mixture.model_dump(by_alias=True)
+    members: dict[Kind, PairDataset] = {}
+    if config.chips is not None:
+        chips = ChipPairs(
+            config.chips, "train", seed=seed, channels=3, sources=config.sources, singles="alone"
+        )
+        for kind, indices in kinds_of(chips, config).items():
+            if not indices or not weights[kind]:
+                continue
+            if kind == "distil":
+                known = alignments.of_all(InOrder(chips), indices)
+                part = Part(chips, list(known), aligned=known, reach_px=distil.reach_px)
+            else:
+                part = Part(chips, indices, alone=kind == "self")
+            if len(part):
+                members[kind] = part
+    if config.landscapes:
+        # Validation's ground is of odd seeds.
+        side = (config.size, config.size)
+        members["landscape"] = LandscapePairs(2 * seed, side, config.landscapes)
+    used = {kind: part for kind, part in members.items() if weights[kind]}
+    if not used:
+        raise ConfigError(
+            "there is nothing to learn from",
+            subject="data",
+            hint="set data.chips to a folder of imatch data prepare, or data.landscapes, and"
+            " give them weights in data.mixture",
+        )
+    mixture = Mixture([(part, weights[kind]) for kind, part in used.items()], seed=seed)
+    return mixture, {kind: len(part) for kind, part in used.items()}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A mixture of pairs, seen at a draw.
+
+    Args:
+        pairs: The pairs.
+        augmentation: How they are varied.
+        seed: Of everything random.
+    """
+
+    pairs: PairDataset
+    augmentation: Augmentation
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, draw: Draw) -> PairSample:
+        index, number = draw
+        rng = np.random.default_rng([self.seed, number])
+        pair = self.pairs[number // len(self), index]
+        return as_matched(self.augmentation(pair, rng))
+
+
+def as_matched(pair: PairSample) -> PairSample:
+    """A pair as the matcher shows it to the network.
+
+    Luminance; invalid ground continued from what is nearest to it, and widened by a guard band.
+    """
+    seen = [
+        prepare(Rendered(pixels, valid), 1, LoFTRS2.guard)
+        for pixels, valid in ((_rgb(pair.a), pair.valid_a), (_rgb(pair.b), pair.valid_b))
+    ]
+    a, b = (np.ascontiguousarray(image.pixels, dtype=np.float32) for image in seen)
+    return replace(pair, a=a, b=b, valid_a=seen[0].valid, valid_b=seen[1].valid)
+
+
+def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One or three bands of whatever there are."""
+    return pixels if len(pixels) in (1, 3) else pixels.mean(axis=0, keepdims=True)
+
+
+def validation_cases(pairs: shared.Pairs, config: ValidationConfig, seed: int) -> list[PairSample]:
+    """Pairs to measure on, the same each time; see `shared.validation_pairs`.
+
+    Raises:
+        InputError: Of none of them is the alignment known.
+    """
+    same = config.model_dump(exclude={"size"})
+    views = superpoint.ValidationConfig(**same)
+    cases = shared.validation_pairs(pairs, views, config.size, 1, seed)
+    return [as_matched(case) for case in cases]
+
+
+def open_validation(config: LoFTRConfig, seed: int) -> shared.Pairs:
+    """Pairs of validation places, or procedural ones where there are no chips.
+
+    Raises:
+        InputError: The chips are missing or damaged.
+        ConfigError: There is nothing to measure on.
+    """
+    data = config.data
+    same = superpoint.DataConfig(
+        chips=data.chips,
+        sources=data.sources,
+        size=config.validation.size,
+        landscapes=data.landscapes,
+    )
+    return shared.open_pairs(same, "val", 1, seed)

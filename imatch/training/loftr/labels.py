@@ -1,0 +1,184 @@
+"""Alignments that our own matchers are certain of, for pairs that nobody measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.files import atomic_path
+from imatch.core.progress import progress
+from imatch.geometry.transform import apply_matrix
+from imatch.pipeline.match import match
+from imatch.pipeline.result import Registration
+from imatch.raster import array_source
+from imatch.training.loftr.config import DistilConfig
+from imatch.training.sample import PairSample
+from imatch.training.superpoint.data import Pairs
+
+_BOUND = 1.96
+"""From a 95 % bound to a standard deviation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """How two views lie to each other, and where that is vouched for.
+
+    Attributes:
+        homography: (3, 3) pixel of `a` to pixel of `b`.
+        sigma_px: Its standard deviation at the worst place, pixels of `b`.
+        tie_points: (N, 2) float32 pixels of `a` that agree with it.
+    """
+
+    homography: NDArray[np.float64]
+    sigma_px: float
+    tie_points: NDArray[np.float32]
+
+
+class Alignments:
+    """The alignments of a data set's pairs, made once and kept on disk.
+
+    They are a function of the pairs and the settings, so a run that is resumed finds them the same.
+
+    Args:
+        config: Who aligns, and how sure they must be.
+        folder: Where they are kept; of these settings and this data alone.
+    """
+
+    def __init__(self, config: DistilConfig, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+
+    def of_all(self, pairs: Pairs, indices: Sequence[int]) -> dict[int, Aligned]:
+        """The alignments of those pairs that the matchers are certain of.
+
+        Args:
+            pairs: A data set.
+            indices: Pairs of it.
+
+        Raises:
+            MatcherError: There is no such matcher.
+            WeightsError: A matcher lacks its weights.
+        """
+        found = {}
+        with progress("aligning pairs by our own matchers", len(indices)) as advance:
+            for index in indices:
+                known = self._of(index, pairs)
+                if known is not None:
+                    found[index] = known
+                advance(1)
+        return found
+
+    def _of(self, index: int, pairs: Pairs) -> Aligned | None:
+        path = self.folder / f"{index:06d}.npz"
+        if path.exists():
+            return _read(path)
+        known = align(pairs[index], self.config)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(path, known)
+        return known
+
+
+def align(sample: PairSample, config: DistilConfig) -> Aligned | None:
+    """Align a pair by matchers that have to be certain, and to agree.
+
+    Args:
+        sample: The pair; its own homography is not looked at.
+        config: Who aligns, and how sure they must be.
+
+    Returns:
+        The most certain answer of those that agree, with the tie points of all of these; None
+        where too few do.
+    """
+    a = array_source(sample.a, valid=sample.valid_a)
+    b = array_source(sample.b, valid=sample.valid_b)
+    answers = [
+        answer
+        for name in config.matchers
+        if _certain(answer := match(a, b, matcher=name, fetch=True), config)
+    ]
+    answers.sort(key=_doubt)
+    corners = _corners(sample.valid_a.shape)
+    for best in answers:
+        near = [other for other in answers if _apart(best, other, corners) <= config.apart_px]
+        if len(near) >= config.agree:
+            assert best.transform is not None
+            points = [other.tie_points.ref_xy[other.tie_points.inlier] for other in near]
+            matrix = best.transform.matrix / best.transform.matrix[2, 2]
+            return Aligned(
+                np.asarray(matrix, dtype=np.float64),
+                _doubt(best) / _BOUND,
+                np.concatenate(points).astype(np.float32),
+            )
+    return None
+
+
+def as_aligned(sample: PairSample, known: Aligned, reach_px: float) -> PairSample:
+    """A pair with the alignment that was found; ground far from any tie point is not vouched for.
+
+    Args:
+        sample: The pair.
+        known: Its alignment.
+        reach_px: How far from a tie point is far.
+    """
+    height, width = sample.valid_a.shape
+    elsewhere = np.ones((height, width), np.uint8)
+    column, row = np.rint(known.tie_points).astype(int).T
+    elsewhere[row.clip(0, height - 1), column.clip(0, width - 1)] = 0
+    away = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > reach_px
+    return replace(
+        sample,
+        homography=known.homography,
+        sigma_px=known.sigma_px,
+        changed=sample.changed | np.asarray(away, dtype=bool),
+    )
+
+
+def _certain(answer: Registration, config: DistilConfig) -> bool:
+    return answer.status == "ok" and _doubt(answer) <= config.max_ci_px
+
+
+def _doubt(answer: Registration) -> float:
+    certificate = answer.certificate
+    bound = None if certificate is None else certificate.corner_ci95_px
+    return float("inf") if bound is None else bound
+
+
+def _corners(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    height, width = shape
+    return np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], float)
+
+
+def _apart(one: Registration, other: Registration, corners: NDArray[np.float64]) -> float:
+    """Largest distance of the corners by two answers."""
+    assert one.transform is not None
+    assert other.transform is not None
+    gap = apply_matrix(one.transform.matrix, corners) - apply_matrix(
+        other.transform.matrix, corners
+    )
+    return float(np.hypot(gap[:, 0], gap[:, 1]).max())
+
+
+def _write(path: Path, known: Aligned | None) -> None:
+    # That nobody was certain is remembered as well.
+    nothing = Aligned(np.eye(3), float("nan"), np.zeros((0, 2), np.float32))
+    told = known or nothing
+    with atomic_path(path, overwrite=True) as temporary:
+        np.savez(
+            temporary,
+            homography=told.homography,
+            sigma_px=told.sigma_px,
+            tie_points=told.tie_points,
+        )
+
+
+def _read(path: Path) -> Aligned | None:
+    with np.load(path) as stored:
+        sigma = float(stored["sigma_px"])
+        if not np.isfinite(sigma):
+            return None
+        return Aligned(stored["homography"], sigma, stored["tie_points"])
