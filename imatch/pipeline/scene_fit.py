@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from imatch.core.types import BoolArray, Matches
 from imatch.geometry.accuracy import coverage, overlap_mask
@@ -43,6 +44,8 @@ _LOCAL_THRESHOLD = 2 * AGREES
 # ground a twentieth of the windows does), of the overlap's cells with a tie point, and the largest
 # 95 % uncertainty of a corner, pixels.
 _LEAST_POINTS, _LEAST_TILES, _LEAST_WINDOWS, _LEAST_COVERAGE = 30, 1 / 3, 0.15, 0.1
+# Under clouds fewer tiles will do where so many cannot agree by chance, as one in forty does.
+_CLOUDED_TILES, _TILE_BY_CHANCE, _CHANCE = 1 / 5, 1 / 40, 1e-6
 _CORNER = 6.0
 # Places where the uncertainty of a bent image is watched, along either axis.
 _WATCHED = 7
@@ -328,13 +331,21 @@ def _too_few(found: Consensus, windows: Windows) -> str | None:
     count = int(found.inlier.sum())
     if windows.sought == 0:
         return "no tile shows valid ground with structure on both images"
-    if agree < _LEAST_TILES * tiles:
+    if not _enough_tiles(agree, tiles):
         return f"only {agree} of {tiles} tiles agree with those around them"
     if count < _LEAST_POINTS:
         return f"only {count} of {windows.sought} windows agree, {_LEAST_POINTS} are needed"
     if count < _LEAST_WINDOWS * windows.sought:
         return f"only {count} of {windows.sought} windows agree"
     return None
+
+
+def _enough_tiles(agree: int, tiles: int) -> bool:
+    """Whether so many tiles that agree bear out the rough answer."""
+    if agree >= _LEAST_TILES * tiles:
+        return True
+    by_chance = float(binom.sf(agree - 1, tiles, _TILE_BY_CHANCE))
+    return agree >= _CLOUDED_TILES * tiles and by_chance < _CHANCE
 
 
 def _refused(solved: Solved, why: str, tiles: tuple[int, int]) -> SceneFit:

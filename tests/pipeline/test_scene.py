@@ -157,6 +157,13 @@ class Pair:
         return np.asarray(np.hypot(missed[:, 0], missed[:, 1]))
 
 
+def measured_through(monkeypatch: pytest.MonkeyPatch, pixels: NDArray[np.float32]) -> None:
+    """At full resolution the target shows these (3, H, W) pixels instead of its own."""
+    fake = array_source((300 + 3000 * pixels).astype(np.uint16), transform=PLACE, crs=UTM)
+    real = tile_worker._read_target
+    monkeypatch.setattr(tile_worker, "_read_target", lambda _source, task: real(fake, task))
+
+
 def rms(values: FloatArray) -> float:
     return float(np.sqrt((values**2).mean()))
 
@@ -351,6 +358,26 @@ def test_wrong_tiles_are_dropped_as_a_whole(pair: MakePair) -> None:
     assert r.provenance["scene"]["tiles_discarded"] >= 1
 
 
+@pytest.mark.parametrize(("seen", "status"), [((170, 450), "ok"), ((170, 100), "uncertain")])
+def test_under_clouds_fewer_tiles_will_do(
+    pair: MakePair, monkeypatch: pytest.MonkeyPatch, seen: tuple[int, int], status: str
+) -> None:
+    """What is left of the ground cannot agree by chance, unless too little is left."""
+    images = pair()
+    width, height = seen
+    cloudy = pictures(Warp(), (2, 2))[1].copy()
+    cloudy[:, :height, :width] = pictures(Warp())[1][:, :height, :width]
+    measured_through(monkeypatch, cloudy)
+    r = imatch.register(images.ref, images.tgt, tile=128, spacing=24, **QUICK)
+    scene = r.provenance["scene"]
+    tiles = scene["tiles_agree"] + scene["tiles_discarded"]
+    assert scene["tiles_agree"] < tiles / 3
+    assert r.status == status, r.reason
+    if status == "ok":
+        assert (r.tie_points.tgt_xy[r.tie_points.inlier] < (width + 20, height + 20)).mean() > 0.9
+        assert rms(images.errors(r)) < 0.5
+
+
 def test_missing_ground_makes_no_tie_points(tmp_path: Path) -> None:
     ref, tgt = (picture.copy() for picture in pictures(Warp()))
     y, x = np.mgrid[:SIDE, :SIDE]
@@ -402,14 +429,8 @@ def test_a_rough_answer_that_tiles_deny_is_not_relied_on(
     pair: MakePair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever made the rough answer ok: another place's pixels at full resolution refute it."""
-    images, other = pair(), pictures(Warp(), (2, 2))[1]
-    fake = array_source((300 + 3000 * other).astype(np.uint16), transform=PLACE, crs=UTM)
-
-    def elsewhere(source: Any, task: Any) -> Any:
-        return real(fake if source.info.name.endswith("tgt.tif") else source, task)
-
-    real = tile_worker._read_target
-    monkeypatch.setattr(tile_worker, "_read_target", elsewhere)
+    images = pair()
+    measured_through(monkeypatch, pictures(Warp(), (2, 2))[1])
     r = imatch.register(images.ref, images.tgt, **QUICK)
     assert r.status == "uncertain"
     assert "at full resolution only" in r.reason
