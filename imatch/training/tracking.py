@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError, OutputError
 
 LOG = "log.jsonl"
+_MLFLOW_RUN = "mlflow-run.txt"
 
 
 class Tracker(Protocol):
@@ -114,20 +115,38 @@ class TensorBoard:
 
 
 class MLflow:
-    """Figures in MLflow, at the address in ``$MLFLOW_TRACKING_URI`` (a local folder by default).
+    """Figures in MLflow, at the address in ``$MLFLOW_TRACKING_URI`` or where MLflow keeps its own.
+
+    A run that is resumed goes on as the same run there; its name is that of the folder.
 
     Args:
-        folder: The run's folder; its name becomes the run's.
-        settings: The configuration, logged as parameters.
+        folder: The run's folder.
+        settings: The configuration, logged as parameters, ``optimiser.lr`` for a group's.
+        after: Step a resumed run goes on from.
+
+    Raises:
+        ConfigError: The address refuses.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], after: int = 0) -> None:
         import mlflow
 
         self._mlflow = mlflow
-        mlflow.set_experiment("imatch")
-        mlflow.start_run(run_name=folder.name)
-        mlflow.log_params(dict(settings))
+        told = folder / _MLFLOW_RUN
+        known = told.read_text().strip() if after and told.is_file() else None
+        try:
+            mlflow.set_experiment("imatch")
+            run = mlflow.start_run(run_id=known, run_name=None if known else folder.name)
+            if known is None:
+                mlflow.log_params(_flat(settings))
+        # Which error it is follows from the store: MLflow's own, SQLAlchemy's, the network's.
+        except Exception as error:
+            raise ConfigError(
+                f"refuses: {str(error).strip().partition(chr(10))[0]}",
+                subject=f"mlflow at {mlflow.get_tracking_uri()}",
+                hint="set MLFLOW_TRACKING_URI, as to sqlite:///mlflow.db or a server's address",
+            ) from error
+        told.write_text(f"{run.info.run_id}\n")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """See `Tracker`."""
@@ -142,6 +161,16 @@ class MLflow:
         self._mlflow.end_run()
 
 
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
 def make_trackers(
     names: Sequence[str], folder: Path, settings: Mapping[str, Any], after: int = 0
 ) -> list[Tracker]:
@@ -154,14 +183,19 @@ def make_trackers(
         after: Step a resumed run goes on from.
 
     Raises:
-        ConfigError: MLflow was asked for and is not installed.
+        ConfigError: MLflow was asked for and is not installed, or refuses.
         OutputError: The log cannot be written.
     """
     if "mlflow" in names and find_spec("mlflow") is None:
         raise ConfigError("is not installed", subject="mlflow", hint="pip install imatch[mlflow]")
     trackers: list[Tracker] = [JsonLines(folder / LOG, after)]
-    if "tensorboard" in names and find_spec("tensorboard") is not None:
-        trackers.append(TensorBoard(folder, after))
-    if "mlflow" in names:
-        trackers.append(MLflow(folder, settings))
+    try:
+        if "tensorboard" in names and find_spec("tensorboard") is not None:
+            trackers.append(TensorBoard(folder, after))
+        if "mlflow" in names:
+            trackers.append(MLflow(folder, settings, after))
+    except BaseException:
+        for tracker in trackers:
+            tracker.close()
+        raise
     return trackers
