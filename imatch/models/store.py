@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
 import platformdirs
 
 from imatch.core.errors import WeightsError
-from imatch.models.catalogue import WeightSpec, Wheel, spec_of
+from imatch.models.catalogue import Bundled, WeightSpec, Wheel, spec_of
 
 ENVIRONMENT = "IMATCH_WEIGHTS"
 _PIN = "#sha256="
+_BUNDLED = "imatch itself"
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Found:
     Attributes:
         spec: What it is.
         path: Where it lies.
-        where: How it was found: ``"named file"``, ``"$IMATCH_WEIGHTS"``, ``"cache"``,
-            ``"installed package"`` or ``"torch hub"``.
+        where: How it was found: ``"named file"``, ``"$IMATCH_WEIGHTS"``, ``"imatch itself"``,
+            ``"cache"``, ``"installed package"`` or ``"torch hub"``.
         sha256: Its checksum; differs from ``spec.sha256`` only for a file the user pinned, or
             where none is published.
     """
@@ -111,6 +113,9 @@ def _candidates(spec: WeightSpec) -> Iterator[tuple[str, Path, bool]]:
     """
     for folder in environment_folders():
         yield f"${ENVIRONMENT}", folder / spec.filename, True
+    if isinstance(spec.source, Bundled):
+        yield _BUNDLED, Path(str(files("imatch") / spec.source.member)), True
+        return
     if not spec.default:
         return
     yield "cache", cache_dir() / spec.filename, True
@@ -118,6 +123,13 @@ def _candidates(spec: WeightSpec) -> Iterator[tuple[str, Path, bool]]:
         yield "installed package", file, False
     for name in (spec.filename, *spec.hub_names):
         yield "torch hub", hub_folder() / name, False
+
+
+def _mend(spec: WeightSpec, where: str) -> str:
+    if where == _BUNDLED:
+        return "install imatch again"
+    again = f"run imatch weights fetch {spec.name}" if spec.default else "copy it anew"
+    return f"delete it and {again}"
 
 
 def sought(name: str) -> list[str]:
@@ -128,15 +140,17 @@ def sought(name: str) -> list[str]:
     ]
     if not environment_folders():
         places.insert(0, f"${ENVIRONMENT} (not set)")
-    return [*places, f"torch hub ({hub_folder()})"] if spec.default else places
+    hub = spec.default and not isinstance(spec.source, Bundled)
+    return [*places, f"torch hub ({hub_folder()})"] if hub else places
 
 
 def find_weights(name: str, explicit: PathLike[str] | str | None = None) -> Found | None:
     """Find and verify a checkpoint; nothing is downloaded and nothing imported.
 
-    The order is: the file the user names, the folders in ``$IMATCH_WEIGHTS``, our cache, the files
-    of an installed pip package, torch's hub cache. Weights with ``default=False`` are used only
-    from the first two, that is where the user put them knowingly.
+    The order is: the file the user names, the folders in ``$IMATCH_WEIGHTS``, our own package where
+    it carries them, our cache, the files of an installed pip package, torch's hub cache. Weights
+    with ``default=False`` are used only from the first two, that is where the user put them
+    knowingly.
 
     Args:
         name: A key of `WEIGHTS`.
@@ -163,10 +177,9 @@ def find_weights(name: str, explicit: PathLike[str] | str | None = None) -> Foun
         if actual == spec.sha256 or not spec.published:
             return Found(spec, path, where, actual)
         if ours:
-            mend = f"run imatch weights fetch {name}" if spec.default else "copy it anew"
             raise WeightsError(
                 f"is corrupt: its sha256 is {actual}, not {spec.sha256}",
                 subject=path,
-                hint=f"delete it and {mend}",
+                hint=_mend(spec, where),
             )
     return None

@@ -12,6 +12,7 @@ from os import PathLike
 from imatch.core.errors import WeightsError
 from imatch.models.catalogue import (
     WEIGHTS,
+    Bundled,
     Hub,
     Source,
     UserFile,
@@ -25,6 +26,7 @@ from imatch.models.store import Found, cache_dir, find_weights, sha256_of, sough
 
 __all__ = [
     "WEIGHTS",
+    "Bundled",
     "Found",
     "Hub",
     "Source",

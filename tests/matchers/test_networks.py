@@ -13,9 +13,11 @@ from kornia.feature import LoFTR as KorniaLoFTR
 
 from imatch.core.errors import MatcherError, WeightsError
 from imatch.core.types import Features, Rendered
-from imatch.matchers import MatcherOptions, load_matcher
+from imatch.matchers import MATCHERS, MatcherOptions, load_matcher
 from imatch.matchers.lightglue import LightGlue
 from imatch.matchers.loftr import LoFTR
+from imatch.matchers.superpoint import SeasonsExtractor, SuperPointExtractor
+from imatch.models.superpoint import SuperPoint, sample
 from imatch.models.weights import sha256_of
 
 if TYPE_CHECKING:
@@ -181,3 +183,76 @@ def test_device_that_is_not_there(
     matcher = load_matcher("loftr", device="cuda", weights={"loftr-outdoor": own_loftr})
     with pytest.raises(MatcherError, match="cuda: not available"):
         matcher.match(landscape((64, 64)), landscape((64, 64)))
+
+
+@pytest.fixture(scope="module")
+def own_superpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = SuperPoint(3, 128, batch_norm=True).state_dict()
+    return saved(tmp_path_factory.mktemp("superpoint") / "own.pth", state)
+
+
+class TestSuperPoint:
+    def image(self, landscape: Landscape) -> Rendered:
+        """Three bands, of no whole number of cells, with a corner that shows no ground."""
+        seen = landscape((101, 90), channels=3)
+        valid = seen.valid.copy()
+        valid[:30, :40] = False
+        return Rendered(seen.pixels, valid)
+
+    def test_keypoints_of_all_strengths_up_to_the_budget(
+        self, own_superpoint: str, landscape: Landscape
+    ) -> None:
+        named = {"superpoint-s2": own_superpoint}
+        few = SeasonsExtractor(MatcherOptions(max_keypoints=20, weights=named))
+        features = few.extract(self.image(landscape))
+        assert features.xy.shape == (20, 2)
+        assert features.descriptors.shape == (20, 128)
+        assert (np.diff(features.scores) <= 0).all()
+        np.testing.assert_allclose(np.linalg.norm(features.descriptors, axis=1), 1, atol=1e-5)
+        assert not ((features.xy[:, 0] < 39) & (features.xy[:, 1] < 29)).any()
+        all_of_them = SeasonsExtractor(MatcherOptions(weights=named))
+        assert len(all_of_them.extract(self.image(landscape))) > 100
+
+    def test_descriptors_are_read_where_cells_are(
+        self, own_superpoint: str, landscape: Landscape
+    ) -> None:
+        part = SeasonsExtractor(MatcherOptions(weights={"superpoint-s2": own_superpoint}))
+        image = self.image(landscape)
+        features = part.extract(image)
+        padded = np.pad(image.pixels, ((0, 0), (0, 6), (0, 3)), mode="edge")
+        with torch.inference_mode():
+            _, dense = part.network(torch.from_numpy(padded)[None])
+        wanted = sample(dense[0], torch.from_numpy(features.xy), convention="centred")
+        np.testing.assert_allclose(features.descriptors, wanted.numpy(), atol=1e-5)
+
+    def test_bands_follow_the_matcher(self, own_superpoint: str, landscape: Landscape) -> None:
+        named = MatcherOptions(weights={"superpoint-v1": own_superpoint})
+        part = SuperPointExtractor(named)
+        assert part.network.in_channels == 1
+        assert len(part.extract(landscape((64, 64), channels=1))) > 0
+
+    @pytest.mark.parametrize("name", ["superpoint", "superpoint-s2"])
+    def test_pairs_nearest_neighbours(
+        self, name: str, own_superpoint: str, landscape: Landscape
+    ) -> None:
+        (needed,) = MATCHERS[name].weights
+        matcher = load_matcher(name, device="cpu", weights={needed: own_superpoint})
+        image = landscape((96, 96), channels=3)
+        matches = matcher.match(image, image)
+        assert len(matches) > 20
+        # Untrained descriptors are much alike: many are outdone by rounding.
+        assert (matches.ref_xy == matches.tgt_xy).all(axis=1).mean() > 0.5
+        assert (np.diff(matches.scores) <= 0).all()
+
+    def test_descriptors_of_another_length_do_not_fit_lightglue(
+        self, tmp_path: Path, landscape: Landscape
+    ) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            own = saved(tmp_path / "long.pth", SuperPoint(3, 256, batch_norm=True).state_dict())
+        image = landscape((64, 64), channels=3)
+        part = SeasonsExtractor(MatcherOptions(weights={"superpoint-s2": own}), dimension=128)
+        with pytest.raises(WeightsError, match=r"256 numbers, LightGlue .* 128; use it with"):
+            part.extract(image)

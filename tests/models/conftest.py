@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imatch.models import catalogue, fetch, store
-from imatch.models.catalogue import Hub, UserFile, WeightSpec, Wheel
+from imatch.models.catalogue import Source, WeightSpec
 
 
 @pytest.fixture
@@ -27,9 +27,7 @@ Publish = Callable[..., WeightSpec]
 def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
     """Add weights to the catalogue, defined by their content."""
 
-    def add(
-        name: str, content: bytes, source: Wheel | Hub | UserFile, *, default: bool = True
-    ) -> WeightSpec:
+    def add(name: str, content: bytes, source: Source, *, default: bool = True) -> WeightSpec:
         spec = WeightSpec(
             name,
             f"{name}.pth",

@@ -9,7 +9,7 @@ import pytest
 
 from imatch.core.errors import WeightsError
 from imatch.models import catalogue, store
-from imatch.models.catalogue import UserFile, Wheel
+from imatch.models.catalogue import Bundled, UserFile, Wheel
 from imatch.models.weights import (
     WEIGHTS,
     fetch_weights,
@@ -51,8 +51,9 @@ class TestCatalogue:
                 assert not spec.default
 
     def test_files_are_distinct(self) -> None:
-        for part in ("filename", "sha256"):
-            assert len({getattr(spec, part) for spec in WEIGHTS.values()}) == len(WEIGHTS)
+        published = [spec for spec in WEIGHTS.values() if spec.published]
+        assert len({spec.filename for spec in WEIGHTS.values()}) == len(WEIGHTS)
+        assert len({spec.sha256 for spec in published}) == len(published)
 
     def test_non_commercial_weights_are_never_a_default(self) -> None:
         for name in ("superpoint-v1", "superpoint-lightglue"):
@@ -103,6 +104,30 @@ class TestFind:
         assert found is not None
         assert found.where == "installed package"
         assert found.path.samefile(pytest.__file__)
+
+    def test_what_comes_with_imatch(self, empty_machine: Path, publish: Publish) -> None:
+        import imatch
+
+        content = Path(imatch.__file__).read_bytes()
+        publish("test", content, Bundled("__init__.py"))
+        # Nothing is to be had from a cache then.
+        put(empty_machine / "test.pth", content)
+        found = find_weights("test")
+        assert found is not None
+        assert found.where == "imatch itself"
+        assert found.path.samefile(imatch.__file__)
+        assert fetch_weights("test").path.samefile(imatch.__file__)
+
+    def test_what_comes_with_imatch_is_damaged_or_missing(
+        self, empty_machine: Path, publish: Publish
+    ) -> None:
+        publish("test", CONTENT, Bundled("__init__.py"))
+        with pytest.raises(WeightsError, match=r"is corrupt.*install imatch again"):
+            find_weights("test")
+        publish("test", CONTENT, Bundled("none/of/this"))
+        assert find_weights("test") is None
+        with pytest.raises(WeightsError, match=r"is missing; install imatch again"):
+            fetch_weights("test", overwrite=True)
 
     def test_weights_under_a_licence_are_only_taken_from_where_the_user_put_them(
         self, empty_machine: Path, publish: Publish, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

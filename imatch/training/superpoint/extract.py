@@ -6,10 +6,8 @@ import torch
 
 from imatch.core.types import Features
 from imatch.matchers.sparse import best_valid
-from imatch.models.superpoint import Decoding, SuperPoint, detect, sample
-
-DECODING = Decoding(threshold=0.0, subpixel=True)
-"""All maxima, refined: the budget decides, as for the other matchers."""
+from imatch.matchers.superpoint import ALL_MAXIMA
+from imatch.models.superpoint import SuperPoint, detect, sample
 
 
 def extract(
@@ -27,7 +25,7 @@ def extract(
     device = next(network.parameters()).device
     with torch.inference_mode():
         logits, dense = network(pixels[None].to(device))
-        ((positions, response),) = detect(logits.float(), DECODING, (width, height))
+        ((positions, response),) = detect(logits.float(), ALL_MAXIMA, (width, height))
         xy, scores = positions.float().cpu().numpy(), response.float().cpu().numpy()
         kept = best_valid(xy, scores, valid.numpy(), budget)
         chosen = positions[torch.from_numpy(kept).to(device)]
