@@ -56,7 +56,7 @@ def learn(asked: argparse.Namespace) -> None:
 def match(asked: argparse.Namespace) -> None:
     """Measure matching of a square pair."""
     side = asked.match
-    network = LoFTR(SHAPES[asked.shape]).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = LoFTR(SHAPES[asked.shape]).eval()
     count = sum(value.numel() for value in network.parameters())
     image = torch.rand(2, 1, side, side)
     taken = []
