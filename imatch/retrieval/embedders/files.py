@@ -8,13 +8,16 @@ from imatch.core.errors import WeightsError
 from imatch.models.embedding.network import KIND, read_about
 from imatch.retrieval.embedders.base import Embedder
 
+VOCABULARY = "imatch.vlad/1"
 
-def embedder_from_file(path: Path, *, device: str = "cpu") -> Embedder:
+
+def embedder_from_file(path: Path, *, device: str = "cpu", fetch: bool = False) -> Embedder:
     """The embedder that a ``.safetensors`` file holds.
 
     Args:
         path: The file.
         device: Where it runs.
+        fetch: Download weights that a vocabulary needs and that are missing.
 
     Raises:
         WeightsError: The file is missing, damaged, or holds something else.
@@ -27,4 +30,8 @@ def embedder_from_file(path: Path, *, device: str = "cpu") -> Embedder:
         from imatch.retrieval.embedders.network import trained
 
         return trained(path, device=device)
+    if kind == VOCABULARY:
+        from imatch.retrieval.embedders.vlad import Vlad, Vocabulary
+
+        return Vlad(path.stem, Vocabulary.load(path), device=device, fetch=fetch)
     raise WeightsError(f"holds {kind}, not an embedder", subject=path)

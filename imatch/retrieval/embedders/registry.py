@@ -77,7 +77,7 @@ def load_embedder(
     if text not in EMBEDDERS.rows() and _names_file(text):
         from imatch.retrieval.embedders.files import embedder_from_file
 
-        return embedder_from_file(Path(text).expanduser(), device=device)
+        return embedder_from_file(Path(text).expanduser(), device=device, fetch=fetch)
     made: Embedder = EMBEDDERS[text].load()(text, device=device, fetch=fetch)
     return made
 
