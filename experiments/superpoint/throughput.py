@@ -2,8 +2,8 @@
 
     python experiments/superpoint/throughput.py chips experiments/superpoint/season.yaml
 
-Labels are made beforehand, as they are made once in a run. The time is that of the process, so that
-a busy machine does not count; it is told by part.
+Labels and lessons are made beforehand, as they are made once in a run; what they take is told, too.
+The time is that of the process, so that a busy machine does not count; it is told by part.
 """
 
 from __future__ import annotations
@@ -42,9 +42,13 @@ def main() -> None:
         begun = time.process_time()
         batches = list(islice(shown, asked.steps + 1))
         loading = (time.process_time() - begun) / len(batches)
+        begun = time.process_time()
         for batch in batches:
             for item in batch.items:
-                work.labels.of(item.index, item.plain, work.device)
+                labels = work.labels.of(item.index, item.plain, work.device)
+                if work.lessons is not None and item.plain.known:
+                    work.lessons.of(item.index, item.plain, labels, work.device)
+        once = (time.process_time() - begun) / len(batches) / config.batch_size
         work.update(model, optimiser, batches[0])  # Kernels are chosen at the first step.
         begun = time.process_time()
         for batch in batches[1:]:
@@ -52,6 +56,7 @@ def main() -> None:
         learning = (time.process_time() - begun) / asked.steps
     count = config.batch_size
     print(f"loading {loading / count:.3f} s, learning {learning / count:.3f} s a pair")
+    print(f"labels, once a pair of dates: {once:.2f} s")
     print(f"{count / (loading + learning):.2f} pairs/s on one core, {work.precision}")
 
 

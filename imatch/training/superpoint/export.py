@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 
 from imatch.core.files import atomic_path, check_output
-from imatch.training.checkpoint import Checkpoint, Checkpoints
+from imatch.training.checkpoint import Checkpoints
 from imatch.training.folder import CHECKPOINTS
+from imatch.training.superpoint.card import model_card
+from imatch.training.tracking import LOG, read_log
 
 LARGEST_BYTES = 6_000_000
 
@@ -47,47 +48,5 @@ def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
     with atomic_path(path, overwrite=overwrite) as temporary:
         save_file(state, temporary, told)
     with atomic_path(card, overwrite=overwrite) as temporary:
-        temporary.write_text(_card(checkpoint, path))
+        temporary.write_text(model_card(checkpoint, path, read_log(run / LOG)))
     return card
-
-
-def _card(checkpoint: Checkpoint, path: Path) -> str:
-    about = checkpoint.about
-    config, shape = about["config"], about["architecture"]
-    weights = {name: weight for name, weight in config["objectives"].items() if weight}
-    lines = [
-        f"# {path.name}",
-        "",
-        "A SuperPoint (DeTone et al. 2018) trained by imatch to find the same ground in other",
-        "seasons.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| input | {shape['in_channels']} band(s) in [0, 1], sides multiples of 8 |",
-        f"| descriptors | {shape['descriptor_dim']} numbers, read at the true centres of cells |",
-        f"| objectives | {', '.join(f'{name} {weight:g}' for name, weight in weights.items())} |",
-        f"| start | {about['start']['origin']} {about['start']['sha256'][:12]} |",
-        f"| licence of the start | {about['licence']} |",
-        f"| steps | {checkpoint.step}, each of {config['batch_size']} pairs |",
-        f"| views | {config['data']['size']} px |",
-        f"| training pairs | {about['data']['pairs']} |",
-        f"| chips | {about['data']['chips']} (sha256 {about['data']['sha256']}) |",
-        f"| commit | {_commit(about['environment'])} |",
-        "",
-        "On the validation places:",
-        "",
-        "| figure | value |",
-        "|---|---|",
-    ]
-    lines += [
-        f"| {name} | {'unknown' if value is None else f'{value:.3f}'} |"
-        for name, value in sorted(about["figures"].items())
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _commit(environment: dict[str, Any]) -> str:
-    commit = environment.get("commit")
-    if not commit:
-        return "unknown"
-    return str(commit["hash"]) + (", with changes" if commit["dirty"] else "")

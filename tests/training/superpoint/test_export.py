@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from imatch.core.errors import InputError, OutputError
 from imatch.models.superpoint import load_superpoint
-from imatch.models.weights import WEIGHTS, Found
+from imatch.models.weights import WEIGHTS, Found, sha256_of
 from imatch.training.checkpoint import Checkpoints
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.export import LARGEST_BYTES, export
@@ -38,8 +38,17 @@ def test_small_and_readable(run: Path, tmp_path: Path) -> None:
     with safe_open(path, "pt") as file:
         assert '"licence": "Apache-2.0"' in file.metadata()["imatch"]
     text = card.read_text()
-    for said in ("| licence of the start | Apache-2.0 |", "| objectives | self 1 |", "auc_3"):
+    for said in (
+        "| licence of the start | Apache-2.0 |",
+        "| objectives | self 1 |",
+        "| steps | 1 of 1, each of 2 pairs, 2 in all |",
+        f"| sha256 | `{sha256_of(path)}` |",
+        "Trained on procedural landscapes.",
+        "torch 2.",
+    ):
         assert said in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| auc_3 |"))
+    assert all(0 <= float(cell) <= 1 for cell in row.split("|")[2:4])
 
 
 def test_refuses(run: Path, tmp_path: Path) -> None:
