@@ -46,6 +46,13 @@ EMBEDDERS = Embedders(
             "ImageNet features of EfficientNet-Lite0, GeM pooling; a baseline, small and fast",
         ),
         EmbedderRow(
+            "vlad-aliked",
+            "imatch.retrieval.embedders.vlad:built_in",
+            ("aliked-n16",),
+            "BSD-3-Clause",
+            "ALIKED's descriptors gathered by a vocabulary of satellite chips; across seasons",
+        ),
+        EmbedderRow(
             "edges",
             "imatch.retrieval.edges:edges",
             (),
