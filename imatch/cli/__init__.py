@@ -26,6 +26,7 @@ from imatch.cli.options import verbosity_options
         "bench": ("imatch.cli.bench:bench", "Run matchers over cases with known truth."),
         "data": ("imatch.cli.data:data", "Prepare, fetch and look at training data."),
         "train": ("imatch.cli.train:train", "Train a network on images of one's own."),
+        "eval": ("imatch.cli.eval:eval_", "Measure embeddings, retrieval and decisions."),
         "matchers": ("imatch.cli.matchers:matchers", "List the matchers and their weights."),
         "weights": ("imatch.cli.weights:weights", "List, fetch or locate checkpoints."),
         "doctor": ("imatch.cli.doctor:doctor", "Say what is installed and what is wrong."),

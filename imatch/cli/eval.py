@@ -7,6 +7,14 @@ import click
 from imatch.cli.group import LazyGroup
 
 
-@click.group("eval", cls=LazyGroup, verbs={})
+@click.group(
+    "eval",
+    cls=LazyGroup,
+    verbs={
+        "pairs": ("imatch.cli.eval_pairs:pairs", "Yes-or-no answers about pairs of images."),
+        "retrieval": ("imatch.cli.eval_retrieval:retrieval", "Whether places are found again."),
+        "embedding": ("imatch.cli.eval_embedding:embedding", "What embeddings know of the ground."),
+    },
+)
 def eval_() -> None:
     """Measure embeddings, retrieval and decisions about pairs against what is known."""

@@ -1,0 +1,182 @@
+"""Do two images show the same ground? A yes or no, how sure, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imatch.core.errors import InputError, NoOverlapError
+from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.match import match
+from imatch.pipeline.result import Registration
+from imatch.pipeline.solve import Solver
+from imatch.raster import Source, common_grid
+from imatch.retrieval.decision import Decision, in_words
+from imatch.retrieval.view import Chip, look
+
+if TYPE_CHECKING:
+    from imatch.retrieval.embedders import Embedder
+
+#: Names of the figures of a pair, and what they are clipped to.
+FIGURES = ("similarity", "evidence", "coverage")
+LIMITS = ((-0.2, 1.0), (-8.0, 12.0), (0.0, 1.0))
+#: Those that need no embedder.
+MATCHED = FIGURES[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class SameGround:
+    """The answer.
+
+    Attributes:
+        same: Whether both show the same ground.
+        probability: How sure; of two images whose geocoding keeps them apart, 0.
+        reason: Why, in a sentence.
+        similarity: Of their embeddings, None without an embedder.
+        evidence: Of the matcher's certificate, None where there was too little to measure.
+        registration: What the matcher found, None where it was not asked.
+    """
+
+    same: bool
+    probability: float
+    reason: str
+    similarity: float | None = None
+    evidence: float | None = None
+    registration: Registration | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; of the registration its status, reason and transform."""
+        found = self.registration
+        return {
+            "same": int(self.same),
+            "probability": self.probability,
+            "reason": self.reason,
+            "similarity": self.similarity,
+            "evidence": self.evidence,
+            "registration": None
+            if found is None
+            else {
+                "status": found.status,
+                "reason": found.reason,
+                "model": found.model,
+                "matrix": found.matrix,
+                "coverage": found.coverage,
+                "n_inliers": found.n_inliers,
+            },
+        }
+
+
+def same_ground(
+    a: Source,
+    b: Source,
+    decision: Decision,
+    config: MatchConfig,
+    *,
+    embedder: Embedder | None = None,
+    solver: Solver | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> SameGround:
+    """Decide whether two images show the same ground.
+
+    Two geocoded images that share no ground by what their files say do not, unless the
+    configuration says to ignore that. Else both are matched, and what the matcher certifies, with
+    the likeness of their embeddings where there is an embedder, gives the probability.
+
+    Args:
+        a: One image.
+        b: The other.
+        decision: Weighs the figures; of the embedder, or one that needs none.
+        config: Settings of the match.
+        embedder: Loaded; None decides by the match alone.
+        solver: Loaded for the configuration, None to load it.
+        on_stage: Told what is being done.
+
+    Raises:
+        InputError: An image cannot be read or shows nothing.
+        ConfigError: As `match`.
+    """
+    if config.use_geocoding and a.info.geocoded and b.info.geocoded:
+        try:
+            common_grid(a.info, b.info, size=config.size, margin=config.margin)
+        except NoOverlapError as error:
+            return SameGround(False, 0.0, f"by their geocoding {error.subject} {error.cause}")
+    similarity = None
+    if embedder is not None and decision.identity is not None:
+        if on_stage is not None:
+            on_stage("embedding")
+        similarity = likeness(a, b, embedder)
+    found = match(a, b, config, loaded=solver, on_stage=on_stage)
+    figures = figures_of(found, similarity)
+    probability = decision.probability(figures)
+    same = probability >= decision.threshold
+    return SameGround(
+        same,
+        probability,
+        _reason(same, probability, similarity, found),
+        similarity,
+        found.certificate.evidence,
+        found,
+    )
+
+
+def figures_of(found: Registration, similarity: float | None) -> dict[str, float]:
+    """The figures of a pair, by `FIGURES`; what is unknown is not finite.
+
+    Args:
+        found: What matching gave. Its evidence counts by how far it is above what the matcher asks
+            for, in natural logarithms, whatever the matcher.
+        similarity: Of the embeddings.
+    """
+    told = found.certificate
+    beyond = float("nan")
+    if told.evidence is not None and told.evidence_threshold is not None:
+        unit = math.log(10) if told.evidence_kind == "false_alarms" else 1.0
+        beyond = unit * (told.evidence - told.evidence_threshold)
+    return {
+        "similarity": float("nan") if similarity is None else similarity,
+        "evidence": beyond,
+        "coverage": found.coverage if found.status != "failed" else 0.0,
+    }
+
+
+def likeness(a: Source, b: Source, embedder: Embedder) -> float:
+    """Similarity of the embeddings of two whole images, each brought to the embedder's size.
+
+    Raises:
+        InputError: An image cannot be read, shows nothing, or has too few bands.
+    """
+    vectors = []
+    for source in (a, b):
+        chip = whole(source, embedder)
+        vector = embedder.embed(chip.pixels[None], chip.valid[None])[0]
+        if not np.linalg.norm(vector) > 0:
+            raise InputError(
+                "shows no valid ground", subject=source.info.name, hint="check its nodata value"
+            )
+        vectors.append(vector)
+    return float(1 - ((vectors[0] - vectors[1]) ** 2).sum() / 2)
+
+
+def whole(source: Source, embedder: Embedder) -> Chip:
+    """A whole image as one chip, its longer side that of the embedder's chips."""
+    width, height = source.info.size
+    scale = embedder.chip_px / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return look(source.read(size=size), embedder.bands, embedder.chip_px)
+
+
+def _reason(same: bool, probability: float, similarity: float | None, found: Registration) -> str:
+    """Why, in a sentence."""
+    alike = "" if similarity is None else f" and their embeddings are {similarity:.2f} alike"
+    sure = in_words(probability if same else 1 - probability)
+    if found.status == "ok":
+        said = f"{found.matcher} ties them: {found.reason}"
+    elif found.status == "uncertain":
+        said = f"{found.matcher} is uncertain: {found.reason}"
+    else:
+        said = f"{found.matcher} finds no way to tie them: {found.reason}"
+    return f"{sure} sure, since {said}{alike}"
