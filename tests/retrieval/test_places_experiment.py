@@ -17,6 +17,7 @@ from experiments.embedder.evaluate import (
     table,
     ua,
 )
+from experiments.embedder.land_cover import classify
 from experiments.embedder.learn_vlad import some_of_each_source
 from imatch.core.types import BoolArray
 from imatch.retrieval.embedders.base import ChipEmbedder
@@ -93,3 +94,23 @@ def test_vocabularies_learn_from_every_source() -> None:
     chosen = some_of_each_source(Rows(), 2, 0)  # type: ignore[arg-type]
     assert len(chosen) == 5
     assert [Rows.rows[i].source for i in chosen] == list("aabbc")
+
+
+def test_a_year_tells_what_covers_the_ground() -> None:
+    def year(*colours: tuple[int, int, int]) -> NDArray[np.uint8]:
+        """(12, 3, 1, 1) months of the given colours in turn."""
+        months = np.array([colours[i * len(colours) // 12] for i in range(12)], dtype=np.uint8)
+        return months[:, :, None, None]
+
+    sea, ice, wood = (5, 10, 40), (230, 235, 240), (30, 60, 20)
+    desert, field = (210, 170, 110), (125, 115, 110)
+    ground = [
+        year(sea),
+        year(ice),
+        year(ice, wood, wood),
+        year(desert),
+        year(wood, (60, 80, 40)),
+        year(field),
+    ]
+    classes = classify(np.concatenate(ground, axis=3))
+    assert classes.ravel().tolist() == [1, 2, 3, 4, 5, 6]
