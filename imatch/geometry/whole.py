@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from imatch.core.types import BoolArray
 from imatch.geometry.accuracy import (
@@ -26,6 +27,9 @@ _ONE_FOLD_FROM = 40
 _DRAWS = 100
 # What resampling may shift all windows by alike, pixels: no bootstrap sees an error they share.
 _INTERPOLATION = 0.02
+# Tie points on either side of a rim that is left out.
+_LEAST_RIM = 8
+_NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +66,7 @@ class Whole:
         if self.model is None:
             return None
         left = tgt_xy - apply_matrix(self.matrix, ref_xy)
-        return self.model.fit(places, left, threshold=self.local_threshold)
+        return self._fitted(places, left)
 
     def check_points(
         self,
@@ -116,7 +120,9 @@ class Whole:
         A bootstrap over blocks, as `displacement_samples`: every draw is fitted anew. A local model
         holds the linear transforms within itself, so where there is one it alone is refitted. Its
         blocks are no larger than the errors of tie points reach, since it would bend into the gap
-        that a larger one leaves.
+        that a larger one leaves. How the image bends beyond the outermost tie points no draw can
+        tell: there the error of going on is added, as it is measured at tie points near the rim
+        that are left out.
 
         Args:
             places: (N, 2) tie points in the frame of the local model.
@@ -144,12 +150,54 @@ class Whole:
         solver = self.model.solver(places)
         for sample, times in zip(samples, drawn, strict=True):
             sample[:] = solver.solve(left, kept * times[member]).displacement(watched_places)
-        return np.asarray(np.hypot(half_width_95(samples, len(names)), _INTERPOLATION))
+        half = np.hypot(half_width_95(samples, len(names)), _INTERPOLATION)
+        inside = kept > 0
+        return np.asarray(
+            np.hypot(half, self._beyond(places[inside], left[inside], watched_places))
+        )
+
+    def _beyond(
+        self,
+        places: NDArray[np.float64],
+        left: NDArray[np.float64],
+        watched: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """(M, 2) half-width of what going on beyond the tie points may err by, pixels.
+
+        Tie points along each side are left out in turn, and predicted from the others as the
+        watched places are from all.
+        """
+        assert self.model is not None
+        tree = cKDTree(places)
+        spacing = float(np.median(tree.query(places, k=2)[0][:, 1]))
+        away = np.maximum(tree.query(watched)[0] - spacing, 0.0)
+        reach = float(away.max())
+        if reach <= 0:
+            return np.zeros((len(watched), 2))
+        own = ((left - self._fitted(places, left).displacement(places)) ** 2).mean(axis=0)
+        squared = []
+        for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            inwards = sign * places[:, axis]
+            inwards = inwards - inwards.min()
+            # As far out as the watched places are, on average.
+            out, judged = inwards < 1.5 * reach, inwards < reach
+            if judged.sum() < _LEAST_RIM or (~out).sum() < _LEAST_RIM:
+                continue
+            grid = self._fitted(places[~out], left[~out])
+            squared.append((left[judged] - grid.displacement(places[judged])) ** 2)
+        if not squared:
+            return np.full((len(watched), 2), np.inf)
+        error = np.sqrt(np.maximum(np.concatenate(squared).mean(axis=0) - own, 0.0))
+        return np.asarray(_NORMAL_95 * error * (away / reach)[:, None])
+
+    def _fitted(self, places: NDArray[np.float64], left: NDArray[np.float64]) -> DisplacementGrid:
+        assert self.model is not None
+        return self.model.fit(places, left, threshold=self.local_threshold)
 
     def _weights(
         self, places: NDArray[np.float64], left: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         assert self.model is not None
-        grid = self.model.fit(places, left, threshold=self.local_threshold)
+        grid = self._fitted(places, left)
         inside: BoolArray = np.hypot(*(left - grid.displacement(places)).T) < self.local_threshold
         return inside.astype(np.float64)

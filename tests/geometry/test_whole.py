@@ -91,6 +91,27 @@ def test_the_interval_of_a_bent_image_holds_the_truth_and_is_not_idle() -> None:
     assert np.mean(inside) > 0.85
 
 
+def test_the_interval_beyond_the_tie_points_holds_the_truth_too() -> None:
+    """Corners lie 400 px beyond the outermost tie points, where the image goes on bending."""
+    at = np.array([[0.0, 0.0], [SIDE, 0.0], [SIDE, SIDE], [0.0, SIDE], [SIDE / 2, SIDE / 2]])
+    there = np.column_stack([6e5 + 10 * at[:, 0], 4.4e6 - 10 * at[:, 1]])
+    inside, middle = [], []
+    for seed in range(8):
+        given = tie_points(1400, 3.0, seed)
+        kept = (np.abs(given[1] - SIDE / 2) < SIDE / 2 - 280).all(axis=1)
+        places, ref, tgt = (part[kept] for part in given)
+        model = whole(places, "spline")
+        half = model.half_width(places, ref, tgt, (at, there), BLOCK, seed)
+        field = model.field(places, ref, tgt)
+        assert field is not None
+        missed = np.abs(field.displacement(there) - bend(at, 3.0))
+        inside.append(missed[:4] < half[:4])
+        middle.append(half[4])
+    assert np.mean(inside) > 0.8
+    # Among tie points nothing is added.
+    assert np.median(middle) < NOISE
+
+
 def test_more_tie_points_narrow_the_interval() -> None:
     at = np.array([[2000.0, 2000.0]])
     halves = []
