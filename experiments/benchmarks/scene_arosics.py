@@ -278,10 +278,15 @@ def compare(options: argparse.Namespace) -> None:
         ("scenes", scenes_table, _scenes),
         ("limits", limits_table, _limits),
     ):
+        kept = options.out / f"{name}.json"
         if options.only in (None, name):
             rows = run(options, python)
             write_rows(options.out, name, rows, record)
             tables.append(table(rows))
+        elif kept.exists():
+            # What the other part gave before stays in the document.
+            earlier = json.loads(kept.read_text(encoding="utf-8"))["rows"]
+            tables.append(table([Row(**row) for row in earlier]))
     print(write_markdown(options.out, "arosics", tables, []))
 
 
