@@ -66,7 +66,7 @@ def test_train_resume_export_match(run: Run, config: Path, tmp_path: Path) -> No
     assert more.exit_code == 0, more.stderr
     assert "auc_3" in more.stdout
     assert Checkpoints(folder / "checkpoints").steps()[-1] == 2
-    assert "| refined | to a fraction of a pixel" in file.with_suffix(".md").read_text()
+    assert "| refined | within the cells" in file.with_suffix(".md").read_text()
     image = tmp_path / "a.tif"
     pixels = np.random.default_rng(0).integers(0, 255, (1, 64, 64), dtype=np.uint8)
     grid = {"crs": "EPSG:32631", "transform": Affine(10, 0, 0, 0, -10, 0)}
