@@ -34,6 +34,9 @@ _UNSEEN = -1e9
 class LoFTR(KorniaLoFTR):
     """Kornia's network, its stages one by one.
 
+    Kornia's own forward is for the published shape alone: it does not treat both images alike.
+    `imatch.models.loftr_match.tie_points` matches with any.
+
     Args:
         shape: What it is made of.
     """
