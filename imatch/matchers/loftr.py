@@ -5,8 +5,6 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from kornia.feature import LoFTR as KorniaLoFTR
 from kornia.feature.loftr.loftr import default_cfg
@@ -14,6 +12,7 @@ from kornia.feature.loftr.loftr import default_cfg
 from imatch.core.types import Matches, Rendered
 from imatch.matchers.base import Matcher
 from imatch.matchers.sparse import Network
+from imatch.matchers.tiling import match_reduced
 from imatch.models.device import seeded
 from imatch.models.weights import Found, load_parameters, load_state
 
@@ -45,26 +44,17 @@ class LoFTR(Network, Matcher):
         return network
 
     def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
-        factor = min(1.0, (self.options.max_side or MAX_SIDE) / max(*ref.size, *tgt.size))
+        limit = self.options.max_side or MAX_SIDE
+        return match_reduced(ref, tgt, self._pair, limit / max(*ref.size, *tgt.size))
+
+    def _pair(self, ref: Rendered, tgt: Rendered) -> Matches:
         data: dict[str, Any] = {}
-        scales = []
         for index, image in enumerate((ref, tgt)):
-            width, height = (max(1, round(side * factor)) for side in image.size)
-            scales.append(np.array([width, height]) / image.size)
-            # Resizing to the same size changes nothing.
-            pixels = cv2.resize(image.pixels[0], (width, height), interpolation=cv2.INTER_AREA)
-            data[f"image{index}"] = self.tensor(pixels[None])
+            data[f"image{index}"] = self.tensor(image.pixels)
             if not image.valid.all():
-                mask = cv2.resize(
-                    image.valid.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
-                )
-                data[f"mask{index}"] = self.tensor(mask.astype(bool))
+                data[f"mask{index}"] = self.tensor(image.valid)
         with torch.inference_mode(), seeded(self.options.seed):
             out = self.network(data)
-        # LoFTR's frame has its origin at the corner of the first pixel, where reducing an image is
-        # a mere factor; half a pixel brings the points back to centres.
-        ref_xy, tgt_xy = (
-            out[f"keypoints{index}"].double().cpu().numpy() / scale - 0.5
-            for index, scale in enumerate(scales)
-        )
+        # LoFTR's frame has its origin at the corner of the first pixel.
+        ref_xy, tgt_xy = (out[f"keypoints{index}"].double().cpu().numpy() - 0.5 for index in (0, 1))
         return Matches(ref_xy, tgt_xy, out["confidence"].double().cpu().numpy())
