@@ -21,7 +21,7 @@ import argparse
 import csv
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,35 @@ def ombria(data: Path) -> PlaceSet:
     )
 
 
+def displaced(places: PlaceSet, share: float, seed: int = 0) -> PlaceSet:
+    """The same places, each view moved at random by up to a share of its side along both axes.
+
+    Chips of an archive do not lie where those of a query lie. Views stay within their images.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = {
+        path: open_source(path).info.size
+        for path in {view.path for views in places.occasions for view in views}
+    }
+
+    def moved(view: View) -> View:
+        cell = view.cell
+        starts = [
+            int(np.clip(start + round(step * share * cell.side), 0, max(length - side, 0)))
+            for start, side, length, step in zip(
+                (cell.left, cell.top),
+                (cell.width, cell.height),
+                sizes[view.path],
+                rng.uniform(-1, 1, 2),
+                strict=True,
+            )
+        ]
+        return View(view.path, replace(cell, left=starts[0], top=starts[1]))
+
+    occasions = tuple(tuple(moved(view) for view in views) for views in places.occasions)
+    return replace(places, occasions=occasions)
+
+
 SETS: dict[str, Callable[[Path], PlaceSet]] = {"americas": americas, "ua": ua, "ombria": ombria}
 
 
@@ -190,9 +219,16 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def evaluate(data: Path, embedders: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
-    """Every embedder on every set."""
-    document: dict[str, Any] = {"environment": environment(), "embedders": {}, "sets": {}}
+def evaluate(
+    data: Path, embedders: Sequence[str], sets: Sequence[str], share: float = 0.0
+) -> dict[str, Any]:
+    """Every embedder on every set, views moved by up to a share of their side."""
+    document: dict[str, Any] = {
+        "environment": environment(),
+        "displaced": share,
+        "embedders": {},
+        "sets": {},
+    }
     for name in embedders:
         loaded = load_embedder(name, fetch=True)
         label = loaded.name
@@ -202,7 +238,7 @@ def evaluate(data: Path, embedders: Sequence[str], sets: Sequence[str]) -> dict[
             "chip_px": loaded.chip_px,
         }
         for chosen in sets:
-            places = SETS[chosen](data)
+            places = displaced(SETS[chosen](data), share)
             total = sum(map(len, places.occasions))
             with progress(f"{label} on {chosen}", total) as advance:
                 told = measure(places, loaded, advance)
@@ -216,9 +252,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
     parser.add_argument("-e", "--embedder", action="append", help="name or file; may be repeated")
     parser.add_argument("--set", dest="sets", action="append", choices=list(SETS))
+    parser.add_argument(
+        "--displace",
+        type=float,
+        default=0.0,
+        help="move every view by up to this share of its side",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
     args = parser.parse_args()
-    document = evaluate(args.data, args.embedder or ["efficientnet-lite0"], args.sets or list(SETS))
+    embedders, sets = args.embedder or ["efficientnet-lite0"], args.sets or list(SETS)
+    document = evaluate(args.data, embedders, sets, args.displace)
     args.output.mkdir(parents=True, exist_ok=True)
     text = table(document)
     for name, content in (("places.json", to_json(document) + "\n"), ("places.md", text)):

@@ -11,6 +11,7 @@ from experiments.embedder.evaluate import (
     PlaceSet,
     View,
     americas,
+    displaced,
     measure,
     middle,
     ombria,
@@ -70,6 +71,19 @@ def test_places_are_found_again(places: PlaceSet) -> None:
     assert told["map_5"] == 1.0
     document = {"sets": {"test": {"thumbnail": told}}, "embedders": {"thumbnail": {"dim": 16}}}
     assert "| `thumbnail` | 16 | 100.0 |" in table(document)
+
+
+def test_displaced_views_stay_in_their_images(places: PlaceSet) -> None:
+    moved = displaced(places, 0.5)
+    pairs = [
+        (a.cell, b.cell)
+        for one, two in zip(places.occasions, moved.occasions, strict=True)
+        for a, b in zip(one, two, strict=True)
+    ]
+    steps = [max(abs(a.left - b.left), abs(a.top - b.top)) for a, b in pairs]
+    assert 10 < max(steps) <= 18
+    assert all(0 <= b.left <= 120 - 36 and 0 <= b.top <= 120 - 36 for _, b in pairs)
+    assert displaced(places, 0.0) == places
 
 
 @needs_data
