@@ -23,6 +23,8 @@ from imatch.cli.options import verbosity_options
         "batch": ("imatch.cli.batch:batch", "Register many pairs, here or on a cluster."),
         "index": ("imatch.cli.index:index", "Make images findable by what they show."),
         "search": ("imatch.cli.search:search", "Find where an image lies in an index."),
+        "same": ("imatch.cli.same:same", "Say whether two images show the same ground."),
+        "duplicates": ("imatch.cli.duplicates:duplicates", "Find files that are one picture."),
         "bench": ("imatch.cli.bench:bench", "Run matchers over cases with known truth."),
         "data": ("imatch.cli.data:data", "Prepare, fetch and look at training data."),
         "train": ("imatch.cli.train:train", "Train a network on images of one's own."),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import cv2
 import numpy as np
@@ -32,6 +31,8 @@ _PLAIN, _MOST = 0.06, 0.3
 _OF_LINE = 0.95
 # A block shows something from this deviation, and agrees from this correlation.
 _SHOWS, _AGREES = 0.02, 0.8
+# Two pictures that correlate less than this at best are two pictures.
+_HOPELESS = 0.25
 _ECC = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-4)
 
 
@@ -171,18 +172,25 @@ def compare(a: Form, b: Form) -> Likeness:
 def _alignments(a: Form, b: Form) -> list[NDArray[np.float32]]:
     """(2, 3) maps from the first's pixels to the second's: none at all, and by correlation."""
     none = np.eye(2, 3, dtype=np.float32)
-    found: NDArray[Any] = none.copy()
+    # What is far off is found on half the pixels, and two other pictures are soon known as such.
+    half = [
+        cv2.resize(form.grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for form in (a, b)
+    ]
     mask = b.valid.astype(np.uint8)
     try:
-        for blur in (9, 5):  # What is far off is found on a coarse picture.
-            _, found = cv2.findTransformECC(
-                a.grey, b.grey, found, cv2.MOTION_AFFINE, _ECC, mask, blur
-            )
+        alike, found = cv2.findTransformECC(
+            half[0], half[1], none.copy(), cv2.MOTION_AFFINE, _ECC, mask[::2, ::2].copy(), 5
+        )
+        if alike < _HOPELESS:
+            return [none]
+        # The centre of the first pixel is (0, 0) in either size.
+        found[:, 2] = 2 * found[:, 2] + 0.5 - 0.5 * found[:, :2].sum(axis=1)
+        _, found = cv2.findTransformECC(a.grey, b.grey, found, cv2.MOTION_AFFINE, _ECC, mask, 5)
     except cv2.error:
         return [none]  # It does not converge: nothing correlates.
     scale = np.linalg.svd(found[:, :2], compute_uv=False)
     plausible = scale.min() > 0.6 and scale.max() < 1.7
-    return [none, found] if plausible else [none]
+    return [none, np.asarray(found, dtype=np.float32)] if plausible else [none]
 
 
 def _moved(

@@ -45,13 +45,15 @@ def require_faiss() -> ModuleType:
 
 
 def cells_for(count: int) -> int:
-    """How many cells divide `count` vectors: four times the root, a power of two.
+    """How many cells divide `count` vectors: about the root, a power of two.
+
+    More would make each search a little shorter and building much longer.
 
     Example:
         >>> cells_for(10_000), cells_for(1_000_000)
-        (512, 4096)
+        (128, 1024)
     """
-    return int(2 ** np.clip(round(np.log2(4 * np.sqrt(max(count, 1)))), 0, 16))
+    return int(2 ** np.clip(round(np.log2(np.sqrt(max(count, 1)))), 0, 16))
 
 
 def build(
@@ -109,7 +111,7 @@ class Searcher:
     Args:
         vectors: (N, dim) float32, may be mapped.
         path: File of the structure; None, or a file that is not there, looks at every vector.
-        probes: Cells looked into; None for one in 64, at least 16.
+        probes: Cells looked into; None for one in 32, at least 16.
 
     Raises:
         InputError: The file is no structure of these vectors.
@@ -125,7 +127,7 @@ class Searcher:
         if path is not None and path.exists():
             self._index = self._read(path)
             cells = int(self._index.nlist)
-            self._index.nprobe = min(cells, probes or max(16, cells // 64))
+            self._index.nprobe = min(cells, probes or max(16, cells // 32))
             self._exact = not hasattr(self._index, "pq")
 
     def _read(self, path: Path) -> Any:

@@ -87,4 +87,4 @@ def test_a_structure_of_other_vectors_is_refused(
 
 
 def test_the_number_of_cells_grows_with_the_root() -> None:
-    assert [cells_for(n) for n in (0, 100, 10_000, 4_000_000)] == [4, 32, 512, 8192]
+    assert [cells_for(n) for n in (0, 100, 10_000, 4_000_000)] == [1, 8, 128, 2048]
