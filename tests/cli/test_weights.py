@@ -10,7 +10,7 @@ from click.testing import Result
 
 from imatch.core.errors import WeightsError
 from imatch.models import weights
-from imatch.models.weights import WEIGHTS, Found
+from imatch.models.weights import WEIGHTS, Bundled, Found
 
 Run = Callable[..., Result]
 
@@ -39,14 +39,16 @@ def test_list_names_every_checkpoint_with_its_licence(run: Run, empty_cache: Pat
     assert len(lines) == len(WEIGHTS) + 1
     for name, spec in WEIGHTS.items():
         (line,) = [line for line in lines if line.startswith(f"{name} ")]
-        assert "missing" in line
+        assert ("imatch itself" if isinstance(spec.source, Bundled) else "missing") in line
         assert spec.licence in line
 
 
 def test_list_as_json(run: Run, empty_cache: Path) -> None:
     rows = json.loads(run("weights", "list", "--format", "json").stdout)
     assert [row["name"] for row in rows] == list(WEIGHTS)
-    assert {row["state"] for row in rows} == {"missing"}
+    for row in rows:
+        comes_along = isinstance(WEIGHTS[row["name"]].source, Bundled)
+        assert row["state"] == ("present" if comes_along else "missing")
     assert all(len(row["sha256"]) == (64 if row["size"] else 0) for row in rows)
 
 
@@ -54,7 +56,7 @@ def test_list_tells_a_corrupt_file(run: Run, empty_cache: Path) -> None:
     empty_cache.mkdir(parents=True)
     (empty_cache / "xfeat.pt").write_bytes(b"half a downl")
     rows = json.loads(run("weights", "list", "--format", "json").stdout)
-    (row,) = [row for row in rows if row["state"] != "missing"]
+    (row,) = [row for row in rows if row["state"] not in ("missing", "present")]
     assert (row["name"], row["state"]) == ("xfeat", "corrupt")
     assert "is corrupt" in row["problem"]
 
@@ -74,7 +76,8 @@ def test_fetch_all_default_leaves_out_what_its_licence_forbids(
 ) -> None:
     result = run("weights", "fetch", "--all-default")
     # One that fails does not cost the others, yet the failure is told.
-    assert fetched == [n for n, s in WEIGHTS.items() if s.default and n != "loftr-outdoor"]
+    away = [n for n, s in WEIGHTS.items() if s.default and not isinstance(s.source, Bundled)]
+    assert fetched == [name for name in away if name != "loftr-outdoor"]
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == "imatch: error: loftr-outdoor: no network"
 

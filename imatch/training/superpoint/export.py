@@ -16,13 +16,15 @@ from imatch.training.tracking import LOG, read_log
 LARGEST_BYTES = 6_000_000
 
 
-def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
-    """Write the best checkpoint of a run in half precision, with a model card beside it.
+def export(run: Path, path: Path, *, overwrite: bool = False, step: int | None = None) -> Path:
+    """Write a checkpoint of a run in half precision, with a model card beside it.
 
     Args:
         run: The run's folder.
         path: The file to write, ``.safetensors``; the card has the suffix ``.md``.
         overwrite: Whether existing files may be replaced.
+        step: Which checkpoint, where more measuring has shown another to be the best; None for the
+            one that was the best during the run.
 
     Returns:
         The card's path.
@@ -32,8 +34,9 @@ def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
         OutputError: A file exists, or cannot be written.
     """
     checkpoints = Checkpoints(run / CHECKPOINTS)
-    best = checkpoints.best
-    checkpoint = checkpoints.load(None if best is None else best[0])
+    if step is None and (best := checkpoints.best) is not None:
+        step = best[0]
+    checkpoint = checkpoints.load(step)
     card = path.with_suffix(".md")
     for file in (path, card):
         check_output(file, overwrite=overwrite)

@@ -51,6 +51,17 @@ def test_small_and_readable(run: Path, tmp_path: Path) -> None:
     assert all(0 <= float(cell) <= 1 for cell in row.split("|")[2:4])
 
 
+def test_another_step_than_the_best(run: Path, tmp_path: Path) -> None:
+    Checkpoints(run / "checkpoints").mark_best(1, 0.5)
+    with pytest.raises(InputError, match="step-00000007"):
+        export(run, tmp_path / "other.safetensors", step=7)
+    export(run, tmp_path / "same.safetensors", step=1)
+    export(run, tmp_path / "best.safetensors")
+    assert (tmp_path / "same.safetensors").read_bytes() == (
+        tmp_path / "best.safetensors"
+    ).read_bytes()
+
+
 def test_refuses(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "season.safetensors"
     path.touch()
