@@ -41,17 +41,16 @@ def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
     told = {name: about.get(name) for name in _KEPT} | {"step": checkpoint.step}
     save_network(network.half(), path, told, overwrite=overwrite)
     with atomic_path(card, overwrite=overwrite) as temporary:
-        temporary.write_text(_card(checkpoint, path))
+        temporary.write_text(_card(checkpoint, path, network.dim))
     return card
 
 
-def _card(checkpoint: Checkpoint, path: Path) -> str:
+def _card(checkpoint: Checkpoint, path: Path, length: int) -> str:
     about = checkpoint.about
     config, shape = about["config"], about["architecture"]
     seen = f"{shape['bands']} band(s) in [0, 1], each stretched to its own 1 to 99 % range"
     if shape["classes"]:
         seen += f", and {shape['classes']} classes ({', '.join(map(str, about['classes']))})"
-    length = shape["dim"] or "as many as the pooling gives"
     lines = [
         f"# {path.name}",
         "",

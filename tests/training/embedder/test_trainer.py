@@ -127,6 +127,7 @@ def test_export_is_an_embedder(configure: Configure, data: Path, tmp_path: Path)
     path = tmp_path / "mine.safetensors"
     card = export(tmp_path / "run", path)
     assert "| top_1 |" in card.read_text()
+    assert "| embedding | 8 numbers, of unit length |" in card.read_text()
     embedder = load_embedder(path)
     assert (embedder.dim, embedder.bands, embedder.chip_px) == (8, 3, 32)
     image, valid = work.validation_chips.read(0)
