@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from imatch.core.errors import WeightsError
 from imatch.core.types import Matches, Rendered
 from imatch.matchers.base import Matcher
 from imatch.matchers.sparse import Network
@@ -30,8 +31,20 @@ class LoFTRS2(Network, Matcher):
     weights = ("loftr-s2",)
 
     def build(self, found: Found) -> LoFTR:
-        """The network that the checkpoint says it is."""
-        return load_loftr(found)
+        """The network that the checkpoint says it is.
+
+        Raises:
+            WeightsError: It is no LoFTR, or one that has learnt no fine stage: matches on the grid
+                of its cells can all be wrong by the same fraction of a cell, and would agree.
+        """
+        network = load_loftr(found)
+        if not network.shape.refined:
+            raise WeightsError(
+                "has learnt no fine stage yet, so its matches would be whole cells",
+                subject=found.path,
+                hint="train that with imatch train loftr, this file being model.start",
+            )
+        return network
 
     def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
         limit = self.options.max_side

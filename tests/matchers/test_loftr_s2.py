@@ -15,7 +15,7 @@ from imatch.matchers import load_matcher
 from imatch.matchers.loftr_s2 import LoFTRS2
 from imatch.matchers.tiling import Tiling
 from imatch.models.loftr import LoFTR
-from imatch.models.loftr_shape import Shape
+from imatch.models.loftr_shape import Shape, coarse_only
 from imatch.models.weights import sha256_of
 
 if TYPE_CHECKING:
@@ -64,6 +64,15 @@ def test_another_file_is_refused(tmp_path: Path, landscape: Landscape) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"conv1a.weight": torch.zeros(2)}, path)
     with pytest.raises(WeightsError, match="does not say what it is made of"):
+        load(path).match(landscape(), landscape())
+
+
+def test_cells_alone_are_refused(tmp_path: Path, landscape: Landscape) -> None:
+    shape = coarse_only(TINY)
+    told = {"architecture": {"kind": "loftr", "shape": shape.to_dict()}}
+    path = tmp_path / "coarse.safetensors"
+    save_file(LoFTR(shape).state_dict(), path, {"imatch": json.dumps(told)})
+    with pytest.raises(WeightsError, match=r"coarse\.safetensors: has learnt no fine stage yet"):
         load(path).match(landscape(), landscape())
 
 
