@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     "--probes",
     type=click.IntRange(1),
     metavar="N",
-    help="Cells to look into, where the index has a structure.  [default: one in 32]",
+    help="Cells to look into, where the index has a structure.  [default: one in 6]",
 )
 @embedder_options
 @bands_option

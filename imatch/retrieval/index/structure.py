@@ -111,7 +111,7 @@ class Searcher:
     Args:
         vectors: (N, dim) float32, may be mapped.
         path: File of the structure; None, or a file that is not there, looks at every vector.
-        probes: Cells looked into; None for one in 32, at least 16.
+        probes: Cells looked into; None for one in 6, at least 16.
 
     Raises:
         InputError: The file is no structure of these vectors.
@@ -127,7 +127,7 @@ class Searcher:
         if path is not None and path.exists():
             self._index = self._read(path)
             cells = int(self._index.nlist)
-            self._index.nprobe = min(cells, probes or max(16, cells // 32))
+            self._index.nprobe = min(cells, probes or max(16, cells // 6))
             self._exact = not hasattr(self._index, "pq")
 
     def _read(self, path: Path) -> Any:
