@@ -55,6 +55,17 @@ class TestCatalogue:
         assert len({spec.filename for spec in WEIGHTS.values()}) == len(WEIGHTS)
         assert len({spec.sha256 for spec in published}) == len(published)
 
+    def test_what_ships_is_small_whole_and_has_a_card(self, empty_machine: Path) -> None:
+        bundled = [spec for spec in WEIGHTS.values() if isinstance(spec.source, Bundled)]
+        assert bundled
+        for spec in bundled:
+            found = find_weights(spec.name)
+            assert found is not None
+            assert found.path.stat().st_size == spec.size < 6_000_000
+            card = found.path.with_suffix(".md").read_text()
+            assert spec.sha256 in card
+            assert "| licence of the start |" in card
+
     def test_non_commercial_weights_are_never_a_default(self) -> None:
         for name in ("superpoint-v1", "superpoint-lightglue"):
             assert not WEIGHTS[name].default
