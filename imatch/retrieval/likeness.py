@@ -31,6 +31,8 @@ _PLAIN, _MOST = 0.06, 0.3
 _OF_LINE = 0.95
 # A block shows something from this deviation, and agrees from this correlation.
 _SHOWS, _AGREES = 0.02, 0.8
+# What is finer, in pixels of the form, does not survive another's resampling and compression.
+_SMOOTH = 1.0
 # Two pictures that correlate less than this at best are two pictures.
 _HOPELESS = 0.25
 _ECC = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-4)
@@ -112,7 +114,8 @@ def form_of(source: Source) -> Form:
 def _square(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     shrinks = min(plane.shape) >= SIDE
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(plane, (SIDE, SIDE), interpolation=how), dtype=np.float32)
+    square = cv2.resize(plane, (SIDE, SIDE), interpolation=how)
+    return np.asarray(cv2.GaussianBlur(square, (0, 0), _SMOOTH), dtype=np.float32)
 
 
 def inner(pixels: NDArray[np.float32], valid: BoolArray) -> tuple[int, int, int, int]:
