@@ -71,7 +71,12 @@ def single_label(
             out.setdefault(name, []).append(float(np.mean(guessed == labels[ask])))
             on_fit(1)
         found = rank(
-            vectors[ask], vectors[ask], labels[ask], labels[ask], themselves=np.arange(len(ask))
+            vectors[ask],
+            vectors[ask],
+            labels[ask],
+            labels[ask],
+            themselves=np.arange(len(ask)),
+            apart=places[ask],
         )
         told = figures(found, _RANKED)
         for figure, source in (("map_r", "map_r"), ("map_1", "top_1"), ("map_10", "map_10")):
@@ -124,7 +129,9 @@ def multi_label(
             guessed = np.where(total > 0, guessed / np.maximum(total, 1e-9), even)
             out.setdefault(name, []).append(summed_error(shares[ask], guessed))
             on_fit(1)
-        out.setdefault("map_r", []).append(multilabel_map_at_r(vectors[ask], shares[ask], r=r))
+        out.setdefault("map_r", []).append(
+            multilabel_map_at_r(vectors[ask], shares[ask], r=r, apart=places[ask])
+        )
         out.setdefault("gsil", []).append(generalised_silhouette(vectors[ask], shares[ask]))
     return out
 
@@ -181,7 +188,9 @@ def _classifier(name: str, seed: int, items: int) -> Any:
             return _learn("ensemble").RandomForestClassifier(200, random_state=seed)
         case "mlp":
             return _scaled(
-                _learn("neural_network").MLPClassifier(hidden_layer_sizes=(128,), max_iter=300, random_state=seed)
+                _learn("neural_network").MLPClassifier(
+                    hidden_layer_sizes=(128,), max_iter=300, random_state=seed
+                )
             )
         case "tree":
             return _learn("tree").DecisionTreeClassifier(random_state=seed)
@@ -199,7 +208,9 @@ def _regressor(name: str, seed: int, items: int) -> Any:
             return _learn("ensemble").RandomForestRegressor(200, random_state=seed)
         case "mlp":
             return _scaled(
-                _learn("neural_network").MLPRegressor(hidden_layer_sizes=(128,), max_iter=300, random_state=seed)
+                _learn("neural_network").MLPRegressor(
+                    hidden_layer_sizes=(128,), max_iter=300, random_state=seed
+                )
             )
         case "tree":
             return _learn("tree").DecisionTreeRegressor(random_state=seed)

@@ -54,6 +54,7 @@ def rank(
     gallery_places: NDArray[np.int64],
     *,
     themselves: NDArray[np.int64] | None = None,
+    apart: NDArray[np.int64] | None = None,
     metric: str = "cosine",
     batch: int = 512,
 ) -> Ranking:
@@ -66,6 +67,8 @@ def rank(
         gallery_places: (N,) likewise.
         themselves: (Q,) position of each query in the gallery, to be left out; None where the
             gallery does not hold the queries.
+        apart: (N,) groups of the gallery, which holds the queries at `themselves`: items of a
+            query's own group are left out as well.
         metric: ``cosine`` or ``euclidean``.
         batch: Queries at once.
 
@@ -81,9 +84,12 @@ def rank(
         gaps = distances(queries[part], gallery, metric)
         if themselves is not None:
             gaps[np.arange(len(gaps)), themselves[part]] = np.inf
-        # The query itself is last, and cut off.
+            if apart is not None:
+                gaps[apart[themselves[part], None] == apart[None]] = np.inf
+        # The query itself is last, and cut off; others that are left out belong to nobody.
         order = np.argsort(gaps, axis=1, kind="stable")[:, :columns]
-        relevant[part] = gallery_places[order] == query_places[part, None]
+        ranked = np.isfinite(np.take_along_axis(gaps, order, axis=1))
+        relevant[part] = (gallery_places[order] == query_places[part, None]) & ranked
     return Ranking(relevant, relevant.sum(axis=1))
 
 
@@ -183,6 +189,7 @@ def multilabel_map_at_r(
     shares: NDArray[np.float32],
     *,
     r: int,
+    apart: NDArray[np.int64] | None = None,
     metric: str = "cosine",
 ) -> float:
     """MAP@R where every item holds several classes: what was found counts by how alike it is.
@@ -195,14 +202,18 @@ def multilabel_map_at_r(
         vectors: (N, D).
         shares: (N, K) proportions of the classes, rows summing to 1.
         r: How many neighbours.
+        apart: (N,) groups; items of the same group are no neighbours.
         metric: See `rank`.
     """
     if metric == "cosine":
         vectors = unit(vectors)
     gaps = distances(vectors, vectors, metric)
     np.fill_diagonal(gaps, np.inf)
+    if apart is not None:
+        gaps[apart[:, None] == apart[None]] = np.inf
     order = np.argsort(gaps, axis=1, kind="stable")[:, : min(r, len(vectors) - 1)]
-    alike = np.minimum(shares[:, None], shares[order]).sum(axis=2)
+    ranked = np.isfinite(np.take_along_axis(gaps, order, axis=1))
+    alike = np.minimum(shares[:, None], shares[order]).sum(axis=2) * ranked
     precision = np.cumsum(alike, axis=1) / np.arange(1, order.shape[1] + 1)
     return _mean((precision * alike).mean(axis=1)) if order.shape[1] else float("nan")
 

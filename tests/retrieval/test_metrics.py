@@ -129,6 +129,18 @@ def test_queries_beside_the_gallery() -> None:
     assert found.answerable.tolist() == [True, False]
 
 
+def test_items_of_the_own_group_are_left_out() -> None:
+    line = np.array([[1, 0], [1, 0.01], [1, 0.1], [1, 0.3]], np.float32)
+    labels, groups = np.array([5, 5, 6, 5]), np.array([0, 0, 1, 2])
+    found = rank(line, line, labels, labels, themselves=np.arange(4), apart=groups)
+    # The first finds the third, then the fourth; its twin is of its own group.
+    assert found.relevant[0].tolist() == [False, True, False]
+    assert found.total.tolist() == [1, 1, 0, 2]
+    shares = one_hot(labels - 5)
+    assert multilabel_map_at_r(line, shares, r=1) == pytest.approx(2 / 4)
+    assert multilabel_map_at_r(line, shares, r=1, apart=groups) == pytest.approx(0)
+
+
 def one_hot(labels: NDArray[np.int64]) -> NDArray[np.float32]:
     return np.eye(labels.max() + 1, dtype=np.float32)[labels]
 
