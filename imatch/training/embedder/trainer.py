@@ -135,12 +135,15 @@ class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
         answers = self.answers[case]
         self._seen = vectors, answers
         known = np.flatnonzero(answers >= 0)
+        # Other dates of one place are no evidence of what covers the ground.
+        places = self.validation_chips.layout.place[case]
         found = rank(
             vectors[known],
             vectors[known],
             answers[known],
             answers[known],
             themselves=np.arange(len(known)),
+            apart=places[known] if self.config.sampler.kind in LABELLED else None,
         )
         return figures(found)
 
