@@ -10,7 +10,7 @@ import logging
 import queue
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -93,6 +93,7 @@ class _Sitting:
         self.topic = f"imatch-{uuid.uuid4().hex}"
         # What happens, in order: (pair's name, the worker's address or the future that is done).
         self.events: queue.SimpleQueue[tuple[str, str | Future[Any]]] = queue.SimpleQueue()
+        self.waiting: deque[BatchPair] = deque()
         self.futures: dict[str, Future[Any]] = {}
         self.begun: dict[str, tuple[float, str]] = {}
         self.attempts, self.bounces = Counter[str](), Counter[str]()
@@ -100,10 +101,10 @@ class _Sitting:
 
     def run(self, pairs: Sequence[BatchPair]) -> Iterator[BatchResult]:
         by_name = {pair.name: pair for pair in pairs}
-        for pair in pairs:
-            self._submit(pair)
+        self.waiting.extend(pairs)
         alive = time.monotonic()
-        while self.futures:
+        while self.futures or self.waiting:
+            self._fill()
             try:
                 name, what = self.events.get(timeout=_TICK)
             except queue.Empty:
@@ -124,6 +125,20 @@ class _Sitting:
         with suppress(Exception):
             self.client.unsubscribe_topic(self.topic)
             self.client.cancel(list(self.futures.values()))
+
+    def _fill(self) -> None:
+        """Hand out as many pairs as the cluster has threads, now that workers may have joined.
+
+        What a scheduler gets beyond that it may queue behind a pair that takes long, while other
+        workers have nothing to do.
+        """
+        if not self.waiting:
+            return
+        threads = 0
+        with suppress(OSError, TimeoutError):
+            threads = sum(self.client.nthreads().values())
+        while self.waiting and len(self.futures) < max(1, threads):
+            self._submit(self.waiting.popleft())
 
     def _submit(self, pair: BatchPair) -> None:
         key = f"imatch-{pair.name}-{uuid.uuid4().hex}"

@@ -121,7 +121,9 @@ class Searcher:
         self, vectors: NDArray[np.float32], path: Path | None = None, probes: int | None = None
     ) -> None:
         self._faiss = require_faiss()
-        self._vectors = vectors
+        # A plain array, mapped as before: Faiss, once another library has taught it tensors (as
+        # pytorch-metric-learning does), takes a subclass for one.
+        self._vectors = np.asarray(vectors)
         self._index: Any = None
         self._exact = True
         if path is not None and path.exists():

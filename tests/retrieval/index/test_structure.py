@@ -33,6 +33,18 @@ def test_every_vector_is_looked_at(vectors: NDArray[np.float32]) -> None:
     assert similarity[0, 0] == pytest.approx(1)
 
 
+def test_mapped_vectors_are_found_once_faiss_knows_tensors(
+    tmp_path: Path, vectors: NDArray[np.float32]
+) -> None:
+    """Whoever imports pytorch-metric-learning beside an index has Faiss's functions replaced."""
+    pytest.importorskip("faiss.contrib.torch_utils", reason="the extra retrieval is not installed")
+    path = tmp_path / "vectors.f32"
+    vectors.tofile(path)
+    mapped = np.memmap(path, dtype=np.float32, mode="r", shape=vectors.shape)
+    _, rows = Searcher(mapped).search(vectors[:3], 5)
+    assert [int(row) for row in rows[1]] == nearest(vectors, vectors[1], 5)
+
+
 @pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
 def test_cells_find_nearly_all(tmp_path: Path, vectors: NDArray[np.float32], kind: str) -> None:
     path = tmp_path / "s.faiss"
