@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from imatch.core.files import atomic_path, check_output
+from imatch.core.files import atomic_path
 from imatch.models.embedding.network import Architecture, EmbeddingNetwork, save_network
-from imatch.training.checkpoint import Checkpoint, Checkpoints
-from imatch.training.folder import CHECKPOINTS
+from imatch.training.checkpoint import Checkpoint
+from imatch.training.export import checkpoint_for
 
 _KEPT = ("licence", "start", "data", "classes", "figures", "step")
 
@@ -28,12 +28,7 @@ def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
         InputError: The run has no checkpoint.
         OutputError: A file exists, or cannot be written.
     """
-    checkpoints = Checkpoints(run / CHECKPOINTS)
-    best = checkpoints.best
-    checkpoint = checkpoints.load(None if best is None else best[0])
-    card = path.with_suffix(".md")
-    for file in (path, card):
-        check_output(file, overwrite=overwrite)
+    checkpoint, card = checkpoint_for(run, path, overwrite=overwrite)
     about = checkpoint.about
     network = EmbeddingNetwork(Architecture(**about["architecture"]))
     network.load_state_dict(dict(checkpoint.average))

@@ -23,7 +23,8 @@ from imatch.training.embedder.label_map import LabelMap
 from imatch.training.embedder.losses import Tuples, make_loss
 from imatch.training.embedder.miners import Mined, confusions, make_miner
 from imatch.training.embedder.pictures import plane, scatter, umap_module
-from imatch.training.embedder.plans import Random, make_sampler
+from imatch.training.embedder.plans_places import Random
+from imatch.training.embedder.samplers import make_sampler
 from imatch.training.embedder.starts import make_start
 from imatch.training.trainer import Loaders, Trainer
 

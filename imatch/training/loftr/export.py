@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from safetensors.torch import save_file
-
-from imatch.core.files import atomic_path, check_output
+from imatch.core.files import atomic_path
 from imatch.training.card import Log, card
-from imatch.training.checkpoint import Checkpoint, Checkpoints
-from imatch.training.folder import CHECKPOINTS
+from imatch.training.checkpoint import Checkpoint
+from imatch.training.export import checkpoint_for, save_half
 from imatch.training.tracking import LOG, read_log
 
 LARGEST_BYTES = 12_000_000
@@ -35,22 +32,8 @@ def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
         InputError: The run has no checkpoint.
         OutputError: A file exists, or cannot be written.
     """
-    checkpoints = Checkpoints(run / CHECKPOINTS)
-    best = checkpoints.best
-    checkpoint = checkpoints.load(None if best is None else best[0])
-    told_in = path.with_suffix(".md")
-    for file in (path, told_in):
-        check_output(file, overwrite=overwrite)
-    about = checkpoint.about
-    told = {
-        "imatch": json.dumps({k: about[k] for k in ("architecture", "start", "licence", "step")})
-    }
-    state = {
-        name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
-        for name, value in checkpoint.average.items()
-    }
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        save_file(state, temporary, told)
+    checkpoint, told_in = checkpoint_for(run, path, overwrite=overwrite)
+    save_half(checkpoint, path, overwrite=overwrite)
     with atomic_path(told_in, overwrite=overwrite) as temporary:
         temporary.write_text(_card(checkpoint, path, read_log(run / LOG)))
     return told_in

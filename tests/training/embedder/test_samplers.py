@@ -10,15 +10,9 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError
 from imatch.training.embedder.chips import Layout, PlaceChips
 from imatch.training.embedder.config import EmbedderConfig
-from imatch.training.embedder.plans import (
-    Cluster,
-    Labels,
-    Proportions,
-    Random,
-    Recipe,
-    TileDistance,
-    make_sampler,
-)
+from imatch.training.embedder.plans_labels import Labels, Proportions
+from imatch.training.embedder.plans_places import Cluster, Random, Recipe, TileDistance
+from imatch.training.embedder.samplers import make_sampler
 
 Configure = Callable[..., EmbedderConfig]
 
