@@ -71,13 +71,21 @@ def train(name: str, chips: Path, out: Path, settings: Sequence[str]) -> None:
     if (run / CONFIG).exists():
         command += ["--resume"]
     else:
+        _share_labels(run, out / "labels")
         command += [str(HERE / f"{base}.yaml"), "-s", f"data.chips={chips}"]
-        for change in changes:
-            command += ["-s", change]
     own = [] if base == "start" else settings
-    for setting in own:
+    # What a variant changes comes last: it is the question.
+    for setting in (*own, *changes):
         command += ["-s", setting]
     subprocess.run([*command, "-o", str(run)], check=True)
+
+
+def _share_labels(run: Path, labels: Path) -> None:
+    """Let runs find each other's pseudo-labels, which are named by all that they follow from."""
+    labels.mkdir(parents=True, exist_ok=True)
+    run.mkdir(exist_ok=True)
+    if not (run / "labels").exists():
+        (run / "labels").symlink_to(labels.resolve(), target_is_directory=True)
 
 
 def is_done(run: Path) -> bool:

@@ -131,6 +131,12 @@ _CONFIG_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Largest residual of an inlier, in working pixels.  [default: 3.0]",
     ),
     click.option(
+        "--refine/--no-refine",
+        default=None,
+        help="Pull a single matcher's answer tight by local correlation, and judge it by that;"
+        " auto always does.  [default: as the matcher's row has it]",
+    ),
+    click.option(
         "--margin",
         type=float,
         metavar="SHARE",

@@ -7,6 +7,7 @@ import torch
 from imatch.core.errors import WeightsError
 from imatch.core.types import Matches, Rendered
 from imatch.matchers.base import Matcher
+from imatch.matchers.images import convert_bands
 from imatch.matchers.sparse import Network
 from imatch.matchers.tiling import Tiling, match_reduced, match_tiled
 from imatch.models.device import seeded
@@ -26,7 +27,7 @@ class LoFTRS2(Network, Matcher):
     tiles. With ``max_side`` they are reduced to it instead and matched at once.
     """
 
-    channels = 1
+    channels = 3
     guard = 8
     weights = ("loftr-s2",)
 
@@ -53,7 +54,11 @@ class LoFTRS2(Network, Matcher):
         return match_tiled(ref, tgt, self._pair, TILING)
 
     def _pair(self, ref: Rendered, tgt: Rendered) -> Matches:
-        a, b = (torch.from_numpy(image.pixels).to(self.device) for image in (ref, tgt))
+        bands = self.network.shape.channels
+        a, b = (
+            torch.from_numpy(convert_bands(image.pixels, bands)).to(self.device)
+            for image in (ref, tgt)
+        )
         seen = [torch.from_numpy(image.valid).to(self.device) for image in (ref, tgt)]
         with seeded(self.options.seed):
             found = tie_points(self.network, a, b, *seen)

@@ -24,12 +24,15 @@ class MatcherRow(Row):
         weights: Names of the checkpoints it needs, keys of `imatch.models.weights.WEIGHTS`.
         licence: Licence of the method's code and weights, the most restrictive of them.
         summary: What it is good for, in a few words.
+        refined: Whether the pipeline pulls its answer tight by local correlation unless told
+            otherwise.
     """
 
     kind: Kind
     weights: tuple[str, ...]
     licence: str
     summary: str
+    refined: bool = False
 
 
 MATCHERS: Registry[MatcherRow] = Registry(
@@ -123,7 +126,8 @@ MATCHERS: Registry[MatcherRow] = Registry(
             "dense",
             ("loftr-s2",),
             "Apache-2.0",
-            "LoFTR trained on seasons; weights from a file you name",
+            "LoFTR trained on Sentinel-2's seasons; no detector",
+            refined=True,
         ),
         MatcherRow(
             "sift",

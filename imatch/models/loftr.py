@@ -4,12 +4,12 @@ Kornia's forward matches two photographs. Training needs what lies between its s
 trains only on the depth maps of two data sets; so the stages are methods here, and the same ones
 serve training and matching. Parameters keep kornia's names.
 
-Networks of ours (`COMPACT`) differ from the published one in four things. Both images are treated
-alike: neither is updated before the other, so that exchanging them exchanges the answer and nothing
-else. Coarse maps are doubled so that cells keep their places; the published code stretches them by
-up to half a cell, by an amount that depends on the size. Cell i lies on pixel 8i of our frame, as
-its kernels are centred there, not half a pixel further. And the temperature of the positional
-encoding is that of the paper.
+Networks of ours (`COMPACT`, `SEASONS`) differ from the published one in four things. Both images
+are treated alike: neither is updated before the other, so that exchanging them exchanges the answer
+and nothing else. Coarse maps are doubled so that cells keep their places; the published code
+stretches them by up to half a cell, by an amount that depends on the size. Cells lie where their
+kernels are centred (`Shape.offset`), not half a pixel further. And the temperature of the
+positional encoding is that of the paper.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 from kornia.feature import LoFTR as KorniaLoFTR
-from kornia.feature.loftr.backbone.resnet_fpn import ResNetFPN_8_2
 from kornia.feature.loftr.loftr_module.transformer import LocalFeatureTransformer
 from kornia.feature.loftr.utils.position_encoding import PositionEncodingSine
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
+from imatch.models.loftr_backbone import EvenBackbone, KeypointBackbone, start_silent
 from imatch.models.loftr_shape import COMPACT, Shape
 
 _UNSEEN = -1e9
@@ -44,8 +43,12 @@ class LoFTR(KorniaLoFTR):
     def __init__(self, shape: Shape = COMPACT) -> None:
         super().__init__(pretrained=None, config=shape.config())
         self.shape = shape
+        if shape.backbone == "superpoint":
+            self.backbone = KeypointBackbone(shape)  # type: ignore[assignment]
+            start_silent(self.loftr_coarse)
+        elif shape.even:
+            self.backbone = EvenBackbone(self.config["resnetfpn"])
         if shape.even:
-            self.backbone = _EvenBackbone(self.config["resnetfpn"])
             # Kornia's reaches over 2048 pixels at 67 MB; it grows where that is needed.
             self.pos_encoding = PositionEncodingSine(shape.width, (128, 128), temp_bug_fix=True)
 
@@ -53,13 +56,13 @@ class LoFTR(KorniaLoFTR):
         """What the backbone sees.
 
         Args:
-            images: (B, 1, H, W) in [0, 1], sides multiples of `Shape.cell`.
+            images: (B, `Shape.channels`, H, W) in [0, 1], sides multiples of `Shape.cell`.
             fine: Whether the fine map is wanted; the coarse one alone takes half the time.
 
         Returns:
             (B, C, h, w) coarse and (B, D, 4 h, 4 w) fine features, the latter None if not wanted.
         """
-        if isinstance(self.backbone, _EvenBackbone):
+        if isinstance(self.backbone, EvenBackbone | KeypointBackbone):
             return self.backbone.maps(images, fine=fine)
         coarse, detailed = self.backbone(images)
         return coarse, detailed if fine else None
@@ -92,12 +95,34 @@ class LoFTR(KorniaLoFTR):
             larger = max(rows, known[0]), max(columns, known[1])
             self.pos_encoding.update_position_encoding_size(larger)
         place = self.pos_encoding.pe[:, :, shift[0] : rows, shift[1] : columns]
-        tokens = [
-            (maps + place[:, :, : maps.shape[2], : maps.shape[3]]).flatten(2).mT.contiguous()
-            for maps in (a, b)
-        ]
+        tokens, places = (
+            [x.flatten(2).mT.contiguous() for x in pair]
+            for pair in ((a, b), [place[:, :, : x.shape[2], : x.shape[3]] for x in (a, b)])
+        )
         masks = [None if seen is None else seen.flatten(1) for seen in (seen_a, seen_b)]
-        return self._transformed(self.loftr_coarse, (tokens[0], tokens[1]), (masks[0], masks[1]))
+        if self.shape.backbone == "superpoint":
+            return self._told(tokens, places, masks)
+        a, b = (own + there for own, there in zip(tokens, places, strict=True))
+        return self._transformed(self.loftr_coarse, (a, b), (masks[0], masks[1]))
+
+    def _told(
+        self, tokens: list[Tensor], places: list[Tensor], masks: list[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        """Attention that is told places anew in every layer, and hands on nothing of them.
+
+        Descriptors that are alike already would be told apart by their places; so these are not
+        part of what is compared.
+        """
+        for layer, name in zip(
+            self.loftr_coarse.layers, self.loftr_coarse.layer_names, strict=True
+        ):
+            seen = [own + there for own, there in zip(tokens, places, strict=True)]
+            other = (0, 1) if name == "self" else (1, 0)
+            tokens = [
+                layer(seen[k], seen[other[k]], masks[k], masks[other[k]]) - places[k]
+                for k in (0, 1)
+            ]
+        return tokens[0], tokens[1]
 
     def _transformed(
         self,
@@ -209,42 +234,11 @@ def expected_offset(own: Tensor, other: Tensor) -> Tensor:
     return torch.cat([mean, variance.sqrt().sum(dim=1, keepdim=True)], dim=1).view(count, 3)
 
 
-class _EvenBackbone(ResNetFPN_8_2):
-    """Kornia's backbone, with maps doubled in place and the fine one made on demand."""
-
-    def maps(self, images: Tensor, *, fine: bool) -> tuple[Tensor, Tensor | None]:
-        half = self.layer1(self.relu(self.bn1(self.conv1(images))))
-        quarter = self.layer2(half)
-        coarse = self.layer3_outconv(self.layer3(quarter))
-        if not fine:
-            return coarse, None
-        quarter = self.layer2_outconv2(self.layer2_outconv(quarter) + double(coarse))
-        return coarse, self.layer1_outconv2(self.layer1_outconv(half) + double(quarter))
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """As kornia's, for kornia's own forward."""
-        coarse, fine = self.maps(images, fine=True)
-        assert fine is not None
-        return [coarse, fine]
-
-
-def double(maps: Tensor) -> Tensor:
-    """Double (B, C, h, w) so that cell i comes to lie at 2i, as strides of two have them.
-
-    Example:
-        >>> double(torch.arange(3.0).view(1, 1, 1, 3))[0, 0, 0].tolist()
-        [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
-    """
-    height, width = maps.shape[2:]
-    continued = F.pad(maps, (0, 1, 0, 1), mode="replicate")
-    size = (2 * height + 1, 2 * width + 1)
-    larger = F.interpolate(continued, size, mode="bilinear", align_corners=True)
-    return larger[..., :-1, :-1]
-
-
 def coarse_parts(network: LoFTR) -> list[nn.Module]:
     """What the coarse matches are made by, and the fine stage builds upon."""
     backbone = network.backbone
+    if isinstance(backbone, KeypointBackbone):
+        return [backbone.superpoint, backbone.sharpness, network.loftr_coarse]
     parts = [getattr(backbone, name) for name in ("conv1", "bn1", "layer1", "layer2", "layer3")]
     if len(network.shape.dims) == 5:
         parts += [backbone.layer4, backbone.layer4_outconv]

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from imatch.models.loftr import Cells, LoFTR
+from imatch.models.loftr_shape import Shape
 
 _LEAST_SPREAD = 0.02
 """Standard deviations below this, in units of the reach, are not believed."""
@@ -64,9 +65,10 @@ def off_border(seen: Tensor, border: int) -> Tensor:
     return seen & inner
 
 
-def cells_seen(valid: Tensor, cell: int) -> Tensor:
+def cells_seen(valid: Tensor, shape: Shape) -> Tensor:
     """(B, h, w) bool, coarse cells that lie on a valid pixel of (B, H, W)."""
-    return valid[:, ::cell, ::cell]
+    first = max(int(shape.offset), 0)
+    return valid[:, first :: shape.cell, first :: shape.cell]
 
 
 def tie_points(
@@ -80,8 +82,8 @@ def tie_points(
 
     Args:
         network: The network, in evaluation mode.
-        a: (1, H, W) in [0, 1].
-        b: (1, H', W').
+        a: (`Shape.channels`, H, W) in [0, 1].
+        b: (`Shape.channels`, H', W').
         valid_a: (H, W) bool.
         valid_b: (H', W') bool.
 
@@ -91,9 +93,7 @@ def tie_points(
     shape = network.shape
     with torch.inference_mode():
         images = [_padded(image, shape.cell)[None] for image in (a, b)]
-        seen = [
-            cells_seen(_padded(valid[None], shape.cell), shape.cell) for valid in (valid_a, valid_b)
-        ]
+        seen = [cells_seen(_padded(valid[None], shape.cell), shape) for valid in (valid_a, valid_b)]
         if images[0].shape == images[1].shape:
             coarse, fine = network.features(torch.cat(images), fine=shape.refined)
             maps = [(coarse[k : k + 1], None if fine is None else fine[k : k + 1]) for k in (0, 1)]
@@ -123,7 +123,7 @@ def _pooled(
 
 
 def _padded(maps: Tensor, cell: int) -> Tensor:
-    """(1, H, W) continued to whole cells; what is beyond the image is not valid."""
+    """(C, H, W) continued to whole cells; what is beyond the image is not valid."""
     pads = (0, -maps.shape[2] % cell, 0, -maps.shape[1] % cell)
     if maps.dtype == torch.bool:
         return F.pad(maps, pads)

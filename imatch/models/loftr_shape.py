@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from kornia.feature.loftr.loftr import default_cfg
 
@@ -25,6 +25,9 @@ class Shape:
         border: Cells at the image's edge that are not matched.
         even: Whether it is a network of ours, see `imatch.models.loftr`.
         refined: Whether it has learnt the fine stage; without, matches are pairs of cells.
+        backbone: ``resnet`` (LoFTR's own), or ``superpoint``: a SuperPoint's encoder, whose
+            descriptors are the coarse map, see `imatch.models.loftr_backbone`.
+        channels: Bands of the input.
     """
 
     dims: tuple[int, ...] = (32, 32, 64, 128)
@@ -37,6 +40,8 @@ class Shape:
     border: int = 1
     even: bool = True
     refined: bool = True
+    backbone: Literal["resnet", "superpoint"] = "resnet"
+    channels: Literal[1, 3] = 1
 
     def __post_init__(self) -> None:
         if len(self.dims) not in (4, 5) or min(self.dims) < 1:
@@ -47,6 +52,10 @@ class Shape:
             )
         if self.even and len(self.dims) != 4:
             raise ValueError("networks of ours have cells of 8 pixels, and so 4 dims")
+        if self.backbone == "superpoint" and not (self.even and self.dims[:3] == (64, 64, 128)):
+            raise ValueError("SuperPoint's encoder has the dims 64, 64, 128, and is of ours")
+        if self.backbone == "resnet" and self.channels != 1:
+            raise ValueError("LoFTR's own backbone sees one band")
         if self.width % (4 * self.heads) or self.fine_width % self.fine_heads:
             raise ValueError("widths must be multiples of the heads, the coarse one of 4 as well")
         if self.window < 3 or self.window % 2 == 0:
@@ -81,8 +90,14 @@ class Shape:
 
     @property
     def offset(self) -> float:
-        """What its frame has to be moved by to have its origin in the first pixel's centre."""
-        return 0.0 if self.even else -0.5
+        """Where the first coarse cell lies along an axis, pixels of our frame.
+
+        LoFTR's frame has its origin at the first pixel's corner; ours has cells where the kernels
+        of the backbone are centred: on every eighth pixel, or between the fourth and the fifth.
+        """
+        if not self.even:
+            return -0.5
+        return 3.5 if self.backbone == "superpoint" else 0.0
 
     def config(self) -> dict[str, Any]:
         """Kornia's configuration, a copy of one's own."""
@@ -128,6 +143,9 @@ class Shape:
 COMPACT = Shape()
 """Ours: cells of 8 pixels, refined on a grid of 2."""
 
+SEASONS = Shape((64, 64, 128, 128), backbone="superpoint", channels=3)
+"""Ours, on the encoder of the SuperPoint that learnt the seasons."""
+
 PUBLISHED = Shape((128, 128, 196, 256), heads=8, rounds=4, fine_heads=8, border=2, even=False)
 """Kornia's, of the weights trained on photographs."""
 
@@ -136,7 +154,7 @@ TEACHER = Shape(
 )
 """Coarse_LoFTR_TRT's student (Apache-2.0), whose file lacks the fine stage."""
 
-SHAPES = {"compact": COMPACT, "published": PUBLISHED, "teacher": TEACHER}
+SHAPES = {"compact": COMPACT, "seasons": SEASONS, "published": PUBLISHED, "teacher": TEACHER}
 
 
 def coarse_only(shape: Shape) -> Shape:

@@ -25,8 +25,8 @@ Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 Convention: TypeAlias = Literal["published", "centred"]
 
 
-class SuperPoint(nn.Module):
-    """The shared encoder with its detector and descriptor heads, under the published names.
+class Describer(nn.Module):
+    """SuperPoint's encoder and the head that describes its cells, under the published names.
 
     Args:
         in_channels: Bands of the input; the published network takes 1.
@@ -50,14 +50,75 @@ class SuperPoint(nn.Module):
         self.conv3b = _conv3(128, 128)
         self.conv4a = _conv3(128, 128)
         self.conv4b = _conv3(128, 128)
-        self.convPa = _conv3(128, 256)
-        self.convPb = nn.Conv2d(256, CELL * CELL + 1, 1)
         self.convDa = _conv3(128, 256)
         self.convDb = nn.Conv2d(256, descriptor_dim, 1)
-        if batch_norm:
-            for name in (*_ENCODER, "Pa", "Da"):
-                wide = getattr(self, f"conv{name}").out_channels
-                setattr(self, f"bn{name}", nn.BatchNorm2d(wide, eps=_EPSILON))
+        for name in (*_ENCODER, "Da"):
+            self._normalise(name)
+
+    def _normalise(self, name: str) -> None:
+        """Give a convolution its normalisation, if there are any."""
+        if self.batch_norm:
+            wide = getattr(self, f"conv{name}").out_channels
+            setattr(self, f"bn{name}", nn.BatchNorm2d(wide, eps=_EPSILON))
+
+    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the encoder sees at three sizes.
+
+        Args:
+            image: (B, in_channels, H, W) in [0, 1], sides multiples of 8.
+
+        Returns:
+            (B, 64, H/2, W/2), (B, 128, H/4, W/4) and (B, 128, H/8, W/8). Cell i of a map lies in
+            the middle of the pixels that it stands for.
+        """
+        maps, x = [], image
+        for name in _ENCODER:
+            x = self._layer(name, x)
+            if name in ("2b", "3b", "4b"):
+                maps.append(x)
+            if name in ("1b", "2b", "3b"):
+                x = F.max_pool2d(x, 2)
+        return maps[0], maps[1], maps[2]
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The features that the heads read, (B, 128, H/8, W/8)."""
+        return self.pyramid(image)[2]
+
+    def stages(self, count: int) -> list[nn.Module]:
+        """The layers of the first stages of the encoder, two convolutions each."""
+        kinds = ("conv", "bn") if self.batch_norm else ("conv",)
+        return [getattr(self, kind + name) for name in _ENCODER[: 2 * count] for kind in kinds]
+
+    def describing(self, shared: Tensor) -> Tensor:
+        """What the last layer makes descriptors of, (B, 256, H/8, W/8)."""
+        return self._layer("Da", shared)
+
+    def describe(self, shared: Tensor) -> Tensor:
+        """Descriptors (B, D, H/8, W/8) of unit length, of what `encode` gives."""
+        # In full precision, whatever the convolutions ran in.
+        return F.normalize(self.convDb(self.describing(shared)).float(), dim=1)
+
+    def _layer(self, name: str, x: Tensor) -> Tensor:
+        x = F.relu(getattr(self, f"conv{name}")(x))
+        return getattr(self, f"bn{name}")(x) if self.batch_norm else x
+
+
+class SuperPoint(Describer):
+    """The whole network: the encoder with its detector and descriptor heads.
+
+    Args:
+        in_channels: See `Describer`.
+        descriptor_dim: See `Describer`.
+        batch_norm: See `Describer`.
+    """
+
+    def __init__(
+        self, in_channels: int = 1, descriptor_dim: int = 256, *, batch_norm: bool = False
+    ) -> None:
+        super().__init__(in_channels, descriptor_dim, batch_norm=batch_norm)
+        self.convPa = _conv3(128, 256)
+        self._normalise("Pa")
+        self.convPb = nn.Conv2d(256, CELL * CELL + 1, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the coarse maps that losses and decoding work on.
@@ -70,31 +131,7 @@ class SuperPoint(nn.Module):
             (B, D, H/8, W/8) of unit length.
         """
         shared = self.encode(image)
-        logits = self.convPb(self._layer("Pa", shared))
-        descriptors = self.convDb(self._layer("Da", shared))
-        # In full precision, whatever the convolutions ran in.
-        return logits, F.normalize(descriptors.float(), dim=1)
-
-    def encode(self, image: Tensor) -> Tensor:
-        """The features that both heads read, (B, 128, H/8, W/8)."""
-        x = image
-        for name in _ENCODER:
-            x = self._layer(name, x)
-            x = F.max_pool2d(x, 2) if name in ("1b", "2b", "3b") else x
-        return x
-
-    def stages(self, count: int) -> list[nn.Module]:
-        """The layers of the first stages of the encoder, two convolutions each."""
-        kinds = ("conv", "bn") if self.batch_norm else ("conv",)
-        return [getattr(self, kind + name) for name in _ENCODER[: 2 * count] for kind in kinds]
-
-    def describing(self, shared: Tensor) -> Tensor:
-        """What the last layer makes descriptors of, (B, 256, H/8, W/8)."""
-        return self._layer("Da", shared)
-
-    def _layer(self, name: str, x: Tensor) -> Tensor:
-        x = F.relu(getattr(self, f"conv{name}")(x))
-        return getattr(self, f"bn{name}")(x) if self.batch_norm else x
+        return self.convPb(self._layer("Pa", shared)), self.describe(shared)
 
 
 _ENCODER = ("1a", "1b", "2a", "2b", "3a", "3b", "4a", "4b")

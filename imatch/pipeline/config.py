@@ -27,6 +27,8 @@ class MatchConfig(BaseModel):
         seed: Seed of everything random; results on a CPU are a function of it.
         model: Transform kind, or ``auto`` for the simplest that explains the tie points.
         threshold_px: Largest residual of an inlier, working pixels.
+        refine: Whether a single matcher's answer is pulled tight by local correlation, and judged
+            by it; None leaves that to the matcher's row. ``auto`` always does.
         use_geocoding: Render geocoded pairs on one map grid; False compares bare pixels.
         margin: How far beyond the overlap to look in geocoded pairs, as a share of it.
         gsd_m: Metres per reference pixel, for images that do not say.
@@ -51,6 +53,7 @@ class MatchConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     model: Literal["auto", "translation", "similarity", "affine", "homography"] = "auto"
     threshold_px: float = Field(default=3.0, gt=0)
+    refine: bool | None = None
     use_geocoding: bool = True
     margin: float = Field(default=0.1, ge=0, le=2)
     gsd_m: float | None = Field(default=None, gt=0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imatch.matchers import load_matcher
+from imatch.core.errors import ConfigError
+from imatch.matchers import MATCHERS, load_matcher
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.solve import MatcherSolver, Solver
 
 if TYPE_CHECKING:
+    from imatch.matchers import Matcher
     from imatch.matchers.feature_cache import FeatureCache
 
 
@@ -32,4 +34,27 @@ def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> So
         fetch=config.fetch,
         cache=cache,
     )
-    return matcher if isinstance(matcher, Solver) else MatcherSolver(config.matcher, matcher)
+    return as_solver(matcher, config)
+
+
+def as_solver(loaded: Solver | Matcher, config: MatchConfig) -> Solver:
+    """What was loaded, as something that answers pairs.
+
+    Args:
+        loaded: A solver, or a matcher.
+        config: Names it, and says whether its answers are refined; where it does not, the
+            matcher's row does.
+
+    Raises:
+        ConfigError: A solver that refines by itself is asked not to.
+    """
+    if isinstance(loaded, Solver):
+        if config.refine is False:
+            raise ConfigError(
+                f"{loaded.name} always refines", subject="refine", hint="choose a single matcher"
+            )
+        return loaded
+    refine = config.refine
+    if refine is None:
+        refine = config.matcher in MATCHERS and MATCHERS[config.matcher].refined
+    return MatcherSolver(config.matcher, loaded, refine=refine)

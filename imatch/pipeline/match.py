@@ -20,10 +20,10 @@ from imatch.matchers import MATCHERS
 from imatch.pipeline.assemble import assemble
 from imatch.pipeline.certificate import Tolerance
 from imatch.pipeline.config import MatchConfig, make_config
-from imatch.pipeline.load import load_solver
+from imatch.pipeline.load import as_solver, load_solver
 from imatch.pipeline.provenance import provenance
 from imatch.pipeline.result import Registration
-from imatch.pipeline.solve import MatcherSolver, Solution, Solver
+from imatch.pipeline.solve import Solution, Solver
 from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def solve(
         stage(f"loading {config.matcher}")
         solver = load_solver(config)
     else:
-        solver = loaded if isinstance(loaded, Solver) else MatcherSolver(config.matcher, loaded)
+        solver = as_solver(loaded, config)
     rendered = render(pair.ref, solver.channels), render(pair.tgt, solver.channels)
     limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
     options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from imatch.core.types import Matches, Rendered
+from imatch.geometry.align import Aligner
+from imatch.geometry.certify import certify
 from imatch.geometry.estimate import Estimate, EstimateOptions, estimate
+from imatch.geometry.evidence import Evidence
 
 if TYPE_CHECKING:
     from imatch.matchers import Matcher
@@ -78,10 +81,12 @@ class MatcherSolver(Solver):
     Args:
         name: Registry name of the matcher.
         matcher: The matcher.
+        refine: Whether what the matches agree on is pulled tight by local correlation, and judged
+            by how many windows agree then, as `auto` does with every proposal.
     """
 
-    def __init__(self, name: str, matcher: Matcher) -> None:
-        self.name, self.matcher = name, matcher
+    def __init__(self, name: str, matcher: Matcher, *, refine: bool = False) -> None:
+        self.name, self.matcher, self.refine = name, matcher, refine
         self.channels = matcher.channels
 
     def solve(
@@ -97,9 +102,25 @@ class MatcherSolver(Solver):
         on_stage(f"matching with {self.name}")
         matches = self.matcher.match(ref, tgt)
         on_stage("estimating")
-        return Solution(matches, estimate(matches, ref.valid, tgt.valid, options), self.name)
+        found = Solution(matches, estimate(matches, ref.valid, tgt.valid, options), self.name)
+        if not self.refine or found.estimate.transform is None:
+            return found
+        on_stage("refining")
+        return _refined(found, ref, tgt, options)
 
     @property
     def weights_used(self) -> dict[str, str]:
         """See `Solver.weights_used`."""
         return self.matcher.weights_used
+
+
+def _refined(rough: Solution, ref: Rendered, tgt: Rendered, options: EstimateOptions) -> Solution:
+    """A matcher's answer as local correlation has it; the answer itself, in doubt, without any."""
+    assert rough.estimate.transform is not None
+    aligner = Aligner(ref, tgt)
+    alignment = aligner.align(rough.estimate.transform.matrix)
+    if alignment is None:
+        doubt = "the matches agree, but no part of the images correlates where they say"
+        return replace(rough, estimate=replace(rough.estimate, status="uncertain", reason=doubt))
+    alignment, found = certify(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+    return replace(rough, matches=alignment.matches, estimate=found)

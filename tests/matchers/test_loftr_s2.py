@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from imatch.core.errors import WeightsError
 from imatch.core.types import Rendered
 from imatch.matchers import load_matcher
+from imatch.matchers.images import convert_bands
 from imatch.matchers.loftr_s2 import LoFTRS2
 from imatch.matchers.tiling import Tiling
 from imatch.models.loftr import LoFTR
@@ -87,6 +88,14 @@ def test_identity_and_bounds(own: Path, landscape: Landscape) -> None:
     # An untrained refinement moves one end of a point, and by no more than its reach.
     assert np.abs(matches.tgt_xy - matches.ref_xy).max() <= 4
     assert (np.diff(matches.scores) <= 0).all()
+
+
+def test_a_network_of_one_band_sees_luminance(own: Path, landscape: Landscape) -> None:
+    image = landscape((96, 80))
+    luminance = Rendered(convert_bands(image.pixels, 1), image.valid)
+    grey, colour = load(own).match(luminance, luminance), load(own).match(image, image)
+    assert len(grey) > 0
+    np.testing.assert_allclose(colour.ref_xy, grey.ref_xy, atol=1e-3)
 
 
 def test_masks(own: Path, landscape: Landscape) -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from kornia.feature.loftr.loftr import default_cfg
 
-from imatch.models.loftr import Cells, LoFTR, coarse_parts, double, expected_offset
-from imatch.models.loftr_shape import COMPACT, PUBLISHED, TEACHER, Shape
+from imatch.models.loftr import Cells, LoFTR, coarse_parts, expected_offset
+from imatch.models.loftr_backbone import double
+from imatch.models.loftr_shape import COMPACT, PUBLISHED, SEASONS, TEACHER, Shape
 
 TINY = Shape((8, 8, 12, 16), heads=2, rounds=1, fine_heads=2)
 
@@ -40,7 +41,7 @@ class TestShape:
         assert count <= 5_000_000
         assert 96 <= COMPACT.width <= 160
 
-    @pytest.mark.parametrize("shape", [COMPACT, PUBLISHED, TEACHER, TINY])
+    @pytest.mark.parametrize("shape", [COMPACT, SEASONS, PUBLISHED, TEACHER, TINY])
     def test_round_trip(self, shape: Shape) -> None:
         assert Shape.from_dict(shape.to_dict()) == shape
 

@@ -14,7 +14,7 @@ from imatch.models.loftr_match import (
     off_border,
     tie_points,
 )
-from imatch.models.loftr_shape import Shape, coarse_only
+from imatch.models.loftr_shape import COMPACT, Shape, coarse_only
 
 TINY = Shape((8, 8, 12, 16), heads=2, rounds=1, fine_heads=2)
 
@@ -78,7 +78,7 @@ def test_places() -> None:
     assert xy.tolist() == [[0, 0], [8, 8], [24, 16]]
     valid = torch.zeros(1, 17, 24, dtype=torch.bool)
     valid[0, 16, 8] = True
-    assert cells_seen(valid, 8).nonzero().tolist() == [[0, 2, 1]]
+    assert cells_seen(valid, COMPACT).nonzero().tolist() == [[0, 2, 1]]
     assert off_border(torch.ones(1, 4, 5, dtype=torch.bool), 1).sum() == 6
     assert off_border(torch.ones(1, 1, 5, dtype=torch.bool), 1).sum() == 0
 

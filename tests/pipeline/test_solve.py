@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imatch.core.errors import MatcherError
+from imatch.core.errors import ConfigError, MatcherError
 from imatch.core.types import Matches, Rendered
 from imatch.geometry.estimate import EstimateOptions
 from imatch.matchers.base import Matcher
 from imatch.pipeline.auto import Auto
 from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.load import load_solver
+from imatch.pipeline.load import as_solver, load_solver
 from imatch.pipeline.match import match
 from imatch.pipeline.solve import MatcherSolver
 
@@ -89,3 +89,79 @@ def test_one_loaded_before_serves_many_pairs(wrapped: bool, scene: MakeScene) ->
     assert r.matcher == "oracle"
     assert r.n_matches == 200
     assert r.provenance["weights"] == {"oracle": "0" * 64}
+
+
+class Rough(Matcher):
+    """Knows where things lie to within two pixels."""
+
+    channels = 1
+    shift = (5.25, 3.5)
+
+    def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
+        rng = np.random.default_rng(1)
+        xy = rng.uniform(20, 230, (200, 2))
+        return Matches(xy, np.rint(xy + self.shift + 1.3), np.ones(200))
+
+
+class TestRefine:
+    @staticmethod
+    def view(shift: tuple[float, float] = (0.0, 0.0), seed: int = 0) -> Rendered:
+        """A 256 x 256 view of ground made of waves, exact at any shift."""
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[0:256, 0:256].astype(np.float64)
+        total = np.zeros((256, 256))
+        for _ in range(60):
+            fx, fy, phase = *rng.uniform(-0.9, 0.9, 2), rng.uniform(0, 6.28)
+            total += np.sin(fx * (x - shift[0]) + fy * (y - shift[1]) + phase)
+        pixels = ((total / np.abs(total).max() + 1) / 2).astype(np.float32)[None]
+        return Rendered(pixels, np.ones((256, 256), dtype=bool))
+
+    def test_it_pulls_a_rough_answer_tight(self) -> None:
+        ref, tgt = self.view(), self.view(Rough.shift)
+        options = EstimateOptions(model="translation")
+        rough = MatcherSolver("rough", Rough()).solve(ref, tgt, options).estimate
+        told: list[str] = []
+        solver = MatcherSolver("rough", Rough(), refine=True)
+        solution = solver.solve(ref, tgt, options, on_stage=told.append)
+        found = solution.estimate
+        assert told[-1] == "refining"
+        assert (found.status, solution.found_by) == ("ok", "rough")
+        assert found.transform is not None
+        assert rough.transform is not None
+        np.testing.assert_allclose(found.transform.matrix[:2, 2], Rough.shift, atol=0.1)
+        assert np.abs(rough.transform.matrix[:2, 2] - Rough.shift).min() > 1
+        assert found.evidence is not None
+
+    def test_matches_that_agree_on_other_ground_are_not_believed(self) -> None:
+        solver = MatcherSolver("rough", Rough(), refine=True)
+        assert (
+            MatcherSolver("rough", Rough())
+            .solve(self.view(), self.view(seed=1), EstimateOptions())
+            .estimate.status
+            == "ok"
+        )
+        found = solver.solve(self.view(), self.view(seed=1), EstimateOptions()).estimate
+        assert found.status in ("uncertain", "failed")
+        assert "correlates" in str(found.reason) or "windows agree" in str(found.reason)
+
+    def test_without_matches_there_is_nothing_to_refine(self) -> None:
+        class Silent(Rough):
+            def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
+                return Matches()
+
+        solver = MatcherSolver("silent", Silent(), refine=True)
+        assert solver.solve(self.view(), self.view(), EstimateOptions()).estimate.status == "failed"
+
+    @pytest.mark.parametrize(
+        ("asked", "name", "refined"),
+        [(None, "sift", False), (True, "sift", True), (None, "loftr-s2", True),
+         (False, "loftr-s2", False), (None, "of-my-own", False)],
+    )  # fmt: skip
+    def test_who_is_refined(self, asked: bool | None, name: str, refined: bool) -> None:
+        solver = as_solver(Rough(), MatchConfig(matcher=name, refine=asked))
+        assert isinstance(solver, MatcherSolver)
+        assert solver.refine is refined
+
+    def test_auto_cannot_do_without(self) -> None:
+        with pytest.raises(ConfigError, match="auto always refines"):
+            load_solver(MatchConfig(refine=False))

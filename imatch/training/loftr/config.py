@@ -13,6 +13,9 @@ from imatch.training.config import Settings, TrainerConfig
 
 Loss = Literal["focal", "dual-softmax"]
 
+KEYPOINTS = "superpoint-s2"
+"""The SuperPoint that a backbone may start from."""
+
 
 class MixtureConfig(Settings):
     """How often each kind of pair is shown, as weights; a kind that there is none of is left out.
@@ -60,30 +63,36 @@ class ModelConfig(Settings):
     """The network and where it starts.
 
     Attributes:
-        start: ``scratch``, or a file: a checkpoint of ours, the published one, or
+        start: ``scratch``; ``superpoint-s2`` (for the shape ``seasons``: its encoder and
+            descriptors, all else being new); or a file: a checkpoint of ours, the published one, or
             Coarse_LoFTR_TRT's. It has to be of the shape asked for, but for what it has not learnt
             yet.
-        shape: ``compact`` (ours), ``published`` or ``teacher`` (Coarse_LoFTR_TRT's).
+        shape: ``seasons`` (ours, on SuperPoint's encoder), ``compact`` (ours, on LoFTR's own),
+            ``published`` or ``teacher`` (Coarse_LoFTR_TRT's).
         dims: Channels of the first convolution and each stage; None for the shape's own.
         heads: Heads of the coarse attention; None for the shape's own.
         rounds: Rounds of attention; None for the shape's own.
         fine_heads: Heads of the fine attention; None for the shape's own.
         threshold: Least confidence of a match; None for the shape's own.
         freeze_coarse: Keep what makes the coarse matches as the start has it.
+        frozen_stages: How many stages of SuperPoint's encoder stay as the start has them.
     """
 
     start: str = "scratch"
-    shape: Literal["compact", "published", "teacher"] = "compact"
+    shape: Literal["seasons", "compact", "published", "teacher"] = "compact"
     dims: tuple[int, ...] | None = None
     heads: int | None = Field(default=None, ge=1)
     rounds: int | None = Field(default=None, ge=1)
     fine_heads: int | None = Field(default=None, ge=1)
     threshold: float | None = Field(default=None, ge=0, lt=1)
     freeze_coarse: bool = False
+    frozen_stages: int = Field(default=0, ge=0, le=4)
 
     @model_validator(mode="after")
     def _check_shape(self) -> ModelConfig:
-        self.made_of(refined=True)
+        shape = self.made_of(refined=True)
+        if shape.backbone != "superpoint" and (self.frozen_stages or self.start == KEYPOINTS):
+            raise ValueError(f"frozen_stages and the start {KEYPOINTS} are for the shape seasons")
         if self.freeze_coarse and self.start == "scratch":
             raise ValueError("freeze_coarse needs a start that has learnt something")
         return self

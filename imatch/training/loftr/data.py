@@ -170,11 +170,13 @@ class Shown:
         pairs: The pairs.
         augmentation: How they are varied.
         seed: Of everything random.
+        channels: Bands the network sees.
     """
 
     pairs: PairDataset
     augmentation: Augmentation
     seed: int
+    channels: Literal[1, 3] = 1
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -183,16 +185,17 @@ class Shown:
         index, number = draw
         rng = np.random.default_rng([self.seed, number])
         pair = self.pairs[number // len(self), index]
-        return as_matched(self.augmentation(pair, rng))
+        return as_matched(self.augmentation(pair, rng), self.channels)
 
 
-def as_matched(pair: PairSample) -> PairSample:
+def as_matched(pair: PairSample, channels: Literal[1, 3] = 1) -> PairSample:
     """A pair as the matcher shows it to the network.
 
-    Luminance; invalid ground continued from what is nearest to it, and widened by a guard band.
+    Luminance or colour; invalid ground continued from what is nearest to it, and widened by a guard
+    band.
     """
     seen = [
-        prepare(Rendered(pixels, valid), 1, LoFTRS2.guard)
+        prepare(Rendered(pixels, valid), channels, LoFTRS2.guard)
         for pixels, valid in ((_rgb(pair.a), pair.valid_a), (_rgb(pair.b), pair.valid_b))
     ]
     a, b = (np.ascontiguousarray(image.pixels, dtype=np.float32) for image in seen)
@@ -204,7 +207,9 @@ def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return pixels if len(pixels) in (1, 3) else pixels.mean(axis=0, keepdims=True)
 
 
-def validation_cases(pairs: shared.Pairs, config: ValidationConfig, seed: int) -> list[PairSample]:
+def validation_cases(
+    pairs: shared.Pairs, config: ValidationConfig, seed: int, channels: Literal[1, 3] = 1
+) -> list[PairSample]:
     """Pairs to measure on, the same each time; see `shared.validation_pairs`.
 
     Raises:
@@ -212,8 +217,8 @@ def validation_cases(pairs: shared.Pairs, config: ValidationConfig, seed: int) -
     """
     same = config.model_dump(exclude={"size"})
     views = superpoint.ValidationConfig(**same)
-    cases = shared.validation_pairs(pairs, views, config.size, 1, seed)
-    return [as_matched(case) for case in cases]
+    cases = shared.validation_pairs(pairs, views, config.size, channels, seed)
+    return [as_matched(case, channels) for case in cases]
 
 
 def open_validation(config: LoFTRConfig, seed: int) -> shared.Pairs:
@@ -230,4 +235,4 @@ def open_validation(config: LoFTRConfig, seed: int) -> shared.Pairs:
         size=config.validation.size,
         landscapes=data.landscapes,
     )
-    return shared.open_pairs(same, "val", 1, seed)
+    return shared.open_pairs(same, "val", config.shape.channels, seed)

@@ -13,6 +13,8 @@ from imatch.training.tracking import LOG, read_log
 LARGEST_BYTES = 12_000_000
 """Of the compact shape in half precision."""
 
+_INPUT = {1: "luminance", 3: "three bands"}
+
 
 def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
     """Write the best checkpoint of a run in half precision, with a model card beside it.
@@ -51,8 +53,9 @@ def _card(checkpoint: Checkpoint, path: Path, log: Log) -> str:
             "seasons.",
         ),
         rows={
-            "input": "luminance in [0, 1], any size",
-            "network": f"channels {widths}, {shape['rounds']} rounds of attention",
+            "input": f"{_INPUT[shape['channels']]} in [0, 1], any size",
+            "network": f"{shape['backbone']}, channels {widths}, {shape['rounds']} rounds of"
+            " attention",
             "refined": "within the cells" if shape["refined"] else "no, cells only",
             "losses": f"{loss['coarse']} {loss['coarse_weight']:g}, fine {loss['fine_weight']:g}",
         },

@@ -11,10 +11,12 @@ from safetensors import SafetensorError, safe_open
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.models.loftr import LoFTR, coarse_parts
+from imatch.models.loftr_backbone import KeypointBackbone
 from imatch.models.loftr_shape import Shape
 from imatch.models.loftr_weights import load_loftr
-from imatch.models.weights import WEIGHTS, Found, sha256_of
-from imatch.training.loftr.config import ModelConfig
+from imatch.models.superpoint import load_superpoint
+from imatch.models.weights import WEIGHTS, Found, require_weights, sha256_of
+from imatch.training.loftr.config import KEYPOINTS, ModelConfig
 
 _OWN_LICENCE = "Apache-2.0"
 _KNOWN = {
@@ -58,12 +60,34 @@ def make_start(config: ModelConfig, shape: Shape) -> Start:
     """
     network = LoFTR(shape)
     start = Start(network, _OWN_LICENCE, "scratch", "")
-    if config.start != "scratch":
+    if config.start == KEYPOINTS:
+        start = _on_keypoints(network)
+    elif config.start != "scratch":
         start = _filled(network, Path(config.start).expanduser())
+    if isinstance(network.backbone, KeypointBackbone):
+        for part in network.backbone.superpoint.stages(config.frozen_stages):
+            part.requires_grad_(requires_grad=False)
     if config.freeze_coarse:
         for part in coarse_parts(network):
             part.requires_grad_(requires_grad=False)
     return start
+
+
+def _on_keypoints(network: LoFTR) -> Start:
+    """The network with the encoder and the descriptors of the SuperPoint that knows the seasons."""
+    found = require_weights(KEYPOINTS)
+    source = load_superpoint(found, network.shape.channels)
+    backbone = network.backbone
+    assert isinstance(backbone, KeypointBackbone)
+    learnt, own = source.state_dict(), backbone.superpoint.state_dict()
+    if source.descriptor_dim != network.shape.width:
+        raise ConfigError(
+            f"{KEYPOINTS} has descriptors of {source.descriptor_dim}, not {network.shape.width}",
+            subject="model.dims",
+            hint=f"make the last of them {source.descriptor_dim}",
+        )
+    backbone.superpoint.load_state_dict({name: learnt[name] for name in own})
+    return Start(network, found.spec.licence, KEYPOINTS, found.sha256)
 
 
 def _filled(network: LoFTR, path: Path) -> Start:

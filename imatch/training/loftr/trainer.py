@@ -17,6 +17,7 @@ from imatch.bench.environment import environment
 from imatch.core.types import Features
 from imatch.models.device import seeded
 from imatch.models.loftr import Cells, LoFTR, coarse_parts
+from imatch.models.loftr_backbone import KeypointBackbone
 from imatch.training.augment import Augmentation
 from imatch.training.collate import PairBatch, collate
 from imatch.training.data.manifest import load_manifest
@@ -96,13 +97,17 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
             start=start,
             workers=config.workers,
         )
-        cases = validation_cases(self.validation_pairs, config.validation, config.seed)
+        channels = config.shape.channels
+        cases = validation_cases(self.validation_pairs, config.validation, config.seed, channels)
         return Loaders(train, cases)
 
     def train_mode(self, model: nn.Module) -> None:
         """See `Trainer.train_mode`; what is frozen keeps its statistics too."""
         assert isinstance(model, LoFTR)
         model.train()
+        if isinstance(model.backbone, KeypointBackbone):
+            # Its statistics were measured over more ground than a batch shows.
+            model.backbone.superpoint.eval()
         if self.config.model.freeze_coarse:
             for part in coarse_parts(model):
                 part.eval()
@@ -163,7 +168,8 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
         """See `Trainer.pictures`: the first validation pair's matches."""
         assert isinstance(model, LoFTR)
         one = self.config.validation.model_copy(update={"pairs": 1})
-        case = validation_cases(self.validation_pairs, one, self.config.seed)[0]
+        channels = self.config.shape.channels
+        case = validation_cases(self.validation_pairs, one, self.config.seed, channels)[0]
         model.eval()
         matches = matches_of(model, case)
         index = np.arange(len(matches))
@@ -183,7 +189,8 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
     def shown(self) -> Shown:
         """The training pairs as the network sees them, by draw."""
         config = self.config
-        return Shown(self.train_pairs, Augmentation(config.augment, config.data.size), config.seed)
+        look = Augmentation(config.augment, config.data.size)
+        return Shown(self.train_pairs, look, config.seed, config.shape.channels)
 
     def _label_key(self) -> str:
         """Names the alignments by all that they follow from: others must not be found."""

@@ -52,7 +52,7 @@ def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
         max_sigma: Pairs known worse than this (pixels) have no truth at all.
     """
     parts: list[tuple[Tensor, ...]] = []
-    seen_a, seen_b = (cells_seen(valid, shape.cell) for valid in (batch.valid_a, batch.valid_b))
+    seen_a, seen_b = (cells_seen(valid, shape) for valid in (batch.valid_a, batch.valid_b))
     lost_a, lost_b = torch.zeros_like(seen_a), torch.zeros_like(seen_b)
     for index in range(len(batch)):
         sigma = float(batch.sigma_px[index])
@@ -66,7 +66,7 @@ def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
         lost_a[index] = (ground_a.flatten() & ~inside).view_as(ground_a)
         lost_b[index] = (ground_b.flatten() & ~inside_back).view_as(ground_b)
         own = torch.arange(len(nearest), device=nearest.device)
-        same = ~cells_seen(batch.changed[index : index + 1], shape.cell)[0].flatten()
+        same = ~cells_seen(batch.changed[index : index + 1], shape)[0].flatten()
         true = ground_a.flatten() & inside & same
         true &= inside_back[nearest] & (nearest_back[nearest] == own)
         a = own[true]

@@ -10,7 +10,10 @@ from safetensors.torch import save_file
 
 from imatch.core.errors import ConfigError, InputError, WeightsError
 from imatch.models.loftr import LoFTR, coarse_parts
+from imatch.models.loftr_backbone import KeypointBackbone
 from imatch.models.loftr_shape import coarse_only
+from imatch.models.superpoint import load_superpoint
+from imatch.models.weights import require_weights
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.starts import Start, make_start
 
@@ -68,6 +71,46 @@ def test_a_checkpoint_of_a_run(configure: Configure, tmp_path: Path) -> None:
     (tmp_path / "about.json").write_text(json.dumps(about))
     start = begun(configure(f"model.start={tmp_path / 'weights.safetensors'}"))
     assert start.licence == "MIT"
+
+
+SEASONS = (
+    "model.shape=seasons",
+    *(f"model.{name}=null" for name in ("dims", "heads", "rounds", "fine_heads")),
+)
+
+
+class TestOnKeypoints:
+    def test_begins_with_the_keypoints_network(self, configure: Configure) -> None:
+        start = begun(configure(*SEASONS, "model.start=superpoint-s2"))
+        found = require_weights("superpoint-s2")
+        assert (start.origin, start.licence) == ("superpoint-s2", "Apache-2.0")
+        assert start.sha256 == found.sha256
+        source = load_superpoint(found, 3)
+        images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        backbone = start.network.eval().backbone
+        assert isinstance(backbone, KeypointBackbone)
+        with torch.inference_mode():
+            own = backbone.superpoint
+            torch.testing.assert_close(own.describe(own.encode(images)), source(images)[1])
+
+    def test_frozen_stages_stay(self, configure: Configure) -> None:
+        settings = (*SEASONS, "model.start=superpoint-s2", "model.frozen_stages=2")
+        network = begun(configure(*settings)).network
+        assert isinstance(network.backbone, KeypointBackbone)
+        parts = network.backbone.superpoint.stages(2)
+        frozen = {id(value) for part in parts for value in part.parameters()}
+        assert len(frozen) == 16
+        assert all(value.requires_grad != (id(value) in frozen) for value in network.parameters())
+
+    def test_other_widths_are_refused(self, configure: Configure) -> None:
+        settings = (*SEASONS, "model.start=superpoint-s2", "model.dims=[64, 64, 128, 96]")
+        with pytest.raises(ConfigError, match="descriptors of 128, not 96"):
+            begun(configure(*settings))
+
+    @pytest.mark.parametrize("setting", ["model.start=superpoint-s2", "model.frozen_stages=1"])
+    def test_another_shape_is_refused(self, configure: Configure, setting: str) -> None:
+        with pytest.raises(ConfigError, match="for the shape seasons"):
+            configure(setting)
 
 
 class TestRefuses:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from imatch.models.loftr_shape import COMPACT, TEACHER, Shape
+from imatch.models.loftr_shape import COMPACT, SEASONS, TEACHER, Shape
 from imatch.training.collate import collate
 from imatch.training.loftr.truth import Truth, truth_of
 from imatch.training.sample import PairSample
@@ -31,7 +31,7 @@ def test_identity(pairs: Any) -> None:
     assert not found.lost_b.any()
 
 
-@pytest.mark.parametrize("shape", [COMPACT, TEACHER])
+@pytest.mark.parametrize("shape", [COMPACT, SEASONS, TEACHER])
 def test_a_shift(pairs: Any, shape: Shape) -> None:
     cell = shape.cell
     found = truth(pairs[0], shifted(cell + 3.25, -1.5), shape)
@@ -47,13 +47,14 @@ def test_a_shift(pairs: Any, shape: Shape) -> None:
     assert not found.lost_b[0, :, 1:].any()
 
 
-def test_each_is_the_others_nearest_and_within_reach(pairs: Any) -> None:
+@pytest.mark.parametrize("shape", [COMPACT, SEASONS])
+def test_each_is_the_others_nearest_and_within_reach(pairs: Any, shape: Shape) -> None:
     angle, scale = np.deg2rad(17), 1.2
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = np.eye(3)
     matrix[:2, :2] = turn
     matrix[:2, 2] = [12, -20]
-    found = truth(pairs[0], matrix)
+    found = truth(pairs[0], matrix, shape)
     assert 30 < len(found.cells) < 120
     for side in (found.cells.a, found.cells.b):
         assert len(set(side.tolist())) == len(side)
@@ -61,7 +62,9 @@ def test_each_is_the_others_nearest_and_within_reach(pairs: Any) -> None:
     assert found.back.abs().max() <= COMPACT.reach
     # The offsets say the same as the homography.
     a = torch.stack([found.cells.a % 12, found.cells.a // 12], dim=1).double() * 8
+    a += shape.offset
     b = torch.stack([found.cells.b % 12, found.cells.b // 12], dim=1).double() * 8
+    b += shape.offset
     moved = a @ torch.from_numpy(turn).T + torch.tensor([12.0, -20])
     torch.testing.assert_close(b + found.there.double(), moved, atol=1e-4, rtol=1e-5)
     returned = (b - torch.tensor([12.0, -20])) @ torch.linalg.inv(torch.from_numpy(turn)).T
