@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -37,6 +38,10 @@ def load_loftr(found: Found) -> LoFTR:
         absent += tuple(name for name in network.state_dict() if name.startswith(_FINE))
         absent += tuple(name for name in network.state_dict() if _makes_fine_maps(name))
     load_parameters(network, state, found, derived=absent, ignore=("pos_encoding.pe",))
+    if shape.backbone == "superpoint":
+        # Not the published one's: PyTorch 2.13 writes beyond its memory in the backward of strided
+        # 1 x 1 convolutions of few channels so laid out, and it may be trained on.
+        network.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 

@@ -99,8 +99,19 @@ class Describer(nn.Module):
         return F.normalize(self.convDb(self.describing(shared)).float(), dim=1)
 
     def _layer(self, name: str, x: Tensor) -> Tensor:
-        x = F.relu(getattr(self, f"conv{name}")(x))
-        return getattr(self, f"bn{name}")(x) if self.batch_norm else x
+        x = F.relu(getattr(self, f"conv{name}")(x), inplace=True)
+        if not self.batch_norm:
+            return x
+        norm: nn.BatchNorm2d = getattr(self, f"bn{name}")
+        if norm.training or torch.is_grad_enabled():
+            return norm(x)  # type: ignore[no-any-return]
+        # The same in place: maps of full resolution are dear to copy.
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        shift = norm.bias - norm.running_mean * scale
+        scale, shift = (part.to(x.dtype)[:, None, None] for part in (scale, shift))
+        return x.mul_(scale).add_(shift)
 
 
 class SuperPoint(Describer):
@@ -170,7 +181,8 @@ def load_superpoint(found: Found, in_channels: int | None = 1) -> SuperPoint:
         bands, 256 if last is None else len(last), batch_norm="bn1a.weight" in state
     )
     load_parameters(network, state, found)
-    return network
+    # On a processor everything is half as dear with a pixel's channels side by side.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def share_bands(kernel: Tensor, bands: int) -> Tensor:
@@ -234,7 +246,8 @@ def suppress(scores: Tensor, radius: int) -> Tensor:
     """
 
     def largest(values: Tensor) -> Tensor:
-        return F.max_pool2d(values[:, None], 2 * radius + 1, stride=1, padding=radius)[:, 0]
+        rows = F.max_pool2d(values[:, None], (2 * radius + 1, 1), stride=1, padding=(radius, 0))
+        return F.max_pool2d(rows, (1, 2 * radius + 1), stride=1, padding=(0, radius))[:, 0]
 
     kept = scores == largest(scores)
     for _ in range(2):

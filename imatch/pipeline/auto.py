@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -40,7 +40,15 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class _Candidate:
+class Candidate:
+    """A proposal pulled tight.
+
+    Attributes:
+        odds: Log-odds that it is right.
+        stage: Who proposed it.
+        alignment: It.
+    """
+
     odds: float
     stage: str
     alignment: Alignment
@@ -97,18 +105,33 @@ class Auto(Matcher, Solver):
             if not image.valid.any() or np.ptp(image.pixels[:, image.valid]) == 0:
                 blank = failed(none, f"the {name} shows one value everywhere")
                 return Solution(none, blank, self.name)
-        aligner, candidates = Aligner(ref, tgt), list[_Candidate]()
+        aligner, candidates = Aligner(ref, tgt), list[Candidate]()
         for stage, proposals in self._stages(ref, tgt, options, geocoded, on_stage):
-            for matrix in proposals:
-                alignment = aligner.align(matrix)
-                if alignment is not None:
-                    odds = self.evidence.log_odds(alignment)
-                    candidates.append(_Candidate(odds, stage, alignment))
+            candidates += self.aligned(aligner, stage, proposals)
             if any(candidate.odds >= self.evidence.stop for candidate in candidates):
                 break
-        if not candidates:
-            return Solution(none, failed(none, "no part of the images correlates"), self.name)
         on_stage("certifying")
+        return self.answer(aligner, candidates, ref, tgt, options)
+
+    def aligned(
+        self, aligner: Aligner, stage: str, proposals: Iterable[NDArray[np.float64]]
+    ) -> list[Candidate]:
+        """A stage's proposals pulled tight, without those that nothing correlates with."""
+        found = [alignment for m in proposals if (alignment := aligner.align(m)) is not None]
+        return [Candidate(self.evidence.log_odds(one), stage, one) for one in found]
+
+    def answer(
+        self,
+        aligner: Aligner,
+        candidates: Sequence[Candidate],
+        ref: Rendered,
+        tgt: Rendered,
+        options: EstimateOptions,
+    ) -> Solution:
+        """The best of all candidates, judged."""
+        if not candidates:
+            none = Matches()
+            return Solution(none, failed(none, "no part of the images correlates"), self.name)
         best = max(candidates, key=lambda candidate: candidate.odds)
         rivals = [c.odds for c in candidates if _contradict(c.alignment, best.alignment, ref, tgt)]
         rival = max(rivals, default=-math.inf)
@@ -141,9 +164,9 @@ class Auto(Matcher, Solver):
             yield "wide", correlate(WIDE, 4)
         if not self.stages_skipped:
             on_stage(f"matching with {self.keypoints}")
-            yield "keypoints", self._keypoint_proposals(ref, tgt, options)
+            yield "keypoints", self.keypoint_proposals(ref, tgt, options)
 
-    def _keypoint_proposals(
+    def keypoint_proposals(
         self, ref: Rendered, tgt: Rendered, options: EstimateOptions
     ) -> list[NDArray[np.float64]]:
         """What keypoints say, on reduced images: a proposal need not be precise, but quick."""
