@@ -8,8 +8,9 @@ other places, of the neighbouring ground, of the same scene, or of the same grou
     python -m experiments.benchmarks.near_duplicates ../shared/data -o out/duplicates
 
 ``--fit`` learns weights and threshold on chips of ``train`` first, by cross-validation over places,
-and writes them; the chips of ``bench`` are only measured. The figures of every pair are kept as
-CSV in the output folder, and used again if they are there.
+and writes them; every two dates of its ground are among the distinct pairs, once as they are and
+once with one of them distorted. The chips of ``bench`` are only measured. The figures of every pair
+are kept as CSV in the output folder, and used again if they are there.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ import json
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,8 @@ from imatch.core.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision, decision_for, fit, write_decisions
-from imatch.retrieval.likeness import FIGURES, LIMITS, Form, compare, form_of
+from imatch.retrieval.form import Form, form_of
+from imatch.retrieval.likeness import FIGURES, LIMITS, compare
 from imatch.retrieval.pair_metrics import measure
 
 from .distortions import distorted, save
@@ -44,6 +48,8 @@ from .distortions import distorted, save
 _CHIP = 256
 # Sources whose images are pictures of ground at one resolution, 8 bits after a stretch.
 _SOURCES = ("ombria", "ua_overview", "alps_b08", "srif", "starainj", "bouconne")
+# Precision that the threshold has to reach on train, where two dates make up most of the pairs.
+_PRECISION = 0.995
 # A chip that shows nothing cannot be told from another that shows nothing.
 _TEXTURE = 0.25
 
@@ -166,6 +172,22 @@ def make_cases(
     return cases
 
 
+def date_cases(chips: Sequence[Chip], folder: Path, seed: int) -> list[Case]:
+    """Every two dates of the same ground, as they are and with the second distorted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    by_ground: dict[tuple[str, str, tuple[int, int]], list[Chip]] = defaultdict(list)
+    for chip in chips:
+        by_ground[chip.source, chip.place, chip.cell].append(chip)
+    cases = []
+    pairs = [pair for ground in by_ground.values() for pair in combinations(ground, 2)]
+    for number, (one, two) in enumerate(pairs):
+        other, changes = distorted(_read(two), folder / f"d{seed}_{number}", rng)
+        cases.append(Case(one.path, two.path, False, "other date", _place(one)))
+        cases.append(Case(one.path, other, False, "other date", _place(one), changes))
+    return cases
+
+
 def _partner(
     chip: Chip,
     kind: str,
@@ -254,12 +276,10 @@ def told(cases: Sequence[Case], table: NDArray[np.float64], decision: Decision) 
     }
 
 
-def measured(
-    path: Path, chips: Sequence[Chip], count: int, work: Path, seed: int, *, positives: bool = True
-) -> tuple[list[Case], NDArray[np.float64]]:
+def measured(path: Path, make: Callable[[], list[Case]]) -> tuple[list[Case], NDArray[np.float64]]:
     """Cases and their figures: of an earlier run's table, else made and kept there."""
     if not path.exists():
-        cases = make_cases(chips, count, work, seed, positives=positives)
+        cases = make()
         begun = time.process_time()
         table = figures_of(cases, {})
         print(f"{path.stem}: {1e3 * (time.process_time() - begun) / len(cases):.0f} ms a pair")
@@ -298,7 +318,11 @@ def main() -> None:
     document: dict[str, Any] = {"count": given.count, "distinct_pairs": given.distinct}
     if given.fit is not None:
         chips = cut_chips(given.data, "train", work / "train")
-        cases, table = measured(out / "train.csv", chips, given.count, work / "train-cases", 1)
+        folder = work / "train-cases"
+        cases, table = measured(
+            out / "train.csv",
+            lambda: make_cases(chips, given.count, folder, 1) + date_cases(chips, folder, 4),
+        )
         decision, _ = fit(
             "duplicates",
             FIGURES,
@@ -306,18 +330,19 @@ def main() -> None:
             table,
             [case.duplicate for case in cases],
             [case.place for case in cases],
-            source=f"{len(chips)} chips of train, {given.count} pairs of either kind",
+            least_precision=_PRECISION,
+            source=f"{len(chips)} chips of train, {given.count} copies, {given.count} distinct"
+            f" pairs and {len(cases) - 2 * given.count} of two dates",
         )
         write_decisions(given.fit, [decision], overwrite=True)
         document["train"] = told(cases, table, decision)
     else:
         decision = decision_for("duplicates", None)
-    chips = cut_chips(given.data, "bench", work / "bench")
-    document["chips"] = dict(Counter(chip.source for chip in chips))
+    bench = cut_chips(given.data, "bench", work / "bench")
+    document["chips"] = dict(Counter(chip.source for chip in bench))
     for name, count, seed in (("pairs", given.count, 2), ("distinct", given.distinct, 3)):
-        cases, table = measured(
-            out / f"{name}.csv", chips, count, work / name, seed, positives=name == "pairs"
-        )
+        make = partial(make_cases, bench, count, work / name, seed, positives=name == "pairs")
+        cases, table = measured(out / f"{name}.csv", make)
         document[name] = told(cases, table, decision)
     document["decision"] = decision.to_dict()
     document["environment"] = environment()

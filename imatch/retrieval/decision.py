@@ -62,9 +62,26 @@ class Decision:
             figures: By name; one that is not finite counts as its lower limit.
 
         Raises:
-            KeyError: A figure is missing.
+            InputError: As `columns`.
         """
-        return float(self.probabilities([[figures[name] for name in self.features]])[0])
+        names = list(figures)
+        values = [figures[names[column]] for column in self.columns(names)]
+        return float(self.probabilities([values])[0])
+
+    def columns(self, names: Sequence[str]) -> list[int]:
+        """Where its figures are among others.
+
+        Raises:
+            InputError: One is not: another version of imatch learnt it.
+        """
+        missing = [name for name in self.features if name not in names]
+        if missing:
+            raise InputError(
+                f"the decision {self.task!r} weighs {', '.join(missing)}, which this version of"
+                " imatch does not measure",
+                hint="fit it again with imatch eval pairs --fit",
+            )
+        return [names.index(name) for name in self.features]
 
     def probabilities(self, table: ArrayLike) -> NDArray[np.float64]:
         """(N,) probabilities of (N, F) figures in the order of `features`."""

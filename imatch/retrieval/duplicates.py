@@ -17,11 +17,12 @@ from imatch.core.errors import InputError
 from imatch.core.files import atomic_path
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision
+from imatch.retrieval.form import Form, form_of
 from imatch.retrieval.index.build import Skipped
-from imatch.retrieval.likeness import Form, Likeness, compare, form_of
+from imatch.retrieval.likeness import FIGURES, Likeness, compare
 
 #: Columns of the table of pairs.
-COLUMNS = ("a", "b", "duplicate", "probability", "similarity", "agreement", "correlation", "group")
+COLUMNS = ("a", "b", "duplicate", "probability", *FIGURES, "group")
 # Of many files, pairs whose edges are less alike than this are not looked at more closely, and of
 # each file no more than its nearest.
 _UNLIKE, _NEAREST = 0.12, 64
@@ -239,12 +240,6 @@ def write_duplicates(found: Duplicates, path: Path, *, overwrite: bool = False) 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for pair in found.pairs:
-            figures = pair.likeness
-            numbers = (
-                pair.probability,
-                figures.similarity,
-                figures.agreement,
-                figures.correlation,
-            )
+            numbers = pair.probability, *(getattr(pair.likeness, name) for name in FIGURES)
             texts = [f"{value:.4f}" for value in numbers]
             writer.writerow([pair.a, pair.b, int(pair.duplicate), *texts, pair.group or ""])

@@ -52,7 +52,7 @@ class ScoredPairs:
 
     def decided(self, decision: Decision) -> NDArray[np.float64]:
         """(N,) probabilities by a decision over (some of) the figures."""
-        columns = [self.features.index(name) for name in decision.features]
+        columns = decision.columns(self.features)
         return decision.probabilities(self.table[:, columns])
 
     def fit(

@@ -43,6 +43,11 @@ def test_probabilities_follow_the_weights() -> None:
     assert extreme.probabilities([[1, 0], [-1, 0]]).tolist() == pytest.approx([1, 0])
 
 
+def test_a_decision_of_another_version_is_refused() -> None:
+    with pytest.raises(InputError, match=r"weighs y, which this version .* fit it again"):
+        EXAMPLE.probability({"x": 0.5, "z": 1.0})
+
+
 def test_a_decision_is_learnt(
     pairs: tuple[NDArray[np.float64], NDArray[np.bool_], list[str]],
 ) -> None:

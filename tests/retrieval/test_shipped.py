@@ -14,7 +14,7 @@ def test_what_ships_decides_without_a_model(task: str) -> None:
     assert {decision.task for decision in decisions} == {task}
     general = decision_for(task, None)  # type: ignore[arg-type]
     assert general.identity is None
-    assert ("evidence" if task == "same" else "agreement") in general.features
+    assert ("evidence" if task == "same" else "most") in general.features
     assert 0 < general.threshold < 1
 
 
