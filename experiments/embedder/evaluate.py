@@ -36,7 +36,7 @@ from imatch.core.progress import progress
 from imatch.core.types import BoolArray
 from imatch.raster import open_source
 from imatch.retrieval.embedders import Embedder, load_embedder
-from imatch.retrieval.metrics import figures, rank
+from imatch.retrieval.metrics import Ranking, figures, rank, unit
 from imatch.retrieval.view import Cell, read_chip
 
 SEEN = 224 / 250
@@ -181,10 +181,43 @@ def chips_of(views: Sequence[View], embedder: Embedder) -> tuple[NDArray[np.floa
     return np.stack([chip.pixels for chip in chips]), np.stack([chip.valid for chip in chips])
 
 
+def standing_out(vectors: NDArray[np.float32], place: NDArray[np.int64], images: int) -> Ranking:
+    """Rank by how far a chip stands out among those of its own image.
+
+    What two whole images have in common, as snow on either, then counts for no chip of them. An
+    index knows its images, so this asks for nothing but the embeddings.
+
+    Args:
+        vectors: (N, D) of unit length, image by image, as many of each.
+        place: (N,) what each shows.
+        images: How many images.
+    """
+    likeness = vectors.astype(np.float64) @ vectors.T
+    np.fill_diagonal(likeness, np.nan)
+    by_image = likeness.reshape(len(vectors), images, -1)
+    middle, spread = np.nanmean(by_image, axis=2), np.nanstd(by_image, axis=2) + 1e-9
+    score = ((by_image - middle[..., None]) / spread[..., None]).reshape(likeness.shape)
+    # The query itself is last, and cut off.
+    order = np.argsort(np.where(np.isnan(score), np.inf, -score), axis=1, kind="stable")[:, :-1]
+    relevant = place[order] == place[:, None]
+    return Ranking(relevant, relevant.sum(axis=1))
+
+
 def measure(
-    places: PlaceSet, embedder: Embedder, on_chips: Callable[[float], None]
+    places: PlaceSet,
+    embedder: Embedder,
+    on_chips: Callable[[float], None],
+    *,
+    stand_out: bool = False,
 ) -> dict[str, float]:
-    """Figures of one embedder on one set, with the chips it embeds in a second of one core."""
+    """Figures of one embedder on one set, with the chips it embeds in a second of one core.
+
+    Args:
+        places: The set.
+        embedder: The embedder.
+        on_chips: Told of chips that are done.
+        stand_out: Rank by `standing_out`, where a set's chips are of few images.
+    """
     found, seconds = [], 0.0
     for views in places.occasions:
         for start in range(0, len(views), 20):
@@ -198,6 +231,8 @@ def measure(
     place = np.tile(np.arange(count), len(places.occasions))
     if places.pairs:
         told = figures(rank(vectors[:count], vectors[count:], place[:count], place[count:]))
+    elif stand_out:
+        told = figures(standing_out(unit(vectors), place, len(places.occasions)))
     else:
         told = figures(rank(vectors, vectors, place, place, themselves=np.arange(len(place))))
     return told | {"chips_per_cpu_s": len(vectors) / max(seconds, 1e-9), "places": count}
@@ -220,12 +255,18 @@ def table(document: dict[str, Any]) -> str:
 
 
 def evaluate(
-    data: Path, embedders: Sequence[str], sets: Sequence[str], share: float = 0.0
+    data: Path,
+    embedders: Sequence[str],
+    sets: Sequence[str],
+    share: float = 0.0,
+    *,
+    stand_out: bool = False,
 ) -> dict[str, Any]:
-    """Every embedder on every set, views moved by up to a share of their side."""
+    """Every embedder on every set, views moved by up to a share of their side; see `measure`."""
     document: dict[str, Any] = {
         "environment": environment(),
         "displaced": share,
+        "stand_out": stand_out,
         "embedders": {},
         "sets": {},
     }
@@ -241,7 +282,7 @@ def evaluate(
             places = displaced(SETS[chosen](data), share)
             total = sum(map(len, places.occasions))
             with progress(f"{label} on {chosen}", total) as advance:
-                told = measure(places, loaded, advance)
+                told = measure(places, loaded, advance, stand_out=stand_out)
             document["sets"].setdefault(chosen, {})[label] = told
     return document
 
@@ -258,10 +299,15 @@ def main() -> None:
         default=0.0,
         help="move every view by up to this share of its side",
     )
+    parser.add_argument(
+        "--stand-out",
+        action="store_true",
+        help="rank by how far a chip stands out among those of its own image",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
     args = parser.parse_args()
     embedders, sets = args.embedder or ["efficientnet-lite0"], args.sets or list(SETS)
-    document = evaluate(args.data, embedders, sets, args.displace)
+    document = evaluate(args.data, embedders, sets, args.displace, stand_out=args.stand_out)
     args.output.mkdir(parents=True, exist_ok=True)
     text = table(document)
     for name, content in (("places.json", to_json(document) + "\n"), ("places.md", text)):

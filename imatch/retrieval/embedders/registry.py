@@ -53,6 +53,20 @@ EMBEDDERS = Embedders(
             "ALIKED's descriptors gathered by a vocabulary of satellite chips; across seasons",
         ),
         EmbedderRow(
+            "vlad-superpoint-s2",
+            "imatch.retrieval.embedders.vlad:built_in",
+            ("superpoint-s2",),
+            "Apache-2.0",
+            "our SuperPoint's descriptors gathered likewise; no download, better across snow",
+        ),
+        EmbedderRow(
+            "cells-superpoint-s2",
+            "imatch.retrieval.embedders.cells:seasons",
+            ("superpoint-s2",),
+            "Apache-2.0",
+            "our SuperPoint's descriptors on a grid; one framing, across seasons and floods; no download",
+        ),
+        EmbedderRow(
             "edges",
             "imatch.retrieval.edges:edges",
             (),

