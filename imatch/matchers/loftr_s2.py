@@ -61,6 +61,6 @@ class LoFTRS2(Network, Matcher):
         )
         seen = [torch.from_numpy(image.valid).to(self.device) for image in (ref, tgt)]
         with seeded(self.options.seed):
-            found = tie_points(self.network, a, b, *seen)
+            found = tie_points(self.network, a, b, *seen, most=self.options.max_keypoints)
         xy_a, xy_b, scores = (values.double().cpu().numpy() for values in found)
         return Matches(xy_a, xy_b, scores)

@@ -12,6 +12,8 @@ from imatch.models.loftr_shape import Shape
 _LEAST_SPREAD = 0.02
 """Standard deviations below this, in units of the reach, are not believed."""
 
+_REFINED_AT_ONCE = 512
+
 
 def dual_softmax(similarity: Tensor) -> Tensor:
     """Log of the probability that two cells choose each other (equation 3 of LoFTR).
@@ -72,7 +74,12 @@ def cells_seen(valid: Tensor, shape: Shape) -> Tensor:
 
 
 def tie_points(
-    network: LoFTR, a: Tensor, b: Tensor, valid_a: Tensor, valid_b: Tensor
+    network: LoFTR,
+    a: Tensor,
+    b: Tensor,
+    valid_a: Tensor,
+    valid_b: Tensor,
+    most: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Match two images.
 
@@ -86,6 +93,7 @@ def tie_points(
         b: (`Shape.channels`, H', W').
         valid_a: (H, W) bool.
         valid_b: (H', W') bool.
+        most: Only so many of the surest cells are refined and returned; None for all.
 
     Returns:
         (M, 2) pixels of `a` and of `b`, and (M,) confidence in [0, 1].
@@ -104,12 +112,27 @@ def tie_points(
         inner_a, inner_b = (off_border(mask, shape.border) for mask in seen)
         cells = mutual(confidence, inner_a, inner_b, shape.threshold)
         scores = confidence[cells.pair, cells.a, cells.b]
+        del confidence  # The largest of all, and refining needs room.
+        if most is not None and len(cells) > most:
+            surest = scores.argsort(descending=True, stable=True)[:most].sort().values
+            cells, scores = cells.select(surest), scores[surest]
         xy_a = centres(cells.a, seen[0].shape[2], shape.cell)
         xy_b = centres(cells.b, seen[1].shape[2], shape.cell)
         if maps[0][1] is not None and maps[1][1] is not None and len(cells):
-            there, back = network.refine((maps[0][1], maps[1][1]), tokens, cells)
+            there, back = _refined(network, (maps[0][1], maps[1][1]), tokens, cells)
             xy_a, xy_b = _pooled(xy_a, xy_b, there, back, shape.reach)
     return xy_a + shape.offset, xy_b + shape.offset, scores
+
+
+def _refined(
+    network: LoFTR, fine: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor], cells: Cells
+) -> tuple[Tensor, Tensor]:
+    """`LoFTR.refine`, some cells at a time: a window of each is more than the maps they are of."""
+    index = torch.arange(len(cells), device=cells.a.device)
+    parts = [
+        network.refine(fine, tokens, cells.select(some)) for some in index.split(_REFINED_AT_ONCE)
+    ]
+    return torch.cat([there for there, _ in parts]), torch.cat([back for _, back in parts])
 
 
 def _pooled(

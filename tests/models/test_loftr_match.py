@@ -140,6 +140,16 @@ class TestTiePoints:
         nowhere = torch.zeros_like(seen)
         assert len(tie_points(network, image, image, nowhere, seen)[0]) == 0
 
+    def test_only_the_surest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        image, seen = ground(96, 80)
+        monkeypatch.setattr("imatch.models.loftr_match._REFINED_AT_ONCE", 4)
+        every = tie_points(telling(), image, image, seen, seen)
+        some = tie_points(telling(), image, image, seen, seen, most=10)
+        assert len(every[2]) > len(some[2]) == 10
+        order = every[2].argsort(descending=True)[:10].sort().values
+        for all_of, few in zip(every, some, strict=True):
+            torch.testing.assert_close(few, all_of[order])
+
     def test_the_surer_direction_counts_more(self) -> None:
         from imatch.models.loftr_match import _pooled
 
