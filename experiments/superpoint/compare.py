@@ -27,8 +27,8 @@ from imatch.matchers.sparse import Sparse
 from imatch.models.weights import require_weights, sha256_of
 from imatch.training.config import load_settings
 from imatch.training.sample import PairSample
+from imatch.training.shown import open_pairs, validation_pairs
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.data import open_pairs, validation_pairs
 from imatch.training.validation import keypoint_figures, match_figures
 
 START = "start"

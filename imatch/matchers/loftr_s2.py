@@ -59,8 +59,8 @@ class LoFTRS2(Network, Matcher):
             torch.from_numpy(convert_bands(image.pixels, bands)).to(self.device)
             for image in (ref, tgt)
         )
-        seen = [torch.from_numpy(image.valid).to(self.device) for image in (ref, tgt)]
+        seen_a, seen_b = (torch.from_numpy(image.valid).to(self.device) for image in (ref, tgt))
         with seeded(self.options.seed):
-            found = tie_points(self.network, a, b, *seen, most=self.options.max_keypoints)
+            found = tie_points(self.network, a, b, seen_a, seen_b, self.options.max_keypoints)
         xy_a, xy_b, scores = (values.double().cpu().numpy() for values in found)
         return Matches(xy_a, xy_b, scores)

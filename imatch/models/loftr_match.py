@@ -130,7 +130,8 @@ def _refined(
     """`LoFTR.refine`, some cells at a time: a window of each is more than the maps they are of."""
     index = torch.arange(len(cells), device=cells.a.device)
     parts = [
-        network.refine(fine, tokens, cells.select(some)) for some in index.split(_REFINED_AT_ONCE)
+        network.refine(fine, tokens, cells.select(some))
+        for some in torch.split(index, _REFINED_AT_ONCE)
     ]
     return torch.cat([there for there, _ in parts]), torch.cat([back for _, back in parts])
 

@@ -227,3 +227,17 @@ def counts(
             "chips_by_tag": dict(sorted(Counter(chip.tag for chip in own if chip.tag).items())),
         }
     return out
+
+
+def facts_of(chips: Path | None) -> dict[str, Any]:
+    """What a checkpoint tells of the data set it learnt from: its folder and its checksum.
+
+    Args:
+        chips: The folder; None for procedural landscapes.
+
+    Raises:
+        InputError: It holds no data set.
+    """
+    if chips is None:
+        return {"chips": None, "sha256": None}
+    return {"chips": str(chips), "sha256": load_manifest(chips).sha256}

@@ -52,8 +52,8 @@ def _augmented(path: Path, split: str, count: int, seed: int) -> list[tuple[str,
         )
     from imatch.training.augment import Augmentation
     from imatch.training.config import load_settings
+    from imatch.training.shown import open_pairs
     from imatch.training.superpoint.config import SuperPointConfig
-    from imatch.training.superpoint.data import open_pairs
 
     config = load_settings(SuperPointConfig, path)
     if split not in ("train", "val"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -10,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from imatch.models.loftr_shape import SHAPES, Shape
 from imatch.training.augment import AugmentConfig
 from imatch.training.config import Settings, TrainerConfig
+from imatch.training.shown import PairsConfig, ViewsConfig
 
 Loss = Literal["focal", "dual-softmax"]
 
@@ -39,23 +39,19 @@ class MixtureConfig(Settings):
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
 
-class DataConfig(Settings):
+class DataConfig(PairsConfig):
     """What is learnt from.
 
     Attributes:
-        chips: Folder that ``imatch data prepare`` filled; None for procedural landscapes alone.
-        sources: Only these of its sources; None for all.
+        chips: See `PairsConfig`.
+        sources: See `PairsConfig`.
         size: Side of the views the network sees, a multiple of its cells.
         landscapes: Number of procedural pairs.
         limit: Most pairs of chips of each kind; None for all.
         mixture: How often each kind of pair is shown.
     """
 
-    chips: Path | None = None
-    sources: tuple[str, ...] | None = None
     size: int = Field(default=192, ge=64, multiple_of=8)
-    landscapes: int = Field(default=0, ge=0)
-    limit: int | None = Field(default=None, ge=1)
     mixture: MixtureConfig = MixtureConfig()
 
 
@@ -168,22 +164,18 @@ class DistilConfig(Settings):
         return self
 
 
-class ValidationConfig(Settings):
+class ValidationConfig(ViewsConfig):
     """What is measured.
 
     Attributes:
-        pairs: Validation pairs, spread evenly over the places.
+        pairs: See `ViewsConfig`.
+        rotation_deg: See `ViewsConfig`.
+        scale: See `ViewsConfig`.
+        shift_px: See `ViewsConfig`.
         size: Side of their views, pixels.
-        rotation_deg: Largest rotation between the views.
-        scale: Largest ratio of scales.
-        shift_px: Largest shift.
     """
 
-    pairs: int = Field(default=60, ge=1)
     size: int = Field(default=256, ge=64, multiple_of=8)
-    rotation_deg: float = Field(default=10.0, ge=0, le=180)
-    scale: float = Field(default=1.1, ge=1, le=2)
-    shift_px: float = Field(default=12.0, ge=0)
 
 
 class LoFTRConfig(TrainerConfig):

@@ -21,8 +21,7 @@ from imatch.training.loading import Draw
 from imatch.training.loftr.config import DataConfig, DistilConfig, LoFTRConfig, ValidationConfig
 from imatch.training.loftr.labels import Aligned, Alignments, as_aligned
 from imatch.training.sample import PairSample
-from imatch.training.superpoint import config as superpoint
-from imatch.training.superpoint import data as shared
+from imatch.training.shown import Pairs, PairsConfig, one_date, open_pairs, validation_pairs
 
 Kind = Literal["season", "hard", "self", "landscape", "distil"]
 
@@ -62,7 +61,7 @@ class Part:
             swap = np.random.default_rng([17, epoch or 0, own]).random() < 0.5
             return pair.swapped() if swap else pair
         sample = self.pairs[own if epoch is None else (epoch, own)]
-        return shared.one_date(sample) if self.alone else sample
+        return one_date(sample) if self.alone else sample
 
 
 def in_order(pairs: PairDataset, index: int) -> PairSample:
@@ -208,20 +207,18 @@ def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def validation_cases(
-    pairs: shared.Pairs, config: ValidationConfig, seed: int, channels: Literal[1, 3] = 1
+    pairs: Pairs, config: ValidationConfig, seed: int, channels: Literal[1, 3] = 1
 ) -> list[PairSample]:
-    """Pairs to measure on, the same each time; see `shared.validation_pairs`.
+    """Pairs to measure on, the same each time; see `validation_pairs`.
 
     Raises:
         InputError: Of none of them is the alignment known.
     """
-    same = config.model_dump(exclude={"size"})
-    views = superpoint.ValidationConfig(**same)
-    cases = shared.validation_pairs(pairs, views, config.size, channels, seed)
+    cases = validation_pairs(pairs, config, config.size, channels, seed)
     return [as_matched(case, channels) for case in cases]
 
 
-def open_validation(config: LoFTRConfig, seed: int) -> shared.Pairs:
+def open_validation(config: LoFTRConfig, seed: int) -> Pairs:
     """Pairs of validation places, or procedural ones where there are no chips.
 
     Raises:
@@ -229,10 +226,10 @@ def open_validation(config: LoFTRConfig, seed: int) -> shared.Pairs:
         ConfigError: There is nothing to measure on.
     """
     data = config.data
-    same = superpoint.DataConfig(
+    shown = PairsConfig(
         chips=data.chips,
         sources=data.sources,
         size=config.validation.size,
         landscapes=data.landscapes,
     )
-    return shared.open_pairs(same, "val", config.shape.channels, seed)
+    return open_pairs(shown, "val", config.shape.channels, seed)

@@ -18,7 +18,7 @@ from imatch.pipeline.result import Registration
 from imatch.raster import array_source
 from imatch.training.loftr.config import DistilConfig
 from imatch.training.sample import PairSample
-from imatch.training.superpoint.data import Pairs
+from imatch.training.shown import Pairs
 
 _BOUND = 1.96
 """From a 95 % bound to a standard deviation."""

@@ -20,7 +20,7 @@ from imatch.models.loftr import Cells, LoFTR, coarse_parts
 from imatch.models.loftr_backbone import KeypointBackbone
 from imatch.training.augment import Augmentation
 from imatch.training.collate import PairBatch, collate
-from imatch.training.data.manifest import load_manifest
+from imatch.training.data.manifest import facts_of
 from imatch.training.data.mixture import PairDataset
 from imatch.training.loading import endless
 from imatch.training.loftr.config import LoFTRConfig
@@ -30,9 +30,9 @@ from imatch.training.loftr.labels import Alignments
 from imatch.training.loftr.losses import coarse_loss, fine_loss
 from imatch.training.loftr.starts import Start, make_start
 from imatch.training.loftr.truth import Truth, truth_of
+from imatch.training.pictures import match_picture
 from imatch.training.sample import PairSample
-from imatch.training.superpoint.data import Pairs
-from imatch.training.superpoint.pictures import match_picture
+from imatch.training.shown import Pairs
 from imatch.training.trainer import Loaders, Trainer
 
 _PLACES = 64
@@ -63,12 +63,8 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
         # A random start has to be the same again in a run that is resumed.
         with seeded(config.seed):
             self.start: Start = make_start(config.model, config.shape)
-        chips = config.data.chips
         self._made_at = environment()
-        self._data: dict[str, Any] = {
-            "chips": None if chips is None else str(chips),
-            "sha256": None if chips is None else load_manifest(chips).sha256,
-        }
+        self._data = facts_of(config.data.chips)
         self.train_pairs: PairDataset
         if train is None:
             alignments = Alignments(config.distil, folder / "labels" / self._label_key())

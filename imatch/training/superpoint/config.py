@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -10,25 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from imatch.training.augment import AugmentConfig
 from imatch.training.config import Settings, TrainerConfig
 from imatch.training.losses import DescriptorLoss
-
-
-class DataConfig(Settings):
-    """What is learnt from.
-
-    Attributes:
-        chips: Folder that ``imatch data prepare`` filled; None for procedural landscapes alone.
-        sources: Only these of its sources; None for all.
-        size: Side of the views the network sees, a multiple of 8.
-        landscapes: Number of procedural pairs, alone or beside the chips; validation is on chips
-            where there are any.
-        limit: Most pairs used for training; None for all.
-    """
-
-    chips: Path | None = None
-    sources: tuple[str, ...] | None = None
-    size: int = Field(default=256, ge=32, multiple_of=8)
-    landscapes: int = Field(default=0, ge=0)
-    limit: int | None = Field(default=None, ge=1)
+from imatch.training.shown import PairsConfig, ViewsConfig
 
 
 class ModelConfig(Settings):
@@ -160,25 +141,21 @@ class DistilConfig(Settings):
     fit_pairs: int = Field(default=48, ge=0)
 
 
-class ValidationConfig(Settings):
+class ValidationConfig(ViewsConfig):
     """What is measured.
 
     Attributes:
-        pairs: Validation pairs, spread evenly over the places.
+        pairs: See `ViewsConfig`.
+        rotation_deg: See `ViewsConfig`.
+        scale: See `ViewsConfig`.
+        shift_px: See `ViewsConfig`.
         keypoints: Keypoint budget an image.
         lightglue: Whether to pair with ALIKED's LightGlue too; needs 128-dimensional descriptors.
-        rotation_deg: Largest rotation between the views.
-        scale: Largest ratio of scales.
-        shift_px: Largest shift.
         size: Side of a view, pixels, a multiple of 8; None for that of training.
     """
 
-    pairs: int = Field(default=60, ge=1)
     keypoints: int = Field(default=512, ge=16)
     lightglue: bool = False
-    rotation_deg: float = Field(default=10.0, ge=0, le=180)
-    scale: float = Field(default=1.1, ge=1, le=2)
-    shift_px: float = Field(default=12.0, ge=0)
     size: int | None = Field(default=None, ge=32, multiple_of=8)
 
 
@@ -196,7 +173,7 @@ class SuperPointConfig(TrainerConfig):
         validation: What is measured.
     """
 
-    data: DataConfig = DataConfig()
+    data: PairsConfig = PairsConfig()
     model: ModelConfig = ModelConfig()
     objectives: ObjectiveConfig = ObjectiveConfig()
     labels: LabelConfig = LabelConfig()

@@ -1,18 +1,13 @@
-"""Pictures of what a network sees, for the trackers."""
+"""What a SuperPoint responds to, for the trackers."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imatch.core.types import Features
-from imatch.geometry.transform import apply_matrix
 from imatch.models.superpoint import SuperPoint, heatmap
-from imatch.training.sample import PairSample
-
-_RIGHT, _WRONG = (60, 200, 60), (220, 60, 60)
+from imatch.training.pictures import as_rgb
 
 
 def heat_picture(
@@ -24,28 +19,4 @@ def heat_picture(
         heat = heatmap(logits.float())[0].cpu().numpy()
     strength = np.sqrt(np.clip(heat / max(float(np.quantile(heat, 0.999)), 1e-9), 0, 1))
     shade = np.repeat((255 * strength).astype(np.uint8)[..., None], 3, axis=2)
-    return np.concatenate([_rgb(pixels), shade], axis=1)
-
-
-def match_picture(
-    pair: PairSample,
-    a: Features,
-    b: Features,
-    matches: tuple[NDArray[np.int64], NDArray[np.int64]],
-) -> NDArray[np.uint8]:
-    """Both images with lines between matches, green within 3 px of the truth, (H, 2 W, 3)."""
-    canvas = np.ascontiguousarray(np.concatenate([_rgb(pair.a), _rgb(pair.b)], axis=1))
-    i, j = matches
-    gap = np.linalg.norm(b.xy[j] - apply_matrix(pair.homography, a.xy[i]), axis=1)
-    width = pair.a.shape[2]
-    # Wrong ones first, so that they hide no right one.
-    for k in np.argsort(-gap):
-        start = (round(float(a.xy[i[k], 0])), round(float(a.xy[i[k], 1])))
-        end = (round(float(b.xy[j[k], 0])) + width, round(float(b.xy[j[k], 1])))
-        cv2.line(canvas, start, end, _RIGHT if gap[k] <= 3 else _WRONG, 1, cv2.LINE_AA)
-    return canvas
-
-
-def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    bands = pixels[:3] if len(pixels) >= 3 else np.repeat(pixels[:1], 3, axis=0)
-    return np.asarray((255 * np.clip(bands, 0, 1)).transpose(1, 2, 0), dtype=np.uint8)
+    return np.concatenate([as_rgb(pixels), shade], axis=1)

@@ -21,18 +21,13 @@ from imatch.matchers.sparse import Pairing
 from imatch.models.device import seeded
 from imatch.models.superpoint import SuperPoint, read_coarse
 from imatch.training.augment import Augmentation
-from imatch.training.data.manifest import load_manifest
+from imatch.training.data.manifest import facts_of
 from imatch.training.loading import Draws, endless
+from imatch.training.pictures import match_picture
 from imatch.training.sample import PairSample
+from imatch.training.shown import Pairs, open_pairs, validation_pairs
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.data import (
-    Batch,
-    Pairs,
-    Shown,
-    gather,
-    open_pairs,
-    validation_pairs,
-)
+from imatch.training.superpoint.data import Batch, Shown, gather
 from imatch.training.superpoint.extract import extract
 from imatch.training.superpoint.labels import Labels
 from imatch.training.superpoint.lessons import Lessons
@@ -51,7 +46,7 @@ from imatch.training.superpoint.observers import (
     Remembering,
     SuperPointObserver,
 )
-from imatch.training.superpoint.pictures import heat_picture, match_picture
+from imatch.training.superpoint.pictures import heat_picture
 from imatch.training.superpoint.starts import (
     Start,
     make_start,
@@ -92,13 +87,8 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         # A random start has to be the same again in a run that is resumed.
         with seeded(config.seed):
             self.start: Start = make_start(config.model)
-        chips = config.data.chips
         self._made_at = environment()
-        self._data = {
-            "chips": None if chips is None else str(chips),
-            "sha256": None if chips is None else load_manifest(chips).sha256,
-            "pairs": len(self.train_pairs),
-        }
+        self._data = facts_of(config.data.chips) | {"pairs": len(self.train_pairs)}
         objectives = config.objectives
         self.teacher: Observer | None = (
             Remembering(AlikedObserver(self.device)) if objectives.distil else None

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -11,51 +11,8 @@ from torch import Tensor
 
 from imatch.models.superpoint import SuperPoint
 from imatch.training.config import load_settings
-from imatch.training.sample import PairSample
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.observers import Observed
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Pairs in memory."""
-
-    pairs: Sequence[PairSample]
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> PairSample:
-        return self.pairs[index]
-
-
-def ground(size: int, seed: int) -> PairSample:
-    """Two dates of a textured ground, known to a tenth of a pixel, with two named places."""
-    rng = np.random.default_rng(seed)
-    total = np.zeros((size, size), np.float32)
-    for cells in (6, 14, 28):
-        knots = rng.random((cells, cells)).astype(np.float32)
-        total += cv2.resize(knots, (size, size), interpolation=cv2.INTER_NEAREST)
-    image = (cv2.GaussianBlur(total, (0, 0), 0.8) / 3)[None].astype(np.float32)
-    seen = np.ones((size, size), bool)
-    return PairSample(
-        image,
-        (0.9 - 0.7 * image).astype(np.float32),
-        seen,
-        seen.copy(),
-        np.eye(3),
-        0.1,
-        ~seen,
-        np.array([[20.0, 20], [40, 31]], np.float32),
-        np.array([1.0, 2.0], np.float32),
-        place=f"place {seed}",
-        source="texture",
-    )
-
-
-@pytest.fixture
-def pairs() -> Listed:
-    return Listed([ground(64, seed) for seed in range(4)])
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from imatch.core.errors import MatcherError
 from imatch.models.superpoint import SuperPoint
 from imatch.models.weights import sha256_of
 from imatch.training.config import as_yaml, load_settings
+from imatch.training.shown import validation_pairs
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.data import validation_pairs
 
 FOLDER = Path(__file__).parents[3] / "experiments" / "superpoint"
 
