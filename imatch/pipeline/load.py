@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from imatch.matchers.feature_cache import FeatureCache
 
 
+ROUGH_SIDE = 640
+"""Longest side, pixels, at which a matcher without a detector sees what is refined afterwards."""
+
+
 def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> Solver:
     """Make what a configuration asks for; checkpoints are verified now, loaded on first use.
 
@@ -33,6 +37,8 @@ def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> So
         weights=config.weights,
         fetch=config.fetch,
         cache=cache,
+        # What is refined afterwards need not be precise, but quick.
+        max_side=ROUGH_SIDE if _refined(config) else None,
     )
     return as_solver(matcher, config)
 
@@ -54,7 +60,10 @@ def as_solver(loaded: Solver | Matcher, config: MatchConfig) -> Solver:
                 f"{loaded.name} always refines", subject="refine", hint="choose a single matcher"
             )
         return loaded
-    refine = config.refine
-    if refine is None:
-        refine = config.matcher in MATCHERS and MATCHERS[config.matcher].refined
-    return MatcherSolver(config.matcher, loaded, refine=refine)
+    return MatcherSolver(config.matcher, loaded, refine=_refined(config))
+
+
+def _refined(config: MatchConfig) -> bool:
+    if config.refine is not None:
+        return config.refine
+    return config.matcher in MATCHERS and MATCHERS[config.matcher].refined

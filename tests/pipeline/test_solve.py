@@ -162,6 +162,12 @@ class TestRefine:
         assert isinstance(solver, MatcherSolver)
         assert solver.refine is refined
 
+    @pytest.mark.parametrize(("asked", "side"), [(True, 640), (False, None), (None, None)])
+    def test_what_is_refined_is_matched_reduced(self, asked: bool | None, side: int | None) -> None:
+        solver = load_solver(MatchConfig(matcher="sift", refine=asked))
+        assert isinstance(solver, MatcherSolver)
+        assert solver.matcher.options.max_side == side
+
     def test_auto_cannot_do_without(self) -> None:
         with pytest.raises(ConfigError, match="auto always refines"):
             load_solver(MatchConfig(refine=False))
