@@ -64,7 +64,7 @@ EMBEDDERS = Embedders(
             "imatch.retrieval.embedders.cells:seasons",
             ("superpoint-s2",),
             "Apache-2.0",
-            "our SuperPoint's descriptors on a grid; one framing, across seasons and floods; no download",
+            "our SuperPoint's descriptors on a grid; one framing, across seasons; no download",
         ),
         EmbedderRow(
             "edges",
