@@ -16,8 +16,8 @@ LARGEST_BYTES = 12_000_000
 _INPUT = {1: "luminance", 3: "three bands"}
 
 
-def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
-    """Write the best checkpoint of a run in half precision, with a model card beside it.
+def export(run: Path, path: Path, *, overwrite: bool = False, step: int | None = None) -> Path:
+    """Write a checkpoint of a run in half precision, with a model card beside it.
 
     The file says what it is made of, so that ``--weights loftr-s2=FILE`` is all that the matcher
     needs.
@@ -26,6 +26,8 @@ def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
         run: The run's folder.
         path: The file to write, ``.safetensors``; the card has the suffix ``.md``.
         overwrite: Whether existing files may be replaced.
+        step: Which checkpoint, where more measuring has shown another to be the best; None for the
+            one that was the best during the run.
 
     Returns:
         The card's path.
@@ -34,7 +36,7 @@ def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
         InputError: The run has no checkpoint.
         OutputError: A file exists, or cannot be written.
     """
-    checkpoint, told_in = checkpoint_for(run, path, overwrite=overwrite)
+    checkpoint, told_in = checkpoint_for(run, path, overwrite=overwrite, step=step)
     save_half(checkpoint, path, overwrite=overwrite)
     with atomic_path(told_in, overwrite=overwrite) as temporary:
         temporary.write_text(_card(checkpoint, path, read_log(run / LOG)))
