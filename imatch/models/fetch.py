@@ -44,8 +44,6 @@ def fetch_weights(name: str, *, overwrite: bool = False) -> Found:
     """
     spec = spec_of(name)
     if isinstance(spec.source, UserFile):
-        if not spec.published:
-            raise WeightsError("none is published yet", subject=name, hint=spec.source.how)
         raise WeightsError(
             f"may not be fetched for you (licence: {spec.licence})",
             subject=name,

@@ -31,8 +31,7 @@ class Found:
         path: Where it lies.
         where: How it was found: ``"named file"``, ``"$IMATCH_WEIGHTS"``, ``"imatch itself"``,
             ``"cache"``, ``"installed package"`` or ``"torch hub"``.
-        sha256: Its checksum; differs from ``spec.sha256`` only for a file the user pinned, or
-            where none is published.
+        sha256: Its checksum; differs from ``spec.sha256`` only for a file the user pinned.
     """
 
     spec: WeightSpec
@@ -73,7 +72,7 @@ def _named(spec: WeightSpec, explicit: str) -> Found:
         cause = "is a folder" if path.is_dir() else "does not exist"
         raise WeightsError(cause, subject=path, hint=f"name a file for the weights {spec.name!r}")
     actual, wanted = sha256_of(path), pin.strip().lower() if pinned else spec.sha256
-    if actual == wanted or not (pinned or spec.published):
+    if actual == wanted:
         return Found(spec, path, "named file", actual)
     if pinned:
         raise WeightsError(
@@ -174,7 +173,7 @@ def find_weights(name: str, explicit: PathLike[str] | str | None = None) -> Foun
         if not ours and path.stat().st_size != spec.size:
             continue
         actual = sha256_of(path)
-        if actual == spec.sha256 or not spec.published:
+        if actual == spec.sha256:
             return Found(spec, path, where, actual)
         if ours:
             raise WeightsError(

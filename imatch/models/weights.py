@@ -68,8 +68,6 @@ def require_weights(
     if fetch and spec.default:
         return fetch_weights(name)
     what = f"weights not found: {spec.filename} (sha256 {spec.sha256}, licence {spec.licence})"
-    if not spec.published:
-        what = f"no weights are published yet, and there is no {spec.filename} of your own"
     cause = f"{what}; sought in {', '.join(sought(name))}"
     if isinstance(spec.source, UserFile):
         hint = f'{spec.source.how}, then pass --weights {name}=FILE (weights={{"{name}": FILE}})'

@@ -43,22 +43,22 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(own: Path, **options: object) -> LoFTRS2:
-    matcher = load_matcher("loftr-s2", device="cpu", weights={"loftr-s2": str(own)}, **options)
+    pinned = f"{own}#sha256={sha256_of(own)}"
+    matcher = load_matcher("loftr-s2", device="cpu", weights={"loftr-s2": pinned}, **options)
     assert isinstance(matcher, LoFTRS2)
     return matcher
 
 
-def test_without_a_file_one_line_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("IMATCH_WEIGHTS", raising=False)
-    with pytest.raises(WeightsError) as caught:
-        load_matcher("loftr-s2", fetch=True)
-    said = str(caught.value)
-    assert said.count("\n") == 0
-    assert "no weights are published yet" in said
-    assert "imatch train loftr" in said
-    assert "--weights loftr-s2=FILE" in said
+def test_what_ships_matches(landscape: Landscape) -> None:
+    ref = landscape((192, 160))
+    moved = landscape((192, 160), shift=(11, -6))
+    tgt = Rendered((0.1 + 0.6 * moved.pixels).astype(np.float32), moved.valid)
+    matches = load_matcher("loftr-s2", device="cpu").match(ref, tgt)
+    gap = matches.tgt_xy - matches.ref_xy
+    off = np.linalg.norm(gap - np.median(gap, axis=0), axis=1)
+    assert len(matches) > 30
+    assert np.abs(np.abs(np.median(gap, axis=0)) - (11, 6)).max() < 1
+    assert (off < 3).mean() > 0.7
 
 
 def test_another_file_is_refused(tmp_path: Path, landscape: Landscape) -> None:

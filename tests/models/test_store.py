@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from imatch.core.errors import WeightsError
-from imatch.models import catalogue, store
+from imatch.models import store
 from imatch.models.catalogue import Bundled, UserFile, Wheel
 from imatch.models.weights import (
     WEIGHTS,
@@ -41,19 +40,13 @@ class TestCatalogue:
 
     def test_what_is_published_is_known_exactly(self) -> None:
         for spec in WEIGHTS.values():
-            if spec.published:
-                assert len(spec.sha256) == 64
-                assert int(spec.sha256, 16) >= 0
-                assert spec.size > 100_000
-            else:
-                assert spec.size == 0
-                assert isinstance(spec.source, UserFile)
-                assert not spec.default
+            assert len(spec.sha256) == 64
+            assert int(spec.sha256, 16) >= 0
+            assert spec.size > 100_000
 
     def test_files_are_distinct(self) -> None:
-        published = [spec for spec in WEIGHTS.values() if spec.published]
         assert len({spec.filename for spec in WEIGHTS.values()}) == len(WEIGHTS)
-        assert len({spec.sha256 for spec in published}) == len(published)
+        assert len({spec.sha256 for spec in WEIGHTS.values()}) == len(WEIGHTS)
 
     def test_what_ships_is_small_whole_and_has_a_card(self, empty_machine: Path) -> None:
         bundled = [spec for spec in WEIGHTS.values() if isinstance(spec.source, Bundled)]
@@ -242,41 +235,3 @@ def test_checksum_follows_the_file(tmp_path: Path) -> None:
 def test_unreadable(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="No such file"):
         sha256_of(tmp_path / "none")
-
-
-class TestNotPublished:
-    """Weights of which there is only what people train themselves."""
-
-    @pytest.fixture
-    def own(self, empty_machine: Path, publish: Publish, monkeypatch: pytest.MonkeyPatch) -> str:
-        spec = replace(publish("own", b"", UserFile("train it"), default=False), sha256="", size=0)
-        monkeypatch.setattr(catalogue, "WEIGHTS", {**catalogue.WEIGHTS, "own": spec})
-        return "own"
-
-    def test_any_file_that_is_named(self, own: str, tmp_path: Path) -> None:
-        path = put(tmp_path / "mine.safetensors")
-        found = find_weights(own, path)
-        assert found is not None
-        assert found.sha256 == sha256_of(path)
-        with pytest.raises(WeightsError, match="not 00ff as asked"):
-            find_weights(own, f"{path}#sha256=00FF")
-
-    def test_a_file_in_the_users_folder(
-        self, own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        put(tmp_path / "mine" / "own.pth")
-        monkeypatch.setenv("IMATCH_WEIGHTS", str(tmp_path / "mine"))
-        found = find_weights(own)
-        assert found is not None
-        assert found.where == "$IMATCH_WEIGHTS"
-
-    def test_one_line_says_what_to_do(self, own: str) -> None:
-        with pytest.raises(WeightsError) as caught:
-            require_weights(own, fetch=True)
-        assert "no weights are published yet" in str(caught.value)
-        assert "train it, then pass --weights own=FILE" in str(caught.value)
-        assert "sha256" not in str(caught.value)
-
-    def test_there_is_nothing_to_fetch(self, own: str) -> None:
-        with pytest.raises(WeightsError, match="own: none is published yet; train it"):
-            fetch_weights(own)

@@ -13,6 +13,7 @@ from imatch.core.errors import InputError, OutputError
 from imatch.matchers import load_matcher
 from imatch.models.loftr import LoFTR
 from imatch.models.loftr_shape import COMPACT
+from imatch.models.weights import sha256_of
 from imatch.training.checkpoint import Checkpoints
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.export import LARGEST_BYTES, export
@@ -29,7 +30,8 @@ def run(pairs: Any, configure: Callable[..., LoFTRConfig], tmp_path: Path) -> Pa
 def test_what_is_written_is_what_the_matcher_takes(run: Path, tmp_path: Path, pairs: Any) -> None:
     path = tmp_path / "own.safetensors"
     card = export(run, path)
-    matcher: Any = load_matcher("loftr-s2", device="cpu", weights={"loftr-s2": str(path)})
+    pinned = f"{path}#sha256={sha256_of(path)}"
+    matcher: Any = load_matcher("loftr-s2", device="cpu", weights={"loftr-s2": pinned})
     kept = Checkpoints(run / "checkpoints").load().average
     torch.testing.assert_close(
         matcher.network.backbone.conv1.weight, kept["backbone.conv1.weight"], atol=1e-3, rtol=1e-3
