@@ -1,10 +1,12 @@
 """Colours of one picture as another has them, whatever covers parts of either.
 
-One map for the whole picture, a polynomial of second degree in three bands, follows white balance,
+One map for the whole picture, a polynomial of third degree in three bands, follows white balance,
 saturation, gamma and exchanged bands; what a mark covers, or what changed, does not count.
 """
 
 from __future__ import annotations
+
+from itertools import combinations_with_replacement
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray
 
-# Every second pixel along each axis is plenty for ten weights.
+# Every second pixel along each axis is plenty for twenty weights.
 _STEP = 2
 _ROUNDS = 5
 # Residuals of so many robust deviations count half (Cauchy's weights).
@@ -34,7 +36,7 @@ def fit_colours(
         valid: (H, W) where both are known; somewhere.
 
     Returns:
-        Ten weights for `recolour`, and the robust standard deviation of what they do not explain.
+        Twenty weights for `recolour`, and the robust deviation of what they do not explain.
     """
     part = np.s_[::_STEP, ::_STEP]
     known = valid[part]
@@ -62,9 +64,10 @@ def recolour(bands: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArra
 
 
 def _terms(bands: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The bands, their squares and products, and one."""
-    r, g, b = bands
-    return np.stack([r, g, b, r * r, g * g, b * b, r * g, r * b, g * b, np.ones_like(r)])
+    """All products of up to three bands."""
+    one = np.ones_like(bands[0])
+    chosen = combinations_with_replacement((one, *bands), 3)
+    return np.stack([x * y * z for x, y, z in chosen])
 
 
 def stained(
