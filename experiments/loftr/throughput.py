@@ -3,9 +3,8 @@
     python experiments/loftr/throughput.py chips experiments/loftr/seasons.yaml
     python experiments/loftr/throughput.py chips experiments/loftr/seasons.yaml --match 512
 
-The time of training is that of the process, so that a busy machine does not count; that of matching
-is told by the clock and by the process. Matching is of random weights: what it costs does not
-depend on them, but for the number of matches, which is set to a quarter of the cells.
+The time of training is that of the process, so that a busy machine does not count; that of
+matching, which is with the weights that ship, is told by the clock and by the process.
 """
 
 from __future__ import annotations
@@ -19,13 +18,16 @@ from pathlib import Path
 
 import torch
 
-from imatch.models.loftr import Cells, LoFTR
-from imatch.models.loftr_match import mutual
-from imatch.models.loftr_shape import SHAPES
+from imatch.matchers.base import MatcherOptions
+from imatch.models.loftr_match import tie_points
+from imatch.models.loftr_weights import load_loftr
+from imatch.models.weights import require_weights
 from imatch.training.collate import collate
 from imatch.training.config import load_settings
+from imatch.training.data.landscapes import LandscapePairs
 from imatch.training.loading import endless
 from imatch.training.loftr.config import LoFTRConfig
+from imatch.training.loftr.data import as_matched
 from imatch.training.loftr.trainer import LoFTRTrainer
 
 
@@ -52,29 +54,24 @@ def learn(asked: argparse.Namespace) -> None:
     print(f"{count / (loading + learning):.2f} pairs/s on one core, {work.precision}")
 
 
-@torch.inference_mode()
 def match(asked: argparse.Namespace) -> None:
-    """Measure matching of a square pair."""
+    """Measure matching of a square pair of a procedural landscape at two seasons."""
     side = asked.match
-    network = LoFTR(SHAPES[asked.shape]).eval()
-    if network.shape.backbone == "superpoint":  # As it is loaded.
-        network.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = load_loftr(require_weights("loftr-s2"))
     count = sum(value.numel() for value in network.parameters())
-    image = torch.rand(2, network.shape.channels, side, side)
+    pair = as_matched(LandscapePairs(1, (side, side), 1)[0], network.shape.channels)
+    a, b = torch.from_numpy(pair.a), torch.from_numpy(pair.b)
+    seen = torch.from_numpy(pair.valid_a), torch.from_numpy(pair.valid_b)
     taken = []
     for _ in range(asked.steps):
         wall, busy = time.perf_counter(), time.process_time()
-        coarse, fine = network.features(image)
-        tokens = network.attend(coarse[:1], coarse[1:])
-        seen = torch.ones(1, *coarse.shape[2:], dtype=torch.bool)
-        mutual(network.similarity(*tokens), seen, seen, network.shape.threshold)
-        index = torch.arange(seen.numel() // 4)
-        assert fine is not None
-        network.refine((fine[:1], fine[1:]), tokens, Cells(0 * index, index, index))
+        found, _, _ = tie_points(network, a, b, *seen, MatcherOptions().max_keypoints)
         taken.append((time.perf_counter() - wall, time.process_time() - busy))
-    wall, busy = min(taken)
+    wall, busy = (min(column) for column in zip(*taken, strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{asked.shape}: {count / 1e6:.2f} M parameters, {torch.get_num_threads()} threads")
+    print(
+        f"{count / 1e6:.2f} M parameters, {torch.get_num_threads()} threads, {len(found)} matches"
+    )
     print(f"{side} x {side}: {wall:.2f} s, {busy:.2f} s of processor time, peak {peak:.2f} GB")
 
 
@@ -86,7 +83,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--match", type=int, metavar="SIDE", help="matching instead of training")
-    parser.add_argument("--shape", default="seasons", choices=[*SHAPES])
     parser.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)

@@ -34,32 +34,42 @@ FIGURES = (
     "lightglue_auc_3",
 )
 
+_PLAIN = tuple(
+    f"augment.{name}=0"
+    for name in (
+        "season",
+        "gain",
+        "grey",
+        "drop_band",
+        "haze",
+        "snow",
+        "clouds",
+        "blur",
+        "coarser",
+        "stripes",
+        "sensor",
+    )
+)
+"""One colour, as it is."""
+_STILL = (
+    "augment.views.rotation_deg=5",
+    "augment.views.scale=1.05",
+    "augment.views.shear=0",
+    "augment.views.perspective=0",
+    "augment.views.shift_px=4",
+    "augment.views.zoom=1",
+)
+"""Views that hardly differ."""
+
 # The forerunner's open questions, one change of `season` each.
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "data-quarter": ("season", ("data.limit=240",)),
     "data-forty": ("season", ("data.limit=40",)),
-    "no-colour": (
-        "season",
-        tuple(
-            f"augment.{name}=0"
-            for name in (
-                "season",
-                "gain",
-                "grey",
-                "drop_band",
-                "haze",
-                "snow",
-                "clouds",
-                "blur",
-                "coarser",
-                "stripes",
-                "sensor",
-            )
-        ),
-    ),
+    "no-colour": ("season", _PLAIN),
     "hinge": ("season", ("loss.descriptor=hinge",)),
     "triplet": ("season", ("loss.descriptor=triplet",)),
     "self-forty": ("self", ("data.limit=40",)),
+    "self-memorises": ("self", ("data.limit=40", *_PLAIN, *_STILL)),
 }
 
 
