@@ -24,7 +24,6 @@ from imatch.retrieval.view import Cell
 # How far beyond a chip its image is matched, as a share of what the query should cover there: a
 # chip lies up to half a stride beside the place.
 _BEYOND = 0.35
-_ORDER = {"ok": 0, "uncertain": 1, "failed": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +72,9 @@ def verify(
 ) -> list[Hit]:
     """Match a query with hits and rank them by what the matcher certifies.
 
-    Those that are ``ok`` come first, by their evidence; then those that are ``uncertain``; then the
-    rest in the order of their similarity. Geocoding is not used, since the question is where the
-    query lies.
+    Those that are ``ok`` come first, by their evidence; the rest keeps the order of similarity: a
+    match that is not certified says less than that. Geocoding is not used, since the question is
+    where the query lies.
 
     Args:
         query: The query.
@@ -97,12 +96,12 @@ def verify(
     return [replace(hit, rank=rank) for rank, hit in enumerate(done, start=1)]
 
 
-def _rank(hit: Hit) -> tuple[float, float, float]:
+def _rank(hit: Hit) -> tuple[bool, float, float]:
     found = hit.verification
-    if found is None or found.status == "failed":
-        return _ORDER["failed"], 0.0, -hit.similarity
+    if found is None or found.status != "ok":
+        return True, 0.0, -hit.similarity
     evidence = -np.inf if found.evidence is None else found.evidence
-    return _ORDER[found.status], -evidence, -hit.similarity
+    return False, -evidence, -hit.similarity
 
 
 def verify_hit(

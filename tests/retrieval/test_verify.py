@@ -20,7 +20,7 @@ from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import Manifest, ModelFacts
 from imatch.retrieval.search import Finder, Hit
-from imatch.retrieval.verify import surroundings, verify
+from imatch.retrieval.verify import Verification, surroundings, verify
 
 WriteImage = Callable[..., Path]
 SIFT = MatchConfig(matcher="sift")
@@ -85,6 +85,18 @@ def test_a_hit_whose_file_is_gone_fails_alone(
     lost = [hit for hit in ranked if hit.image.path == str(archive[0])]
     assert lost
     assert all(h.verification is not None and h.verification.registration is None for h in lost)
+
+
+def test_only_what_is_certified_comes_first(
+    finder: Finder, query: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [("failed", None), ("uncertain", 9.0), ("ok", 3.0), ("ok", 5.0)]
+    told = iter([Verification(s, "", evidence, 0.5, (0, 0, 9, 9)) for s, evidence in said])
+    monkeypatch.setattr("imatch.retrieval.verify.verify_hit", lambda *_: next(told))
+    hits = finder.search(query, 4)
+    ranked = verify(query, hits, SIFT)
+    assert [hit.row for hit in ranked] == [hits[i].row for i in (3, 2, 0, 1)]
+    assert [hit.rank for hit in ranked] == [1, 2, 3, 4]
 
 
 def test_surroundings_hold_the_whole_query(finder: Finder, archive: list[Path]) -> None:
