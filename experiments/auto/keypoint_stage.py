@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("cases", type=Path)
     parser.add_argument("--reached", type=Path, required=True, help="results.csv of imatch bench")
     parser.add_argument("-k", "--keypoints", action="append", required=True)
+    parser.add_argument("--unrelated", type=int, help="most pairs of two places; all by default")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -163,7 +164,10 @@ def main() -> None:
             rows = list(csv.DictReader(file))
     done = {row["case"] for row in rows}
     wanted = reached(options.reached)
-    cases = [case for case in read_cases(options.cases) if case.name in wanted - done]
+    cases = [case for case in read_cases(options.cases) if case.name in wanted]
+    apart = [case for case in cases if not case.positive][: options.unrelated]
+    cases = [case for case in cases if case.positive] + apart
+    cases = [case for case in cases if case.name not in done]
     before, others = Before(), {name: after(name) for name in options.keypoints}
     with progress("cases", len(cases)) as advance:
         for case in cases:
