@@ -10,7 +10,6 @@ TORCH_VERSION := 2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 SAMPLE := data/sample/bouconne_2018-08.tif data/sample/bouconne_2018-11.tif
-DEFAULT_MATCHER := auto
 TESTED_MATCHERS := aliked-lightglue disk-lightglue xfeat-lighterglue
 
 .DEFAULT_GOAL := help
@@ -20,7 +19,6 @@ help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: install ## Register the sample pair, August to November, and write demo/.
-	$(BIN)/python -m imatch weights fetch --matcher $(DEFAULT_MATCHER)
 	@mkdir -p demo
 	$(BIN)/python -m imatch match $(SAMPLE) --bands B8 --device cpu \
 		--overwrite -o demo/registration.json -o demo/tie_points.gpkg --plot demo/registration.png

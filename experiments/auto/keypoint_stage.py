@@ -50,9 +50,10 @@ class Reached:
 class Before(Auto):
     """`auto` without its last stage, which remembers where it came to."""
 
+    learnt = ()
+
     def __init__(self) -> None:
         super().__init__()
-        self.stages_skipped = ["keypoints"]
         self._reached: Reached | None = None
 
     def answer(
@@ -77,7 +78,7 @@ def after(name: str) -> Auto:
     """`auto` whose keypoints are a matcher's."""
 
     class Other(Auto):
-        keypoints = name
+        learnt = (name,)
 
     return Other()
 
@@ -95,8 +96,8 @@ def asked(case: Case, root: Path, before: Before, others: Mapping[str, Auto]) ->
             rows.append(_row(case, name, solved, 0.0))
             continue
         begun = time.process_time()
-        proposals = solver.keypoint_proposals(kept.ref, kept.tgt, kept.options)
-        candidates = kept.candidates + solver.aligned(kept.aligner, "keypoints", proposals)
+        proposals = solver.proposed_by(name, kept.ref, kept.tgt, kept.options)
+        candidates = kept.candidates + solver.aligned(kept.aligner, name, proposals)
         spent = time.process_time() - begun
         solution = solver.answer(kept.aligner, candidates, kept.ref, kept.tgt, kept.options)
         rows.append(_row(case, name, replace(solved, solution=solution), spent))

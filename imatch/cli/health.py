@@ -247,8 +247,7 @@ def _weights(report: Report) -> None:
     from imatch.models.weights import WEIGHTS
     from imatch.pipeline.config import MatchConfig
 
-    default = MatchConfig().matcher
-    needed = MATCHERS[default].weights
+    needed = MATCHERS[MatchConfig().matcher].weights
     rows = report.sections["Weights"] = {}
     for spec in WEIGHTS.values():
         row = weight_row(spec)
@@ -260,9 +259,6 @@ def _weights(report: Report) -> None:
                 )
             )
         elif row["state"] == MISSING and spec.name in needed:
-            report.problems.append(
-                Problem(
-                    f"the weights {spec.name} of the default matcher are not here yet",
-                    f"imatch weights fetch --matcher {default} (imatch match does it unasked)",
-                )
-            )
+            # They come with imatch.
+            what = f"the weights {spec.name} of the default matcher are missing"
+            report.problems.append(Problem(what, "install imatch again", fatal=True))

@@ -44,9 +44,9 @@ MATCHERS: Registry[MatcherRow] = Registry(
             "auto",
             "imatch.pipeline.auto:Auto",
             "cascade",
-            ("aliked-n16", "aliked-lightglue"),
-            "Apache-2.0, BSD-3-Clause",
-            "the default: correlation, then keypoints, until the answer is certain",
+            ("superpoint-s2", "loftr-s2"),
+            "Apache-2.0",
+            "the default: correlation, then learnt matchers, until the answer is certain",
         ),
         MatcherRow(
             "aliked-lightglue",

@@ -3,22 +3,19 @@
 Every stage proposes rough transforms; each is pulled tight by local correlation and put to the same
 test, so a stage can only add answers, never a different standard of truth. Cheap stages come first:
 the neighbourhood of the identity, then the rotations and scales by which two products of one place
-usually differ, then any rotation, then any scale, and keypoints last.
+usually differ, then any rotation, then any scale, and matchers that learnt the seasons last.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.core.errors import WeightsError
 from imatch.core.types import Matches, Rendered
 from imatch.geometry.align import Aligner, Alignment
 from imatch.geometry.certify import certify
@@ -31,12 +28,11 @@ from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions, Weighted
 from imatch.matchers.registry import MATCHERS, load_matcher
 from imatch.pipeline.solve import Solution, Solver, Stage
 
-# Longest side of the images the keypoint stage sees, pixels.
-_KEYPOINT_SIDE = 640
-_KEYPOINT_BUDGET = 1024
+# Longest side of the images that the learnt matchers see, pixels, and most points they may take.
+_LEARNT_SIDE = 640
+_LEARNT_BUDGET = 1024
 # Alignments whose corners lie closer than this share of the image are one and the same.
 _SAME_PLACE = 0.02
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,34 +53,27 @@ class Candidate:
 class Auto(Matcher, Solver):
     """The cascade, as a solver of the pipeline and as a matcher for those who only want matches.
 
-    The keypoint stage needs the checkpoints of ALIKED and LightGlue. Where they are missing and may
-    not be fetched, the other stages do without them and `stages_skipped` says so.
-
     Args:
         options: As for any matcher.
     """
 
     name = "auto"
     channels: Literal[1, 3] = 3
-    #: The matcher behind the keypoint stage.
-    keypoints = "aliked-lightglue"
+    #: The matchers asked last, in this order; their weights come with imatch.
+    learnt: tuple[str, ...] = ("superpoint-s2", "loftr-s2")
     #: When an alignment is believed.
     evidence = Evidence()
 
     def __init__(self, options: MatcherOptions = DEFAULTS) -> None:
         super().__init__(options)
-        self.stages_skipped: list[str] = []
         # Found and verified now; the libraries behind them are loaded when their turn comes, which
         # most pairs never see.
         self._checkpoints = Weighted(options)
-        self._checkpoints.weights = MATCHERS[self.keypoints].weights
-        try:
-            self._checkpoints.prepare()
-        except WeightsError as error:
-            if options.weights:
-                raise
-            _LOG.warning("auto goes on without keypoints: %s", error)
-            self.stages_skipped.append("keypoints")
+        self._checkpoints.weights = tuple(
+            weights for name in self.learnt for weights in MATCHERS[name].weights
+        )
+        self._checkpoints.prepare()
+        self._loaded: dict[str, Matcher] = {}
 
     def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
         found = self.solve(ref, tgt, EstimateOptions(seed=self.options.seed))
@@ -162,17 +151,27 @@ class Auto(Matcher, Solver):
             yield "any", correlate(ANY, 4)
             on_stage("correlating over all rotations and wide scales")
             yield "wide", correlate(WIDE, 4)
-        if not self.stages_skipped:
-            on_stage(f"matching with {self.keypoints}")
-            yield "keypoints", self.keypoint_proposals(ref, tgt, options)
+        for name in self.learnt:
+            on_stage(f"matching with {name}")
+            yield name, self.proposed_by(name, ref, tgt, options)
 
-    def keypoint_proposals(
-        self, ref: Rendered, tgt: Rendered, options: EstimateOptions
+    def proposed_by(
+        self, name: str, ref: Rendered, tgt: Rendered, options: EstimateOptions
     ) -> list[NDArray[np.float64]]:
-        """What keypoints say, on reduced images: a proposal need not be precise, but quick."""
-        small_ref, ref_scale = shrink(ref, _KEYPOINT_SIDE)
-        small_tgt, tgt_scale = shrink(tgt, _KEYPOINT_SIDE)
-        matches = self._keypoints.match(small_ref, small_tgt)
+        """What a matcher says, on reduced images: a proposal need not be precise, but quick.
+
+        Args:
+            name: One of `learnt`.
+            ref: Reference.
+            tgt: Target.
+            options: As for `solve`.
+
+        Returns:
+            (3, 3) reference to target, or nothing.
+        """
+        small_ref, ref_scale = shrink(ref, _LEARNT_SIDE)
+        small_tgt, tgt_scale = shrink(tgt, _LEARNT_SIDE)
+        matches = self._matcher(name).match(small_ref, small_tgt)
         found = estimate(matches, small_ref.valid, small_tgt.valid, options)
         if found.transform is None:
             return []
@@ -180,13 +179,15 @@ class Auto(Matcher, Solver):
 
     @property
     def weights_used(self) -> dict[str, str]:
-        """sha256 of the checkpoints of the keypoint stage, by weight name."""
-        return {} if self.stages_skipped else self._checkpoints.weights_used
+        """sha256 of the checkpoints of the matchers asked last, by weight name."""
+        return self._checkpoints.weights_used
 
-    @cached_property
-    def _keypoints(self) -> Matcher:
-        budget = min(self.options.max_keypoints, _KEYPOINT_BUDGET)
-        return load_matcher(self.keypoints, **{**vars(self.options), "max_keypoints": budget})
+    def _matcher(self, name: str) -> Matcher:
+        if name not in self._loaded:
+            budget = min(self.options.max_keypoints, _LEARNT_BUDGET)
+            options = {**vars(self.options), "max_keypoints": budget}
+            self._loaded[name] = load_matcher(name, **options)
+        return self._loaded[name]
 
 
 def _contradict(one: Alignment, other: Alignment, ref: Rendered, tgt: Rendered) -> bool:

@@ -101,7 +101,6 @@ class Solved:
         return {
             **provenance(self.config, self.solver.weights_used, self.sources, self.pair),
             "found_by": self.solution.found_by,
-            "stages_skipped": list(getattr(self.solver, "stages_skipped", ())),
         }
 
     def registration(self, started: float) -> Registration:

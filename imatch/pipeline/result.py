@@ -202,7 +202,7 @@ class Registration:
     - ``provenance``: ``config`` (every setting), ``weights`` (name to sha256), ``files`` (path,
       bytes and modification time; of what is no file, its name), ``working`` (sizes and grid of
       what the matcher saw), ``versions``, ``found_by`` (the stage that found the answer),
-      ``stages_skipped`` (those left out for want of weights), ``matrix_error_px``: how far
+      ``matrix_error_px``: how far
       ``matrix`` strays from the exact map, which is curved between two CRSs; 0 within one; and of
       a whole scene ``scene``: its ``levels`` (factor, tiles by outcome, windows), the tiles that
       agree and those discarded, the ``rough`` answer it began from, what each candidate for the

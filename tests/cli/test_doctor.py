@@ -33,22 +33,31 @@ def test_every_section_is_there(run: Run) -> None:
     assert set(report["weights"]) >= {"aliked-n16", "aliked-lightglue", "loftr-outdoor"}
 
 
-def test_missing_weights_are_a_note_with_its_remedy(run: Run, empty_cache: Path) -> None:
+def test_nothing_need_be_fetched_for_the_default_matcher(run: Run, empty_cache: Path) -> None:
     result = run("doctor")
     assert result.exit_code == 0
-    assert "What is wrong" in result.stdout
-    assert "imatch weights fetch --matcher auto" in result.stdout
+    assert "weights" not in result.stdout.partition("What is wrong")[2]
+
+
+def test_an_incomplete_installation_is_an_error(
+    run: Run, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imatch.models.store.files", lambda _package: tmp_path)
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "the weights superpoint-s2 of the default matcher are missing" in result.stdout
+    assert "install imatch again" in result.stdout
 
 
 def test_corrupt_weights_of_the_default_matcher_prevent_matching(
-    run: Run, empty_cache: Path
+    run: Run, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    empty_cache.mkdir(parents=True)
-    (empty_cache / "aliked-n16.pth").write_bytes(b"half a downl")
+    (tmp_path / "superpoint-s2.safetensors").write_bytes(b"half a downl")
+    monkeypatch.setenv("IMATCH_WEIGHTS", str(tmp_path))
     result = run("doctor")
     assert result.exit_code == 1
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("  error")]
-    assert "aliked-n16.pth: is corrupt" in line
+    assert "superpoint-s2.safetensors: is corrupt" in line
 
 
 def test_two_opencvs_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

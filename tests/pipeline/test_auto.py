@@ -13,6 +13,7 @@ import imatch
 from imatch.core.errors import WeightsError
 from imatch.core.types import Rendered
 from imatch.geometry.estimate import EstimateOptions
+from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.auto import Auto
 from imatch.pipeline.result import Registration
 
@@ -70,19 +71,31 @@ def test_a_blank_image_fails(scene: MakeScene, register: Register) -> None:
     assert r.transform is None
 
 
-class TestWithoutWeights:
-    def test_the_stage_is_left_out_and_that_is_recorded(
-        self, scene: MakeScene, register: Register
-    ) -> None:
+class TestLearntMatchers:
+    def test_their_weights_come_with_imatch(self, scene: MakeScene, register: Register) -> None:
         ref = scene("ref.tif")
         r = register(ref, ref, matcher="auto")
         assert r.status == "ok"
-        assert r.provenance["stages_skipped"] == ["keypoints"]
-        assert r.provenance["weights"] == {}
+        assert set(r.provenance["weights"]) == {"superpoint-s2", "loftr-s2"}
 
     def test_weights_that_were_named_must_be_there(self) -> None:
         with pytest.raises(WeightsError, match="mine"):
-            imatch.load_matcher("auto", weights={"aliked-n16": "mine.pt"})
+            imatch.load_matcher("auto", weights={"superpoint-s2": "mine.pt"})
+
+    @pytest.mark.parametrize("name", Auto.learnt)
+    def test_each_proposes_where_things_lie(self, name: str, scene: MakeScene) -> None:
+        ref, tgt = scene("ref.tif", noise=1), scene("tgt.tif", noise=2, degrees=8)
+        rendered = [
+            Rendered(
+                ((i.pixels - i.pixels.min()) / np.ptp(i.pixels))[None].astype(np.float32),
+                np.ones(i.pixels.shape, dtype=bool),
+            )
+            for i in (ref, tgt)
+        ]
+        (matrix,) = Auto().proposed_by(name, rendered[0], rendered[1], EstimateOptions())
+        xy = np.array([[20.0, 30], [150, 40], [90, 160]])
+        missed = apply_matrix(matrix, xy) - ref.to(tgt, xy)
+        assert np.hypot(*missed.T).max() < 3
 
 
 class TestAsAMatcher:

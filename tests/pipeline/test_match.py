@@ -165,7 +165,6 @@ class TestProvenance:
         assert (record["config"]["seed"], record["config"]["tolerance"]) == (3, "1px")
         assert record["weights"] == {}
         assert record["found_by"] == "sift"
-        assert record["stages_skipped"] == []
         for scene_, file in zip((ref, tgt), record["files"], strict=True):
             assert file["path"] == str(scene_.path)
             assert file["bytes"] == scene_.path.stat().st_size
