@@ -47,7 +47,7 @@ def as_solver(loaded: Solver | Matcher, config: MatchConfig) -> Solver:
     """What was loaded, as something that answers pairs.
 
     Args:
-        loaded: A solver, or a matcher.
+        loaded: A solver, which stays as it was made, or a matcher.
         config: Names it, and says whether its answers are refined; where it does not, the
             matcher's row does.
 
@@ -55,7 +55,7 @@ def as_solver(loaded: Solver | Matcher, config: MatchConfig) -> Solver:
         ConfigError: A solver that refines by itself is asked not to.
     """
     if isinstance(loaded, Solver):
-        if config.refine is False:
+        if config.refine is False and not isinstance(loaded, MatcherSolver):
             raise ConfigError(
                 f"{loaded.name} always refines", subject="refine", hint="choose a single matcher"
             )

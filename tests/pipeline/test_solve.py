@@ -162,6 +162,13 @@ class TestRefine:
         assert isinstance(solver, MatcherSolver)
         assert solver.refine is refined
 
+    @pytest.mark.parametrize("refine", [True, False])
+    def test_a_solver_stays_as_it_was_made(self, refine: bool) -> None:
+        made = MatcherSolver("rough", Rough(), refine=refine)
+        for asked in (None, True, False):
+            assert as_solver(made, MatchConfig(refine=asked)) is made
+        assert made.refine is refine
+
     @pytest.mark.parametrize(("asked", "side"), [(True, 640), (False, None), (None, None)])
     def test_what_is_refined_is_matched_reduced(self, asked: bool | None, side: int | None) -> None:
         solver = load_solver(MatchConfig(matcher="sift", refine=asked))
