@@ -37,6 +37,7 @@ from imatch.core.types import BoolArray
 from imatch.raster import open_source
 from imatch.retrieval.embedders import Embedder, load_embedder
 from imatch.retrieval.metrics import Ranking, figures, rank, unit
+from imatch.retrieval.standing import standing
 from imatch.retrieval.view import Cell, read_chip
 
 SEEN = 224 / 250
@@ -194,9 +195,8 @@ def standing_out(vectors: NDArray[np.float32], place: NDArray[np.int64], images:
     """
     likeness = vectors.astype(np.float64) @ vectors.T
     np.fill_diagonal(likeness, np.nan)
-    by_image = likeness.reshape(len(vectors), images, -1)
-    middle, spread = np.nanmean(by_image, axis=2), np.nanstd(by_image, axis=2) + 1e-9
-    score = ((by_image - middle[..., None]) / spread[..., None]).reshape(likeness.shape)
+    image = np.arange(len(vectors)) // (len(vectors) // images)
+    score = standing(likeness, image, fewest=1).T
     # The query itself is last, and cut off.
     order = np.argsort(np.where(np.isnan(score), np.inf, -score), axis=1, kind="stable")[:, :-1]
     relevant = place[order] == place[:, None]

@@ -62,6 +62,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Cells to look into, where the index has a structure.  [default: one in 6]",
 )
+@click.option(
+    "--stand-out",
+    is_flag=True,
+    help="Rank by how far a chip stands out among those of its own image: for few large images at"
+    " several dates, of which one may be under snow.",
+)
 @embedder_options
 @bands_option
 @overwrite_option
@@ -78,6 +84,7 @@ def search(
     outputs: tuple[Path, ...],
     registration: Path | None,
     probes: int | None,
+    stand_out: bool,
     embedder: str | None,
     device: str,
     offline: bool,
@@ -102,6 +109,8 @@ def search(
     from imatch.retrieval.index.manifest import read_manifest
     from imatch.retrieval.search import Finder
 
+    if stand_out and probes is not None:
+        raise click.UsageError("--stand-out looks at every chip, and so has no --probes")
     if registration is not None and not check:
         raise click.UsageError("--registration comes of --verify")
     check_answers(outputs, overwrite=overwrite)
@@ -111,7 +120,7 @@ def search(
     source = open_source(query, bands=manifest.band_list if bands is None else bands)
     name = manifest.model.source if embedder is None else embedder
     loaded = chosen_embedder(name, device=device, offline=offline)
-    hits = Finder(index, loaded, probes=probes).search(source, k)
+    hits = Finder(index, loaded, probes=probes).search(source, k, stand_out=stand_out)
     if check:
         hits = _verified(source, hits, manifest.band_list, matcher, settings, device, offline)
     answer = Answer(query, index, manifest, hits)

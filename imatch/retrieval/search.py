@@ -16,6 +16,7 @@ from imatch.retrieval.index.build import STRUCTURE, embed_cells
 from imatch.retrieval.index.footprints import outlines
 from imatch.retrieval.index.store import IndexedImage, Store
 from imatch.retrieval.index.structure import Searcher
+from imatch.retrieval.standing import standing
 from imatch.retrieval.view import Cell, Cutting, chip_factor
 
 if TYPE_CHECKING:
@@ -119,7 +120,14 @@ class Finder:
         path = self.store.folder / STRUCTURE
         self._searcher = Searcher(self.store.vectors, path, probes)
 
-    def search(self, query: Source, k: int = 10, *, exclude: Sequence[str] = ()) -> list[Hit]:
+    def search(
+        self,
+        query: Source,
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        stand_out: bool = False,
+    ) -> list[Hit]:
         """The chips most like a query, best first; of one place in one image only the best.
 
         A query larger than a chip is looked up by several chips of it, and each chip of the index
@@ -129,6 +137,9 @@ class Finder:
             query: The query; of several bands those that the index was made of.
             k: How many.
             exclude: Images not to be found, as the index names them.
+            stand_out: Rank by how far a chip stands out among those of its own image
+                (`imatch.retrieval.standing`): for few large images of several dates. Every chip is
+                compared, whatever structure the index has.
 
         Raises:
             InputError: The query cannot be read or shows too little.
@@ -144,6 +155,8 @@ class Finder:
             )
         if not len(self.store):
             raise InputError("is empty", subject=self.store.path, hint="add images to it")
+        if stand_out:
+            return self._distinct(self._standing(vectors), cells, k, set(exclude))
         wanted = max(_MORE * k, _LEAST)
         while True:
             best, complete = self._candidates(vectors, wanted)
@@ -168,6 +181,23 @@ class Finder:
         ordered = sorted((-value, row, cell) for row, (value, cell) in best.items())
         complete = rows.shape[1] < wanted or bool((rows < 0).any(axis=1).all())
         return [(-value, row, cell) for value, row, cell in ordered], complete
+
+    def _standing(self, queries: NDArray[np.float32]) -> list[tuple[float, int, int]]:
+        """(similarity, row, query cell) of every row, those that stand out most first."""
+        vectors = self.store.vectors
+        similarity = np.empty((len(vectors), len(queries)), dtype=np.float32)
+        image = np.empty(len(vectors), dtype=np.int64)
+        lengths = np.einsum("qd,qd->q", queries, queries)
+        for number, one in enumerate(self.store.images.values()):
+            rows = slice(one.first, one.first + one.count)
+            part = np.asarray(vectors[rows])
+            squared = np.einsum("nd,nd->n", part, part)[:, None] + lengths - 2 * part @ queries.T
+            similarity[rows], image[rows] = 1 - squared / 2, number
+        out = standing(similarity, image)
+        cell = out.argmax(axis=1)
+        row = np.arange(len(out))
+        order = np.argsort(-out[row, cell], kind="stable")
+        return [(float(similarity[r, cell[r]]), int(r), int(cell[r])) for r in order]
 
     def _distinct(
         self,

@@ -49,6 +49,8 @@ def test_an_image_is_found_and_registered(
     assert lines[0][:2] == ["similarity", "image"]
     assert len(lines) == 4
     assert lines[1][2] == "a.tif"
+    out = run("search", index, query, "-k", 3, "--stand-out")
+    assert out.stdout.splitlines()[1].split()[2] == "a.tif"
     outputs = [tmp_path / f"hits{suffix}" for suffix in (".json", ".geojson", ".csv", ".png")]
     written = [part for path in outputs for part in ("-o", path)]
     found = tmp_path / "found.json"
@@ -113,6 +115,7 @@ def test_the_index_grows_and_shrinks(
         (["search", "gone", "q.tif"], 1, "gone: does not exist"),
         (["search", "i", "q.tif", "-o", "x.xls"], 2, "does not tell the format by its suffix"),
         (["search", "i", "q.tif", "--registration", "r.json"], 2, "comes of --verify"),
+        (["search", "i", "q.tif", "--stand-out", "--probes", "3"], 2, "looks at every chip"),
     ],
 )
 def test_a_mistake_is_one_line(
