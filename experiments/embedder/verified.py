@@ -33,6 +33,7 @@ from imatch.retrieval.embedders import Embedder, load_embedder
 from imatch.retrieval.index.store import IndexedImage
 from imatch.retrieval.metrics import unit
 from imatch.retrieval.search import Hit
+from imatch.retrieval.standing import standing
 from imatch.retrieval.verify import verify
 from imatch.retrieval.view import Cell
 
@@ -78,6 +79,7 @@ def ask(
     *,
     k: int,
     queries: int | None = None,
+    stand_out: bool = False,
     on_query: Callable[[float], None] = lambda _queries: None,
 ) -> list[Asked]:
     """Search and verify, by the protocol of `evaluate`.
@@ -89,6 +91,7 @@ def ask(
         solver: Loaded for it.
         k: Hits of each query that are matched.
         queries: So many, evenly over all; None for all.
+        stand_out: Rank the hits by how far they stand out in their image, before matching.
         on_query: Told of each that is done.
     """
     views = [view for occasion in places.occasions for view in occasion]
@@ -102,7 +105,11 @@ def ask(
     for query in chosen:
         likeness = vectors[gallery] @ vectors[query]
         likeness[gallery == query] = -np.inf
-        first = np.argsort(-likeness, kind="stable")[:k]
+        score = likeness
+        if stand_out:
+            others = np.where(gallery == query, np.nan, likeness)[:, None]
+            score = np.nan_to_num(standing(others, gallery // count)[:, 0], nan=-np.inf)
+        first = np.argsort(-score, kind="stable")[:k]
         seen = views[query]
         hits = [
             _hit(rank, float(likeness[row]), int(gallery[row]), views[gallery[row]], seen)
@@ -161,6 +168,7 @@ def main() -> None:
     parser.add_argument("-m", "--matcher", default="superpoint-s2")
     parser.add_argument("-k", type=int, default=10, help="hits of each query to match")
     parser.add_argument("--queries", type=int, help="so many, evenly over all")
+    parser.add_argument("--stand-out", action="store_true", help="as imatch search --stand-out")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
     args = parser.parse_args()
     places = SETS[args.name](args.data)
@@ -175,6 +183,7 @@ def main() -> None:
             load_solver(config),
             k=args.k,
             queries=args.queries,
+            stand_out=args.stand_out,
             on_query=advance,
         )
     document: dict[str, Any] = {
@@ -183,11 +192,13 @@ def main() -> None:
         "embedder": args.embedder,
         "matcher": args.matcher,
         "k": args.k,
+        "stand_out": args.stand_out,
         "figures": told(asked),
         "asked": [vars(query) for query in asked],
     }
     args.output.mkdir(parents=True, exist_ok=True)
-    path = args.output / f"{args.name}_{args.embedder}_{args.matcher}.json"
+    how = "_stand_out" if args.stand_out else ""
+    path = args.output / f"{args.name}_{args.embedder}_{args.matcher}{how}.json"
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_text(to_json(document) + "\n", encoding="utf-8")
     for name, value in document["figures"].items():

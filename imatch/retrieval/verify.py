@@ -72,7 +72,7 @@ def verify(
 ) -> list[Hit]:
     """Match a query with hits and rank them by what the matcher certifies.
 
-    Those that are ``ok`` come first, by their evidence; the rest keeps the order of similarity: a
+    Those that are ``ok`` come first, by their evidence; the rest keeps its order: a
     match that is not certified says less than that. Geocoding is not used, since the question is
     where the query lies.
 
@@ -96,12 +96,12 @@ def verify(
     return [replace(hit, rank=rank) for rank, hit in enumerate(done, start=1)]
 
 
-def _rank(hit: Hit) -> tuple[bool, float, float]:
+def _rank(hit: Hit) -> tuple[bool, float, int]:
     found = hit.verification
     if found is None or found.status != "ok":
-        return True, 0.0, -hit.similarity
+        return True, 0.0, hit.rank
     evidence = -np.inf if found.evidence is None else found.evidence
-    return False, -evidence, -hit.similarity
+    return False, -evidence, hit.rank
 
 
 def verify_hit(

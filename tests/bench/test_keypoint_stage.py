@@ -14,7 +14,7 @@ def test_only_cases_that_asked_the_keypoints_are_reached(tmp_path: Path) -> None
     path = tmp_path / "results.csv"
     path.write_text(
         "case,matcher,status,found_by\n"
-        "a,auto,ok,near\nb,auto,ok,keypoints\nc,auto,failed,wide\nd,sift,failed,sift\n"
+        "a,auto,ok,near\nb,auto,ok,loftr-s2\nc,auto,failed,wide\nd,sift,failed,sift\n"
     )
     assert reached(path) == {"b", "c"}
 
