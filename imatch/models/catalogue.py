@@ -210,8 +210,8 @@ _ROWS = (
     WeightSpec(
         "loftr-s2",
         "loftr-s2.safetensors",
-        "b09bb23523127655ccfa0cba7eb52150186b9cd5fefa508db06cf368fe960bdc",
-        4_257_298,
+        "c78913e03735eb19affc1151753ae98530d1eb85aaa457898b168db047572825",
+        4_257_314,
         "Apache-2.0",
         Bundled("models/shipped/loftr-s2.safetensors"),
         "LoFTR for the seasons of satellites, trained by imatch from superpoint-s2",

@@ -120,6 +120,7 @@ def tie_points(
         xy_b = centres(cells.b, seen[1].shape[2], shape.cell)
         if maps[0][1] is not None and maps[1][1] is not None and len(cells):
             there, back = _refined(network, (maps[0][1], maps[1][1]), tokens, cells)
+            there, back = (_stretched(offset, shape.stretch) for offset in (there, back))
             xy_a, xy_b = _pooled(xy_a, xy_b, there, back, shape.reach)
     return xy_a + shape.offset, xy_b + shape.offset, scores
 
@@ -134,6 +135,11 @@ def _refined(
         for some in torch.split(index, _REFINED_AT_ONCE)
     ]
     return torch.cat([there for there, _ in parts]), torch.cat([back for _, back in parts])
+
+
+def _stretched(offset: Tensor, factor: float) -> Tensor:
+    """(M, 3) offsets made longer, but not beyond the reach; their spread as it is."""
+    return torch.cat([(factor * offset[:, :2]).clamp(-1, 1), offset[:, 2:]], dim=1)
 
 
 def _pooled(

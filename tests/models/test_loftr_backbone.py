@@ -45,6 +45,7 @@ class TestShape:
             ({"dims": (32, 32, 64, 128)}, "64, 64, 128"),
             ({"even": False}, "64, 64, 128"),
             ({"backbone": "resnet"}, "one band"),
+            ({"stretch": 0.9}, "1 or more"),
         ],
     )
     def test_refuses(self, change: dict[str, object], said: str) -> None:

@@ -150,6 +150,13 @@ class TestTiePoints:
         for all_of, few in zip(every, some, strict=True):
             torch.testing.assert_close(few, all_of[order])
 
+    def test_offsets_are_stretched_within_the_reach(self) -> None:
+        image, seen = ground(64, 80)
+        plain = tie_points(telling(), image, image, seen, seen)
+        longer = tie_points(telling(replace(TINY, stretch=1.1)), image, image, seen, seen)
+        moved, further = (xy_b - xy_a for xy_a, xy_b, _ in (plain, longer))
+        torch.testing.assert_close(further, (1.1 * moved).clamp(-4, 4), atol=1e-3, rtol=1e-3)
+
     def test_the_surer_direction_counts_more(self) -> None:
         from imatch.models.loftr_match import _pooled
 

@@ -70,6 +70,7 @@ class ModelConfig(Settings):
         rounds: Rounds of attention; None for the shape's own.
         fine_heads: Heads of the fine attention; None for the shape's own.
         threshold: Least confidence of a match; None for the shape's own.
+        stretch: What refined offsets are multiplied by; None for the shape's own.
         freeze_coarse: Keep what makes the coarse matches as the start has it.
         frozen_stages: How many stages of SuperPoint's encoder stay as the start has them.
     """
@@ -81,6 +82,7 @@ class ModelConfig(Settings):
     rounds: int | None = Field(default=None, ge=1)
     fine_heads: int | None = Field(default=None, ge=1)
     threshold: float | None = Field(default=None, ge=0, lt=1)
+    stretch: float | None = Field(default=None, ge=1)
     freeze_coarse: bool = False
     frozen_stages: int = Field(default=0, ge=0, le=4)
 
@@ -102,7 +104,7 @@ class ModelConfig(Settings):
         named = SHAPES[self.shape]
         own = {
             name: value
-            for name in ("dims", "heads", "rounds", "fine_heads", "threshold")
+            for name in ("dims", "heads", "rounds", "fine_heads", "threshold", "stretch")
             if (value := getattr(self, name)) is not None
         }
         return Shape(**(named.__dict__ | own | {"refined": refined}))

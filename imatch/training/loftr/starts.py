@@ -100,7 +100,7 @@ def _filled(network: LoFTR, path: Path) -> Start:
     source = load_loftr(Found(own, path, "named file", sha256))
     # How matches are picked, and what is yet to be learnt, may differ.
     learnt, wanted = (
-        replace(shape, refined=True, threshold=0.2, border=1)
+        replace(shape, refined=True, threshold=0.2, border=1, stretch=1.0)
         for shape in (source.shape, network.shape)
     )
     if learnt != wanted:
