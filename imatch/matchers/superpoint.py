@@ -12,15 +12,8 @@ from imatch.matchers.lightglue import LightGlue
 from imatch.matchers.nearest import Nearest
 from imatch.matchers.sparse import Extractor, Network, Sparse, best_valid
 from imatch.models.device import seeded
-from imatch.models.superpoint import (
-    CELL,
-    Convention,
-    Decoding,
-    SuperPoint,
-    detect,
-    load_superpoint,
-    sample,
-)
+from imatch.models.superpoint import CELL, SuperPoint, load_superpoint
+from imatch.models.superpoint_points import Convention, Decoding, detect, sample
 from imatch.models.weights import Found
 
 ALL_MAXIMA = Decoding(threshold=0.0, subpixel=True)

@@ -17,7 +17,8 @@ from imatch.matchers import MATCHERS, MatcherOptions, load_matcher
 from imatch.matchers.lightglue import LightGlue
 from imatch.matchers.loftr import LoFTR
 from imatch.matchers.superpoint import SeasonsExtractor, SuperPointExtractor
-from imatch.models.superpoint import SuperPoint, sample
+from imatch.models.superpoint import SuperPoint
+from imatch.models.superpoint_points import sample
 from imatch.models.weights import sha256_of
 
 if TYPE_CHECKING:

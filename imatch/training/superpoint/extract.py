@@ -7,7 +7,8 @@ import torch
 from imatch.core.types import Features
 from imatch.matchers.sparse import best_valid
 from imatch.matchers.superpoint import ALL_MAXIMA
-from imatch.models.superpoint import SuperPoint, detect, sample
+from imatch.models.superpoint import SuperPoint
+from imatch.models.superpoint_points import detect, sample
 
 
 def extract(

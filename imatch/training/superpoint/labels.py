@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imatch.core.files import atomic_path
-from imatch.models.superpoint import refine, suppress
+from imatch.models.superpoint_points import refine, suppress
 from imatch.training.augment_geometry import ViewConfig, draw_views
 from imatch.training.collate import map_points
 from imatch.training.sample import PairSample

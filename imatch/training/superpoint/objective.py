@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from imatch.core.types import BoolArray
-from imatch.models.superpoint import sample
+from imatch.models.superpoint_points import sample
 from imatch.training.augment_geometry import Matrix, move_points
 from imatch.training.collate import map_points
 from imatch.training.losses import DESCRIPTOR_LOSSES, info_nce, too_near

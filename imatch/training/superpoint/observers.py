@@ -13,7 +13,8 @@ from torch import Tensor
 
 from imatch.matchers.aliked import Aliked
 from imatch.matchers.base import MatcherOptions
-from imatch.models.superpoint import SuperPoint, heatmap, sample
+from imatch.models.superpoint import SuperPoint
+from imatch.models.superpoint_points import heatmap, sample
 
 
 class Observed(Protocol):

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imatch.models.superpoint import SuperPoint, heatmap
+from imatch.models.superpoint import SuperPoint
+from imatch.models.superpoint_points import heatmap
 from imatch.training.pictures import as_rgb
 
 

@@ -19,7 +19,8 @@ from imatch.matchers.base import MatcherOptions
 from imatch.matchers.nearest import Nearest
 from imatch.matchers.sparse import Pairing
 from imatch.models.device import seeded
-from imatch.models.superpoint import SuperPoint, read_coarse
+from imatch.models.superpoint import SuperPoint
+from imatch.models.superpoint_points import read_coarse
 from imatch.training.augment import Augmentation
 from imatch.training.data.manifest import facts_of
 from imatch.training.loading import Draws, endless
