@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     help="Folder for the outputs, which keep their files' names; made where it is missing.",
 )
 @raster_options
+@click.option(
+    "--nodata",
+    type=float,
+    metavar="VALUE",
+    help="What marks missing ground in the rasters, instead of what they say.",
+)
 @in_place_options
 @click.option("--force", is_flag=True, help="Apply a result even if its status is not ok.")
 @overwrite_option
@@ -71,8 +77,13 @@ def apply(
     from imatch.export.document import read_registration
     from imatch.pipeline.apply_file import ApplyOptions
     from imatch.pipeline.apply_files import apply_files
+    from imatch.pipeline.apply_geotransform import check_geotransform
     from imatch.pipeline.mapping import Mapping
 
+    if settings["geotransform_only"] and settings["nodata"] is not None:
+        raise click.UsageError(
+            "--geotransform-only leaves the pixels as they are, so --nodata has no meaning"
+        )
     registration = read_registration(result)
     if registration.status != "ok" and not force:
         _refuse(registration, result)
@@ -80,6 +91,8 @@ def apply(
         mapping = Mapping.of(registration)
     except ImatchError as error:
         raise type(error)(error.cause, subject=result, hint=error.hint) from error
+    if settings["geotransform_only"]:
+        check_geotransform(mapping.reference)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

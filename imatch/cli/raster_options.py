@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from imatch.cli.options import CommandT, added
-from imatch.cli.values import parse_bounds, parse_creation
+from imatch.cli.values import parse_bounds, parse_creation, parse_resampling
 
 
 def raster_options(command: CommandT) -> CommandT:
@@ -55,10 +55,12 @@ _RASTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--resampling",
-        type=click.Choice(["auto", "nearest", "bilinear", "cubic", "lanczos"]),
-        default="auto",
-        show_default=True,
-        help="auto is nearest for classes and masks, cubic for measurements.",
+        multiple=True,
+        metavar="METHOD|PATTERN=METHOD",
+        callback=parse_resampling,
+        help="nearest, bilinear, cubic, lanczos, or auto: nearest for classes and masks, cubic for"
+        " measurements. For some files alone as 'landcover*.tif=nearest'; may be repeated."
+        "  [default: auto]",
     ),
     click.option(
         "--co",

@@ -117,6 +117,8 @@ def register(
     write = _Writer(tgt, out, rasters, geotransform_only, inexact, overwrite)
     config = chosen_scene_config(fields)
     _check_places(out, outputs, report, [Path(ref), Path(tgt)], overwrite=overwrite)
+    if geotransform_only:
+        _check_reference(ref, config)
     state = _state_folder(out, ref, tgt, resume=resume, overwrite=overwrite)
 
     with _kept_for_later(state):
@@ -193,7 +195,7 @@ class _Writer:
 
     def _write(self, registration: Registration, config: SceneConfig) -> str:
         from imatch.core.progress import progress
-        from imatch.pipeline.apply import apply_raster
+        from imatch.pipeline.apply import apply_raster, choose_resampling
         from imatch.pipeline.apply_geotransform import apply_geotransform
         from imatch.pipeline.mapping import Mapping
 
@@ -209,17 +211,18 @@ class _Writer:
                 overwrite=self._overwrite,
             )
             return f"wrote {out} (its geotransform is right to {error:.2g} px)"
+        chosen = choose_resampling(self._tgt, self._rasters["resampling"])
         with progress(f"writing {out.name}", total=100, enabled=not is_quiet()) as advance:
             lattice = apply_raster(
                 mapping,
                 self._tgt,
                 out,
-                **self._rasters,
+                **{**self._rasters, "resampling": chosen.method},
                 nodata=config.tgt_nodata,
                 overwrite=self._overwrite,
                 on_progress=lambda share: advance(100 * share),
             )
-        return f"wrote {out} ({lattice.width}x{lattice.height} pixels)"
+        return f"wrote {out} ({lattice.width}x{lattice.height} pixels, {chosen})"
 
 
 def _report(
@@ -273,6 +276,16 @@ def _check_places(
             raise OutputError(seen[place], subject=path, hint="name another file")
         seen[place] = "is named twice as output"
         check_output(path, overwrite=overwrite)
+
+
+def _check_reference(ref: str, config: SceneConfig) -> None:
+    """Refuse, before hours of work, to correct a geotransform that there will not be."""
+    from imatch.pipeline.apply_geotransform import check_geotransform
+    from imatch.pipeline.result import ImageSummary
+    from imatch.raster import open_source
+
+    info = open_source(ref, bands=config.ref_bands, nodata=config.ref_nodata).info
+    check_geotransform(ImageSummary.of(info))
 
 
 def _state_folder(out: Path, ref: str, tgt: str, *, resume: bool, overwrite: bool) -> Path | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_RESAMPLINGS = ("auto", "nearest", "bilinear", "cubic", "lanczos")
 _SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([KMGT]?)B?", re.IGNORECASE)
 
 
@@ -53,6 +54,21 @@ def parse_creation(
             raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")
         options[name.strip().upper()] = setting.strip()
     return options
+
+
+def parse_resampling(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> str | dict[str, str]:
+    """One method for all files, or methods by pattern, in which ``*`` stands for the others."""
+    found = {"*": "auto"}
+    for value in values:
+        pattern, _, method = value.rpartition("=")
+        if method not in _RESAMPLINGS:
+            raise click.BadParameter(
+                f"{value!r} is not METHOD or PATTERN=METHOD; methods are {', '.join(_RESAMPLINGS)}"
+            )
+        found[pattern or "*"] = method
+    return found if len(found) > 1 else found["*"]
 
 
 def parse_bounds(

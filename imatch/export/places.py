@@ -14,8 +14,9 @@ _PIXELS_UPWARDS = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 def shown_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Where a GIS shows the given pixels of an image.
 
-    A geocoded image lies in its CRS. One without geocoding is laid by QGIS with its upper left
-    corner in the origin, one unit a pixel and y upwards, so that its rows have negative y.
+    An image lies where its transform has it, in a CRS or not. One without any is laid by QGIS with
+    its upper left corner in the origin, one unit a pixel and y upwards, so that its rows have
+    negative y.
 
     Args:
         image: The image.
@@ -57,7 +58,7 @@ def claimed_xy(registration: Registration) -> NDArray[np.float64] | None:
     from pyproj.exceptions import ProjError
 
     reference, target = registration.reference, registration.target
-    if registration.tie_points.map_xy is None or target.transform is None:
+    if registration.tie_points.map_xy is None or not target.geocoded:
         return None
     if reference.crs is None or target.crs is None:
         return None

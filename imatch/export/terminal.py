@@ -98,8 +98,8 @@ def _image(image: ImageSummary) -> str:
         # WKT fills a screen; its first quoted words are its name.
         quoted = image.crs.split('"')
         facts.append(quoted[1] if len(quoted) > 1 else image.crs)
-    elif image.transform is None:
-        facts.append("not geocoded")
+    else:
+        facts.append("not geocoded" if image.transform is None else "no CRS")
     if image.gsd_m is not None:
         facts.append(f"{number(sum(image.gsd_m) / 2)} m")
     return " · ".join(facts)

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from collections.abc import Mapping as Map
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from os import PathLike, fspath
 from pathlib import PurePath
 from typing import Literal, TypeAlias
+
+from affine import Affine
+from rasterio.enums import ColorInterp
 
 from imatch._version import __version__
 from imatch.pipeline.lattices import Bounds, GridKind, check_overlap, output_lattice
 from imatch.pipeline.mapping import Mapping
 from imatch.raster import Lattice, open_source
+from imatch.raster.classes import class_evidence
+from imatch.raster.gdal import opened
 from imatch.raster.kernels import Resampling
 from imatch.raster.warp import warp_file
 
 #: ``auto`` takes the nearest pixel of classes and masks, and interpolates measurements.
-Choice: TypeAlias = Resampling | Literal["auto"]
+Method: TypeAlias = Resampling | Literal["auto"]
+#: One method for all files, or one for each pattern of file names; the last that fits counts.
+Choice: TypeAlias = Method | Map[str, Method]
+
+_LOG = logging.getLogger(__name__)
 
 # Words in names of products whose numbers are classes or flags: Sentinel-2's SCL and MSK_*, cloud
 # masks of several makers, Landsat's QA_PIXEL.
@@ -54,8 +66,8 @@ def apply_raster(
         res: Side of a pixel in units of the output's CRS.
         bounds: (left, bottom, right, top) to cover, in the output's CRS.
         lattice: The pixels to write instead of all that.
-        resampling: ``auto``, or how to take values between pixels.
-        nodata: Value that marks missing ground, where the file does not say.
+        resampling: How to take values between pixels, see `choose_resampling`.
+        nodata: Value that marks missing ground, instead of what the file says.
         creation: Creation options of GDAL's GTiff driver, or of its COG driver.
         cog: Write a cloud-optimised GeoTIFF.
         overviews: Make reduced-resolution levels.
@@ -71,16 +83,16 @@ def apply_raster(
         ConfigError: An option makes no sense.
         OutputError: The file cannot be written.
     """
-    info = open_source(path).info
+    info = open_source(path, nodata=nodata).info
     if lattice is None:
         lattice = output_lattice(mapping, info, grid=grid, res=res, bounds=bounds)
     check_overlap(mapping, info, lattice)
     warp_file(
         path,
         out,
-        lattice,
+        placed(mapping, lattice),
         mapping.to_pixels(lattice, info),
-        resampling=resampling_of(fspath(path)) if resampling == "auto" else resampling,
+        resampling=choose_resampling(path, resampling).method,
         nodata=nodata,
         creation=creation,
         cog=cog,
@@ -92,16 +104,88 @@ def apply_raster(
     return lattice
 
 
-def resampling_of(name: str) -> Resampling:
-    """``nearest`` for a file whose name says that it holds classes or flags, else ``cubic``.
+@dataclass(frozen=True)
+class ChosenResampling:
+    """How a raster is resampled, and why.
 
-    Palettes tell by themselves: `warp_file` never mixes their colours.
+    Attributes:
+        method: How values between pixels are taken.
+        reason: What decided, empty where the user or nothing special did.
+    """
+
+    method: Resampling
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method}: {self.reason}" if self.reason else self.method
+
+
+def choose_resampling(path: str | PathLike[str], wanted: Choice = "auto") -> ChosenResampling:
+    """Decides how to resample a raster, by what is wanted, its name and its content.
+
+    With ``auto`` the nearest pixel is taken of classes and flags, which a name (SCL, QA_PIXEL,
+    fmask), a colour table, category names or few distinct whole numbers give away; anything else
+    is interpolated by cubic convolution.
+
+    Args:
+        path: The raster.
+        wanted: A method, or methods by pattern of file names.
+
+    Raises:
+        InputError: The raster cannot be read.
+    """
+    name = fspath(path)
+    if not isinstance(wanted, str):
+        fitting = [how for glob, how in wanted.items() if fnmatch(PurePath(name).name, glob)]
+        wanted = fitting[-1] if fitting else "auto"
+    if wanted != "auto":
+        return ChosenResampling(wanted)
+    if named_as_classes(name):
+        return ChosenResampling("nearest", "classes or flags by its name")
+    with opened(name) as dataset:
+        classes, evidence = class_evidence(dataset, name)
+        colours = dataset.colorinterp
+    measured = [
+        band
+        for band, colour in enumerate(colours, start=1)
+        if band not in classes and colour is not ColorInterp.alpha
+    ]
+    if classes and not measured:
+        return ChosenResampling("nearest", f"classes by {evidence}")
+    if classes:
+        _LOG.warning(
+            "%s: band %s looks like classes (%s) and is interpolated as the others are; pass"
+            " --resampling nearest, or save it in a file of its own",
+            name,
+            ", ".join(map(str, classes)),
+            evidence,
+        )
+    return ChosenResampling("cubic")
+
+
+def named_as_classes(name: str) -> bool:
+    """Whether a file's name says that it holds classes or flags.
 
     Example:
-        >>> resampling_of("T31TCJ_20180823T105019_SCL_20m.jp2"), resampling_of("scenery_B04.tif")
-        ('nearest', 'cubic')
+        >>> named_as_classes("T31TCJ_20180823T105019_SCL_20m.jp2"), named_as_classes("a_B04.tif")
+        (True, False)
     """
-    return "nearest" if _CLASSES.search(PurePath(name).name) else "cubic"
+    return _CLASSES.search(PurePath(name).name) is not None
+
+
+def placed(mapping: Mapping, lattice: Lattice) -> Lattice:
+    """The lattice as a file says it: with the reference's local CRS, or without any geocoding.
+
+    Args:
+        mapping: The registration.
+        lattice: Pixels to write (`output_lattice`).
+    """
+    if lattice.crs is not None:
+        return lattice
+    if mapping.reference.transform is None:
+        # Its coordinates are pixels of the reference, which mean nothing to other programs.
+        return replace(lattice, transform=Affine.identity())
+    return replace(lattice, crs=mapping.written_crs)
 
 
 def provenance_tags(mapping: Mapping, name: str) -> dict[str, str]:

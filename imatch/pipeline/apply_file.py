@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.pipeline.apply import Choice, apply_raster
+from imatch.pipeline.apply import Choice, apply_raster, choose_resampling
 from imatch.pipeline.apply_geotransform import LIMIT_PX, Inexact, apply_geotransform
 from imatch.pipeline.apply_safe import apply_safe
 from imatch.pipeline.apply_vector import DRIVERS, apply_vector, layer_names
@@ -29,7 +29,8 @@ class ApplyOptions:
         grid: Whose pixel lattice to write rasters on.
         res: Side of a pixel in units of the output's CRS.
         bounds: (left, bottom, right, top) to cover, in the output's CRS.
-        resampling: ``auto``, or how to take values between pixels.
+        resampling: How to take values between pixels, see `choose_resampling`.
+        nodata: Value that marks missing ground in rasters, instead of what they say.
         creation: Creation options of GDAL's GTiff driver, or of its COG driver.
         cog: Write cloud-optimised GeoTIFFs.
         geotransform_only: Correct the geocoding of rasters and leave their pixels alone.
@@ -41,6 +42,7 @@ class ApplyOptions:
     res: float | None = None
     bounds: Bounds | None = None
     resampling: Choice = "auto"
+    nodata: float | None = None
     creation: Map[str, str] = field(default_factory=dict)
     cog: bool = False
     geotransform_only: bool = False
@@ -171,11 +173,20 @@ def apply_file(
         )
         by = "by control points" if options.inexact == "gcps" else f"wrong by up to {error:.2g} px"
         return out, f"geotransform only, {by if error > LIMIT_PX else 'exact'}"
+    resampled = options.resampled
     if kind == "product":
-        counts = apply_safe(mapping, path, out, **options.resampled, on_progress=on_progress)
+        if resampled.pop("nodata") is not None:
+            raise ConfigError(
+                "is a product, whose format says what marks missing ground",
+                subject=path,
+                hint="leave --nodata to other rasters",
+            )
+        counts = apply_safe(mapping, path, out, **resampled, on_progress=on_progress)
         return out, (
             f"{counts.rasters} rasters, now GeoTIFF, {counts.vectors} vector masks,"
             f" {counts.copied} files copied"
         )
-    lattice = apply_raster(mapping, path, out, **options.resampled, on_progress=on_progress)
-    return out, f"{lattice.width} x {lattice.height}"
+    chosen = choose_resampling(path, options.resampling)
+    resampled["resampling"] = chosen.method
+    lattice = apply_raster(mapping, path, out, **resampled, on_progress=on_progress)
+    return out, f"{lattice.width} x {lattice.height} pixels, {chosen}"

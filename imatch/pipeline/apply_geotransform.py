@@ -13,8 +13,9 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
-from imatch.pipeline.apply import provenance_tags, resampling_of
+from imatch.pipeline.apply import choose_resampling, provenance_tags
 from imatch.pipeline.mapping import Mapping
+from imatch.pipeline.result import ImageSummary
 from imatch.raster import Lattice, RasterInfo, open_source
 from imatch.raster.geodesy import apply_affine, reproject_points
 from imatch.raster.grid import beside
@@ -43,7 +44,7 @@ def apply_geotransform(
 
     Within one CRS an affine correction is exact. A homography, a local deformation or a second
     CRS is not affine: then the best six numbers leave an error. A raster without geocoding gets
-    one in the reference's CRS.
+    one in the reference's CRS, or in its local coordinates.
 
     Args:
         mapping: The registration.
@@ -60,7 +61,7 @@ def apply_geotransform(
         The largest error of the transform in pixels, also where control points took its place.
 
     Raises:
-        InputError: The raster cannot be used, the reference is not on the map, or the error is
+        InputError: The raster cannot be used, the reference has no coordinates, or the error is
             too large.
         ConfigError: A creation option does not work.
         OutputError: The file cannot be written.
@@ -86,32 +87,48 @@ def apply_geotransform(
         cog=cog,
         overwrite=overwrite,
         tags=provenance_tags(mapping, fspath(path)),
-        classes=resampling_of(fspath(path)) == "nearest",
+        classes=choose_resampling(path).method == "nearest",
     )
     return error
 
 
-def corrected_transform(mapping: Mapping, info: RasterInfo) -> tuple[Affine, CRS, float]:
+def check_geotransform(reference: ImageSummary) -> None:
+    """Makes sure that a reference has coordinates which a geotransform can lead to.
+
+    Raises:
+        InputError: Its pixels are all it has.
+    """
+    if reference.transform is None:
+        raise InputError(
+            "the reference is not geocoded, so there is no geotransform to give",
+            subject=reference.path,
+            hint="resample onto the reference's pixels instead (without --geotransform-only)",
+        )
+
+
+def corrected_transform(mapping: Mapping, info: RasterInfo) -> tuple[Affine, CRS | None, float]:
     """The geotransform that puts a raster where it truly lies, in its own CRS if it has one.
 
     Returns:
-        The corner-based transform, its CRS, and its largest error in pixels of the raster.
+        The corner-based transform, its CRS (None in the plane of a world file), and its largest
+        error in pixels of the raster.
 
     Raises:
-        InputError: The reference is not on the map, or the registration does not apply.
+        InputError: The reference has no coordinates, or the registration does not apply.
     """
-    if mapping.crs is None or mapping.reference.transform is None:
-        raise InputError(
-            "the reference is not geocoded, so there is no geotransform to give",
-            subject=info.name,
-            hint="resample onto the reference's pixels instead",
-        )
-    crs = info.crs if info.geocoded and info.crs is not None else mapping.crs
+    check_geotransform(mapping.reference)
+    crs = info.crs if info.geocoded and mapping.crs is not None else mapping.written_crs
     pixels = _lattice(info, 33)
     true = _truth(mapping, info, crs, pixels)
     correction = mapping.correction
     affine = correction.local is None and not correction.matrix[2, :2].any()
-    if affine and mapping.on_map and crs == mapping.crs and not crs.is_geographic:
+    if (
+        affine
+        and mapping.on_map
+        and crs is not None
+        and crs == mapping.crs
+        and not crs.is_geographic
+    ):
         own, _ = beside(info, crs, 0.0)
         transform = ~Affine(*correction.matrix[:2].ravel()) @ own
     else:
@@ -120,7 +137,9 @@ def corrected_transform(mapping: Mapping, info: RasterInfo) -> tuple[Affine, CRS
     return transform, crs, float(np.hypot(off[:, 0], off[:, 1]).max())
 
 
-def _control_points(mapping: Mapping, info: RasterInfo, crs: CRS) -> list[GroundControlPoint]:
+def _control_points(
+    mapping: Mapping, info: RasterInfo, crs: CRS | None
+) -> list[GroundControlPoint]:
     pixels = _lattice(info, _GCPS)
     places = _truth(mapping, info, crs, pixels)
     return [
@@ -130,14 +149,15 @@ def _control_points(mapping: Mapping, info: RasterInfo, crs: CRS) -> list[Ground
 
 
 def _truth(
-    mapping: Mapping, info: RasterInfo, crs: CRS, pixels: NDArray[np.float64]
+    mapping: Mapping, info: RasterInfo, crs: CRS | None, pixels: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(N, 2) map coordinates at which native pixels truly lie."""
-    assert mapping.crs is not None
-    near = None
-    if crs.is_geographic and info.geocoded:
-        near = float((info.transform @ (info.width / 2, info.height / 2))[0])
-    places = reproject_points(mapping.to_map(info)(pixels), mapping.crs, crs, near=near)
+    """(N, 2) coordinates at which native pixels truly lie."""
+    places = mapping.to_map(info)(pixels)
+    if mapping.crs is not None and crs is not None:
+        near = None
+        if crs.is_geographic and info.geocoded:
+            near = float((info.transform @ (info.width / 2, info.height / 2))[0])
+        places = reproject_points(places, mapping.crs, crs, near=near)
     if not np.isfinite(places).all():
         raise InputError(
             "part of it has no place on the corrected map",

@@ -135,7 +135,7 @@ def _moved(mapping: Mapping, table: Any, path: Path, layer: str, *, to_geojson: 
     if not isinstance(table, geopandas.GeoDataFrame):
         return table
     crs = None if table.crs is None else CRS.from_wkt(table.crs.to_wkt())
-    in_pixels = not mapping.on_map and mapping.target.transform is None
+    in_pixels = not mapping.on_map and not mapping.target.geocoded
     if in_pixels and table.attrs.get("geojson"):
         # GeoJSON has no way of saying that its coordinates are no degrees.
         crs = None

@@ -71,8 +71,8 @@ def assemble(
     common: dict[str, Any] = {
         "status": found.status,
         "reason": found.reason,
-        "reference": _summary(infos[0], ref_gsd),
-        "target": _summary(infos[1], infos[1].gsd_m),
+        "reference": ImageSummary.of(infos[0], gsd_m),
+        "target": ImageSummary.of(infos[1]),
         "matcher": matcher,
         "seconds": seconds,
         "tie_points": points,
@@ -285,25 +285,6 @@ def _map_coordinates(xy: NDArray[np.float64], info: RasterInfo) -> NDArray[np.fl
     if not info.geocoded:
         return None
     return apply_matrix(np.array(info.transform).reshape(3, 3), xy + 0.5)
-
-
-def _summary(info: RasterInfo, gsd: Pair | None) -> ImageSummary:
-    return ImageSummary(
-        _name(info),
-        info.width,
-        info.height,
-        info.band_names,
-        None if info.crs is None else info.crs.to_string(),
-        tuple(info.transform)[:6] if info.geocoded else None,
-        gsd,
-    )
-
-
-def _name(info: RasterInfo) -> str | None:
-    """The file, or the URL or archive member that GDAL reads; None for an array."""
-    if info.path is not None:
-        return str(info.path)
-    return None if info.driver == "array" else info.name
 
 
 def _pair(values: FloatArray) -> Pair:

@@ -44,8 +44,8 @@ def output_lattice(
         mapping: The registration.
         info: The raster to be written.
         grid: Whose grid.
-        res: Side of a pixel in units of the lattice's CRS (reference pixels, without one), instead
-            of the file's.
+        res: Side of a pixel in units of the lattice's CRS (of the reference's plane, without one),
+            instead of the file's.
         bounds: (left, bottom, right, top) in that CRS to cover, in whole pixels of the lattice.
 
     Raises:
@@ -93,7 +93,7 @@ def check_overlap(mapping: Mapping, info: RasterInfo, lattice: Lattice) -> None:
 
 
 def _own_grid(mapping: Mapping, info: RasterInfo) -> Lattice:
-    if mapping.reference.transform is None:
+    if not mapping.reference.geocoded:
         raise InputError(
             "has no place in a pixel plane", subject=info.name, hint="pass --grid reference"
         )
@@ -104,12 +104,11 @@ def _own_grid(mapping: Mapping, info: RasterInfo) -> Lattice:
 
 def _ratio(mapping: Mapping, info: RasterInfo) -> float:
     """How many reference pixels a pixel of the file is long."""
-    reference = mapping.reference
-    if not mapping.on_map and not (info.geocoded and mapping.target.transform is not None):
+    if not mapping.on_map and not (info.geocoded and mapping.target.geocoded):
         # Pixels of the target's frame: the target itself goes on the reference's very grid.
         return _whole(mapping.target.width / info.width)
     lattice = mapping.reference_lattice
-    if info.crs == mapping.crs and reference.transform is not None:
+    if info.crs == mapping.crs:
         own, other = info.transform.determinant, lattice.transform.determinant
         return _whole(float(np.sqrt(abs(own / other))), _SLACK)
     across, down = spans(mapping.to_pixels(lattice, info), *lattice.size)
@@ -158,7 +157,7 @@ def _cropped(lattice: Lattice, bounds: Bounds) -> Lattice:
 
 def _units(lattice: Lattice) -> str:
     if lattice.crs is None:
-        return "reference pixels"
+        return "the reference's own coordinates"
     return "degrees" if lattice.crs.is_geographic else str(lattice.crs.linear_units)
 
 

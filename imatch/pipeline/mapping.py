@@ -67,15 +67,23 @@ class Mapping:
     @property
     def crs(self) -> CRS | None:
         """The reference's CRS; None where it is not geocoded."""
+        return self.written_crs if self.reference.geocoded else None
+
+    @property
+    def written_crs(self) -> CRS | None:
+        """What the reference's coordinates are said to be, a local system included."""
         return None if self.reference.crs is None else CRS.from_user_input(self.reference.crs)
 
     @property
     def reference_lattice(self) -> Lattice:
-        """The reference's own pixels: on its map, or in the plane of its pixels."""
-        size = self.reference.width, self.reference.height
-        if self.reference.transform is None:
-            return Lattice(Affine.identity(), None, *size)
-        return Lattice(Affine(*self.reference.transform), self.crs, *size)
+        """The reference's own pixels: on its map, or in the plane of its own coordinates."""
+        return Lattice(self._own, self.crs, self.reference.width, self.reference.height)
+
+    @property
+    def _own(self) -> Affine:
+        """Corner-based reference pixels to its own coordinates; pixels, where it has no others."""
+        own = self.reference.transform
+        return Affine.identity() if own is None else Affine(*own)
 
     def to_pixels(self, lattice: Lattice, info: RasterInfo) -> Callable[[ArrayLike], Places]:
         """From the pixels of an output to those of the target or a sibling of it.
@@ -107,18 +115,14 @@ class Mapping:
             info: The raster.
 
         Returns:
-            A function from (N, 2) native pixels to (N, 2) positions in the reference's CRS, or, if
-            it has none, in the corner-based plane of its pixels: what the transform of
-            `reference_lattice` leads to.
+            A function from (N, 2) native pixels to (N, 2) positions in the reference's own
+            coordinates: what the transform of `reference_lattice` leads to.
 
         Raises:
             InputError: As `to_pixels`.
         """
         to_frame = (self._map_of(info) if self.on_map else self._frame_of(info)).to_work
-        own = self.reference.transform
-        to_plane = Affine.translation(_HALF, _HALF)
-        if own is not None:
-            to_plane = Affine(*own) @ to_plane
+        to_plane = self._own @ Affine.translation(_HALF, _HALF)
 
         def convert(xy: ArrayLike) -> Places:
             true = self.correction.inverse(to_frame(xy))
@@ -135,7 +139,7 @@ class Mapping:
 
         Returns:
             A function from (N, 2) coordinates to (N, 2) corrected ones: from a map to the same
-            CRS (see `moves_to`), from pixels to the reference's CRS or its pixels.
+            CRS (see `moves_to`), from pixels to the reference's own coordinates.
 
         Raises:
             InputError: Such coordinates are not what the registration corrects.
@@ -148,7 +152,7 @@ class Mapping:
                     hint="say in which CRS its coordinates are",
                 )
             return self._place_pixels
-        if not self.on_map and self.target.transform is None:
+        if not self.on_map and not self.target.geocoded:
             raise InputError(
                 "lies on a map, though the target does not",
                 hint="give coordinates in pixels of the target",
@@ -174,14 +178,14 @@ class Mapping:
         return correct
 
     def moves_to(self, crs: CRS | None) -> CRS | None:
-        """The CRS of what `to_truth` makes of coordinates in a CRS; None for reference pixels."""
-        return self.crs if crs is None or self.crs is None else crs
+        """The CRS of what `to_truth` makes of coordinates in a CRS; None where none is known."""
+        return self.written_crs if crs is None or self.crs is None else crs
 
     def _place_pixels(self, xy: ArrayLike) -> Places:
-        """Target pixels to the reference's map, or its pixels where it has none."""
+        """Target pixels to the reference's coordinates, or its pixels where it has no others."""
         pixels = self.correction.inverse(xy)
         own = self.reference.transform
-        return pixels if own is None else apply_affine(Affine(*own), pixels + _HALF)
+        return pixels if own is None else apply_affine(self._own, pixels + _HALF)
 
     def _target_pixels(self, xy: Places, crs: CRS) -> Places:
         """Map coordinates to the target's pixels, by its own geocoding."""
@@ -206,21 +210,15 @@ class Mapping:
 
     def _to_true(self, lattice: Lattice) -> Callable[[ArrayLike], Places]:
         """Output pixels to the frame of the correction."""
-        frame, own = self.crs, self.reference.transform
+        frame = self.crs
         centred = lattice.transform @ Affine.translation(_HALF, _HALF)
+        plane = Affine.identity() if self.on_map else _CENTRE @ ~self._own
         if lattice.crs is None:
-            # The plane of the reference's pixels, which may itself be on the map.
-            to_plane = centred
-            if self.on_map:
-                assert own is not None
-                to_plane = Affine(*own) @ centred
-            else:
-                to_plane = _CENTRE @ centred
+            to_plane = plane @ centred
             return lambda xy: apply_affine(to_plane, xy)
-        if frame is None or own is None:
+        if frame is None:
             raise InputError("the reference is not geocoded", hint="use its own pixel grid")
         system = frame
-        plane = Affine.identity() if self.on_map else _CENTRE @ ~Affine(*own)
 
         def true(xy: ArrayLike) -> Places:
             there = apply_affine(centred, xy)
@@ -246,7 +244,9 @@ class Mapping:
     def _frame_of(self, info: RasterInfo) -> PixelMap:
         """Between the target's pixels and those of a sibling: by geocoding, else by their frame."""
         target = self.target
-        if target.transform is not None and target.crs is not None and info.geocoded:
+        if target.geocoded and info.geocoded:
+            assert target.crs is not None
+            assert target.transform is not None
             system, own = CRS.from_user_input(target.crs), Affine(*target.transform)
             near = None
             if system.is_geographic:

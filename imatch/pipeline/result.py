@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.transform import ModelKind, Transform
 from imatch.pipeline.certificate import Certificate, read_pair
+from imatch.raster import RasterInfo
+from imatch.raster.image import is_geocoded
 
 SCHEMA = "imatch.registration/1"
 Status: TypeAlias = Literal["ok", "uncertain", "failed"]
@@ -28,8 +32,9 @@ class ImageSummary:
         width: Native columns.
         height: Native rows.
         bands: Names of the bands that were matched.
-        crs: ``"EPSG:32631"`` or WKT; None without geocoding.
-        transform: The six corner-based affine coefficients (a, b, c, d, e, f), or None.
+        crs: ``"EPSG:32631"`` or WKT, also of a local (engineering) system; None without.
+        transform: The six corner-based affine coefficients (a, b, c, d, e, f) from pixels to `crs`,
+            or to a plane that no CRS describes (a world file); None where pixels are all there is.
         gsd_m: (x, y) ground sampling distance in metres, or None where unknown.
     """
 
@@ -40,6 +45,33 @@ class ImageSummary:
     crs: str | None = None
     transform: tuple[float, ...] | None = None
     gsd_m: Pair | None = None
+
+    @classmethod
+    def of(cls, info: RasterInfo, gsd_m: float | None = None) -> ImageSummary:
+        """Describes an open image.
+
+        Args:
+            info: The image.
+            gsd_m: Metres per pixel where the file does not say.
+        """
+        path = None if info.driver == "array" else info.name
+        gsd = info.gsd_m if info.gsd_m is not None or gsd_m is None else (gsd_m, gsd_m)
+        return cls(
+            str(info.path) if info.path is not None else path,
+            info.width,
+            info.height,
+            info.band_names,
+            None if info.crs is None else info.crs.to_string(),
+            None if info.transform == Affine.identity() else tuple(info.transform)[:6],
+            gsd,
+        )
+
+    @property
+    def geocoded(self) -> bool:
+        """Whether pixels are tied to the Earth."""
+        if self.crs is None or self.transform is None:
+            return False
+        return is_geocoded(Affine(*self.transform), CRS.from_user_input(self.crs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +230,8 @@ class Registration:
     - ``certificate``: an object with the attributes of `Certificate`.
     - ``reference``, ``target``: objects with ``path`` (file or URL; null for an array), ``width``
       and ``height`` in pixels, ``bands`` (names of those matched), ``crs`` (``"EPSG:32631"`` or
-      WKT), ``transform`` (corner-based affine coefficients a, b, c, d, e, f) and ``gsd_m``.
+      WKT), ``transform`` (corner-based affine coefficients a, b, c, d, e, f, which without a
+      ``crs`` lead to the plane of a world file) and ``gsd_m``.
     - ``provenance``: ``config`` (every setting), ``weights`` (name to sha256), ``files`` (path,
       bytes and modification time; of what is no file, its name), ``working`` (sizes and grid of
       what the matcher saw), ``versions``, ``found_by`` (the stage that found the answer),

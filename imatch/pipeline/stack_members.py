@@ -42,19 +42,9 @@ class Member:
         Args:
             gsd_m: Metres per pixel where the file does not say.
         """
-        info = self.info
-        if info is None:
+        if self.info is None:
             return ImageSummary(self.path, 0, 0)
-        gsd = info.gsd_m if info.gsd_m is not None or gsd_m is None else (gsd_m, gsd_m)
-        return ImageSummary(
-            self.path,
-            info.width,
-            info.height,
-            info.band_names,
-            None if info.crs is None else info.crs.to_string(),
-            tuple(info.transform)[:6] if info.geocoded else None,
-            gsd,
-        )
+        return ImageSummary.of(self.info, gsd_m)
 
 
 def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> list[Member]:

@@ -197,7 +197,7 @@ class BlockMaker:
     ) -> tuple[list[NDArray[Any]], list[BoolArray | None]]:
         """Bands of a window ready to be sampled, and where each (or all, if one) has ground."""
         form = self._form
-        alpha = mask = None
+        alpha = mask = own = None
         with (
             self._reading,
             explained(
@@ -212,9 +212,13 @@ class BlockMaker:
                     alpha = self._dataset.read(form.alpha, window=part)
             elif form.missing == "mask":
                 mask = self._dataset.read_masks(1, window=part)
+            elif form.missing == "bands":
+                own = self._dataset.read_masks(list(bands), window=part)
         valid: list[BoolArray | None] = [None]
         if alpha is not None or mask is not None:
             valid = [np.asarray((alpha if mask is None else mask) != 0)]
+        elif own is not None:
+            valid = [np.asarray(band != 0) for band in own]
         elif form.missing == "nodata":
             valid = [self._marked(band) for band in raw]
         if raw.dtype.kind == "f":
@@ -239,8 +243,9 @@ class BlockMaker:
         kind = out.dtype
         if kind.kind in "iu" and values.dtype.kind == "f":
             limits = np.iinfo(kind)
+            most = limits.max if self._form.nbits is None else 2**self._form.nbits - 1
             # The largest 64-bit integers are no floating-point numbers; the next smaller ones are.
-            top = float(limits.max) if kind.itemsize < 8 else np.nextafter(float(limits.max), 0)
+            top = float(most) if most < 2**53 else np.nextafter(float(most), 0)
             values = np.clip(np.rint(values, out=values), limits.min, top, out=values).astype(kind)
         nodata = self._form.nodata
         if nodata is not None and self._resampling != "nearest" and not np.isnan(nodata):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -21,12 +22,13 @@ from scipy import ndimage
 
 from imatch.core.errors import InputError
 from imatch.raster.bands import band_names, default_bands, select_bands
-from imatch.raster.gdal import check_file, explained, is_virtual, opened
+from imatch.raster.gdal import check_file, explained, is_remote, is_virtual, opened
 from imatch.raster.info import RasterInfo
 from imatch.raster.levels import Level, choose_level, is_wavelet
 from imatch.raster.mask import MaskFrame, open_mask
 from imatch.raster.resample import Chunk
 from imatch.raster.safe import choose_safe_bands, find_safe, is_granule_file
+from imatch.raster.samples import warn_of_fill
 from imatch.raster.source import Source
 
 _GDAL_TYPES = {
@@ -41,6 +43,7 @@ _GDAL_TYPES = {
     "float32": "Float32",
     "float64": "Float64",
 }
+_LOG = logging.getLogger(__name__)
 #: GCPs explained by an affine transform within this many pixels geocode an image.
 _GCP_PX = 0.5
 _COLOURS = ("red", "green", "blue")
@@ -216,12 +219,29 @@ def open_source(
     else:
         with opened(name) as dataset:
             source = _assemble(name, known, _file_bands(name, dataset, bands))
+            _warn(dataset, name, source, nodata)
     if nodata is not None:
         source = _impose_nodata(source, nodata)
     if mask is not None:
         info = source.info
         source._mask = open_mask(mask, MaskFrame(info.transform, info.crs, info.size))
     return source
+
+
+def _warn(dataset: DatasetReader, name: str, source: FileSource, nodata: float | None) -> None:
+    """Log what readers of the file may take otherwise than it was meant."""
+    turned = dataset.tags().get("EXIF_Orientation", "1")
+    if turned != "1":
+        _LOG.warning(
+            "%s: its EXIF orientation (%s) is not applied: pixels are counted as they are stored,"
+            " not as viewers show them",
+            name,
+            turned,
+        )
+    bands = [band.index for band in source._bands if not band.palette]
+    if nodata is None and not is_remote(name):
+        # A black collar is recognised without being declared.
+        warn_of_fill(dataset, name, bands, known=(0.0,) if source._trim_collar else ())
 
 
 def _safe_band(file: str, index: int, name: str) -> _Band:

@@ -23,6 +23,8 @@ CACHE_MB = 256
 #: Datasets kept open at a time: more than any image has files and levels in use at once.
 _MOST_OPEN = 32
 
+# Anywhere in a path, since archives nest: /vsizip//vsicurl/https://…
+_REMOTE = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)|://")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 _OPTIONS = {
@@ -169,6 +171,11 @@ def is_virtual(path: str | PathLike[str]) -> bool:
     """Whether a path is GDAL's business rather than the file system's (URL, ``/vsi…``)."""
     text = fspath(path)
     return isinstance(path, str) and (text.startswith("/vsi") or "://" in text)
+
+
+def is_remote(path: str | PathLike[str]) -> bool:
+    """Whether reading from a path takes a network: a URL, or one of GDAL's ``/vsi…`` of a store."""
+    return is_virtual(path) and _REMOTE.search(fspath(path)) is not None
 
 
 def check_file(path: Path) -> None:

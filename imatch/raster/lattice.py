@@ -1,4 +1,4 @@
-"""A lattice of pixels to be made: on the map, or in the plane of another image's pixels."""
+"""A lattice of pixels to be made: on the map, or in the plane of another image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Lattice:
     """Where the pixels of an output lie.
 
     Attributes:
-        transform: Corner-based pixel to map transform; without `crs`, to the corner-based pixels
-            of the reference.
-        crs: Reference system of the map, or None for the plane of the reference's pixels.
+        transform: Corner-based pixel to map transform; without `crs`, to the reference's own
+            coordinates (of a world file or a local grid, else its corner-based pixels).
+        crs: Reference system of the map, or None for the reference's own plane.
         width: Columns.
         height: Rows.
     """

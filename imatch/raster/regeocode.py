@@ -14,10 +14,10 @@ from rasterio.io import DatasetReader
 
 from imatch.core.files import atomic_path
 from imatch.raster.blocks import plan_blocks
-from imatch.raster.form import form_of
+from imatch.raster.form import form_of, tells_place
 from imatch.raster.gdal import explained, is_virtual, opened
 from imatch.raster.lattice import Lattice
-from imatch.raster.write import check_apart, created, writing
+from imatch.raster.write import check_apart, created, drop_sidecars, writing
 
 # Beside a GeoTIFF: what belongs to its pixels, not to its place.
 _SIDECARS = {".ovr", ".msk"}
@@ -64,7 +64,8 @@ def regeocode(
         files = [Path(file) for file in dataset.files] if _plain(dataset) else []
         if gcps or cog or creation or is_virtual(path) or not files:
             # Not a mask for what marks nothing, as another lattice would need it: no pixel moves.
-            form = replace(form, masked=form.missing == "mask", nodata=dataset.nodata)
+            nodata = form.nodata if form.missing == "bands" else dataset.nodata
+            form = replace(form, masked=form.missing == "mask", nodata=nodata)
             with created(
                 out,
                 form,
@@ -81,15 +82,19 @@ def regeocode(
                     with explained(name, "its pixels cannot be read", "get it again"):
                         pixels = dataset.read(bands, window=where, out_dtype=form.dtype)
                         mask = dataset.read_masks(1, window=where) != 0 if form.masked else None
+                        if form.missing == "bands":
+                            pixels[dataset.read_masks(bands, window=where) == 0] = nodata
                     put(where, bands, pixels, mask)
             return
     with atomic_path(out, overwrite=overwrite) as temporary, writing(out):
         for file in files:
             suffix = "" if file == files[0] else file.suffix
             shutil.copyfile(file, temporary.with_name(temporary.name + suffix))
+        drop_sidecars(out)
         with rasterio.open(temporary, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as copy:
             copy.transform = lattice.transform
-            copy.crs = lattice.crs
+            if lattice.crs is not None:
+                copy.crs = lattice.crs
             copy.update_tags(**(tags or {}))
 
 
@@ -99,6 +104,7 @@ def _plain(dataset: DatasetReader) -> bool:
         dataset.driver == "GTiff"
         and not dataset.gcps[0]
         and dataset.rpcs is None
+        and not tells_place(dataset)
         and dataset.name == dataset.files[0]
         and all(Path(file).suffix.lower() in _SIDECARS for file in dataset.files[1:])
     )

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import rasterio
 import rasterio.shutil
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
@@ -24,6 +25,7 @@ from rasterio.windows import Window
 from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.files import atomic_path
 from imatch.core.types import BoolArray
+from imatch.raster.classes import write_class_tables
 from imatch.raster.form import Form
 from imatch.raster.gdal import check_file, in_words, is_virtual, session
 from imatch.raster.lattice import Lattice
@@ -34,6 +36,8 @@ Put: TypeAlias = Callable[[Window, list[int], NDArray[Any], "BoolArray | None"],
 #: Side of a tile in pixels.
 TILE = 512
 _WITH_PREDICTOR = {"DEFLATE", "LZW", "ZSTD"}
+#: What GDAL keeps beside a GeoTIFF.
+_SIDECARS = (".aux.xml", ".ovr", ".msk")
 _TRUE = {"YES", "TRUE", "ON", "1"}
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 _FULL = "choose a place with more room; nothing was written"
@@ -58,14 +62,15 @@ def created(
     Args:
         path: The file.
         form: What it looks like.
-        lattice: Its pixels; without a CRS no geocoding is written.
+        lattice: Its pixels. An identity transform is not written, nor is a CRS it lacks.
         tags: Metadata to add.
         creation: Creation options of GDAL's GTiff driver, or its COG driver with `cog`. By default
             tiles compressed by DEFLATE with a predictor.
         cog: Lay it out as a cloud-optimised GeoTIFF.
         overviews: Make reduced-resolution levels.
         overwrite: Whether an existing file may be replaced.
-        gcps: Ground control points in the lattice's CRS, to be written instead of its transform.
+        gcps: Ground control points in the lattice's coordinates, to be written instead of its
+            transform.
         classes: Whether there is nothing between two values, as in a palette: reduced levels take
             the nearest.
 
@@ -79,7 +84,7 @@ def created(
     creation = {key.upper(): value for key, value in (creation or {}).items()}
     profile = _profile(form, lattice, {} if cog else creation)
     if gcps:
-        del profile["transform"]
+        profile.pop("transform", None)
         profile["gcps"] = list(gcps)
     if cog:
         profile |= {"ZLEVEL": "1"}
@@ -96,8 +101,16 @@ def created(
             first.unlink()
         elif overviews:
             _add_overviews(temporary, reduced, lattice.size)
+        write_class_tables(temporary, form.classes)
         sparse = creation.get("SPARSE_OK", "NO").upper() in _TRUE
         check_written(temporary, path, sparse=sparse)
+        drop_sidecars(path)
+
+
+def drop_sidecars(path: Path) -> None:
+    """Removes what lies beside a file that is about to be replaced: it describes other pixels."""
+    for suffix in _SIDECARS:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -141,8 +154,10 @@ def _profile(form: Form, lattice: Lattice, creation: Mapping[str, str]) -> dict[
     if options["TILED"].upper() in _TRUE:
         for key, side in zip(("BLOCKXSIZE", "BLOCKYSIZE"), lattice.size, strict=True):
             options.setdefault(key, min(TILE, -(-side // 16) * 16))
+    if form.nbits is not None:
+        options.setdefault("NBITS", str(form.nbits))
     if options["COMPRESS"].upper() in _WITH_PREDICTOR and not form.categorical:
-        options.setdefault("PREDICTOR", _predictor(form))
+        options.setdefault("PREDICTOR", _predictor(form, options.get("NBITS")))
     if "PHOTOMETRIC" not in options:
         rgb = form.colours[:3] == _RGB and form.dtype in ("uint8", "uint16")
         options["PHOTOMETRIC"] = "RGB" if rgb else "MINISBLACK"
@@ -158,12 +173,16 @@ def _profile(form: Form, lattice: Lattice, creation: Mapping[str, str]) -> dict[
         "nodata": form.nodata,
         **{key.lower(): value for key, value in options.items()},
     }
+    if lattice.transform != Affine.identity():
+        profile["transform"] = lattice.transform
     if lattice.crs is not None:
-        profile |= {"crs": lattice.crs, "transform": lattice.transform}
+        profile["crs"] = lattice.crs
     return profile
 
 
-def _predictor(form: Form) -> str:
+def _predictor(form: Form, nbits: str | None) -> str:
+    if nbits is not None:
+        return "1"  # libtiff has none for values that are not whole bytes.
     kind = np.dtype(form.dtype)
     return "3" if kind.kind == "f" else "2" if kind.kind in "iu" else "1"
 
@@ -176,10 +195,13 @@ def _cog_options(
         "BIGTIFF": "IF_SAFER",
         "OVERVIEWS": "NONE" if reduced is None else "IGNORE_EXISTING",
         **({} if reduced is None else {"RESAMPLING": reduced.name.upper()}),
+        # Without it the COG driver leaves all but the unnamed domain of metadata behind.
+        "COPY_SRC_MDD": "YES",
+        **({} if form.nbits is None else {"NBITS": str(form.nbits)}),
         **creation,
     }
     if options["COMPRESS"].upper() in _WITH_PREDICTOR and not form.categorical:
-        options.setdefault("PREDICTOR", "YES")
+        options.setdefault("PREDICTOR", "NO" if "NBITS" in options else "YES")
     return options
 
 

@@ -45,8 +45,11 @@ def test_rasters_and_vectors(
     done = run("apply", result, tgt, scl, drawn, "-o", out)
     assert done.exit_code == 0, done.stderr
     assert done.stdout == ""
-    assert f"wrote {out / 'tgt.tif'} (256 x 256)" in done.stderr
-    assert f"wrote {out / 'SCL_20m.tif'} (128 x 128)" in done.stderr
+    assert f"wrote {out / 'tgt.tif'} (256 x 256 pixels, cubic)" in done.stderr
+    assert (
+        f"wrote {out / 'SCL_20m.tif'} (128 x 128 pixels, nearest: classes or flags by its name)"
+        in done.stderr
+    )
     assert f"wrote {out / 'drawn.geojson'} (1 features)" in done.stderr
     with rasterio.open(ref) as before, rasterio.open(out / "tgt.tif") as after:
         assert (after.transform, after.crs, after.shape) == (
@@ -177,3 +180,69 @@ def test_what_is_no_result(run: Run, tmp_path: Path, pair: tuple[Path, Path]) ->
     (tmp_path / "file").write_text("")
     assert run("apply", "-h").exit_code == 0
     assert run("apply", tmp_path / "a.json", "-o", tmp_path / "out").exit_code == 2
+
+
+def test_resampling_is_chosen_by_content_told_and_set_for_single_files(
+    solved: tuple[Path, Path, Path], run: Run, tmp_path: Path, write_image: Any
+) -> None:
+    _, tgt, result = solved
+    cover = np.random.default_rng(0).choice(np.array([10, 20, 80]), (16, 16))
+    pixels = cover.repeat(8, 0).repeat(8, 1).astype(np.uint8)
+    place = Affine(20, 0, 356_037, 0, -20, 4_835_000)
+    paths = [write_image(name, pixels, transform=place) for name in ("cover.tif", "other.tif")]
+    out = tmp_path / "out"
+    done = run("apply", result, tgt, *paths, "-o", out, "--resampling", "other*=bilinear")
+    assert done.exit_code == 0, done.stderr
+    assert "tgt.tif (256 x 256 pixels, cubic)" in done.stderr
+    assert "cover.tif (128 x 128 pixels, nearest: classes by 3 distinct" in done.stderr
+    assert "other.tif (128 x 128 pixels, bilinear)" in done.stderr
+    with rasterio.open(out / "cover.tif") as dataset:
+        assert set(np.unique(dataset.read(1))) <= {0, 10, 20, 80}
+    with rasterio.open(out / "other.tif") as dataset:
+        assert len(np.unique(dataset.read(1))) > 8
+    wrong = run("apply", result, tgt, "-o", out, "--resampling", "other*=cubist")
+    assert wrong.exit_code == 2
+    assert "'other*=cubist' is not METHOD or PATTERN=METHOD" in wrong.stderr
+
+
+def test_a_value_for_missing_ground_reaches_the_writer(
+    solved: tuple[Path, Path, Path], run: Run, tmp_path: Path, write_image: Any, ground: Any
+) -> None:
+    _, tgt, result = solved
+    pixels = ground[:256, :256].astype(np.int16)
+    pixels[100:160, 60:130] = -9999
+    with rasterio.open(tgt) as dataset:
+        place = dataset.transform
+    path, out = write_image("filled.tif", pixels, transform=place), tmp_path / "out"
+    done = run("apply", result, path, "-o", out)
+    assert done.exit_code == 0
+    assert "filled.tif: band 1 holds -9999" in done.stderr
+    assert "pass --nodata -9999" in done.stderr
+    done = run("apply", result, path, "-o", out, "--nodata", -9999, "--overwrite")
+    assert done.exit_code == 0
+    assert "holds" not in done.stderr
+    with rasterio.open(out / "filled.tif") as dataset:
+        assert dataset.nodata == -9999
+        valid = dataset.read(1)[dataset.read_masks(1) != 0]
+        # No fringe: nothing between the fill and the ground.
+        assert valid.min() > 500
+        missing = dataset.read_masks(1)[90:170, 40:140] == 0
+        assert missing.sum() == pytest.approx(60 * 70, abs=140)
+    wrong = run("apply", result, path, "-o", out, "--nodata", 1, "--geotransform-only")
+    assert wrong.exit_code == 2
+    assert "--nodata has no meaning" in wrong.stderr
+
+
+def test_a_geotransform_needs_coordinates_before_anything_is_made(
+    solved: tuple[Path, Path, Path], run: Run, tmp_path: Path
+) -> None:
+    _, tgt, result = solved
+    document = json.loads(result.read_text())
+    for side in ("reference", "target"):
+        document[side] |= {"crs": None, "transform": None}
+    result.write_text(json.dumps(document | {"map_matrix": None}))
+    out = tmp_path / "out"
+    done = run("apply", result, tgt, "-o", out, "--geotransform-only")
+    assert done.exit_code == 1
+    assert "there is no geotransform to give" in done.stderr
+    assert not out.exists()

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from click.testing import Result
 from numpy.typing import NDArray
 
@@ -31,7 +33,7 @@ def test_the_target_is_laid_on_the_reference(run: Run, pair: Pair, tmp_path: Pat
     result = run("register", ref, tgt, out, "-o", document, *FAST)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("ok")
-    assert f"wrote {out} (256x256 pixels)" in result.stderr
+    assert f"wrote {out} (256x256 pixels, cubic)" in result.stderr
     with rasterio.open(ref) as first, rasterio.open(out) as second:
         assert second.transform == first.transform
         assert second.crs == first.crs
@@ -222,3 +224,51 @@ def test_options_and_settings_are_the_same_thing() -> None:
     assert get_args(SceneConfig.model_fields["local"].annotation) == LOCAL
     options = {option for parameter in register.params for option in parameter.opts}
     assert {"--local", "--spacing", "--matcher", "--tolerance", "--jobs"} <= options
+
+
+LOCAL_GRID = 'LOCAL_CS["site",UNIT["metre",1]]'
+
+
+@pytest.mark.parametrize("crs", [None, LOCAL_GRID])
+def test_a_local_grid_is_kept(
+    run: Run, tmp_path: Path, write_image: Any, ground: Any, crs: str | None
+) -> None:
+    """A world file has no CRS, and a survey's own is none of the Earth's."""
+    place = Affine(0.5, 0, 1000, 0, -0.5, 2000)
+    ref = write_image("a.tif", ground[:256, :256], crs=crs, transform=place)
+    tgt = write_image("b.tif", ground[5:261, 7:263], crs=crs, transform=place)
+    out = tmp_path / "out.tif"
+    assert run("register", ref, tgt, out, *FAST).exit_code == 0
+    with rasterio.open(out) as dataset, rasterio.open(ref) as before:
+        assert (dataset.transform, dataset.crs) == (before.transform, before.crs)
+        inner = np.s_[8:-8, 8:-8]
+        apart = dataset.read(1)[inner].astype(float) - before.read(1)[inner]
+        assert np.sqrt((apart**2).mean()) < 0.2 * before.read(1).std()
+    bounds = ["--res", 1, "--bounds", 1020, 1900, 1080, 1950, "--overwrite"]
+    assert run("register", ref, tgt, out, *bounds, *FAST).exit_code == 0
+    with rasterio.open(out) as dataset:
+        assert (dataset.crs is None) == (crs is None)
+        assert dataset.transform == Affine(1, 0, 1020, 0, -1, 1950)
+        assert dataset.shape == (50, 60)
+    in_place = ["--geotransform-only", "--overwrite"]
+    result = run("register", ref, tgt, out, *in_place, *FAST)
+    assert result.exit_code == 0, result.stderr
+    with rasterio.open(out) as dataset, rasterio.open(tgt) as target:
+        assert (dataset.crs is None) == (crs is None)
+        assert (dataset.transform.c, dataset.transform.f) == pytest.approx(
+            (1003.5, 1997.5), abs=0.1
+        )
+        np.testing.assert_array_equal(dataset.read(1), target.read(1))
+
+
+def test_a_reference_of_bare_pixels_has_no_geotransform_to_give(
+    run: Run, tmp_path: Path, ground: Any
+) -> None:
+    paths = tmp_path / "a.png", tmp_path / "b.png"
+    for path in paths:
+        cv2.imwrite(str(path), (ground[:256, :256] // 16).astype(np.uint8))
+    out = tmp_path / "out.tif"
+    result = run("register", *paths, out, "--geotransform-only", *FAST)
+    assert result.exit_code == 1
+    assert "a.png: the reference is not geocoded" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}

@@ -18,7 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.core.errors import ConfigError, InputError, NoOverlapError, OutputError
 from imatch.geometry.correction import Correction, DisplacementGrid
-from imatch.pipeline.apply import apply_raster, resampling_of
+from imatch.pipeline.apply import apply_raster, named_as_classes
 from imatch.pipeline.apply_geotransform import apply_geotransform
 from imatch.pipeline.apply_vector import apply_vector
 from imatch.pipeline.lattices import output_lattice
@@ -224,14 +224,14 @@ def test_classes_and_their_names(tmp_path: Path) -> None:
         "scene.mask.tif",
         "cloud.tif",
     ):
-        assert resampling_of(name) == "nearest"
+        assert named_as_classes(name)
     for name in (
         "T31TCJ_20180823T105019_B04_10m.jp2",
         "masked-scene.tif",
         "classic.tif",
         "aqua.tif",
     ):
-        assert resampling_of(f"/data/MSK/{name}") == "cubic"
+        assert not named_as_classes(f"/data/MSK/{name}")
     rng = np.random.default_rng(0)
     classes = (rng.integers(0, 2, (270, 300)) * 11).astype(np.uint8)
     path, out = tmp_path / "T31TCJ_SCL_20m.tif", tmp_path / "out.tif"

@@ -341,8 +341,13 @@ def test_turned_lattices_and_none(write: Any, tmp_path: Path) -> None:
     warp_file(path, out, lattice(20, 30, turned), shifted(0, 0))
     with rasterio.open(out) as dataset:
         assert dataset.transform.almost_equals(turned, 1e-6)
+    # A world file's plane has no CRS.
+    warp_file(path, out, Lattice(turned, None, 20, 30), shifted(0, 0), overwrite=True)
+    with rasterio.open(out) as dataset:
+        assert dataset.crs is None
+        assert dataset.transform.almost_equals(turned, 1e-6)
     bare = tmp_path / "bare.tif"
-    warp_file(path, bare, Lattice(Affine.scale(2), None, 20, 30), shifted(0, 0))
+    warp_file(path, bare, Lattice(Affine.identity(), None, 20, 30), shifted(0, 0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(bare) as dataset:
