@@ -22,6 +22,7 @@ from imatch.raster import Lattice, open_source
 from imatch.raster.classes import class_evidence
 from imatch.raster.gdal import opened
 from imatch.raster.kernels import Resampling
+from imatch.raster.safe import is_granule_file
 from imatch.raster.warp import warp_file
 
 #: ``auto`` takes the nearest pixel of classes and masks, and interpolates measurements.
@@ -142,6 +143,8 @@ def choose_resampling(path: str | PathLike[str], wanted: Choice = "auto") -> Cho
         return ChosenResampling(wanted)
     if named_as_classes(name):
         return ChosenResampling("nearest", "classes or flags by its name")
+    if is_granule_file(name):
+        return ChosenResampling("cubic")
     with opened(name) as dataset:
         classes, evidence = class_evidence(dataset, name)
         colours = dataset.colorinterp

@@ -72,6 +72,8 @@ def count_classes(samples: Sequence[Sample]) -> int | None:
     values = np.concatenate([pixels[valid] for pixels, valid in samples])
     if len(values) < LEAST or values.dtype.kind not in "iuf":
         return None
+    if len(np.unique(values[: 2 * _MOST_CLASSES**2])) > _MOST_CLASSES:
+        return None  # As most are; the rest need not be looked at.
     if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
         return None
     distinct = np.unique(values)

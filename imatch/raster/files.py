@@ -239,7 +239,7 @@ def _warn(dataset: DatasetReader, name: str, source: FileSource, nodata: float |
             turned,
         )
     bands = [band.index for band in source._bands if not band.palette]
-    if nodata is None and not is_remote(name):
+    if nodata is None and not (is_remote(name) or is_granule_file(name)):
         # A black collar is recognised without being declared.
         warn_of_fill(dataset, name, bands, known=(0.0,) if source._trim_collar else ())
 

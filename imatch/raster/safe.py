@@ -17,7 +17,7 @@ from imatch.core.errors import InputError
 _IMAGE = re.compile(
     r"_(?P<band>B\d[\dA]|TCI|SCL|AOT|WVP)(?:_(?P<metres>10|20|60)m)?\.jp2$", re.IGNORECASE
 )
-_GRANULE_FILE = re.compile(r"(?:^|_)T\d{2}[A-Z]{3}_.*" + _IMAGE.pattern, re.IGNORECASE)
+_GRANULE_FILE = re.compile(r"(?:^|[_/\\])T\d{2}[A-Z]{3}_.*" + _IMAGE.pattern, re.IGNORECASE)
 _NATIVE_M = {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B01": 60, "B09": 60, "B10": 60}
 _TCI_NAMES = ("red", "green", "blue")
 

@@ -1,4 +1,4 @@
-"""A few windows of a raster, and what they tell of fill values that nobody declared."""
+"""Samples of a raster's pixels, and what they tell of fill values that nobody declared."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from imatch.raster.gdal import explained
 Sample: TypeAlias = tuple[NDArray[Any], BoolArray]
 
 _LOG = logging.getLogger(__name__)
-#: Side of a sampled window, and windows along each axis: corners, middles of edges, centre.
-_SIDE, _ACROSS = 64, 3
+#: Side of a sampled window, and windows along each axis, from edge to edge.
+_SIDE, _ACROSS = 64, 5
+#: Pixels of a band that are read whole.
+_WHOLE = 1 << 20
 #: Fewer pixels tell nothing.
 LEAST = 64
 #: What software writes where there is no measurement; and anything beyond the largest.
 _SENTINELS = frozenset({-999, -9999, -99999, -999999, -32768, -32767, 32767, 65535, -(2**31)})
 _LARGEST = 1e20
+#: Pixels that suffice for the range of a band.
+_ENOUGH = 4096
 #: Share of the pixels that any other fill value has at least.
 _FREQUENT = 0.005
 
 
 def sampled(dataset: DatasetReader, name: str, band: int) -> list[Sample]:
-    """Reads up to nine windows of a band at full resolution.
+    """Reads a small band whole, of a large one windows at full resolution.
 
     Args:
         dataset: The raster.
@@ -42,17 +46,20 @@ def sampled(dataset: DatasetReader, name: str, band: int) -> list[Sample]:
         InputError: Pixels cannot be read.
     """
     size = dataset.width, dataset.height
-    starts = [
-        sorted({round(at) for at in np.linspace(0, max(0, side - _SIDE), _ACROSS)}) for side in size
-    ]
-    width, height = (min(_SIDE, side) for side in size)
+    if size[0] * size[1] <= _WHOLE:
+        windows = [Window(0, 0, *size)]
+    else:
+        sides = [min(_SIDE, side) for side in size]
+        columns, rows = (
+            np.unique(np.linspace(0, side - part, _ACROSS).round().astype(int))
+            for side, part in zip(size, sides, strict=True)
+        )
+        windows = [Window(x, y, *sides) for y in rows.tolist() for x in columns.tolist()]
     found = []
-    for y in starts[1]:
-        for x in starts[0]:
-            window = Window(x, y, width, height)
-            with explained(name, "its pixels cannot be read", "the file may be truncated"):
-                pixels = dataset.read(band, window=window)
-                found.append((pixels, dataset.read_masks(band, window=window) != 0))
+    for window in windows:
+        with explained(name, "its pixels cannot be read", "the file may be truncated"):
+            pixels = dataset.read(band, window=window)
+            found.append((pixels, dataset.read_masks(band, window=window) != 0))
     return found
 
 
@@ -69,17 +76,18 @@ def undeclared_fill(samples: Sequence[Sample]) -> tuple[float, float] | None:
         The value and its share of the sampled pixels; None where there is none.
     """
     values = np.concatenate([pixels[valid] for pixels, valid in samples])
-    values = values[np.isfinite(values)].astype(np.float64)
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
     if len(values) < LEAST:
         return None
-    for fill in (float(values.min()), float(values.max())):
-        others = values[values != fill]
-        share = 1 - len(others) / len(values)
+    for fill, nearest in ((float(values.min()), np.min), (float(values.max()), np.max)):
         known = fill in _SENTINELS or abs(fill) > _LARGEST
-        if not len(others) or not (known or share > _FREQUENT):
+        share = float((values == values.dtype.type(fill)).mean())
+        if share == 1 or not (known or share > _FREQUENT):
             continue
-        gap = float(np.abs(others - fill).min())
-        low, high = np.percentile(others, (2, 98))
+        others = values[values != values.dtype.type(fill)]
+        gap = abs(float(nearest(others)) - fill)
+        low, high = np.percentile(others[:: len(others) // _ENOUGH + 1], (2, 98))
         if gap > (high - low) / 2 if known else gap > 2 * (high - low) > 0:
             return fill, share
     return None

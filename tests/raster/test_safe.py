@@ -129,3 +129,15 @@ def test_granule_band_by_itself(product: Product) -> None:
     assert not image.valid[:, :24].any()
     assert image.valid[:, 24:].all()
     assert image.bands == ("1",)
+
+
+def test_zeros_of_a_granule_file_are_no_data_wherever_it_lies(write: Any) -> None:
+    pixels = np.full((40, 40), 700, dtype=np.uint16)
+    pixels[:10] = 0
+    name = "T31TCJ_20180823T105019_B04_10m.jp2"
+    path = write(name, pixels, driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE="YES")
+    assert path.is_absolute()
+    source = open_source(path)
+    assert source.info.nodata == 0
+    assert not source.read().valid[:10].any()
+    assert open_source(path.rename(path.with_name("scene.jp2"))).read().valid.all()
