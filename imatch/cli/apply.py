@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Verb)
 @click.argument("result", metavar="RESULT.json", type=click.Path(path_type=Path))
-@click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=str))
 @click.option(
     "-o",
     "--output",
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
 @verbosity_options
 def apply(
     result: Path,
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
     *,
     folder: Path,
     force: bool,
@@ -100,7 +98,7 @@ def apply(
 
     options = ApplyOptions(**settings)
     failed: list[ImatchError] = []
-    label = f"{len(files)} files" if len(files) > 1 else files[0].name
+    label = f"{len(files)} files" if len(files) > 1 else Path(files[0]).name
     with progress(label, total=100 * len(files), enabled=not is_quiet()) as advance:
         outcomes = apply_files(
             mapping,

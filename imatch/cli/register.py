@@ -290,7 +290,7 @@ def _check_reference(ref: str, config: SceneConfig) -> None:
 
 def _state_folder(out: Path, ref: str, tgt: str, *, resume: bool, overwrite: bool) -> Path | None:
     """Where finished tiles are kept: beside the output; None for what is no local file."""
-    from imatch.raster.gdal import is_virtual
+    from imatch.raster.names import is_virtual
 
     if is_virtual(ref) or is_virtual(tgt):
         return None

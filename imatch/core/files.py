@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imatch.core.errors import OutputError
+
+# File systems take 255 bytes; suffixes and temporary names need some.
+_LONGEST_NAME = 120
+
+
+def safe_name(text: str) -> str:
+    """A name that is a file name everywhere: letters, digits, ``.``, ``_``, ``+`` and ``-``.
+
+    Example:
+        >>> safe_name("S2A 2018/08:B4"), safe_name("..")
+        ('S2A_2018_08_B4', 'pair')
+    """
+    name = re.sub(r"[^\w.+-]+", "_", text).strip("._")
+    if len(name) <= _LONGEST_NAME:
+        return name or "pair"
+    digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return f"{name[: _LONGEST_NAME - 9]}-{digest}"
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

@@ -18,8 +18,9 @@ from rasterio.enums import ColorInterp
 from imatch._version import __version__
 from imatch.pipeline.lattices import Bounds, GridKind, check_overlap, output_lattice
 from imatch.pipeline.mapping import Mapping
-from imatch.raster import Lattice, open_source
+from imatch.raster import Lattice
 from imatch.raster.classes import class_evidence
+from imatch.raster.files import raster_info
 from imatch.raster.gdal import opened
 from imatch.raster.kernels import Resampling
 from imatch.raster.safe import is_granule_file
@@ -84,7 +85,7 @@ def apply_raster(
         ConfigError: An option makes no sense.
         OutputError: The file cannot be written.
     """
-    info = open_source(path, nodata=nodata).info
+    info = raster_info(path, nodata=nodata)
     if lattice is None:
         lattice = output_lattice(mapping, info, grid=grid, res=res, bounds=bounds)
     check_overlap(mapping, info, lattice)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.files import safe_name
 from imatch.pipeline.apply import Choice, apply_raster, choose_resampling
 from imatch.pipeline.apply_geotransform import LIMIT_PX, Inexact, apply_geotransform
 from imatch.pipeline.apply_safe import apply_safe
@@ -16,6 +17,7 @@ from imatch.pipeline.apply_vector import DRIVERS, apply_vector, layer_names
 from imatch.pipeline.lattices import Bounds, GridKind
 from imatch.pipeline.mapping import Mapping
 from imatch.raster.gdal import check_file, opened
+from imatch.raster.names import container_of, no_image
 from imatch.raster.safe import find_safe
 
 Kind: TypeAlias = Literal["raster", "vector", "product"]
@@ -56,12 +58,19 @@ class ApplyOptions:
         return {name: value for name, value in vars(self).items() if name not in own}
 
 
-def kind_of(path: Path) -> Kind:
+#: A file, or as text the name of a part of one (``NETCDF:"two.nc":Band1``).
+FileOrPart: TypeAlias = Path | str
+
+
+def kind_of(path: FileOrPart) -> Kind:
     """What a path holds, by its content.
 
     Raises:
         InputError: Neither a raster, nor vectors, nor a Sentinel-2 product.
     """
+    if container_of(path) is not None:
+        return "raster"
+    path = Path(path)
     if not path.exists():
         raise InputError("no such file", subject=path, hint="check the path")
     if find_safe(path) is not None:
@@ -80,11 +89,24 @@ def kind_of(path: Path) -> Kind:
         return "vector"
     if layer_names(path):
         return "vector"
-    raise InputError("holds no image by itself", subject=path, hint="name one of its parts")
+    with opened(str(path)) as dataset:
+        raise no_image(dataset, str(path))
 
 
-def output_name(path: Path, kind: Kind) -> str:
-    """The name of what is made of a file: a GeoTIFF, vectors in their format, or a folder."""
+def output_name(path: FileOrPart, kind: Kind) -> str:
+    """The name of what is made of a file: a GeoTIFF, vectors in their format, or a folder.
+
+    Example:
+        >>> output_name(Path("scenes/a.jp2"), "raster")
+        'a.tif'
+    """
+    container = container_of(path)
+    if container is not None:
+        # The file and what of it, in letters that every file system takes.
+        before, _, after = str(path).partition(container)
+        part = safe_name("_".join([*before.split(":")[1:], *after.split(":")]).strip('"_/'))
+        return f"{Path(container).stem}_{part}.tif"
+    path = Path(path)
     if kind == "raster":
         return path.with_suffix(".tif").name
     if kind == "vector":
@@ -97,7 +119,7 @@ def output_name(path: Path, kind: Kind) -> str:
     return name if name.upper().endswith(".SAFE") else f"{name}.SAFE"
 
 
-def output_paths(paths: list[Path], folder: Path) -> dict[Path, tuple[Kind, Path]]:
+def output_paths(paths: Sequence[FileOrPart], folder: Path) -> dict[FileOrPart, tuple[Kind, Path]]:
     """The kind and the output of each file that can be used.
 
     Args:
@@ -107,8 +129,8 @@ def output_paths(paths: list[Path], folder: Path) -> dict[Path, tuple[Kind, Path
     Raises:
         ConfigError: Two files would have one output.
     """
-    outputs: dict[Path, tuple[Kind, Path]] = {}
-    taken: dict[str, Path] = {}
+    outputs: dict[FileOrPart, tuple[Kind, Path]] = {}
+    taken: dict[str, FileOrPart] = {}
     for path in paths:
         try:
             kind = kind_of(path)
@@ -128,7 +150,7 @@ def output_paths(paths: list[Path], folder: Path) -> dict[Path, tuple[Kind, Path
 
 def apply_file(
     mapping: Mapping,
-    path: Path,
+    path: FileOrPart,
     folder: Path,
     options: ApplyOptions | None = None,
     *,
@@ -153,7 +175,7 @@ def apply_file(
     kind = kind_of(path)
     out = folder / output_name(path, kind)
     if kind == "vector":
-        count = apply_vector(mapping, path, out, overwrite=options.overwrite)
+        count = apply_vector(mapping, Path(path), out, overwrite=options.overwrite)
         return out, f"{count} features"
     if options.geotransform_only:
         if kind == "product":

@@ -12,7 +12,7 @@ from typing import Any
 
 from imatch.core.errors import ImatchError
 from imatch.core.workers import begin_worker, one_thread_each
-from imatch.pipeline.apply_file import ApplyOptions, apply_file, output_paths
+from imatch.pipeline.apply_file import ApplyOptions, FileOrPart, apply_file, output_paths
 from imatch.pipeline.mapping import Mapping
 
 
@@ -27,7 +27,7 @@ class Applied:
         error: Why nothing was written, None if something was.
     """
 
-    path: Path
+    path: FileOrPart
     out: Path | None = None
     remark: str = ""
     error: ImatchError | None = None
@@ -35,7 +35,7 @@ class Applied:
 
 def apply_files(
     mapping: Mapping,
-    paths: Sequence[Path],
+    paths: Sequence[FileOrPart],
     folder: Path,
     options: ApplyOptions | None = None,
     *,
@@ -82,7 +82,7 @@ def apply_files(
 
 def _apply(
     mapping: Mapping,
-    path: Path,
+    path: FileOrPart,
     folder: Path,
     options: ApplyOptions,
     on_progress: Callable[[float], None] | None = None,
@@ -95,7 +95,7 @@ def _apply(
 
 
 def _in_processes(
-    mapping: Mapping, paths: Sequence[Path], folder: Path, options: ApplyOptions, jobs: int
+    mapping: Mapping, paths: Sequence[FileOrPart], folder: Path, options: ApplyOptions, jobs: int
 ) -> Iterator[Applied]:
     # Fresh interpreters: GDAL's caches and OpenCV's threads do not survive a fork.
     pool = ProcessPoolExecutor(

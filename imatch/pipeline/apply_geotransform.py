@@ -16,7 +16,8 @@ from imatch.core.errors import InputError
 from imatch.pipeline.apply import choose_resampling, provenance_tags
 from imatch.pipeline.mapping import Mapping
 from imatch.pipeline.result import ImageSummary
-from imatch.raster import Lattice, RasterInfo, open_source
+from imatch.raster import Lattice, RasterInfo
+from imatch.raster.files import raster_info
 from imatch.raster.geodesy import apply_affine, reproject_points
 from imatch.raster.grid import beside
 from imatch.raster.regeocode import regeocode
@@ -66,7 +67,7 @@ def apply_geotransform(
         ConfigError: A creation option does not work.
         OutputError: The file cannot be written.
     """
-    info = open_source(path).info
+    info = raster_info(path)
     transform, crs, error = corrected_transform(mapping, info)
     gcps: list[GroundControlPoint] = []
     if error > limit_px and inexact == "refuse":

@@ -27,7 +27,7 @@ from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.document import read_registration
 from imatch.pipeline.provenance import versions
 from imatch.pipeline.result import Registration
-from imatch.raster.gdal import is_virtual
+from imatch.raster.names import located
 
 __all__ = ["BatchPair", "BatchResult", "BatchRun", "run_batch"]
 
@@ -177,17 +177,15 @@ def _engine(jobs: int, dask: str | None) -> Engine:
 
 def _absolute(pair: BatchPair) -> BatchPair:
     """Workers may have another current folder."""
-
-    def at(path: str) -> str:
-        return path if is_virtual(path) else str(Path(path).absolute())
-
+    here = Path.cwd()
     masks = {
-        name: at(str(mask))
+        name: located(str(mask), here)
         for name in ("ref_mask", "tgt_mask")
         if (mask := pair.settings.get(name))
     }
     settings = {**pair.settings, **masks}
-    return BatchPair(pair.name, at(pair.reference), at(pair.target), settings)
+    reference, target = located(pair.reference, here), located(pair.target, here)
+    return BatchPair(pair.name, reference, target, settings)
 
 
 def _ready_weights(pairs: Sequence[BatchPair], config: MatchConfig) -> None:

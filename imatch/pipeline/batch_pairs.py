@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +11,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.files import safe_name
 from imatch.pipeline.config import MatchConfig, make_config
-from imatch.raster.gdal import is_virtual
+from imatch.raster.names import is_virtual
 
 _LISTED = 10
-_LONGEST_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,6 @@ class BatchPair:
         facts = [_facts(self.reference), _facts(self.target), dict(self.settings)]
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def safe_name(text: str) -> str:
-    """A name that is a file name everywhere: letters, digits, ``.``, ``_``, ``+`` and ``-``.
-
-    Example:
-        >>> safe_name("S2A 2018/08:B4"), safe_name("..")
-        ('S2A_2018_08_B4', 'pair')
-    """
-    name = re.sub(r"[^\w.+-]+", "_", text).strip("._")
-    if len(name) <= _LONGEST_NAME:
-        return name or "pair"
-    digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-    return f"{name[: _LONGEST_NAME - 9]}-{digest}"
 
 
 def name_pairs(pairs: Iterable[BatchPair]) -> list[BatchPair]:

@@ -14,7 +14,7 @@ import yaml
 from imatch.core.errors import ConfigError, InputError
 from imatch.pipeline.batch_pairs import BatchPair, name_pairs
 from imatch.pipeline.config import MatchConfig
-from imatch.raster.gdal import is_virtual
+from imatch.raster.names import located
 
 REQUIRED = ("reference", "target")
 # What decides for the whole run, and what no table may say of one pair.
@@ -134,6 +134,4 @@ def _value(path: Path, line: int, name: str, text: str) -> Any:
 
 def _located(table: Path, text: str) -> str:
     """A path as seen from the table's folder; URLs and ``/vsi…`` paths as they are."""
-    if is_virtual(text):
-        return text
-    return str(table.absolute().parent / Path(text).expanduser())
+    return located(text, table.absolute().parent)

@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imatch.core.errors import ConfigError
+from imatch.core.files import safe_name
 from imatch.geometry.graph import GraphOptions, Joint, central, solve
 from imatch.geometry.network import Edge
 from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch import BatchResult, run_batch
 from imatch.pipeline.batch_engine import Engine
-from imatch.pipeline.batch_pairs import BatchPair, safe_name
+from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.config import MatchConfig, make_config
 from imatch.pipeline.provenance import versions
 from imatch.pipeline.result import Registration

@@ -10,12 +10,13 @@ from os import PathLike, fspath
 from pathlib import Path, PurePath
 
 from imatch.core.errors import ImatchError, InputError
-from imatch.pipeline.batch_pairs import safe_name
+from imatch.core.files import safe_name
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.result import ImageSummary
 from imatch.pipeline.stack_dates import acquisition_date
 from imatch.raster import RasterInfo, open_source
-from imatch.raster.gdal import is_virtual, opened
+from imatch.raster.gdal import opened
+from imatch.raster.names import is_virtual
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from scipy import ndimage
 
 from imatch.core.errors import InputError
 from imatch.raster.bands import band_names, default_bands, select_bands
-from imatch.raster.gdal import check_file, explained, is_remote, is_virtual, opened
+from imatch.raster.gdal import check_file, explained, opened
 from imatch.raster.info import RasterInfo
 from imatch.raster.levels import Level, choose_level, is_wavelet
 from imatch.raster.mask import MaskFrame, open_mask
+from imatch.raster.names import container_of, is_remote, is_virtual, no_image
 from imatch.raster.resample import Chunk
 from imatch.raster.safe import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.samples import warn_of_fill
@@ -207,12 +208,11 @@ def open_source(
         InputError: The file cannot be used as it is, or a band is not there.
     """
     name = fspath(path)
+    container = container_of(path)
     known = None if is_virtual(path) else Path(path)
-    product = None
-    if known is not None:
-        product = find_safe(known)
-        if product is None:
-            check_file(known)
+    product = None if known is None else find_safe(known)
+    if product is None and (known is not None or container is not None):
+        check_file(known or Path(container or ""))
     if product is not None:
         chosen = choose_safe_bands(product, bands, subject=name)
         source = _assemble(name, known, [_safe_band(b.file, b.index, b.name) for b in chosen])
@@ -228,6 +228,30 @@ def open_source(
     return source
 
 
+def raster_info(path: str | PathLike[str], *, nodata: float | None = None) -> RasterInfo:
+    """Describes all bands of a raster file, whatever their type; its pixels need not be readable.
+
+    Args:
+        path: The file, or as a string also a URL, a ``/vsi…`` path or a part of a file.
+        nodata: Value that marks missing ground, instead of the file's own.
+
+    Raises:
+        InputError: It cannot be opened, or holds no bands.
+    """
+    name = fspath(path)
+    known = None if is_virtual(path) else Path(path)
+    if known is not None:
+        check_file(known)
+    with opened(name) as dataset:
+        if dataset.count == 0:
+            raise no_image(dataset, name)
+        names, types = band_names(dataset), dataset.dtypes
+        bands = [_Band(name, i, names[i - 1], types[i - 1], None) for i in dataset.indexes]
+        source = _assemble(name, known, bands)
+        _warn(dataset, name, source, nodata)
+    return source.info
+
+
 def _warn(dataset: DatasetReader, name: str, source: FileSource, nodata: float | None) -> None:
     """Log what readers of the file may take otherwise than it was meant."""
     turned = dataset.tags().get("EXIF_Orientation", "1")
@@ -238,7 +262,7 @@ def _warn(dataset: DatasetReader, name: str, source: FileSource, nodata: float |
             name,
             turned,
         )
-    bands = [band.index for band in source._bands if not band.palette]
+    bands = [b.index for b in source._bands if not b.palette and b.dtype in _GDAL_TYPES]
     if nodata is None and not (is_remote(name) or is_granule_file(name)):
         # A black collar is recognised without being declared.
         warn_of_fill(dataset, name, bands, known=(0.0,) if source._trim_collar else ())
@@ -255,9 +279,7 @@ def _file_bands(
     file: str, dataset: DatasetReader, wanted: Sequence[int | str] | None
 ) -> list[_Band]:
     if dataset.count == 0:
-        parts = ", ".join(dataset.subdatasets[:3])
-        hint = f"name one of its parts, such as {parts}" if parts else "it holds no bands"
-        raise InputError("holds no image by itself", subject=file, hint=hint)
+        raise no_image(dataset, file)
     names = band_names(dataset)
     if dataset.count == 1 and dataset.colorinterp[0] is ColorInterp.palette:
         indexes = select_bands(_COLOURS, wanted or [1, 2, 3], subject=file)

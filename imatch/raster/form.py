@@ -13,6 +13,7 @@ from rasterio.io import DatasetReader
 from imatch.core.errors import InputError
 from imatch.raster.classes import class_tables
 from imatch.raster.free_value import free_value
+from imatch.raster.names import no_image
 from imatch.raster.safe import is_granule_file
 
 ColorMap: TypeAlias = Mapping[int, tuple[int, int, int, int]]
@@ -111,7 +112,7 @@ def form_of(dataset: DatasetReader, *, nodata: float | None = None) -> Form:
             each by its own value and no value is left to mark all of it.
     """
     if dataset.count == 0:
-        raise InputError("holds no image by itself", subject=dataset.name, hint="name its parts")
+        raise no_image(dataset, dataset.name)
     dtype = np.result_type(*dataset.dtypes)
     if nodata is not None and not fits(nodata, dtype):
         raise InputError(

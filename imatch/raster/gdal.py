@@ -9,7 +9,6 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import PathLike, fspath
 from pathlib import Path
 
 import rasterio
@@ -17,14 +16,13 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from imatch.core.errors import ImatchError, InputError
+from imatch.raster.names import openable
 
 #: Megabytes of decoded blocks GDAL may keep; its own default is a share of the machine's memory.
 CACHE_MB = 256
 #: Datasets kept open at a time: more than any image has files and levels in use at once.
 _MOST_OPEN = 32
 
-# Anywhere in a path, since archives nest: /vsizip//vsicurl/https://…
-_REMOTE = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)|://")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 _OPTIONS = {
@@ -156,7 +154,7 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
             yield datasets[name, level]
             return
         with explained(name, "cannot be opened as an image", "check that the file is whole"):
-            dataset = rasterio.open(name, **options)
+            dataset = rasterio.open(openable(name), **options)
         if datasets is None:
             with dataset:
                 yield dataset
@@ -165,17 +163,6 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
         if len(datasets) > _MOST_OPEN:
             datasets.popitem(last=False)[1].close()
         yield dataset
-
-
-def is_virtual(path: str | PathLike[str]) -> bool:
-    """Whether a path is GDAL's business rather than the file system's (URL, ``/vsi…``)."""
-    text = fspath(path)
-    return isinstance(path, str) and (text.startswith("/vsi") or "://" in text)
-
-
-def is_remote(path: str | PathLike[str]) -> bool:
-    """Whether reading from a path takes a network: a URL, or one of GDAL's ``/vsi…`` of a store."""
-    return is_virtual(path) and _REMOTE.search(fspath(path)) is not None
 
 
 def check_file(path: Path) -> None:
@@ -194,7 +181,7 @@ def check_file(path: Path) -> None:
                 file.seek(-min(4096, path.stat().st_size), os.SEEK_END)
                 if b"IEND" not in file.read():
                     raise InputError("the file is truncated", subject=path, hint="get it again")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:  # A NUL is in no file's name.
         raise InputError("no such file", subject=path, hint="check the path") from error
     except OSError as error:
         reason = error.strerror or str(error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+import pyproj
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from pyproj import Geod, Transformer
@@ -16,6 +19,8 @@ from imatch.raster.gdal import session
 
 WGS84 = CRS.from_epsg(4326)
 _GEOD = Geod(ellps="WGS84")
+#: Bodies whose radius differs by more than this are not the Earth.
+_EARTH = 0.01
 #: A projection that stretches lengths by more than this does not give metres on the ground.
 _NOMINAL = 0.01
 
@@ -90,7 +95,8 @@ def gsd_metres(transform: Affine, crs: CRS, size: tuple[int, int]) -> tuple[floa
 
     Projected systems give their nominal length (10 m for a Sentinel-2 pixel in UTM) unless their
     scale at that place is off by more than 1 %, as Web Mercator's is away from the equator; then,
-    and for geographic systems, the geodesic on WGS 84 is measured.
+    and for geographic systems, the geodesic is measured: on WGS 84, or on the ellipsoid of another
+    body (Moon, Mars).
 
     Args:
         transform: Corner-based pixel to map transform.
@@ -104,14 +110,15 @@ def gsd_metres(transform: Affine, crs: CRS, size: tuple[int, int]) -> tuple[floa
     centre = np.array([size[0] / 2, size[1] / 2])
     steps = np.array([[0, 0], [1, 0], [0, 1]])
     corners = apply_affine(transform, centre + steps)
-    lon, lat = reproject_points(corners, crs, WGS84).T
+    base, geod = _ellipsoid(crs.to_wkt())
+    lon, lat = reproject_points(corners, crs, base).T
     nominal = None
     if crs.is_projected:
         metres = float(crs.linear_units_factor[1])
         nominal = np.hypot(*(corners[1:] - corners[0]).T) * metres
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         return None if nominal is None else (float(nominal[0]), float(nominal[1]))
-    sides = np.array(_GEOD.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2])
+    sides = np.array(geod.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2])
     if nominal is not None and np.all(np.abs(sides / nominal - 1) <= _NOMINAL):
         sides = nominal
     return float(sides[0]), float(sides[1])
@@ -119,7 +126,21 @@ def gsd_metres(transform: Affine, crs: CRS, size: tuple[int, int]) -> tuple[floa
 
 def ground_distance_m(a: ArrayLike, b: ArrayLike, crs: CRS) -> float:
     """Geodesic distance in metres between two map positions; NaN where it cannot be told."""
-    lon, lat = reproject_points([np.asarray(a), np.asarray(b)], crs, WGS84).T
+    base, geod = _ellipsoid(crs.to_wkt())
+    lon, lat = reproject_points([np.asarray(a), np.asarray(b)], crs, base).T
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         return float("nan")
-    return float(_GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2])
+    return float(geod.inv(lon[0], lat[0], lon[1], lat[1])[2])
+
+
+@lru_cache(maxsize=64)
+def _ellipsoid(wkt: str) -> tuple[CRS, Geod]:
+    """Longitude and latitude on the body a CRS describes, and its ellipsoid."""
+    base = pyproj.CRS.from_wkt(wkt).geodetic_crs
+    if base is None or base.ellipsoid is None:
+        return WGS84, _GEOD
+    body = base.ellipsoid
+    if abs(body.semi_major_metre / _GEOD.a - 1) <= _EARTH:
+        return WGS84, _GEOD
+    geod = Geod(a=body.semi_major_metre, b=body.semi_minor_metre)
+    return CRS.from_wkt(base.to_wkt()), geod

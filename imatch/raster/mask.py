@@ -15,8 +15,9 @@ from rasterio.features import rasterize
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
-from imatch.raster.gdal import check_file, explained, in_words, is_virtual, opened
+from imatch.raster.gdal import check_file, explained, in_words, opened
 from imatch.raster.image import is_geocoded
+from imatch.raster.names import is_virtual
 from imatch.raster.resample import resample_mask
 
 _VECTOR = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".parquet"}

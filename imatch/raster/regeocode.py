@@ -15,8 +15,9 @@ from rasterio.io import DatasetReader
 from imatch.core.files import atomic_path
 from imatch.raster.blocks import plan_blocks
 from imatch.raster.form import form_of, tells_place
-from imatch.raster.gdal import explained, is_virtual, opened
+from imatch.raster.gdal import explained, opened
 from imatch.raster.lattice import Lattice
+from imatch.raster.names import is_virtual
 from imatch.raster.write import check_apart, created, drop_sidecars, writing
 
 # Beside a GeoTIFF: what belongs to its pixels, not to its place.

@@ -27,8 +27,9 @@ from imatch.core.files import atomic_path
 from imatch.core.types import BoolArray
 from imatch.raster.classes import write_class_tables
 from imatch.raster.form import Form
-from imatch.raster.gdal import check_file, in_words, is_virtual, session
+from imatch.raster.gdal import check_file, in_words, session
 from imatch.raster.lattice import Lattice
+from imatch.raster.names import container_of, is_virtual
 
 #: put(window, bands, pixels, valid): write (C, h, w) pixels of 1-based bands, and the mask.
 Put: TypeAlias = Callable[[Window, list[int], NDArray[Any], "BoolArray | None"], None]
@@ -317,10 +318,12 @@ def check_apart(path: str | PathLike[str], out: Path) -> None:
         InputError: It is missing, empty, unreadable or truncated.
         OutputError: It is the output.
     """
-    if is_virtual(path):
+    container = container_of(path)
+    if container is None and is_virtual(path):
         return
-    check_file(Path(path))
-    if out.exists() and out.samefile(path):
+    file = Path(path if container is None else container)
+    check_file(file)
+    if out.exists() and out.samefile(file):
         raise OutputError("is the file to be read", subject=out, hint="choose another place")
 
 

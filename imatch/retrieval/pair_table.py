@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imatch.core.errors import InputError
-from imatch.raster.gdal import is_virtual
+from imatch.raster.names import located
 
 #: Names a column may have.
 _FIRST, _SECOND = ("a", "reference"), ("b", "target")
@@ -81,7 +81,7 @@ def _file(text: str | None, table: Path) -> str:
     name = (text or "").strip()
     if not name:
         raise InputError("a pair lacks an image", subject=table, hint="fill the columns a and b")
-    return name if is_virtual(name) else str(table.parent / name)
+    return located(name, table.absolute().parent)
 
 
 def _answer(text: str | None, table: Path, line: int) -> bool | None:

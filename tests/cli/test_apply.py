@@ -13,6 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
+from rasterio.shutil import copy
 from shapely.geometry import Point
 
 Run = Callable[..., Result]
@@ -246,3 +247,28 @@ def test_a_geotransform_needs_coordinates_before_anything_is_made(
     assert done.exit_code == 1
     assert "there is no geotransform to give" in done.stderr
     assert not out.exists()
+
+
+def test_parts_of_files_and_complex_numbers(
+    solved: tuple[Path, Path, Path], run: Run, tmp_path: Path, ground: Any, write_image: Any
+) -> None:
+    _, tgt, result = solved
+    copy(tgt, tmp_path / "two.nc", driver="netCDF")
+    pages = write_image("pages.tif", ground[:256, :256])
+    write_image("pages.tif", ground[:256, :256], APPEND_SUBDATASET="YES")
+    out = tmp_path / "out"
+    done = run(
+        "apply", result, f'NETCDF:"{tmp_path / "two.nc"}":Band1', f"GTIFF_DIR:2:{pages}", "-o", out
+    )
+    assert done.exit_code == 0, done.stderr
+    assert {path.name for path in out.iterdir()} == {"two_Band1.tif", "pages_2.tif"}
+    with rasterio.open(tgt) as dataset:
+        values, place = dataset.read(1), dataset.transform
+    waves = write_image("waves.tif", values.astype(np.complex64) * 1j, transform=place)
+    done = run("apply", result, waves, "-o", out)
+    assert done.exit_code == 1
+    assert "waves.tif: holds complex numbers (complex64); pass --resampling nearest" in done.stderr
+    assert run("apply", result, waves, "-o", out, "--resampling", "nearest").exit_code == 0
+    with rasterio.open(out / "waves.tif") as dataset:
+        assert dataset.dtypes == ("complex64",)
+        assert dataset.read(1).imag.max() > 1000

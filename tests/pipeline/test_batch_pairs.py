@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.pipeline.batch_pairs import BatchPair, check_pairs, name_pairs, safe_name
+from imatch.core.files import safe_name
+from imatch.pipeline.batch_pairs import BatchPair, check_pairs, name_pairs
 from imatch.pipeline.config import MatchConfig
 
 DEFAULTS = MatchConfig()

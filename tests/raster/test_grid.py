@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 
 from imatch.core.errors import InputError, NoOverlapError
 from imatch.raster import Grid, RasterInfo, common_grid
-from imatch.raster.geodesy import apply_affine
+from imatch.raster.geodesy import apply_affine, ground_distance_m, gsd_metres
 
 UTM31 = CRS.from_epsg(32631)
 REF = RasterInfo(
@@ -155,3 +155,23 @@ def test_grid_covers_the_overlap_in_any_orientation() -> None:
     x, y = apply_affine(~grid.transform, [middle])[0]
     assert 0 < x < grid.width
     assert 0 < y < grid.height
+
+
+def test_metres_on_another_body_are_its_own() -> None:
+    moon = CRS.from_wkt(
+        'GEOGCS["Moon 2000",DATUM["D_Moon_2000",SPHEROID["Moon_2000_IAU_IAG",1737400,0]],'
+        'PRIMEM["Reference_Meridian",0],UNIT["Degree",0.0174532925199433]]'
+    )
+    step = 1_737_400 * np.radians(0.01)
+    lonlat = gsd_metres(Affine(0.01, 0, 10, 0, -0.01, 60), moon, (100, 100))
+    assert lonlat == pytest.approx((step * np.cos(np.radians(59.5)), step), rel=1e-6)
+    flat = CRS.from_wkt(
+        f'PROJCS["Moon",{moon.to_wkt()},PROJECTION["Equirectangular"],'
+        'PARAMETER["standard_parallel_1",0],PARAMETER["central_meridian",0],UNIT["metre",1]]'
+    )
+    north = 1_737_400 * np.radians(60)
+    # East and west are stretched there.
+    stretched = gsd_metres(Affine(100, 0, 0, 0, -100, north), flat, (10, 10))
+    assert stretched == pytest.approx((50, 100), rel=1e-3)
+    assert gsd_metres(Affine(100, 0, 0, 0, -100, 0), flat, (10, 10)) == (100, 100)
+    assert ground_distance_m((0, 0), (1000, 0), flat) == pytest.approx(1000, rel=1e-6)

@@ -1,0 +1,105 @@
+"""Names of rasters: plain files, parts of files, and what only GDAL can find."""
+
+from __future__ import annotations
+
+import re
+from os import PathLike, fspath
+from pathlib import Path
+
+from rasterio.io import DatasetReader
+
+from imatch.core.errors import InputError
+
+# NETCDF:"two.nc":Band1, GTIFF_DIR:2:pages.tif: the driver, then the file and what of it.
+_PART = re.compile(r"([A-Za-z]\w+):(.+)", re.DOTALL)
+# Anywhere in a path, since archives nest: /vsizip//vsicurl/https://…
+_REMOTE = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)|(?<!\")://")
+_LISTED = 3
+
+
+def container_of(path: str | PathLike[str], folder: Path | None = None) -> str | None:
+    """Finds the file within the name of one of its parts, as it is written there.
+
+    Args:
+        path: A name such as ``NETCDF:"two.nc":Band1`` or ``GTIFF_DIR:2:pages.tif``.
+        folder: Where relative names begin; the current folder when None.
+
+    Returns:
+        The file's name; None where `path` itself exists, or names no part of a file that does.
+
+    Example:
+        >>> container_of("scene.tif") is None, container_of("netcdf:absent.nc:red") is None
+        (True, True)
+    """
+    text, base = fspath(path), folder or Path()
+    found = _PART.fullmatch(text)
+    if found is None or _exists(base, text):
+        return None
+    quoted = re.search(r'"([^"]+)"', found[2])
+    if quoted is not None:
+        return quoted[1] if _exists(base, quoted[1]) else None
+    pieces = found[2].split(":")
+    spans = [(i, j) for i in range(len(pieces)) for j in range(len(pieces), i, -1)]
+    candidates = (":".join(pieces[i:j]) for i, j in spans)
+    return next((name for name in candidates if name and _exists(base, name)), None)
+
+
+def is_virtual(path: str | PathLike[str]) -> bool:
+    """Whether a path is GDAL's business rather than the file system's.
+
+    That are a URL, a ``/vsi…`` path and a part of a file; a file of such a name comes first.
+    """
+    if container_of(path) is not None:
+        return True
+    text = fspath(path)
+    if not isinstance(path, str) or not (text.startswith("/vsi") or "://" in text):
+        return False
+    return not _exists(Path(), text)
+
+
+def is_remote(path: str | PathLike[str]) -> bool:
+    """Whether reading from a path takes a network: a URL, or one of GDAL's ``/vsi…`` of a store."""
+    return is_virtual(path) and _REMOTE.search(fspath(path)) is not None
+
+
+def located(path: str, folder: Path) -> str:
+    """A path as seen from a folder, also that of a part of a file; URLs and ``/vsi…`` as they are.
+
+    Args:
+        path: The path.
+        folder: Where a relative one begins; absolute.
+    """
+    container = container_of(path, folder)
+    if container is not None:
+        return path.replace(container, str(folder / container), 1)
+    return path if is_virtual(path) else str(folder / Path(path).expanduser())
+
+
+def openable(name: str) -> str:
+    """What to hand to GDAL: an existing file's colon must not be taken for a driver's or scheme's.
+
+    Args:
+        name: A path, URL, ``/vsi…`` path, part of a file, or the text of a VRT.
+    """
+    if ":" in name and not name.startswith("<") and _exists(Path(), name):
+        return str(Path(name).absolute())
+    return name
+
+
+def no_image(dataset: DatasetReader, name: str) -> InputError:
+    """The error of a file that holds parts, or nothing, instead of bands.
+
+    Args:
+        dataset: The file.
+        name: What to call it.
+    """
+    parts = ", ".join(dataset.subdatasets[:_LISTED])
+    hint = f"name one of its parts, such as {parts}" if parts else "it holds no bands"
+    return InputError("holds no image by itself", subject=name, hint=hint)
+
+
+def _exists(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).exists()
+    except (OSError, ValueError):  # Too long for a name, or with a NUL.
+        return False
