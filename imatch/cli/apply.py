@@ -11,6 +11,7 @@ from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options import overwrite_option, verbosity_options
 from imatch.cli.raster_options import in_place_options, raster_options
+from imatch.cli.values import parse_size
 from imatch.core.errors import ImatchError, OutputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     help="What marks missing ground in the rasters, instead of what they say.",
 )
 @in_place_options
+@click.option(
+    "--max-unpacked",
+    metavar="SIZE",
+    callback=parse_size,
+    help="Most that a zipped product may take unpacked, as 50GB.  [default: a hundred times its"
+    " size, at most 32GB]",
+)
 @click.option("--force", is_flag=True, help="Apply a result even if its status is not ok.")
 @overwrite_option
 @click.option(

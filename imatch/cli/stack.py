@@ -132,6 +132,7 @@ def stack(
 def _warp(solved: Stack, out: Path, rasters: dict[str, Any], *, overwrite: bool) -> None:
     """Write every image that is ok; one that cannot be written does not cost the others."""
     from imatch.core.errors import ImatchError, OutputError
+    from imatch.core.files import inside
     from imatch.core.progress import progress
     from imatch.export.stack_files import REGISTERED
     from imatch.pipeline.apply import apply_raster
@@ -151,7 +152,7 @@ def _warp(solved: Stack, out: Path, rasters: dict[str, Any], *, overwrite: bool)
             if given["grid"] == "reference" and given["res"] is None and given["bounds"] is None:
                 given["lattice"] = mapping.reference_lattice
             try:
-                path = folder / f"{image.name}.tif"
+                path = inside(folder, f"{image.name}.tif")
                 apply_raster(mapping, image.path, path, overwrite=overwrite, **given)
             except ImatchError as error:
                 failure = failure or error

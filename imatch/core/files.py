@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from imatch.core.errors import OutputError
+from imatch.core.errors import InputError, OutputError
 
 # File systems take 255 bytes; suffixes and temporary names need some.
 _LONGEST_NAME = 120
@@ -30,6 +31,46 @@ def safe_name(text: str) -> str:
     return f"{name[: _LONGEST_NAME - 9]}-{digest}"
 
 
+def inside(folder: Path, name: str) -> Path:
+    r"""Turns a name that some file gives (an archive, a table, a document) into a path in a folder.
+
+    Args:
+        folder: Where the path has to stay, links followed.
+        name: A relative name with ``/`` or ``\`` between its parts.
+
+    Returns:
+        The path; neither it nor its folders need exist.
+
+    Raises:
+        InputError: The name leads out of the folder, or is none.
+
+    Example:
+        >>> inside(Path("out"), "a/b.tif").as_posix()
+        'out/a/b.tif'
+    """
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    # Drives of Windows are absolute, too.
+    absolute = re.match(r"[A-Za-z]:|[/\\]", name) is not None
+    if absolute or not parts or ".." in parts or "\0" in name:
+        raise _leads_out(folder, name)
+    path = folder.joinpath(*parts)
+    try:
+        within = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # A name too long, links in a circle.
+        raise _leads_out(folder, name) from error
+    if not within:
+        raise _leads_out(folder, name)
+    return path
+
+
+def _leads_out(folder: Path, name: str) -> InputError:
+    return InputError(
+        f"the name {name!r} leads out of its folder",
+        subject=folder,
+        hint="the file that names it is damaged or not to be trusted",
+    )
+
+
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse early what could not be written later.
 
@@ -40,9 +81,10 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: The folder is missing or read-only, or the file exists and may not be replaced.
     """
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         raise OutputError("is a folder", subject=path, hint="name a file in it")
-    if path.exists() and not overwrite:
+    # A link that leads nowhere is there, too; what it leads to is never touched.
+    if os.path.lexists(path) and not overwrite:
         raise OutputError("already exists", subject=path, hint="pass --overwrite to replace it")
     parent = path.parent
     if not parent.is_dir():
@@ -63,8 +105,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary path with the same suffix, renamed to `path` when the block ends well.
 
-    On any exception the temporary file, and whatever stands beside it (GDAL side-cars), goes, and
-    what was at `path` stays as it was.
+    A link at `path` is replaced, never what it leads to. On any exception the temporary file, and
+    whatever stands beside it (GDAL side-cars), goes, and what was at `path` stays as it was.
 
     Args:
         path: The file to be written.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, inside
 from imatch.export.formats import FORMATS, write
 from imatch.export.picture import checkerboard, rgba
 from imatch.pipeline.batch_journal import PREVIEWS
@@ -65,14 +65,14 @@ class Finishing:
             OutputError: The disk refused, or a format cannot hold the registration.
         """
         for suffix in self.suffixes:
-            path = out / RESULTS / f"{pair.name}{suffix}"
+            path = inside(out / RESULTS, f"{pair.name}{suffix}")
             if registration.transform is None and suffix in _NEED_A_TRANSFORM:
                 path.unlink(missing_ok=True)
             else:
                 write(registration, path, overwrite=True)
         if self.previews and registration.preview is not None:
             (out / PREVIEWS).mkdir(exist_ok=True)
-            with atomic_path(out / PREVIEWS / f"{pair.name}.jpg", overwrite=True) as path:
+            with atomic_path(inside(out / PREVIEWS, f"{pair.name}.jpg"), overwrite=True) as path:
                 path.write_bytes(strip(registration.preview))
 
 

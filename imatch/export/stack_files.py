@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from imatch.core.errors import OutputError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, inside
 from imatch.core.jsontext import to_json
 from imatch.export.document import write_json
 from imatch.export.page import definitions, image, page, table_html
@@ -77,7 +77,7 @@ def write_stack(stack: Stack, out: Path) -> list[Path]:
         raise OutputError(error.strerror or str(error), subject=out) from error
     written = []
     for one in stack.images:
-        path = out / TRANSFORMS / f"{one.name}.json"
+        path = inside(out / TRANSFORMS, f"{one.name}.json")
         with atomic_path(path, overwrite=True) as temporary:
             write_json(one.registration, temporary)
         written.append(path)

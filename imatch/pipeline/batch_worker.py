@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import cv2
 
 from imatch.core.errors import ImatchError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, inside
 from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.batch_result import BatchResult
@@ -63,12 +63,12 @@ class WorkerError(Exception):
 
 def result_path(out: Path, name: str) -> Path:
     """The document of a pair."""
-    return out / RESULTS / f"{name}.json"
+    return inside(out / RESULTS, f"{name}.json")
 
 
 def registered_path(out: Path, name: str) -> Path:
     """The warped target of a pair."""
-    return out / REGISTERED / f"{name}.tif"
+    return inside(out / REGISTERED, f"{name}.tif")
 
 
 def run_pair(task: Task, pair: BatchPair) -> BatchResult:
@@ -131,7 +131,7 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
     from imatch.pipeline.mapping import Mapping as Places
     from imatch.pipeline.scene import register
 
-    state = task.out / STATE / pair.name
+    state = inside(task.out / STATE, pair.name)
     registration = register(
         pair.reference, pair.target, config, loaded=solver, state=state, overwrite=True
     )

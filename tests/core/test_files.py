@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from imatch.core.errors import OutputError
-from imatch.core.files import atomic_path, check_output
+from imatch.core.errors import InputError, OutputError
+from imatch.core.files import atomic_path, check_output, inside
 
 
 def names(folder: Path) -> list[str]:
@@ -97,3 +99,43 @@ def test_a_folder_that_takes_no_files_is_refused() -> None:
 def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
     check_output(tmp_path / "result.json", overwrite=False)
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../a", "a/../../b", "/etc/passwd", "", ".", "C:\\a", "c:a", "..\\a", "\\\\host\\a", "a\0b",
+     "link/a", "loop/a"],
+)  # fmt: skip
+def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "loop").symlink_to(folder / "loop")
+    with pytest.raises(InputError, match="leads out of its folder"):
+        inside(folder, name)
+
+
+@given(st.lists(st.text(min_size=1, max_size=8), max_size=5).map("/".join))
+def test_no_name_leaves_its_folder(name: str) -> None:
+    folder = Path("/nowhere/folder")
+    try:
+        path = inside(folder, name)
+    except InputError:
+        return
+    assert path.resolve().is_relative_to(folder)
+    assert path != folder
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_link_is_an_output_that_exists(tmp_path: Path, dangling: bool) -> None:
+    target, path = tmp_path / "target", tmp_path / "out.txt"
+    if not dangling:
+        target.write_text("precious")
+    path.symlink_to(target)
+    with pytest.raises(OutputError, match="already exists"), atomic_path(path):
+        pass
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert not path.is_symlink()
+    assert path.read_text() == "new"
+    assert not target.exists() if dangling else target.read_text() == "precious"

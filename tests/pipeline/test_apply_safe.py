@@ -187,3 +187,95 @@ def test_what_is_no_product(product: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"already exists|is a file"):
         apply_safe(mapping_of(), product, out)
     assert out.read_text() == "file"
+
+
+def packed(product: Path, path: Path, **more: bytes) -> Path:
+    """The product as a zip, and further members."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(product.rglob("*")):
+            archive.write(file, file.relative_to(product.parent))
+        for name, content in more.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("{outside}", "leads out"),
+        ("../../evil.txt", "leads out"),
+        (f"{NAME}/../../evil.txt", "leads out"),
+        (f"{NAME}\\..\\..\\evil.txt", "leads out"),
+        ("C:\\evil.txt", "leads out"),
+        ("{outside}.jp2", "leads out"),
+        (f"{NAME}/mtd_msil2a.XML", "two files that would have one name"),
+        (f"{NAME}/{GRANULE}/IMG_DATA/R60m/{TILE}_B01_60m.tif", "two files"),
+    ],
+)
+def test_names_in_an_archive_stay_inside(
+    product: Path, tmp_path: Path, name: str, why: str
+) -> None:
+    outside = tmp_path / "precious.txt"
+    outside.write_text("precious")
+    path = packed(product, tmp_path / "a.zip", **{name.format(outside=outside): b"evil"})
+    folder = tmp_path / "out"
+    folder.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=why) as caught:
+        apply_safe(mapping_of(), path, folder / "out.SAFE")
+    assert str(caught.value).startswith(str(path))
+    assert outside.read_text() == "precious"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_links_are_not_followed_out(product: Path, tmp_path: Path) -> None:
+    path = packed(product, tmp_path / "a.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo(f"{NAME}/HTML/link.txt")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(InputError, match="holds a link"):
+        apply_safe(mapping_of(), path, tmp_path / "out.SAFE")
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "file.txt").write_text("secret")
+    for target in (tmp_path / "secret" / "file.txt", tmp_path / "secret"):
+        (product / "HTML" / "link").symlink_to(target)
+        with pytest.raises(InputError, match="leads out"):
+            apply_safe(mapping_of(), product, tmp_path / "out.SAFE")
+        (product / "HTML" / "link").unlink()
+    assert not (tmp_path / "out.SAFE").exists()
+
+
+def test_an_archive_is_bounded(product: Path, tmp_path: Path) -> None:
+    bomb = packed(product, tmp_path / "a.zip", **{f"{NAME}/HTML/zeros.bin": bytes(90_000_000)})
+    out = tmp_path / "out.SAFE"
+    with pytest.raises(InputError, match=r"takes 0.09.* GB or more .*--max-unpacked"):
+        apply_safe(mapping_of(), bomb, out)
+    assert not out.exists()
+    apply_safe(mapping_of(), bomb, out, max_unpacked=10**9)
+    assert (out / "HTML" / "zeros.bin").stat().st_size == 90_000_000
+    # A raster counts by its pixels, however little it takes itself.
+    sparse = tmp_path / "sparse.tif"
+    with rasterio.open(
+        sparse, "w", driver="GTiff", width=30000, height=30000, count=1, dtype="uint8",
+        crs=UTM31, transform=PLACE, SPARSE_OK=True, tiled=True,
+    ):  # fmt: skip
+        pass
+    more = {f"{NAME}/{GRANULE}/IMG_DATA/x.tif": sparse.read_bytes()}
+    path = packed(product, tmp_path / "b.zip", **more)
+    with pytest.raises(InputError, match=r"takes 0.9.* GB or more"):
+        apply_safe(mapping_of(), path, tmp_path / "other.SAFE")
+
+
+def test_a_link_at_the_output_is_there(product: Path, tmp_path: Path) -> None:
+    kept, out = tmp_path / "kept", tmp_path / "out.SAFE"
+    kept.mkdir()
+    for target in (kept, tmp_path / "nowhere"):
+        out.symlink_to(target)
+        with pytest.raises(OutputError, match="already exists"):
+            apply_safe(mapping_of(), product, out)
+        apply_safe(mapping_of(), product, out, overwrite=True)
+        assert not out.is_symlink()
+        shutil.rmtree(out)
+    assert list(kept.iterdir()) == []
+    assert not (tmp_path / "nowhere").exists()

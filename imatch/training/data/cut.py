@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from imatch.core.errors import InputError
+from imatch.core.files import inside
 from imatch.core.types import BoolArray, Rendered
 from imatch.raster import GeoImage, render
 from imatch.training.data.chips import Coding, save_mask, write_chip
@@ -232,7 +233,7 @@ def _save_site(
         facts = batch.facts[view.scene.path]
         stored = facts.coding.encode(view.pixels)
         write_chip(
-            out / view.path,
+            inside(out, view.path),
             stored,
             view.valid,
             coding=facts.coding,
@@ -349,7 +350,7 @@ def _pair(
     name = ""
     if changed.any():
         name = f"changed/{site.name}/{a.scene.label}__{b.scene.label}.png"
-        save_mask(out / name, changed)
+        save_mask(inside(out, name), changed)
     return PairRow(
         site=site.name,
         split=site.split,

@@ -12,7 +12,7 @@ import numpy as np
 
 from imatch._version import __version__
 from imatch.core.errors import InputError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, inside
 from imatch.core.journal import write_rows
 from imatch.core.jsontext import to_json
 from imatch.training.data.card import write_card
@@ -98,7 +98,7 @@ def gather(
             hint="add images, lower --min-valid or raise --max-cloud, or change --seed",
         )
     for path in lost | ({p.changed for p in all_pairs} - {p.changed for p in pairs} - {""}):
-        (out / path).unlink(missing_ok=True)
+        inside(out, path).unlink(missing_ok=True)
     for name, kind, table in (
         (CHIPS, ChipRow, chips),
         (PAIRS, PairRow, pairs),
@@ -131,7 +131,7 @@ def gather(
             source.name: {"licence": source.licence, "attribution": source.attribution}
             for source in config.sources
         },
-        "bytes": sum((out / name).stat().st_size for name in set(files)),
+        "bytes": sum(inside(out, name).stat().st_size for name in set(files)),
     }
     manifest = Manifest(out, document, tuple(chips), tuple(pairs), tuple(points))
     write_card(manifest, out / CARD)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import InputError
+from imatch.core.files import inside
 from imatch.core.journal import Plain, read_rows
 
 SCHEMA = "imatch.chips/1"
@@ -202,7 +203,7 @@ def content_hash(folder: Path, files: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(set(files)):
         digest.update(name.encode())
-        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        digest.update(hashlib.sha256(inside(folder, name).read_bytes()).digest())
     return digest.hexdigest()
 
 

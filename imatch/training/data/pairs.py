@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.files import inside
 from imatch.core.types import BoolArray
 from imatch.training.data.chips import load_mask, read_chip
 from imatch.training.data.manifest import ChipRow, KeypointRow, Manifest, PairRow, load_manifest
@@ -130,7 +131,7 @@ class ChipPairs:
         side = self.manifest.chip
         changed = np.zeros(valid_a.shape, dtype=bool)
         if row.changed:
-            mask = load_mask(self.manifest.folder / row.changed)
+            mask = load_mask(inside(self.manifest.folder, row.changed))
             changed[: mask.shape[0], : mask.shape[1]] = mask
         assert valid_a.shape == (side, side)
         # A clearing that was drawn on a later image is not there yet.
@@ -165,7 +166,7 @@ class ChipPairs:
         if path in self._cache:
             self._cache.move_to_end(path)
             return self._cache[path]
-        item = read_chip(self.manifest.folder / path)
+        item = read_chip(inside(self.manifest.folder, path))
         self._cache[path] = item
         self._held += item[0].nbytes + item[1].nbytes
         while self._held > self._room and len(self._cache) > 1:

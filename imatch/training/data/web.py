@@ -36,6 +36,8 @@ _PROFILE = {
     "blockxsize": 256,
     "blockysize": 256,
 }
+# Of all bands of a frame that are held in memory at once.
+_MOST_PIXELS = 1 << 28
 # Offsets this close to a whole pixel are whole.
 _WHOLE = 1e-6
 
@@ -82,6 +84,12 @@ def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> F
                     best = size, frame
     if best is None:
         raise InputError("no file was named")
+    if best[1].width * best[1].height > _MOST_PIXELS:
+        raise InputError(
+            f"shows the box in {best[1].width:,} x {best[1].height:,} pixels",
+            subject=files[0],
+            hint="ask for a smaller box",
+        )
     return best[1]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.files import inside
 from imatch.core.types import BoolArray
 from imatch.training.data.chips import read_chip
 from imatch.training.data.manifest import ChipRow, Manifest, load_manifest
@@ -136,7 +137,7 @@ class PlaceChips:
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]
-        item = read_chip(self.manifest.folder / self.rows[index].path)
+        item = read_chip(inside(self.manifest.folder, self.rows[index].path))
         self._cache[index] = item
         self._held += item[0].nbytes + item[1].nbytes
         while self._held > self._room and len(self._cache) > 1:
