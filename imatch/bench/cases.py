@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.journal import CELLS
+from imatch.core.journal import CELLS, as_cell, of_cell
 
 UNRELATED = "unrelated"
 KEYS = ("case", "source", "variant", "tag")
@@ -65,7 +65,7 @@ class Case:
         truth = np.full((3, 3), np.nan) if self.truth is None else self.truth
         texts = (self.name, self.source, self.variant, self.tag, self.ref, self.tgt)
         numbers = (f"{value:.12g}" for value in (*self.warp.ravel(), *truth.ravel()))
-        return dict(zip(COLUMNS, (*texts, *numbers), strict=True))
+        return dict(zip(COLUMNS, (*(str(as_cell(t)) for t in texts), *numbers), strict=True))
 
 
 def read_cases(path: Path) -> list[Case]:
@@ -216,5 +216,6 @@ def _case(path: Path, line: int, row: Mapping[str, str | None]) -> Case:
             "h00…h22 must be numbers, and NaN only where the variant is 'unrelated'",
             subject=subject,
         )
-    name, source, variant, tag, ref, tgt = (text(column) for column in (*KEYS, "ref", "tgt"))
+    texts = (of_cell(text(column)) for column in (*KEYS, "ref", "tgt"))
+    name, source, variant, tag, ref, tgt = texts
     return Case(name, source, variant, tag, ref, tgt, warp, None if unrelated else truth)

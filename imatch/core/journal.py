@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +16,29 @@ from imatch.core.errors import InputError, OutputError
 #: Cells of a 3 x 3 matrix, row by row, as their columns end.
 CELLS = tuple(f"{i}{j}" for i in range(3) for j in range(3))
 RowT = TypeVar("RowT", bound="Tabular")
+
+
+# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection").
+# The apostrophes of a text's own are told from the mark by one more.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def as_cell(value: object) -> object:
+    """Marks a text that a spreadsheet would run as a formula, by an apostrophe before it.
+
+    Args:
+        value: A cell; anything but a text comes back as it is.
+
+    Example:
+        >>> as_cell("=1+1"), as_cell(-1.5), as_cell("field")
+        ("'=1+1", -1.5, 'field')
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def of_cell(text: str) -> str:
+    """The text of which `as_cell` made a cell; any other as it is."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 class Tabular(Protocol):
@@ -33,7 +57,10 @@ class Tabular(Protocol):
 
 
 class Plain:
-    """Dataclasses of str, int and float fields as CSV; a tuple of nine becomes nine columns."""
+    """Dataclasses of str, int and float fields as CSV; a tuple of nine becomes nine columns.
+
+    Texts are written by `as_cell` and read by `of_cell`.
+    """
 
     matrices: ClassVar[dict[str, str]] = {}
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -53,7 +80,7 @@ class Plain:
         for field in fields(self):
             value = getattr(self, field.name)
             items = value if field.name in self.matrices else (value,)
-            values += [f"{v:.10g}" if isinstance(v, float) else str(v) for v in items]
+            values += [f"{v:.10g}" if isinstance(v, float) else str(as_cell(v)) for v in items]
         return dict(zip(self.columns(), values, strict=True))
 
     @classmethod
@@ -64,12 +91,12 @@ class Plain:
             KeyError: A column is missing.
             ValueError: A number is none.
         """
-        kinds = {"str": str, "int": int, "float": float}
+        kinds = {"str": of_cell, "int": int, "float": float}
         values: dict[str, Any] = {}
         for field in fields(cls):
             letter = cls.matrices.get(field.name)
             if letter is None:
-                values[field.name] = kinds.get(str(field.type), str)(row[field.name])
+                values[field.name] = kinds.get(str(field.type), of_cell)(row[field.name])
             else:
                 values[field.name] = tuple(float(row[f"{letter}{cell}"]) for cell in CELLS)
         return cls(**values)

@@ -7,6 +7,7 @@ import math
 from dataclasses import fields
 from pathlib import Path
 
+from imatch.core.journal import as_cell
 from imatch.export.page import Cell, Table
 from imatch.export.wording import measured, number
 from imatch.pipeline.stack_result import Stack, StackImage, StackPair
@@ -122,7 +123,7 @@ def write_edges(stack: Stack, path: Path) -> None:
         writer.writerow(names)
         for pair in stack.pairs:
             values = (getattr(pair, name) for name in names)
-            writer.writerow("" if _unknown(value) else value for value in values)
+            writer.writerow("" if _unknown(value) else as_cell(value) for value in values)
 
 
 _REST = (("uncertain", "uncertain"), ("failed", "not tied"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError
 from imatch.core.files import atomic_path, check_output
+from imatch.core.journal import as_cell
 from imatch.core.jsontext import to_json
 from imatch.pipeline.provenance import versions
 from imatch.retrieval.index.manifest import Manifest
@@ -83,7 +84,7 @@ def _row(hit: Hit) -> dict[str, str]:
         "similarity": f"{hit.similarity:.4f}",
         "status": "" if found is None else found.status,
         "evidence": "" if found is None or found.evidence is None else f"{found.evidence:.2f}",
-        "image": hit.image.path,
+        "image": str(as_cell(hit.image.path)),
         "left": str(hit.cell.left),
         "top": str(hit.cell.top),
         "width": str(hit.cell.width),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imatch.core.errors import InputError
+from imatch.core.journal import of_cell
 from imatch.raster.names import located
 
 #: Names a column may have.
@@ -78,7 +79,7 @@ def read_pairs(path: Path) -> list[ImagePair]:
 
 
 def _file(text: str | None, table: Path) -> str:
-    name = (text or "").strip()
+    name = of_cell((text or "").strip())
     if not name:
         raise InputError("a pair lacks an image", subject=table, hint="fill the columns a and b")
     return located(name, table.absolute().parent)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from imatch.core.files import atomic_path
+from imatch.core.journal import as_cell
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def write_table(path: Path, items: Sequence[FetchedItem]) -> None:
     ):
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(item) for item in items)
+        writer.writerows({k: as_cell(v) for k, v in asdict(item).items()} for item in items)
 
 
 def write_card(
