@@ -9,6 +9,7 @@ import click
 
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.match import refusal
 from imatch.cli.options import overwrite_option, verbosity_options
 from imatch.cli.raster_options import in_place_options, raster_options
 from imatch.cli.values import parse_size
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     help="Most that a zipped product may take unpacked, as 50GB.  [default: a hundred times its"
     " size, at most 32GB]",
 )
-@click.option("--force", is_flag=True, help="Apply a result even if its status is not ok.")
+@click.option("--force", is_flag=True, help="Apply a result that is not ok, or not near enough.")
 @overwrite_option
 @click.option(
     "--jobs",
@@ -72,7 +73,7 @@ def apply(
     product (.SAFE folder or zip) is written whole.
 
     Exits with 1 if a file could not be done, after the others, and with 3 if the registration is
-    not ok.
+    not ok or does not meet the tolerance that was asked of it.
 
     \b
     imatch apply result.json B0*_10m.jp2 SCL_20m.jp2 fields.gpkg -o registered
@@ -91,7 +92,7 @@ def apply(
             "--geotransform-only leaves the pixels as they are, so --nodata has no meaning"
         )
     registration = read_registration(result)
-    if registration.status != "ok" and not force:
+    if not (registration.accepted or force):
         _refuse(registration, result)
     try:
         mapping = Mapping.of(registration)
@@ -131,7 +132,7 @@ def apply(
 
 def _refuse(registration: Registration, result: Path) -> None:
     click.echo(
-        f"imatch: {result}: the registration is {registration.status}: {registration.reason};"
+        f"imatch: {result}: the registration is not to be applied, {refusal(registration)};"
         " pass --force to apply it nevertheless",
         err=True,
     )

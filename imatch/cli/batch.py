@@ -81,7 +81,8 @@ _SHOWN = 10
     "--register",
     "whole",
     is_flag=True,
-    help="Register whole scenes at full resolution and write registered/NAME.tif of each.",
+    help="Register whole scenes at full resolution and write registered/NAME.tif of each that is ok"
+    " and meets the --tolerance.",
 )
 @raster_options
 @format_option

@@ -141,11 +141,10 @@ def refusal(registration: Registration) -> str | None:
     """Why the answer is not what was asked for, None if it is."""
     from imatch.export.wording import certificate_text
 
+    if registration.accepted:
+        return None
     if registration.status != "ok":
         return f"{registration.status}: {registration.reason}"
-    certificate = registration.certificate
-    if certificate.tolerance is None or certificate.passes:
-        return None
     return f"tolerance not met: {certificate_text(registration)}"
 
 

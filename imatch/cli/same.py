@@ -90,7 +90,7 @@ def same(
     from imatch.export import check_outputs
     from imatch.export import write as write_registration
     from imatch.pipeline.config import load_config, make_config
-    from imatch.raster import open_source
+    from imatch.pipeline.match import open_images
     from imatch.retrieval.decision import decision_for
     from imatch.retrieval.same import same_ground
 
@@ -103,8 +103,10 @@ def same(
     if no_geocoding:
         given["use_geocoding"] = False
     fetch = may_fetch(base, offline=offline)
+    if bands is not None:
+        given |= {"ref_bands": bands, "tgt_bands": bands}
     config = make_config(base, **given, device=device, fetch=fetch)
-    sources = open_source(a, bands=bands), open_source(b, bands=bands)
+    sources = open_images(a, b, config)
     loaded = None
     if not no_embedder:
         loaded = _embedder(embedder, device=device, offline=offline)

@@ -14,6 +14,7 @@ import click
 from imatch.cli.console import stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.match import refusal
 from imatch.cli.match_options import chosen_config, config_options
 from imatch.cli.options import format_option, verbosity_options
 from imatch.cli.raster_options import raster_fields, raster_options
@@ -62,7 +63,8 @@ JOINT = ("auto", "translation", "similarity", "affine")
 @click.option(
     "--warp",
     is_flag=True,
-    help="Also write every image that is ok onto the reference's pixels, into DIR/registered.",
+    help="Also write every image that is ok, and near enough, onto the reference's pixels, into"
+    " DIR/registered.",
 )
 @raster_options
 @format_option
@@ -122,15 +124,16 @@ def stack(
         )
     write_stack(solved, out)
     if warp:
+        rasters["nodata"] = config.tgt_nodata
         _warp(solved, out, rasters, overwrite=run.resume or run.overwrite)
     _show(solved, fmt)
     note(f"wrote {out / 'report.html'}")
-    if not solved.sure or any(i.registration.certificate.passes is False for i in solved.images):
+    if not solved.sure or not all(i.registration.accepted for i in solved.images):
         click.get_current_context().exit(NOT_REGISTERED)
 
 
 def _warp(solved: Stack, out: Path, rasters: dict[str, Any], *, overwrite: bool) -> None:
-    """Write every image that is ok; one that cannot be written does not cost the others."""
+    """Write every image that is accepted; one that cannot be written does not cost the others."""
     from imatch.core.errors import ImatchError, OutputError
     from imatch.core.files import inside
     from imatch.core.progress import progress
@@ -144,7 +147,7 @@ def _warp(solved: Stack, out: Path, rasters: dict[str, Any], *, overwrite: bool)
     except OSError as error:
         raise OutputError(error.strerror or str(error), subject=folder) from error
     failure: ImatchError | None = None
-    sure = [image for image in solved.images if image.status == "ok"]
+    sure = [image for image in solved.images if image.registration.accepted]
     with progress("writing", len(sure), enabled=not is_quiet()) as advance:
         for image in sure:
             mapping = Mapping.of(image.registration)
@@ -159,8 +162,11 @@ def _warp(solved: Stack, out: Path, rasters: dict[str, Any], *, overwrite: bool)
                 note(f"not written: {error}")
             advance(1)
     for image in solved.images:
-        if image.status != "ok":
-            note(f"not written: {image.name}: {image.status}: {image.reason}")
+        refused = refusal(image.registration)
+        if refused is not None:
+            if overwrite:  # What an earlier run wrote of it does not hold any more.
+                inside(folder, f"{image.name}.tif").unlink(missing_ok=True)
+            note(f"not written: {image.name}: {refused}")
     if failure is not None:
         raise failure
 

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
@@ -91,7 +91,7 @@ class Plain:
             KeyError: A column is missing.
             ValueError: A number is none.
         """
-        kinds = {"str": of_cell, "int": int, "float": float}
+        kinds: dict[str, Callable[[str], Any]] = {"str": of_cell, "int": int, "float": float}
         values: dict[str, Any] = {}
         for field in fields(cls):
             letter = cls.matrices.get(field.name)

@@ -20,6 +20,8 @@ from imatch.export.stack_tables import (
     write_edges,
 )
 from imatch.export.wording import both
+from imatch.pipeline.batch_journal import RECORD
+from imatch.pipeline.result import SCHEMA
 from imatch.pipeline.stack_result import Stack
 
 DOCUMENT, EDGES, REPORT, TRANSFORMS = "stack.json", "edges.csv", "report.html", "transforms"
@@ -28,7 +30,7 @@ REGISTERED = "registered"
 
 
 def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse, before any work is done, a folder that holds something else.
+    """Refuse, before any work is done, a folder that holds something else; clear one to overwrite.
 
     Args:
         out: The folder; it need not exist.
@@ -42,8 +44,12 @@ def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
         there = out.exists() and any(out.iterdir())
     except OSError as error:
         raise OutputError(error.strerror or str(error), subject=out) from error
+    held = (out / DOCUMENT).exists() or (out / "pairs" / RECORD).exists()
+    if held and overwrite and not resume:
+        # In a folder of these names that no stack has made lies somebody else's work.
+        for name in (TRANSFORMS, REGISTERED):
+            shutil.rmtree(out / name, ignore_errors=True)
     if there and not (resume or overwrite):
-        held = (out / DOCUMENT).exists() or (out / "pairs").is_dir()
         raise OutputError(
             "already holds a stack" if held else "already exists and is not empty",
             subject=out,
@@ -70,9 +76,12 @@ def write_stack(stack: Stack, out: Path) -> list[Path]:
     """
     try:
         (out / DOCUMENT).unlink(missing_ok=True)
-        if (out / TRANSFORMS).is_dir():
-            shutil.rmtree(out / TRANSFORMS)
-        (out / TRANSFORMS).mkdir(parents=True)
+        (out / TRANSFORMS).mkdir(parents=True, exist_ok=True)
+        names = {f"{one.name}.json" for one in stack.images}
+        for path in (out / TRANSFORMS).glob("*.json"):
+            # Of images that are no longer in the stack.
+            if path.name not in names and SCHEMA.encode() in path.read_bytes()[:200]:
+                path.unlink()
     except OSError as error:
         raise OutputError(error.strerror or str(error), subject=out) from error
     written = []

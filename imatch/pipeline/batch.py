@@ -108,8 +108,9 @@ def run_batch(
         retries: How often a pair is begun anew after its worker was killed or failed unforeseen.
         timeout: Most seconds a pair may take; None for any.
         cache: Where features are kept on disk for all workers; None for none.
-        warp: Register whole scenes and leave ``registered/NAME.tif`` of those that are ``ok``,
-            written with these arguments of `imatch.pipeline.apply.apply_raster`.
+        warp: Register whole scenes and leave ``registered/NAME.tif`` of those that are accepted
+            (``ok``, and as near as was asked), written with these arguments of
+            `imatch.pipeline.apply.apply_raster`.
         finish: See `Task.finish`.
         settings: Of `finish`, JSON-ready: what must be the same when a run is resumed.
         command: Command line to remember.

@@ -24,8 +24,7 @@ class BatchResult(Plain):
     Attributes:
         name: The pair's name.
         status: ``ok``, ``uncertain``, ``failed``, or ``error`` where it could not be run.
-        passes: 1 where the tolerance asked for is met, 0 where not, -1 where none was asked for
-            or metres are unknown.
+        passes: 1 where the tolerance asked for is met, 0 where not, -1 where none was asked for.
         shift_x_px: Shift at the centre of the overlap in x, target pixels.
         shift_y_px: The same in y.
         ci95_x_px: Half-width of the shift's 95 % confidence interval in x.
@@ -94,7 +93,7 @@ class BatchResult(Plain):
 
     @property
     def registered(self) -> bool:
-        """Whether the answer is to be relied on and as near as was asked."""
+        """Whether the answer is to be relied on and as near as was asked (see `Registration`)."""
         return self.status == "ok" and self.passes != 0
 
     @property
@@ -119,7 +118,7 @@ class BatchResult(Plain):
         return cls(
             pair.name,
             r.status,
-            -1 if certificate.passes is None else int(certificate.passes),
+            -1 if certificate.tolerance is None else int(certificate.passes is True),
             *_two(r.shift_px),
             *_two(r.ci95_px),
             *_two(r.shift_m),

@@ -137,10 +137,17 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
     )
     path = registered_path(task.out, pair.name)
     path.unlink(missing_ok=True)
-    if registration.status == "ok":
+    if registration.accepted:
         path.parent.mkdir(exist_ok=True)
         assert task.warp is not None
-        apply_raster(Places.of(registration), pair.target, path, overwrite=True, **task.warp)
+        apply_raster(
+            Places.of(registration),
+            pair.target,
+            path,
+            nodata=config.tgt_nodata,
+            overwrite=True,
+            **task.warp,
+        )
     shutil.rmtree(state, ignore_errors=True)
     return registration
 

@@ -25,6 +25,7 @@ from imatch.pipeline.provenance import provenance
 from imatch.pipeline.result import Registration
 from imatch.pipeline.solve import Solution, Solver
 from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
+from imatch.raster.source import settings_of
 
 if TYPE_CHECKING:
     from imatch.matchers import Matcher
@@ -148,10 +149,7 @@ def solve(
         _ = MATCHERS[config.matcher]  # An unknown name fails before anything is read.
     # What a wrong path or an impossible wish costs is known before a checkpoint is fetched.
     stage("reading")
-    sources = (
-        _source(ref, config.ref_bands, config.ref_nodata, config.ref_mask),
-        _source(tgt, config.tgt_bands, config.tgt_nodata, config.tgt_mask),
-    )
+    sources = open_images(ref, tgt, config)
     tolerance = None if config.tolerance is None else Tolerance.parse(config.tolerance)
     _check_metres(tolerance, config, sources)
     pair = read_pair(
@@ -181,9 +179,43 @@ def _check_metres(
         )
 
 
+def open_images(ref: Image, tgt: Image, config: MatchConfig) -> tuple[Source, Source]:
+    """Opens a pair with the bands, nodata values and masks of a configuration.
+
+    Args:
+        ref: As for `match`.
+        tgt: As for `match`.
+        config: The settings.
+
+    Raises:
+        InputError: An image cannot be used.
+        ConfigError: A `Source` was opened with other settings than these.
+    """
+    return (
+        _source(ref, "ref", config.ref_bands, config.ref_nodata, config.ref_mask),
+        _source(tgt, "tgt", config.tgt_bands, config.tgt_nodata, config.tgt_mask),
+    )
+
+
 def _source(
-    image: Image, bands: tuple[int | str, ...] | None, nodata: float | None, mask: Path | None
+    image: Image,
+    side: str,
+    bands: tuple[int | str, ...] | None,
+    nodata: float | None,
+    mask: Path | None,
 ) -> Source:
     if isinstance(image, str | PathLike):
         return open_source(image, bands=bands, nodata=nodata, mask=mask)
-    return array_source(image) if isinstance(image, np.ndarray) else image
+    if isinstance(image, np.ndarray):
+        return array_source(image, bands=bands, nodata=nodata, mask=mask)
+    asked = settings_of(bands, nodata, mask)
+    for name, wanted, given in zip(
+        ("bands", "nodata", "mask"), asked, image.opened_with, strict=True
+    ):
+        if wanted is not None and wanted != given:
+            raise ConfigError(
+                f"{image.info.name} is open already, and not with {wanted!r}",
+                subject=f"{side}_{name}",
+                hint="open it with that (open_source), or give its path",
+            )
+    return image

@@ -274,6 +274,12 @@ class Registration:
     local: DisplacementGrid | None = None
 
     @property
+    def accepted(self) -> bool:
+        """Whether the answer is to be relied on, and as near as was asked: it may be applied."""
+        met = self.certificate.tolerance is None or self.certificate.passes is True
+        return self.status == "ok" and met
+
+    @property
     def model(self) -> ModelKind | None:
         """The kind of the transform, None when failed."""
         return None if self.transform is None else self.transform.kind

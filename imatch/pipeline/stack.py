@@ -23,7 +23,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from imatch.core.errors import ConfigError
+from imatch.core.errors import ConfigError, InputError
 from imatch.core.files import safe_name
 from imatch.geometry.graph import GraphOptions, Joint, central, solve
 from imatch.geometry.network import Edge
@@ -35,7 +35,7 @@ from imatch.pipeline.config import MatchConfig, make_config
 from imatch.pipeline.provenance import versions
 from imatch.pipeline.result import Registration
 from imatch.pipeline.stack_edges import Frames, edge_of
-from imatch.pipeline.stack_members import Member, find_reference, open_members
+from imatch.pipeline.stack_members import Member, find_reference, mark_copies, open_members
 from imatch.pipeline.stack_network import Attempt, Network
 from imatch.pipeline.stack_plan import Couple, PairChoice, first_pairs, more_pairs
 from imatch.pipeline.stack_result import Stack
@@ -90,11 +90,12 @@ def stack(
         **overrides: Fields of `MatchConfig` to replace.
 
     Returns:
-        The images, tied as far as they can be. Images that cannot be are listed with the reason.
+        The images, tied as far as they can be. Images that cannot be are listed with the reason;
+        one that repeats another (`mark_copies`) lies where that does and is no evidence.
 
     Raises:
-        InputError: Fewer than two images can be read, one is named twice, or the reference is none
-            of them.
+        InputError: Fewer than two different images can be read, one is named twice, or the
+            reference is none of them.
         ConfigError: A setting makes no sense.
         OutputError: The folder cannot be used.
         ImatchError: The matcher cannot be loaded.
@@ -111,7 +112,14 @@ def stack(
         )
     members = open_members(images, config)
     fixed = None if reference is None else find_reference(members, reference)
-    usable = [index for index, member in enumerate(members) if member.info is not None]
+    members = mark_copies(members, config, fixed)
+    usable = [i for i, member in enumerate(members) if member.info and not member.copy_of]
+    if len(usable) < 2:
+        raise InputError(
+            "all images that can be read are copies of one another",
+            subject=members[usable[0]].path,
+            hint="name images of two dates or more",
+        )
     series = _Series([members[i] for i in usable], config, model, out / PAIRS)
     held = None if fixed is None else usable.index(fixed)
     hub = len(usable) // 2 if held is None else held

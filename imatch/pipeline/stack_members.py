@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from os import PathLike, fspath
 from pathlib import Path, PurePath
+
+import numpy as np
+from rasterio.windows import Window
 
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.files import safe_name
@@ -17,6 +22,10 @@ from imatch.pipeline.stack_dates import acquisition_date
 from imatch.raster import RasterInfo, open_source
 from imatch.raster.gdal import opened
 from imatch.raster.names import is_virtual
+
+_LOG = logging.getLogger(__name__)
+#: Sides at which images are compared: a part of each, and all of it.
+_PART_PX, _SEEN_PX = 256, 1024
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Member:
         date: When it was taken, None where nothing tells.
         info: What is known of it; None where it cannot be read.
         error: Why it cannot be read; empty otherwise.
+        copy_of: Path of the image that it repeats; empty otherwise.
     """
 
     name: str
@@ -36,6 +46,7 @@ class Member:
     date: date | None
     info: RasterInfo | None
     error: str = ""
+    copy_of: str = ""
 
     def summary(self, gsd_m: float | None = None) -> ImageSummary:
         """The image as a side of a registration.
@@ -106,6 +117,65 @@ def find_reference(members: Sequence[Member], reference: str | PathLike[str]) ->
         subject=text,
         hint=f"name one of them, such as {members[0].name}",
     )
+
+
+def mark_copies(
+    members: Sequence[Member], config: MatchConfig, reference: int | None
+) -> list[Member]:
+    """Finds images that repeat another, which would check nothing but themselves.
+
+    That are copies of a file, also compressed or tiled anew: the same pixels on the same grid.
+
+    Args:
+        members: The images.
+        config: Bands, nodata values and masks are taken from it.
+        reference: Place of the image that has to stay; else the first of its kind does.
+
+    Returns:
+        The images, copies marked as such, each told in the log.
+    """
+    # Kept open to no purpose, images would fill the memory: a part tells nearly all apart.
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    for index, member in enumerate(members):
+        if member.info is not None:
+            alike[_digest(member, config, whole=False)].append(index)
+    same: dict[bytes, list[int]] = defaultdict(list)
+    for group in alike.values():
+        if len(group) > 1:
+            for index in group:
+                same[_digest(members[index], config, whole=True)].append(index)
+    marked = list(members)
+    for group in same.values():
+        first = reference if reference in group else group[0]
+        for index in group:
+            if index != first:
+                marked[index] = replace(members[index], copy_of=members[first].path)
+                _LOG.warning(
+                    "%s holds the same pixels as %s and counts as one with it",
+                    members[index].path,
+                    members[first].path,
+                )
+    return marked
+
+
+def _digest(member: Member, config: MatchConfig, *, whole: bool) -> bytes:
+    """Of an image's grid and pixels: of its middle at full resolution, or all of it, reduced."""
+    source = open_source(
+        member.path, bands=config.ref_bands, nodata=config.ref_nodata, mask=config.ref_mask
+    )
+    info = source.info
+    if whole:
+        factor = max(1.0, max(info.size) / _SEEN_PX)
+        image = source.read(size=(round(info.width / factor), round(info.height / factor)))
+    else:
+        width, height = (min(side, _PART_PX) for side in info.size)
+        left, top = (info.width - width) // 2, (info.height - height) // 2
+        image = source.read(Window(left, top, width, height))
+    crs = "" if info.crs is None else info.crs.to_string()
+    digest = hashlib.sha256(repr((info.size, tuple(info.transform), crs)).encode())
+    digest.update(np.ascontiguousarray(image.pixels).tobytes())
+    digest.update(np.packbits(image.valid).tobytes())
+    return digest.digest()
 
 
 def _look(path: str, config: MatchConfig) -> Member:

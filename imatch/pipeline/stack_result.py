@@ -30,6 +30,7 @@ class StackImage:
         aside: Those that contradict the solution.
         ways: Ways to the reference through sure pairs that share no pair: how many of them would
             have to be wrong at once.
+        copy_of: Name of the image whose pixels it repeats, None for one of its own.
     """
 
     name: str
@@ -40,6 +41,7 @@ class StackImage:
     counting: int = 0
     aside: int = 0
     ways: float = 0.0
+    copy_of: str | None = None
 
     @property
     def status(self) -> Status:
@@ -197,6 +199,7 @@ def _image(image: StackImage) -> dict[str, Any]:
         "counting": image.counting,
         "aside": image.aside,
         "ways": image.ways,
+        "copy_of": image.copy_of,
         **{name: document[name] for name in _OF_REGISTRATION},
         "corner_ci95_px": bound.corner_ci95_px,
         "corner_ci95_m": bound.corner_ci95_m,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,18 +117,17 @@ def judge(
     joint, frames = network.joint, network.frames
     place = {member.path: node for node, member in enumerate(network.members)}
     worth = standings(network)
-    images = [
-        _image(network, place[member.path], worth[place[member.path]], config)
-        if member.path in place
-        else StackImage(
-            member.name,
-            member.path,
-            member.date,
-            untied(network, member, config, f"cannot be read: {member.error}"),
-        )
-        for member in members
-    ]
-    own = frames.pixel[joint.reference] * frames.metres[joint.reference]
+    images = []
+    for member in members:
+        own = place.get(member.copy_of or member.path)
+        if own is None:
+            lost = untied(network, member, config, f"cannot be read: {member.error}")
+            images.append(StackImage(member.name, member.path, member.date, lost))
+        elif member.copy_of:
+            images.append(_copy(network, own, member, worth[own], config))
+        else:
+            images.append(_image(network, own, worth[own], config))
+    metres = frames.pixel[joint.reference] * frames.metres[joint.reference]
     return Stack(
         network.members[joint.reference].name,
         joint.model,
@@ -137,7 +136,7 @@ def judge(
         tuple(_pair(network, index) for index in range(len(network.attempts))),
         _loops(network),
         joint.scatter,
-        float(joint.scatter * own),
+        float(joint.scatter * metres),
         joint.chi_squared,
         joint.freedom,
         seconds,
@@ -160,6 +159,26 @@ def _image(network: Network, node: int, worth: Standing, config: MatchConfig) ->
         counting=len(network.counting(node)),
         aside=sum(bool(joint.aside[i]) for i, e in enumerate(network.edges) if node in (e.a, e.b)),
         ways=0.0 if worth.support is None else worth.support.sure,
+    )
+
+
+def _copy(
+    network: Network, node: int, member: Member, worth: Standing, config: MatchConfig
+) -> StackImage:
+    """An image that repeats another: it lies where that does, and no pair of its own is tried."""
+    original = _image(network, node, worth, config)
+    registration = replace(
+        original.registration,
+        target=member.summary(),
+        reason=f"the same pixels as {original.name}, of which: {original.reason}",
+    )
+    return StackImage(
+        member.name,
+        member.path,
+        member.date,
+        registration,
+        ways=original.ways,
+        copy_of=original.name,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from rasterio.windows import Window
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
+from imatch.raster.bands import select_bands
+from imatch.raster.form import fits
 from imatch.raster.info import RasterInfo
+from imatch.raster.mask import MaskFrame, open_mask
 from imatch.raster.resample import Chunk
-from imatch.raster.source import Source
+from imatch.raster.source import Source, settings_of
 
 _HINT = "pass (H, W), (H, W, C) or (C, H, W)"
 #: Values converted to float32 at a time.
@@ -99,6 +103,9 @@ def array_source(
     valid: ArrayLike | None = None,
     transform: Affine | None = None,
     crs: Any = None,
+    bands: Sequence[int | str] | None = None,
+    nodata: float | None = None,
+    mask: str | PathLike[str] | None = None,
 ) -> Source:
     """Treat an array as an image.
 
@@ -110,8 +117,13 @@ def array_source(
         transform: Corner-based pixel to map transform.
         crs: Anything rasterio takes for a CRS (``"EPSG:32631"``, 32631, a ``CRS``).
 
+        bands: Bands to use, by their numbers from 1; all by default.
+        nodata: Value that marks missing ground.
+        mask: Ground to ignore (see `open_mask`).
+
     Raises:
-        InputError: The array has another shape or type, or the CRS makes no sense.
+        InputError: The array has another shape or type, the CRS makes no sense, a band is not
+            there, the nodata value cannot occur, or the mask does not fit.
 
     Example:
         >>> array_source(np.zeros((20, 30, 3), dtype=np.uint8)).info.size
@@ -125,8 +137,21 @@ def array_source(
         raise InputError(f"has shape {array.shape}", subject="array", hint=_HINT)
     bands_last = array.ndim == 3 and array.shape[2] < array.shape[0]
     array = _bands_first(array, bands_last)
+    names = tuple(str(i) for i in range(1, len(array) + 1))
+    if bands is not None:
+        picked = [i - 1 for i in select_bands(names, bands, subject="array")]
+        array, names = array[picked], tuple(names[i] for i in picked)
     count, height, width = array.shape
     good = np.ones((height, width), dtype=bool)
+    if nodata is not None:
+        if not fits(nodata, array.dtype):
+            raise InputError(
+                f"nodata {nodata:g} cannot occur in {array.dtype} pixels",
+                subject="array",
+                hint="give a value of that type",
+            )
+        # In the precision of the pixels: no float32 is exactly -3.4e38.
+        good &= ~(array == array.dtype.type(nodata)).any(axis=0)
     if masked is not None:
         good &= ~_bands_first(masked, bands_last).any(axis=0)
     if valid is not None:
@@ -150,15 +175,19 @@ def array_source(
         height,
         count,
         (str(array.dtype),) * count,
-        tuple(str(i) for i in range(1, count + 1)),
+        names,
         transform if transform is not None else Affine.identity(),
         system,
-        None,
+        nodata,
         "array",
     )
-    unmarked = masked is None and valid is None
+    unmarked = masked is None and valid is None and nodata is None
     trim = unmarked and count > 1 and array.dtype in (np.uint8, np.uint16)
-    return ArraySource(array, good, info, trim_collar=trim)
+    source = ArraySource(array, good, info, trim_collar=trim)
+    if mask is not None:
+        source._mask = open_mask(mask, MaskFrame(info.transform, info.crs, info.size))
+    source.opened_with = settings_of(bands, nodata, mask)
+    return source
 
 
 def _bands_first(array: NDArray[Any], bands_last: bool) -> NDArray[Any]:

@@ -30,7 +30,7 @@ from imatch.raster.names import container_of, is_remote, is_virtual, no_image
 from imatch.raster.resample import Chunk
 from imatch.raster.safe import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.samples import warn_of_fill
-from imatch.raster.source import Source
+from imatch.raster.source import Source, settings_of
 
 _GDAL_TYPES = {
     "uint8": "Byte",
@@ -225,6 +225,7 @@ def open_source(
     if mask is not None:
         info = source.info
         source._mask = open_mask(mask, MaskFrame(info.transform, info.crs, info.size))
+    source.opened_with = settings_of(bands, nodata, mask)
     return source
 
 

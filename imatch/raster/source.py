@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from os import PathLike, fspath
+from typing import TypeAlias
 
 import numpy as np
 from affine import Affine
@@ -27,6 +29,21 @@ _OVERSAMPLING = 2.0
 _COLLAR_SHARE = 0.01
 
 
+#: Bands, nodata value and mask asked for, None where the file decides.
+Settings: TypeAlias = tuple[tuple[int | str, ...] | None, float | None, str | None]
+
+
+def settings_of(
+    bands: Sequence[int | str] | None, nodata: float | None, mask: str | PathLike[str] | None
+) -> Settings:
+    """What was asked of a source, in a form to be compared."""
+    return (
+        None if bands is None else tuple(bands),
+        nodata,
+        None if mask is None else fspath(mask),
+    )
+
+
 class Source(ABC):
     """A raster that is read piece by piece, at the resolution asked for.
 
@@ -38,9 +55,11 @@ class Source(ABC):
 
     Attributes:
         info: What is known of the selected bands.
+        opened_with: The bands, the nodata value and the mask that were asked for.
     """
 
     info: RasterInfo
+    opened_with: Settings = (None, None, None)
     _mask: UserMask | None = None
     _trim_collar: bool = False
 

@@ -48,6 +48,7 @@ class WindowSource(Source):
             )
         self._source, self._offset = source, (left, top)
         self._trim_collar, self._mask = source._trim_collar, source._mask
+        self.opened_with = source.opened_with
         self.info = replace(
             info,
             width=width,

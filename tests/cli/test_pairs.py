@@ -128,6 +128,10 @@ def test_same_ground_or_not(run: Run, grounds: tuple[Path, Path, Path], tmp_path
     result = run("same", grounds[0], grounds[2], *options, "--format", "json")
     document = json.loads(result.stdout)
     assert (document["same"], document["similarity"]) == (0, None)
+    for setting in ("tgt_mask=absent.geojson", "ref_bands=[7]"):
+        lost = run("same", *grounds[:2], *options, "-s", setting)
+        assert lost.exit_code == 1, setting
+        assert "absent.geojson" in lost.stderr or "has no band 7" in lost.stderr
     with_edges = run("same", *grounds[:2], *options[1:], "-e", "edges", "--format", "json")
     assert json.loads(with_edges.stdout)["same"] == 1
 

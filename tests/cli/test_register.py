@@ -272,3 +272,19 @@ def test_a_reference_of_bare_pixels_has_no_geotransform_to_give(
     assert result.exit_code == 1
     assert "a.png: the reference is not geocoded" in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}
+
+
+def test_an_answer_that_is_not_near_enough_is_applied_by_force_only(
+    run: Run, pair: Pair, tmp_path: Path
+) -> None:
+    out, document = tmp_path / "out.tif", tmp_path / "result.json"
+    strict = ("--tolerance", "0.000001px")
+    assert run("register", *pair, out, "-o", document, *strict, *FAST).exit_code == 3
+    assert not out.exists()
+    folder = tmp_path / "applied"
+    done = run("apply", document, pair[1], "-o", folder)
+    assert done.exit_code == 3
+    assert "is not to be applied, tolerance not met" in done.stderr
+    assert not folder.exists()
+    assert run("apply", document, pair[1], "-o", folder, "--force").exit_code == 0
+    assert (folder / pair[1].name).exists()

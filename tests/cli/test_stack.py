@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
@@ -154,3 +155,58 @@ def test_one_image_is_refused(run: Run, dates: list[Path], tmp_path: Path) -> No
 
 def test_the_families_offered_are_those_there_are() -> None:
     assert set(JOINT) == {"auto", *JOINT_MODELS}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_what_is_missing_or_not_near_enough_is_not_written_as_ground(
+    run: Run, dates: list[Path], tmp_path: Path
+) -> None:
+    with rasterio.open(dates[1], "r+") as dataset:
+        pixels = dataset.read(1)
+        pixels[100:140, 100:150] = 1
+        dataset.write(pixels, 1)
+    out = tmp_path / "out"
+    options = ["-m", "sift", "--reference", "t_20180115", "--warp"]
+    assert run("stack", *dates, "-o", out, *options, "--nodata", 1).exit_code == 0
+    with rasterio.open(out / "registered" / dates[1].name) as dataset:
+        assert dataset.nodata == 1
+        missing = (dataset.read_masks(1) == 0)[60:200, 60:200]
+    assert missing.sum() == pytest.approx(40 * 50, rel=0.1)
+    strict = ["--nodata", 1, "--tolerance", "0.0001px", "--overwrite"]
+    result = run("stack", *dates, "-o", out, *options, *strict)
+    assert result.exit_code == 3
+    assert "not written: t_20180415: tolerance not met" in result.stderr
+    # The reference is where it is.
+    assert {path.name for path in (out / "registered").iterdir()} <= {dates[0].name}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_copy_of_a_date_is_no_evidence(
+    run: Run, dates: list[Path], tmp_path: Path, write_image: WriteImage
+) -> None:
+    shutil.copy(dates[1], tmp_path / "t_20180501.tif")
+    with rasterio.open(dates[2]) as dataset:
+        again = {"compress": "lzw", "tiled": True, "blockxsize": 64, "blockysize": 64}
+        write_image("t_20180801.tif", dataset.read(), transform=dataset.transform, **again)
+    copies = [tmp_path / "t_20180501.tif", tmp_path / "t_20180801.tif"]
+    out = tmp_path / "out"
+    options = ["-o", out, "-m", "sift", "--reference", "t_20180115", "--format", "json", "--warp"]
+    result = run("stack", *dates, *copies, *options)
+    assert result.exit_code == 0, result.stderr
+    assert f"{copies[0]} holds the same pixels as {dates[1]}" in result.stderr
+    document = json.loads(result.stdout)
+    assert len(document["pairs"]) == 3
+    images = {image["name"]: image for image in document["images"]}
+    for copy, name in (("t_20180501", "t_20180415"), ("t_20180801", "t_20180715")):
+        assert images[copy]["copy_of"] == name
+        assert images[name]["copy_of"] is None
+        assert images[copy]["map_matrix"] == images[name]["map_matrix"]
+        assert images[copy]["pairs"] == 0
+        assert f"the same pixels as {name}" in images[copy]["reason"]
+        one, other = (out / "registered" / f"{n}.tif" for n in (copy, name))
+        with rasterio.open(one) as a, rasterio.open(other) as b:
+            np.testing.assert_array_equal(a.read(), b.read())
+    assert "the same pixels as" in (out / "report.html").read_text()
+    alone = run("stack", dates[1], copies[0], "-o", tmp_path / "alone", "-m", "sift")
+    assert alone.exit_code == 1
+    assert "are copies of one another" in alone.stderr

@@ -24,7 +24,7 @@ from imatch.pipeline.batch import BatchPair, BatchResult, BatchRun, run_batch
 from imatch.pipeline.batch_engine import Engine
 from imatch.pipeline.batch_worker import Task, run_pair
 from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.scene_config import SceneConfig
+from imatch.pipeline.scene_config import SceneConfig, make_scene_config
 
 SIFT = MatchConfig(matcher="sift")
 NAMES = ["a", "b", "c", "d"]
@@ -283,6 +283,35 @@ def test_whole_scenes_are_registered_and_written(series: Path, tmp_path: Path) -
         difference = made.read(1)[inner].astype(float) - wanted.read(1)[inner]
         assert np.abs(difference).mean() < 2
     assert not (run.out / "state").exists()
+
+
+def test_what_marks_missing_ground_reaches_what_is_written(series: Path, tmp_path: Path) -> None:
+    """The setting of all pairs, and of one in a table."""
+    pair = pairs_of(series)[0]
+    with rasterio.open(pair.target, "r+") as dataset:
+        pixels = dataset.read(1)
+        pixels[60:80, 60:90] = 255
+        dataset.write(pixels, 1)
+    config = SceneConfig(matcher="sift", window=32)
+    own = BatchPair("own", pair.reference, pair.target, {"tgt_nodata": 255})
+    shared = BatchPair("shared", pair.reference, pair.target)
+    for one, settings in ((own, config), (shared, make_scene_config(config, tgt_nodata=255))):
+        out = tmp_path / one.name
+        run = run_batch([one], settings, out, warp={"grid": "reference"}, executor=Here())
+        assert run.results[0].status == "ok", run.results[0].reason
+        with rasterio.open(out / "registered" / f"{one.name}.tif") as dataset:
+            assert dataset.nodata == 255
+            missing = (dataset.read_masks(1) == 0)[30:140, 30:150]
+        assert missing.sum() == pytest.approx(20 * 30, rel=0.25)
+
+
+def test_what_is_not_near_enough_is_not_written(series: Path, tmp_path: Path) -> None:
+    pairs = pairs_of(series)[:1]
+    config = SceneConfig(matcher="sift", window=32, tolerance="0.0001px")
+    run = run_batch(pairs, config, tmp_path / "out", warp={"grid": "reference"}, executor=Here())
+    assert (run.results[0].status, run.results[0].passes) == ("ok", 0)
+    assert not run.results[0].registered
+    assert not (run.out / "registered").exists()
 
 
 _SCRIPT = """

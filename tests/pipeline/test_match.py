@@ -8,12 +8,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
+import rasterio
 from numpy.typing import NDArray
+from shapely.geometry import box
 
 import imatch
 from imatch.core.errors import ConfigError, InputError, MatcherError
+from imatch.pipeline.match import match
 from imatch.pipeline.result import Registration
 from imatch.raster import open_source
 
@@ -250,3 +254,34 @@ def test_stages_are_told(scene: MakeScene) -> None:
     ref = scene("ref.tif")
     imatch.match(Path(ref.path), str(ref.path), matcher="sift", on_stage=told.append)
     assert told == ["reading", "loading sift", "matching with sift", "estimating"]
+
+
+def test_settings_of_images_hold_for_arrays_too(scene: MakeScene, tmp_path: Path) -> None:
+    ref, tgt = scene("a.tif"), scene("b.tif", noise=1)
+    with rasterio.open(ref.path) as a, rasterio.open(tgt.path) as b:
+        first, second = a.read(), b.read()
+    stack = np.concatenate([np.zeros_like(second[:1]), second[:1]])
+    stack[1, 40:80, 40:90] = 7777 if stack.dtype.itemsize > 1 else 255
+    mark = float(stack[1, 50, 50])
+    result = match(first, stack, matcher="sift", tgt_bands=(2,), tgt_nodata=mark)
+    assert result.status == "ok"
+    assert result.target.bands == ("2",)
+    x, y = result.tie_points.tgt_xy.T
+    assert not ((x > 42) & (x < 87) & (y > 42) & (y < 77)).any()
+    mask = tmp_path / "mask.geojson"
+    mask.write_text(geopandas.GeoSeries([box(0, 0, 100, 400)]).to_json())
+    result = match(first, stack, matcher="sift", tgt_bands=(2,), tgt_mask=mask)
+    assert result.tie_points.tgt_xy[:, 0].min() > 98
+    with pytest.raises(InputError, match="has no band 3"):
+        match(first, stack, matcher="sift", tgt_bands=(3,))
+    with pytest.raises(InputError, match="no such file"):
+        match(first, stack, matcher="sift", tgt_mask=tmp_path / "absent.geojson")
+
+
+def test_an_open_source_takes_no_other_settings(scene: MakeScene) -> None:
+    ref, tgt = scene("a.tif"), scene("b.tif", noise=1)
+    source = open_source(tgt.path, nodata=0)
+    assert match(ref.path, source, matcher="sift", tgt_nodata=0).status == "ok"
+    for setting in ({"tgt_nodata": 1}, {"tgt_bands": (1,)}, {"tgt_mask": ref.path}):
+        with pytest.raises(ConfigError, match="is open already, and not with"):
+            match(ref.path, source, matcher="sift", **setting)
