@@ -198,6 +198,7 @@ class _Writer:
         from imatch.pipeline.apply import apply_raster, choose_resampling
         from imatch.pipeline.apply_geotransform import apply_geotransform
         from imatch.pipeline.mapping import Mapping
+        from imatch.pipeline.provenance import inputs_of
 
         mapping, out = Mapping.of(registration), self._out
         if self._in_place:
@@ -206,6 +207,7 @@ class _Writer:
                 self._tgt,
                 out,
                 inexact=self._inexact,
+                inputs=inputs_of(registration),
                 creation=self._rasters["creation"],
                 cog=self._rasters["cog"],
                 overwrite=self._overwrite,
@@ -219,6 +221,7 @@ class _Writer:
                 out,
                 **{**self._rasters, "resampling": chosen.method},
                 nodata=config.tgt_nodata,
+                inputs=inputs_of(registration),
                 overwrite=self._overwrite,
                 on_progress=lambda share: advance(100 * share),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -16,6 +16,7 @@ from affine import Affine
 from rasterio.enums import ColorInterp
 
 from imatch._version import __version__
+from imatch.core.fingerprint import Fingerprint
 from imatch.pipeline.lattices import Bounds, GridKind, check_overlap, output_lattice
 from imatch.pipeline.mapping import Mapping
 from imatch.raster import Lattice
@@ -56,6 +57,7 @@ def apply_raster(
     cog: bool = False,
     overviews: bool = True,
     overwrite: bool = False,
+    inputs: Sequence[Fingerprint] = (),
     on_progress: Callable[[float], None] | None = None,
 ) -> Lattice:
     """Write a raster as the registration has it: the target, or another product of its scene.
@@ -74,6 +76,7 @@ def apply_raster(
         cog: Write a cloud-optimised GeoTIFF.
         overviews: Make reduced-resolution levels.
         overwrite: Whether an existing file may be replaced.
+        inputs: Files that must still be the same when all is read (`inputs_of`).
         on_progress: Told the share of the work done since it was told last.
 
     Returns:
@@ -101,6 +104,7 @@ def apply_raster(
         overviews=overviews,
         overwrite=overwrite,
         tags=provenance_tags(mapping, fspath(path)),
+        inputs=inputs,
         on_progress=on_progress,
     )
     return lattice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
+from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Literal, TypeAlias
 
@@ -13,6 +14,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
+from imatch.core.fingerprint import Fingerprint
 from imatch.pipeline.apply import choose_resampling, provenance_tags
 from imatch.pipeline.mapping import Mapping
 from imatch.pipeline.result import ImageSummary
@@ -40,6 +42,7 @@ def apply_geotransform(
     creation: Map[str, str] | None = None,
     cog: bool = False,
     overwrite: bool = False,
+    inputs: Sequence[Fingerprint] = (),
 ) -> float:
     """Copy a raster with its geocoding corrected and its pixels untouched.
 
@@ -57,6 +60,7 @@ def apply_geotransform(
         creation: Creation options of GDAL's GTiff driver, or of its COG driver.
         cog: Write a cloud-optimised GeoTIFF.
         overwrite: Whether an existing file may be replaced.
+        inputs: Files that must still be the same when all is read (`inputs_of`).
 
     Returns:
         The largest error of the transform in pixels, also where control points took its place.
@@ -87,6 +91,7 @@ def apply_geotransform(
         creation=creation,
         cog=cog,
         overwrite=overwrite,
+        inputs=inputs,
         tags=provenance_tags(mapping, fspath(path)),
         classes=choose_resampling(path).method == "nearest",
     )

@@ -129,6 +129,7 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
     """Register a whole scene and write it; what a killed worker had of it is gone on with."""
     from imatch.pipeline.apply import apply_raster
     from imatch.pipeline.mapping import Mapping as Places
+    from imatch.pipeline.provenance import inputs_of
     from imatch.pipeline.scene import register
 
     state = inside(task.out / STATE, pair.name)
@@ -145,6 +146,7 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
             pair.target,
             path,
             nodata=config.tgt_nodata,
+            inputs=inputs_of(registration),
             overwrite=True,
             **task.warp,
         )

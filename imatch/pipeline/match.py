@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
+from imatch.core.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.core.types import Rendered
 from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.plausible import Limits
@@ -82,6 +83,7 @@ class Solved:
     Attributes:
         config: The settings.
         sources: Reference and target.
+        inputs: Of each, the fingerprints of its files when it was opened.
         pair: The working pair.
         rendered: What the solver saw.
         solution: Its answer, working pixels.
@@ -91,6 +93,7 @@ class Solved:
 
     config: MatchConfig
     sources: tuple[Source, Source]
+    inputs: tuple[tuple[Fingerprint, ...], ...]
     pair: WorkPair
     rendered: tuple[Rendered, Rendered]
     solution: Solution
@@ -100,16 +103,31 @@ class Solved:
     def provenance(self) -> dict[str, Any]:
         """Where the answer comes from, JSON-ready."""
         return {
-            **provenance(self.config, self.solver.weights_used, self.sources, self.pair),
+            **provenance(
+                self.config, self.solver.weights_used, self.sources, self.inputs, self.pair
+            ),
             "found_by": self.solution.found_by,
         }
+
+    def check_inputs(self) -> None:
+        """Make sure that the answer is one of the files as they are.
+
+        Raises:
+            InputError: A file has changed since it was opened.
+        """
+        for files in self.inputs:
+            check_unchanged(files)
 
     def registration(self, started: float) -> Registration:
         """The registration as the solver found it.
 
         Args:
             started: `time.perf_counter` when the work began.
+
+        Raises:
+            InputError: A file has changed since it was opened.
         """
+        self.check_inputs()
         return assemble(
             self.solution.estimate,
             self.solution.matches,
@@ -150,6 +168,7 @@ def solve(
     # What a wrong path or an impossible wish costs is known before a checkpoint is fetched.
     stage("reading")
     sources = open_images(ref, tgt, config)
+    inputs = tuple(fingerprints(source.files) for source in sources)
     tolerance = None if config.tolerance is None else Tolerance.parse(config.tolerance)
     _check_metres(tolerance, config, sources)
     pair = read_pair(
@@ -164,7 +183,7 @@ def solve(
     limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
     options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
     solution = solver.solve(*rendered, options, geocoded=pair.geocoded, on_stage=stage)
-    return Solved(config, sources, pair, rendered, solution, solver, tolerance)
+    return Solved(config, sources, inputs, pair, rendered, solution, solver, tolerance)
 
 
 def _check_metres(

@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from imatch._version import __version__
+from imatch.core.fingerprint import Fingerprint
 from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.result import Registration
 from imatch.raster import RasterInfo, Source, WorkPair
 
 _PACKAGES = ("torch", "kornia", "opencv-python-headless", "rasterio", "numpy")
@@ -29,6 +31,7 @@ def provenance(
     config: MatchConfig,
     weights: Mapping[str, str],
     sources: tuple[Source, Source],
+    inputs: tuple[tuple[Fingerprint, ...], ...],
     pair: WorkPair,
 ) -> dict[str, Any]:
     """The JSON-ready record kept in every registration.
@@ -37,13 +40,14 @@ def provenance(
         config: The settings, written whole.
         weights: sha256 of each checkpoint used, by weight name.
         sources: Reference and target.
+        inputs: Of each, the fingerprints of its files.
         pair: The working pair.
     """
     grid = pair.grid
     return {
         "config": config.model_dump(mode="json"),
         "weights": dict(weights),
-        "files": [_file(source.info) for source in sources],
+        "files": [_file(source.info, files) for source, files in zip(sources, inputs, strict=True)],
         "working": {
             "reference_size": list(pair.ref.size),
             "target_size": list(pair.tgt.size),
@@ -59,9 +63,23 @@ def provenance(
     }
 
 
-def _file(info: RasterInfo) -> dict[str, Any]:
-    """What identifies an input: a file's facts; of an array or a URL, its name."""
-    if info.path is None or not info.path.exists():
-        return {"name": info.name}
-    facts = info.path.stat()
-    return {"path": str(info.path), "bytes": facts.st_size, "modified": int(facts.st_mtime)}
+def _file(info: RasterInfo, files: tuple[Fingerprint, ...]) -> dict[str, Any]:
+    """What identifies an input: its fingerprint, and of what else it is read from; or its name."""
+    if info.path is None:
+        found: dict[str, Any] = {"name": info.name}
+    else:
+        found = {"path": str(info.path)}
+        own = str(info.path.absolute())
+        for main in (file for file in files if file.path == own):
+            found = {**main.to_dict(), **found}
+        files = tuple(file for file in files if file.path != own)
+    return {**found, "files": [file.to_dict() for file in files]} if files else found
+
+
+def inputs_of(registration: Registration) -> tuple[Fingerprint, ...]:
+    """The fingerprints of the files that a registration was made from."""
+    return tuple(
+        Fingerprint.from_dict(file)
+        for image in registration.provenance.get("files", ())
+        for file in (*([image] if "bytes" in image else []), *image.get("files", ()))
+    )

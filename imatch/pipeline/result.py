@@ -233,10 +233,11 @@ class Registration:
       WKT), ``transform`` (corner-based affine coefficients a, b, c, d, e, f, which without a
       ``crs`` lead to the plane of a world file) and ``gsd_m``.
     - ``provenance``: ``config`` (every setting), ``weights`` (name to sha256), ``files`` (path,
-      bytes and modification time; of what is no file, its name), ``working`` (sizes and grid of
-      what the matcher saw), ``versions``, ``found_by`` (the stage that found the answer),
-      ``matrix_error_px``: how far
-      ``matrix`` strays from the exact map, which is curved between two CRSs; 0 within one; and of
+      ``bytes``, ``modified_ns`` and ``sha256``, or ``sha256_of_parts`` of a large file, and in a
+      member ``files`` the same of each other file it is read from; of what is no file, its name),
+      ``working`` (sizes and grid of what the matcher saw), ``versions``, ``found_by`` (the stage
+      that found the answer), ``matrix_error_px``: how far ``matrix`` strays from the exact map,
+      which is curved between two CRSs; 0 within one; and of
       a whole scene ``scene``: its ``levels`` (factor, tiles by outcome, windows), the tiles that
       agree and those discarded, the ``rough`` answer it began from, what each candidate for the
       ``local`` displacement reached on held-out tie points, ``jobs`` and ``seconds``.

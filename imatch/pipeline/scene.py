@@ -113,6 +113,7 @@ def register(
     if fit is None:
         return solved.registration(started)
     stage("assembling")
+    solved.check_inputs()
     scene = {"jobs": jobs, "seconds": {"rough": rough, **run.seconds}, **run.record(fit)}
     return assemble(
         fit.estimate,

@@ -18,13 +18,14 @@ What an image is worth in the end:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.files import safe_name
+from imatch.core.fingerprint import Fingerprint
 from imatch.geometry.graph import GraphOptions, Joint, central, solve
 from imatch.geometry.network import Edge
 from imatch.matchers.feature_cache import FeatureCache
@@ -32,7 +33,7 @@ from imatch.pipeline.batch import BatchResult, run_batch
 from imatch.pipeline.batch_engine import Engine
 from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.config import MatchConfig, make_config
-from imatch.pipeline.provenance import versions
+from imatch.pipeline.provenance import inputs_of, versions
 from imatch.pipeline.result import Registration
 from imatch.pipeline.stack_edges import Frames, edge_of
 from imatch.pipeline.stack_members import Member, find_reference, mark_copies, open_members
@@ -144,6 +145,7 @@ def stack(
         network = series.solve(held)
         firm = {i for i, worth in enumerate(standings(network)) if worth.status == "ok"}
         wanted = more_pairs(choice, dates, set(tried), firm)
+    _check_one_content(series.attempts.values())
     return judge(
         network,
         members,
@@ -158,6 +160,23 @@ def stack(
             "versions": versions(),
         },
     )
+
+
+def _check_one_content(attempts: Iterable[Attempt]) -> None:
+    """Every pair of an image must have seen the same of it.
+
+    Raises:
+        InputError: A file has changed between two pairs.
+    """
+    known: dict[str, Fingerprint] = {}
+    for attempt in attempts:
+        for file in () if attempt.registration is None else inputs_of(attempt.registration):
+            if not known.setdefault(file.path, file).is_of(file):
+                raise InputError(
+                    "has changed while its pairs were matched",
+                    subject=file.path,
+                    hint="run it again with --resume when nothing else writes to it",
+                )
 
 
 def _check_alike(config: MatchConfig) -> None:

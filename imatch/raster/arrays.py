@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from imatch.raster.bands import select_bands
 from imatch.raster.form import fits
 from imatch.raster.info import RasterInfo
 from imatch.raster.mask import MaskFrame, open_mask
+from imatch.raster.names import local_files
 from imatch.raster.resample import Chunk
 from imatch.raster.source import Source, settings_of
 
@@ -186,6 +187,7 @@ def array_source(
     source = ArraySource(array, good, info, trim_collar=trim)
     if mask is not None:
         source._mask = open_mask(mask, MaskFrame(info.transform, info.crs, info.size))
+        source.files = local_files([fspath(mask)])
     source.opened_with = settings_of(bands, nodata, mask)
     return source
 

@@ -26,7 +26,14 @@ from imatch.raster.gdal import check_file, explained, opened
 from imatch.raster.info import RasterInfo
 from imatch.raster.levels import Level, choose_level, is_wavelet
 from imatch.raster.mask import MaskFrame, open_mask
-from imatch.raster.names import container_of, is_remote, is_virtual, no_image
+from imatch.raster.names import (
+    container_of,
+    is_remote,
+    is_virtual,
+    local_files,
+    no_image,
+    openable,
+)
 from imatch.raster.resample import Chunk
 from imatch.raster.safe import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.samples import warn_of_fill
@@ -225,6 +232,7 @@ def open_source(
     if mask is not None:
         info = source.info
         source._mask = open_mask(mask, MaskFrame(info.transform, info.crs, info.size))
+        source.files += local_files([fspath(mask)])
     source.opened_with = settings_of(bands, nodata, mask)
     return source
 
@@ -322,6 +330,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
     """Describe bands that may come from files of different resolution."""
     infos = []
     unmarked = True
+    files: list[str] = []
     for file, group in itertools.groupby(bands, key=lambda band: band.file):
         indexes = [band.index for band in group]
         with opened(file) as dataset:
@@ -332,6 +341,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
             block = (columns, rows)
             facts = (dataset.width, dataset.height, transform, crs, nodata, dataset.driver, block)
             infos.append(facts)
+            files += [openable(file), *dataset.files]
     width, height, transform, crs, nodata, driver, block = max(infos, key=lambda info: info[0])
     for w, h, other, *_ in infos:
         corner, expected = other @ (w, h), transform @ (width, height)
@@ -355,7 +365,9 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
         block,
     )
     trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}
-    return FileSource(info, bands, trim_collar=trim)
+    source = FileSource(info, bands, trim_collar=trim)
+    source.files = local_files(files)
+    return source
 
 
 def _geocoding(dataset: DatasetReader) -> tuple[Affine, CRS | None]:
@@ -386,4 +398,6 @@ def _impose_nodata(source: FileSource, nodata: float) -> FileSource:
                     hint=f"give a whole number from {limits.min} to {limits.max}",
                 )
     bands = [replace(band, nodata=float(nodata)) for band in source._bands]
-    return FileSource(replace(source.info, nodata=float(nodata)), bands, trim_collar=False)
+    imposed = FileSource(replace(source.info, nodata=float(nodata)), bands, trim_collar=False)
+    imposed.files = source.files
+    return imposed

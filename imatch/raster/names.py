@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -84,6 +85,25 @@ def openable(name: str) -> str:
     if ":" in name and not name.startswith("<") and _exists(Path(), name):
         return str(Path(name).absolute())
     return name
+
+
+def local_files(names: Iterable[str]) -> tuple[Path, ...]:
+    """The files on this machine behind what GDAL says it reads, archives instead of their members.
+
+    Args:
+        names: Paths, ``/vsi…`` paths and URLs (`rasterio.DatasetReader.files`).
+    """
+    found: dict[Path, None] = {}
+    for name in names:
+        # Side-cars of GDAL's own making come and go as a file is read.
+        if name.startswith("<") or name.endswith(".aux.xml"):
+            continue
+        path = Path(container_of(name) or re.sub(r"^(/vsi\w+/)+", "", name))
+        # A member of an archive lies, as a path, under the archive.
+        place = next((p for p in (path, *path.parents) if _exists(Path(), str(p))), None)
+        if place is not None and place.is_file():
+            found[place] = None
+    return tuple(found)
 
 
 def no_image(dataset: DatasetReader, name: str) -> InputError:

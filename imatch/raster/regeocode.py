@@ -13,11 +13,12 @@ from rasterio.control import GroundControlPoint
 from rasterio.io import DatasetReader
 
 from imatch.core.files import atomic_path
+from imatch.core.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.raster.blocks import plan_blocks
 from imatch.raster.form import form_of, tells_place
 from imatch.raster.gdal import explained, opened
 from imatch.raster.lattice import Lattice
-from imatch.raster.names import is_virtual
+from imatch.raster.names import is_virtual, local_files, openable
 from imatch.raster.write import check_apart, created, drop_sidecars, writing
 
 # Beside a GeoTIFF: what belongs to its pixels, not to its place.
@@ -35,6 +36,7 @@ def regeocode(
     overwrite: bool = False,
     tags: Mapping[str, str] | None = None,
     classes: bool = False,
+    inputs: Sequence[Fingerprint] = (),
 ) -> None:
     """Copy a raster as it is, onto other ground.
 
@@ -52,15 +54,17 @@ def regeocode(
         overwrite: Whether an existing file may be replaced.
         tags: Metadata to add to the file's own.
         classes: Whether there is nothing between two values, for reduced levels that are made anew.
+        inputs: Files that must still be the same when all is read; besides, the raster's own.
 
     Raises:
-        InputError: The raster cannot be read.
+        InputError: The raster cannot be read, or has changed meanwhile.
         ConfigError: A creation option does not work.
         OutputError: The file cannot be written.
     """
     out, name = Path(out), fspath(path)
     check_apart(path, out)
     with opened(name) as dataset:
+        read = (*inputs, *fingerprints(local_files([openable(name), *dataset.files])))
         form = form_of(dataset)
         files = [Path(file) for file in dataset.files] if _plain(dataset) else []
         if gcps or cog or creation or is_virtual(path) or not files:
@@ -86,6 +90,7 @@ def regeocode(
                         if form.missing == "bands":
                             pixels[dataset.read_masks(bands, window=where) == 0] = nodata
                     put(where, bands, pixels, mask)
+                check_unchanged(read)
             return
     with atomic_path(out, overwrite=overwrite) as temporary, writing(out):
         for file in files:
@@ -97,6 +102,7 @@ def regeocode(
             if lattice.crs is not None:
                 copy.crs = lattice.crs
             copy.update_tags(**(tags or {}))
+        check_unchanged(read)
 
 
 def _plain(dataset: DatasetReader) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -56,10 +57,12 @@ class Source(ABC):
     Attributes:
         info: What is known of the selected bands.
         opened_with: The bands, the nodata value and the mask that were asked for.
+        files: Local files that its pixels and its mask come from; none of an array.
     """
 
     info: RasterInfo
     opened_with: Settings = (None, None, None)
+    files: tuple[Path, ...] = ()
     _mask: UserMask | None = None
     _trim_collar: bool = False
 

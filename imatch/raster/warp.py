@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -10,12 +10,14 @@ import numpy as np
 from rasterio.windows import Window
 
 from imatch.core.errors import InputError
+from imatch.core.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.raster.blocks import BlockMaker, plan_blocks
 from imatch.raster.form import form_of
 from imatch.raster.gdal import opened
 from imatch.raster.image import GeoImage
 from imatch.raster.kernels import Resampling, nearest, sample
 from imatch.raster.lattice import Lattice
+from imatch.raster.names import local_files, openable
 from imatch.raster.positions import Convert, positions, spans
 from imatch.raster.source import Source
 from imatch.raster.write import check_apart, created
@@ -82,6 +84,7 @@ def warp_file(
     overviews: bool = True,
     overwrite: bool = False,
     tags: Mapping[str, str] | None = None,
+    inputs: Sequence[Fingerprint] = (),
     on_progress: Callable[[float], None] | None = None,
 ) -> None:
     """Write all bands of a raster on another lattice, block by block in constant memory.
@@ -109,16 +112,19 @@ def warp_file(
         overviews: Make reduced-resolution levels, averaged unless the nearest is asked for.
         overwrite: Whether an existing file may be replaced.
         tags: Metadata to add to the file's own.
+        inputs: Files that must still be the same when all is read; besides, the raster's own.
         on_progress: Told the share of the work each block was; the shares add up to 1.
 
     Raises:
-        InputError: The raster cannot be read, or holds complex numbers that are to be interpolated.
+        InputError: The raster cannot be read, has changed meanwhile, or holds complex numbers that
+            are to be interpolated.
         ConfigError: A creation option does not work.
         OutputError: The file cannot be written; nothing is left of it.
     """
     out, name = Path(out), fspath(path)
     check_apart(path, out)
     with opened(name) as dataset:
+        read = (*inputs, *fingerprints(local_files([openable(name), *dataset.files])))
         form = form_of(dataset, nodata=nodata)
         if form.categorical:
             resampling = "nearest"
@@ -148,3 +154,4 @@ def warp_file(
                 put(block.window, list(block.bands), *made)
                 if on_progress is not None:
                     on_progress(1 / len(blocks))
+            check_unchanged(read)

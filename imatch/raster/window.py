@@ -48,7 +48,7 @@ class WindowSource(Source):
             )
         self._source, self._offset = source, (left, top)
         self._trim_collar, self._mask = source._trim_collar, source._mask
-        self.opened_with = source.opened_with
+        self.opened_with, self.files = source.opened_with, source.files
         self.info = replace(
             info,
             width=width,

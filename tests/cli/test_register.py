@@ -288,3 +288,22 @@ def test_an_answer_that_is_not_near_enough_is_applied_by_force_only(
     assert not folder.exists()
     assert run("apply", document, pair[1], "-o", folder, "--force").exit_code == 0
     assert (folder / pair[1].name).exists()
+
+
+def test_a_target_that_changes_before_it_is_written_is_not_written(
+    run: Run, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imatch.raster.warp import warp_file
+
+    content = pair[0].read_bytes()
+
+    def late(*arguments: Any, **options: Any) -> None:
+        pair[1].write_bytes(content)
+        warp_file(*arguments, **options)
+
+    monkeypatch.setattr("imatch.pipeline.apply.warp_file", late)
+    out = tmp_path / "out.tif"
+    result = run("register", *pair, out, *FAST)
+    assert result.exit_code == 1
+    assert f"{pair[1]}: has changed while it was read" in result.stderr
+    assert not out.exists()

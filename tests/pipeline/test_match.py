@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -172,6 +174,7 @@ class TestProvenance:
         for scene_, file in zip((ref, tgt), record["files"], strict=True):
             assert file["path"] == str(scene_.path)
             assert file["bytes"] == scene_.path.stat().st_size
+            assert file["sha256"] == hashlib.sha256(scene_.path.read_bytes()).hexdigest()
         assert record["versions"]["imatch"] == imatch.__version__
         assert {"python", "numpy", "rasterio"} <= record["versions"].keys()
         working = record["working"]
@@ -182,7 +185,8 @@ class TestProvenance:
         ref = scene("ref.tif")
         inside = open_source(f"/vsisubfile/0,/{ref.path}")
         r = imatch.match(ref.pixels, inside, matcher="sift", use_geocoding=False)
-        assert r.provenance["files"] == [{"name": "array"}, {"name": inside.info.name}]
+        assert r.provenance["files"][0] == {"name": "array"}
+        assert r.provenance["files"][1]["name"] == inside.info.name
         assert r.reference.path is None
         assert r.target.path == inside.info.name
         assert r.provenance["working"]["common_grid"] is None
@@ -285,3 +289,27 @@ def test_an_open_source_takes_no_other_settings(scene: MakeScene) -> None:
     for setting in ({"tgt_nodata": 1}, {"tgt_bands": (1,)}, {"tgt_mask": ref.path}):
         with pytest.raises(ConfigError, match="is open already, and not with"):
             match(ref.path, source, matcher="sift", **setting)
+
+
+@pytest.mark.parametrize("which", ["tgt", "tgt_mask"])
+def test_a_file_that_changes_meanwhile_costs_the_answer(
+    scene: MakeScene, tmp_path: Path, which: str
+) -> None:
+    """Even by as many bytes and at the same time."""
+    ref, tgt, other = scene("a.tif"), scene("b.tif", noise=1), scene("c.tif", ground=2)
+    mask = tmp_path / "mask.geojson"
+    mask.write_text(geopandas.GeoSeries([box(0, 0, 20, 20)]).to_json())
+    path, content = tgt.path, other.path.read_bytes()
+    if which == "tgt_mask":
+        path, content = mask, mask.read_bytes().replace(b"20.0", b"30.0")
+    facts = path.stat()
+    assert len(content) == facts.st_size
+
+    def replace(stage: str) -> None:
+        if stage == "estimating":
+            path.write_bytes(content)
+            os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    with pytest.raises(InputError, match="has changed while it was read") as caught:
+        match(ref.path, tgt.path, matcher="sift", tgt_mask=mask, on_stage=replace)
+    assert str(caught.value).startswith(str(path))

@@ -412,3 +412,12 @@ def test_beyond_the_source_all_is_missing(write: Any, tmp_path: Path) -> None:
         pixels, valid = read(out)
         assert not pixels.any()
         assert not valid.any()
+
+
+def test_a_raster_that_changes_while_it_is_read_is_not_written(write: Any, tmp_path: Path) -> None:
+    path, out = write("a.tif", np.ones((30, 20), dtype=np.uint8)), tmp_path / "out.tif"
+    again = write("b.tif", np.full((30, 20), 9, dtype=np.uint8)).read_bytes()
+    told = lambda _share: path.write_bytes(again)  # noqa: E731
+    with pytest.raises(InputError, match="has changed while it was read"):
+        warp_file(path, out, lattice(20, 30), shifted(0, 0), on_progress=told)
+    assert not out.exists()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.fingerprint import check_unchanged, fingerprints
 from imatch.pipeline.batch_folders import list_images
 from imatch.raster import RasterInfo, Source, open_source
 from imatch.raster.gdal import kept_open
@@ -221,13 +222,14 @@ def _add(store: Store, path: str, embedder: Embedder) -> int:
     manifest = store.manifest
     cutting = manifest.cutting
     source = open_source(path, bands=manifest.band_list)
+    read, (size, modified) = fingerprints(source.files), file_facts(Path(path))
     cells = cutting.cells(source.info)
     vectors, kept = embed_cells(source, cells, embedder, cutting.min_valid)
     if not kept:
         raise InputError(
             "shows too little valid ground", subject=path, hint="lower --min-valid, or leave it out"
         )
-    size, modified = file_facts(Path(path))
+    check_unchanged(read)
     info = source.info
     image = IndexedImage(
         path,
