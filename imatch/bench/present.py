@@ -69,6 +69,12 @@ def present(case: Case, root: Path, config: MatchConfig) -> tuple[View, View]:
     return reference, warped(target, case.warp)
 
 
+def unread(config: MatchConfig) -> MatchConfig:
+    """The settings for images that `present` has read: its part of them is done."""
+    done = (f"{side}_{name}" for side in ("ref", "tgt") for name in ("bands", "nodata", "mask"))
+    return config.model_copy(update=dict.fromkeys(done))
+
+
 def warped(view: View, warp: NDArray[np.float64]) -> View:
     """Warp an image within its own frame.
 

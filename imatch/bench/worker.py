@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from imatch.bench.cases import Case
 from imatch.bench.detectors import DetectorResult, measure_keypoints
 from imatch.bench.metrics import corner_error
-from imatch.bench.present import View, longest_side, present
+from imatch.bench.present import View, longest_side, present, unread
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.workers import begin_worker
@@ -73,7 +73,8 @@ class Runner:
         facts = (case.name, case.source, case.variant, case.tag, self.task.config.matcher)
         try:
             views = present(case, self.task.root, self.task.config)
-            config = fitting(self.task.config, views) if self.task.fit_size else self.task.config
+            config = unread(self.task.config)
+            config = fitting(config, views) if self.task.fit_size else config
             ref, tgt = (view.source() for view in views)
             started = time.perf_counter()
             registration = match(ref, tgt, config, loaded=self.solver)

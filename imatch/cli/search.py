@@ -15,6 +15,7 @@ from imatch.cli.options import format_option, overwrite_option, settings_option,
 from imatch.cli.values import complete_matcher, known_matcher
 
 if TYPE_CHECKING:
+    from imatch.pipeline.config import MatchConfig
     from imatch.raster import Source
     from imatch.retrieval.answers import Answer
     from imatch.retrieval.search import Hit
@@ -104,6 +105,7 @@ def search(
     from imatch.core.jsontext import to_json
     from imatch.export import check_outputs
     from imatch.export import write as write_registration
+    from imatch.pipeline.config import load_config, make_config
     from imatch.raster import open_source
     from imatch.retrieval.answers import Answer, check_answers, write_answer
     from imatch.retrieval.index.manifest import read_manifest
@@ -117,12 +119,16 @@ def search(
     if registration is not None:
         check_outputs([registration], overwrite=overwrite, inputs=[Path(query)])
     manifest = read_manifest(index)
-    source = open_source(query, bands=manifest.band_list if bands is None else bands)
+    config = load_config(None, settings)
+    wanted = bands or config.tgt_bands or manifest.band_list
+    # The query is the target of what is matched when hits are verified.
+    source = open_source(query, bands=wanted, nodata=config.tgt_nodata, mask=config.tgt_mask)
+    config = make_config(config, tgt_bands=wanted)
     name = manifest.model.source if embedder is None else embedder
     loaded = chosen_embedder(name, device=device, offline=offline)
     hits = Finder(index, loaded, probes=probes).search(source, k, stand_out=stand_out)
     if check:
-        hits = _verified(source, hits, manifest.band_list, matcher, settings, device, offline)
+        hits = _verified(source, hits, manifest.band_list, matcher, config, device, offline)
     answer = Answer(query, index, manifest, hits)
     for path in outputs:
         write_answer(answer, source, path, overwrite=overwrite)
@@ -148,16 +154,15 @@ def _verified(
     hits: list[Hit],
     bands: tuple[int | str, ...] | None,
     matcher: str | None,
-    settings: tuple[str, ...],
+    base: MatchConfig,
     device: str,
     offline: bool,
 ) -> list[Hit]:
     from imatch.cli.match_options import may_fetch
     from imatch.core.progress import progress
-    from imatch.pipeline.config import load_config, make_config
+    from imatch.pipeline.config import make_config
     from imatch.retrieval.verify import verify
 
-    base = load_config(None, settings)
     given = {} if matcher is None else {"matcher": matcher}
     config = make_config(base, **given, device=device, fetch=may_fetch(base, offline=offline))
     with progress("verifying", len(hits), enabled=not is_quiet()) as advance:

@@ -98,6 +98,12 @@ def write_vrt(registration: Registration, path: Path, *, folder: Path) -> None:
     for source in root.iter("SourceFilename"):
         _name_source(source, folder)
     root.insert(0, _gcp_list(registration, usable))
+    nodata = registration.provenance.get("config", {}).get("tgt_nodata")
+    if nodata is not None:
+        for band in root.iter("VRTRasterBand"):
+            marked = band.find("NoDataValue")
+            marked = ET.SubElement(band, "NoDataValue") if marked is None else marked
+            marked.text = repr(float(nodata))
     ET.indent(tree)
     tree.write(path, encoding="utf-8")
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from imatch.core.errors import InputError
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.load import load_solver
-from imatch.pipeline.match import match
-from imatch.raster import open_source
+from imatch.pipeline.match import match, open_images
 from imatch.retrieval import likeness as duplicate
 from imatch.retrieval import same
 from imatch.retrieval.decision import Decision, Task, fit
@@ -143,8 +142,7 @@ def _grounds(
     skipped: list[Skipped] = []
     for pair in pairs:
         try:
-            a = open_source(pair.a, bands=config.ref_bands)
-            b = open_source(pair.b, bands=config.tgt_bands)
+            a, b = open_images(pair.a, pair.b, config)
             similarity = None if embedder is None else same.likeness(a, b, embedder)
             rows.append(same.figures_of(match(a, b, config, loaded=solver), similarity))
             kept.append(pair)

@@ -64,6 +64,15 @@ def test_a_benchmark_end_to_end(run: Run, table: Path, tmp_path: Path) -> None:
     assert refused.stderr.startswith(f"imatch: error: {out}: already holds a benchmark; pass")
 
 
+def test_bands_and_nodata_are_those_of_the_files(run: Run, table: Path, tmp_path: Path) -> None:
+    settings = [f"{side}_{text}" for side in ("ref", "tgt") for text in ("bands=[1]", "nodata=0")]
+    given = [part for text in settings for part in ("-s", text)]
+    result = run("bench", table, "-m", "sift", "-o", tmp_path / "out", *given)
+    assert result.exit_code == 0, result.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["matchers"]["sift"]["status"]["ok"] == 2
+
+
 def test_a_selection_is_told_and_json_is_the_summary(run: Run, table: Path, tmp_path: Path) -> None:
     result = run(
         *("bench", table, "-m", "phase", "-o", tmp_path / "out", "--format", "json", "-q"),

@@ -71,6 +71,13 @@ def test_an_image_is_found_and_registered(
     assert warped.exit_code == 0, warped.stderr
 
 
+def test_settings_of_the_query_count(run: Run, index: Path, query: Path, tmp_path: Path) -> None:
+    search = ["search", index, query, "-k", 1, "--verify", "-m", "sift"]
+    lost = run(*search, "-s", f"tgt_mask={tmp_path / 'gone.geojson'}")
+    assert lost.exit_code == 1
+    assert "gone.geojson: no such file" in lost.stderr
+
+
 def test_a_place_that_is_not_there(
     run: Run, index: Path, write_image: WriteImage, tmp_path: Path
 ) -> None:

@@ -150,6 +150,16 @@ class TestVrt:
             assert (gcp.col, gcp.row) == pytest.approx(tuple(points.tgt_xy[index] + 0.5))
             assert (gcp.x, gcp.y) == pytest.approx(tuple(points.map_xy[index]))
 
+    def test_the_nodata_value_is_the_one_it_was_matched_with(
+        self, make: Make, tmp_path: Path
+    ) -> None:
+        registration = with_file(make, tmp_path / "b.tif")
+        config = {**registration.provenance.get("config", {}), "tgt_nodata": 255.0}
+        provenance = {**registration.provenance, "config": config}
+        write(replace(registration, provenance=provenance), tmp_path / "r.vrt")
+        with rasterio.open(tmp_path / "r.vrt") as vrt:
+            assert vrt.nodatavals == (255, 255, 255)
+
     def test_gdal_warps_it_onto_the_reference(self, make: Make, tmp_path: Path) -> None:
         registration = with_file(make, tmp_path / "b.tif", noise=0.0, outliers=20)
         write(registration, tmp_path / "r.vrt")
