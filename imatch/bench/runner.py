@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from imatch.core.files import atomic_path
 from imatch.core.journal import Journal, mend, read_rows, write_rows
 from imatch.core.workers import one_thread_each
 from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.identity import contents, files_of
 
 SCHEMA = "imatch.bench-run/1"
 RESULTS, DETECTORS, RUN = "results.csv", "detectors.csv", "run.json"
@@ -59,9 +62,21 @@ class Plan:
                 config.model_dump(mode="json", exclude={"fetch"})
                 for config in self.configs
             ],
+            "files": self._files,
             "fit_size": self.fit_size,
             "detectors": self.detectors,
         }
+
+    @cached_property
+    def _files(self) -> str:
+        """sha256 of what the images, the masks and the weights hold, wherever they lie."""
+        images = (str(path) for case in self.cases for path in case.images(self.root))
+        named = (file for config in self.configs for file in files_of(config))
+        held = [
+            [file.get("sha256", file.get("sha256_of_parts")) for file in contents(path)[1:]]
+            for path in dict.fromkeys([*images, *named])
+        ]
+        return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -178,7 +193,7 @@ def _same_run(plan: Plan, out: Path) -> list[dict[str, Any]]:
     if not same_schema:
         raise OutputError("is of another version", subject=path, hint="pass --overwrite")
     now = plan.identity()
-    for key in ("cases", "matchers", "detectors", "fit_size", "settings"):
+    for key in ("cases", "matchers", "files", "detectors", "fit_size", "settings"):
         if identity.get(key) != now[key]:
             raise ConfigError(
                 f"cannot resume: {_difference(key, identity.get(key), now[key])}",
@@ -201,6 +216,8 @@ def _difference(key: str, before: Any, now: Any) -> str:
             if old.get(name) != new[name]
         ]
         return changed[0] if changed else "the settings differ"
+    if key == "files":
+        return "its images, masks or weights hold something else by now"
     if key == "detectors":
         return f"it ran {'with' if before else 'without'} --detectors"
     return f"{key} was {before!r} and is {now!r}"

@@ -64,10 +64,15 @@ def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def named_file(explicit: str) -> Path:
+    """The file that a user named, as ``PATH`` or ``PATH#sha256=HEX``."""
+    return Path(explicit.partition(_PIN)[0]).expanduser()
+
+
 def _named(spec: WeightSpec, explicit: str) -> Found:
     """The file the user named, as ``PATH`` or ``PATH#sha256=HEX``."""
-    text, pinned, pin = explicit.partition(_PIN)
-    path = Path(text).expanduser()
+    _, pinned, pin = explicit.partition(_PIN)
+    path = named_file(explicit)
     if not path.is_file():
         cause = "is a folder" if path.is_dir() else "does not exist"
         raise WeightsError(cause, subject=path, hint=f"name a file for the weights {spec.name!r}")

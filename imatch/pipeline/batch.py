@@ -25,6 +25,7 @@ from imatch.pipeline.batch_result import OUTCOMES, BatchResult
 from imatch.pipeline.batch_worker import Finish, Task, result_path
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.document import read_registration
+from imatch.pipeline.identity import contents, files_of
 from imatch.pipeline.provenance import versions
 from imatch.pipeline.result import Registration
 from imatch.raster.names import located
@@ -137,6 +138,8 @@ def run_batch(
         cache.prepare()
     # Whether weights may be downloaded changes no answer.
     asked = {**config.model_dump(mode="json", exclude={"fetch"}), **(settings or {})}
+    # What they hold: that of files which single pairs name is in the pairs' keys.
+    asked["files"] = list(map(contents, files_of(config)))
     asked["warp"] = None if warp is None else dict(warp)
     sitting = {
         "command": command,

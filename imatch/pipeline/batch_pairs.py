@@ -13,6 +13,7 @@ from typing import Any
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.files import safe_name
 from imatch.pipeline.config import MatchConfig, make_config
+from imatch.pipeline.identity import NAMING_FILES, contents, files_of
 from imatch.raster.names import is_virtual
 
 _LISTED = 10
@@ -44,8 +45,10 @@ class BatchPair:
 
     @property
     def key(self) -> str:
-        """Changes with the images (by their size and time), their places and the settings."""
-        facts = [_facts(self.reference), _facts(self.target), dict(self.settings)]
+        """Changes with what the images and the files of the settings hold, and with these."""
+        naming = {key: value for key, value in self.settings.items() if key in NAMING_FILES}
+        files = (self.reference, self.target, *files_of(MatchConfig(**naming)))
+        facts = [*map(contents, files), dict(self.settings)]
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -137,17 +140,6 @@ def _stem(path: str) -> str:
 def _masks(pair: BatchPair) -> list[str]:
     named = (pair.settings.get(name) for name in ("ref_mask", "tgt_mask"))
     return [str(mask) for mask in named if mask]
-
-
-def _facts(path: str) -> list[Any]:
-    """Where a file is, how large and how old; of what is no file, only its name."""
-    if is_virtual(path):
-        return [path]
-    try:
-        facts = Path(path).stat()
-    except OSError:
-        return [path]
-    return [path, facts.st_size, facts.st_mtime_ns]
 
 
 def _same_file(one: str, other: str) -> bool:

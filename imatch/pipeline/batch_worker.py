@@ -83,7 +83,8 @@ def run_pair(task: Task, pair: BatchPair) -> BatchResult:
         if task.single_thread:
             cv2.setNumThreads(1)
         try:
-            result = _run(task, pair)
+            key = pair.key  # Of the images as they are before they are read.
+            result = replace(_run(task, pair), key=key)
         except ImatchError as error:
             result = BatchResult.lost(pair, str(error))
         except Exception as error:

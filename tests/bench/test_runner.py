@@ -100,6 +100,12 @@ def test_what_is_there_is_kept_unless_told(table: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=cause):
             run_benchmark(other, out, resume=True)
+    picture = next(table.parent.glob("*.png"))
+    good = picture.read_bytes()
+    picture.write_bytes(good + b"more")
+    with pytest.raises(ConfigError, match="its images, masks or weights hold something else"):
+        run_benchmark(plan_of(table, "phase"), out, resume=True)
+    picture.write_bytes(good)
     assert (out / "results.csv").read_text() == before
     # Nothing is left to do: the rows come from the table, to the second.
     again = run_benchmark(plan_of(table, "phase"), out, resume=True)

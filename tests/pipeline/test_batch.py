@@ -24,6 +24,8 @@ from imatch.pipeline.batch import BatchPair, BatchResult, BatchRun, run_batch
 from imatch.pipeline.batch_engine import Engine
 from imatch.pipeline.batch_worker import Task, run_pair
 from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.match import match
+from imatch.pipeline.result import Registration
 from imatch.pipeline.scene_config import SceneConfig, make_scene_config
 
 SIFT = MatchConfig(matcher="sift")
@@ -153,6 +155,40 @@ def test_resuming_keeps_answers_and_tries_errors_again(series: Path, tmp_path: P
     # A row of a pair that is not asked for now is not thrown away.
     run_batch(pairs[:2], SIFT, out, resume=True, executor=Nobody())
     assert [row.name for row in table(out)] == NAMES
+
+
+def test_a_mask_with_another_content_is_another_run(series: Path, tmp_path: Path) -> None:
+    pairs, out, mask = pairs_of(series)[:1], tmp_path / "out", tmp_path / "mask.geojson"
+
+    def ignore(side: int) -> None:
+        ring = [[0, 0], [side, 0], [side, side], [0, side], [0, 0]]
+        mask.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+        os.utime(mask, ns=(1, 1))
+
+    ignore(10)
+    masked = MatchConfig(matcher="sift", ref_mask=mask)
+    run_batch(pairs, masked, out, executor=Here())
+    run_batch(pairs, masked, out, resume=True, executor=Nobody())
+    ignore(20)
+    with pytest.raises(ConfigError, match="cannot resume: files was"):
+        run_batch(pairs, masked, out, resume=True, executor=Nobody())
+
+
+def test_an_image_replaced_after_it_was_matched_is_matched_again(
+    series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, out = pairs_of(series)[0], tmp_path / "out"
+    target = Path(pair.target)
+
+    def replaced_meanwhile(*args: Any, **kwargs: Any) -> Registration:
+        found = match(*args, **kwargs)
+        target.write_bytes(target.read_bytes() + b"more")
+        return found
+
+    monkeypatch.setattr("imatch.pipeline.batch_worker.match", replaced_meanwhile)
+    run_batch([pair], SIFT, out, executor=Here())
+    with pytest.raises(AssertionError):
+        run_batch([pair], SIFT, out, resume=True, executor=Nobody())
 
 
 def test_what_is_there_is_kept_unless_told(series: Path, tmp_path: Path) -> None:
@@ -321,6 +357,8 @@ from imatch.pipeline import batch_local
 from imatch.pipeline.batch import BatchPair, run_batch
 from imatch.pipeline.batch_worker import Task, run_pair
 from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.match import match
+from imatch.pipeline.result import Registration
 from imatch.pipeline.scene_config import SceneConfig
 if __name__ == "__main__":
     series, out, module, dask = sys.argv[1:5]

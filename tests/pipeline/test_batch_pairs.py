@@ -63,6 +63,17 @@ def test_the_key_changes_with_the_files_and_the_settings(files: list[str]) -> No
     assert BatchPair("p", files[0], files[1], {"size": 512}).key != before
     os.utime(files[1], ns=(1, 1))
     assert pair.key != before
+    # Other bytes, as many and as old; masks count as images do.
+    keys = []
+    for content in (b"ab", b"ba"):
+        Path(files[1]).write_bytes(content)
+        os.utime(files[1], ns=(1, 1))
+        keys.append(pair.key)
+    assert keys[0] != keys[1]
+    masked = BatchPair("p", files[0], files[1], {"ref_mask": files[2]})
+    before = masked.key
+    Path(files[2]).write_bytes(b"another mask")
+    assert masked.key != before
 
 
 def test_all_missing_files_are_told_at_once(files: list[str], tmp_path: Path) -> None:
