@@ -24,7 +24,7 @@ from imatch.core.files import atomic_path
 from imatch.core.journal import Journal, mend, read_rows, write_rows
 from imatch.core.workers import one_thread_each
 from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.identity import contents, files_of
+from imatch.pipeline.identity import contents, files_of, settings_of
 
 SCHEMA = "imatch.bench-run/1"
 RESULTS, DETECTORS, RUN = "results.csv", "detectors.csv", "run.json"
@@ -57,11 +57,7 @@ class Plan:
         return {
             "cases": {"sha256": fingerprint(self.cases), "count": len(self.cases)},
             "matchers": [config.matcher for config in self.configs],
-            "settings": [
-                # Whether weights may be downloaded changes no answer.
-                config.model_dump(mode="json", exclude={"fetch"})
-                for config in self.configs
-            ],
+            "settings": [settings_of(config) for config in self.configs],
             "files": self._files,
             "fit_size": self.fit_size,
             "detectors": self.detectors,
@@ -193,7 +189,7 @@ def _same_run(plan: Plan, out: Path) -> list[dict[str, Any]]:
     if not same_schema:
         raise OutputError("is of another version", subject=path, hint="pass --overwrite")
     now = plan.identity()
-    for key in ("cases", "matchers", "files", "detectors", "fit_size", "settings"):
+    for key in now:
         if identity.get(key) != now[key]:
             raise ConfigError(
                 f"cannot resume: {_difference(key, identity.get(key), now[key])}",

@@ -13,11 +13,13 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from imatch._version import __version__
-from imatch.core.errors import OutputError
+from imatch.core.errors import MatcherError, OutputError
 from imatch.core.types import Features
 
 if TYPE_CHECKING:
@@ -250,28 +252,67 @@ def _key(extractor: Extractor, digest: bytes) -> str:
     return hashlib.blake2b(digest + facts, digest_size=20).hexdigest()
 
 
+# They change no features: where weights may come from, and where features are kept. The device and
+# the weights themselves are in the key as what they turned out to be.
+_NEUTRAL_OPTIONS = frozenset({"fetch", "cache", "device", "weights"})
+
+
 def _identity(extractor: Extractor) -> tuple[object, ...]:
-    """Everything besides the image that decides what an extractor finds."""
+    """Everything besides the image that decides what an extractor finds.
+
+    Raises:
+        MatcherError: It has a setting of a kind that cannot be told apart from another.
+    """
     kind, options = type(extractor), extractor.options
-    # Every plain public attribute is a setting, those of classes of other packages as well.
+    # Every public attribute is a setting, those of classes of other packages as well; methods,
+    # properties and what these have computed follow from the others.
     settings: dict[str, object] = {}
     for owner in reversed(kind.__mro__):
         settings.update(vars(owner))
+    derived = {name for name, value in settings.items() if hasattr(value, "__get__")}
     settings.update(vars(extractor))
-    plain = {
-        name: value
-        for name, value in sorted(settings.items())
-        if not name.startswith("_") and isinstance(value, bool | int | float | str | tuple)
-    }
     # Only networks have one, and different devices round differently.
     device = getattr(getattr(extractor, "device", None), "type", "cpu")
     return (
         f"{kind.__module__}.{kind.__qualname__}",
-        plain,
-        options.max_keypoints,
-        options.seed,
+        tuple(
+            (name, _told(value, f"{kind.__name__}.{name}"))
+            for name, value in sorted(settings.items())
+            if not name.startswith("_") and name not in derived and name != "options"
+        ),
+        tuple(
+            (field.name, _told(getattr(options, field.name), field.name))
+            for field in fields(options)
+            if field.name not in _NEUTRAL_OPTIONS
+        ),
         device,
         sorted(extractor.weights_used.items()),
+    )
+
+
+def _told(value: object, name: str) -> object:
+    """A setting in plain values, equal for equal settings only."""
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value
+    if isinstance(value, Enum | PurePath):
+        return type(value).__qualname__, str(value)
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, tuple | list):
+        return "sequence", tuple(_told(item, name) for item in value)
+    if isinstance(value, set | frozenset):
+        return "set", tuple(sorted((_told(item, name) for item in value), key=repr))
+    if isinstance(value, Mapping):
+        items = [(_told(key, name), _told(item, name)) for key, item in value.items()]
+        return "mapping", tuple(sorted(items, key=repr))
+    if is_dataclass(value):
+        parts = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return type(value).__qualname__, tuple((key, _told(item, name)) for key, item in parts)
+    raise MatcherError(
+        f"is a {type(value).__name__}, by which features on disk cannot be told apart",
+        subject=name,
+        hint="keep none on disk (--no-cache), or in the extractor make it a plain value, or begin"
+        " its name with _ if it decides nothing",
     )
 
 

@@ -25,7 +25,7 @@ from imatch.pipeline.batch_result import OUTCOMES, BatchResult
 from imatch.pipeline.batch_worker import Finish, Task, result_path
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.document import read_registration
-from imatch.pipeline.identity import contents, files_of
+from imatch.pipeline.identity import contents, files_of, settings_of
 from imatch.pipeline.provenance import versions
 from imatch.pipeline.result import Registration
 from imatch.raster.names import located
@@ -136,8 +136,7 @@ def run_batch(
     engine = executor or _engine(jobs, dask)
     if cache is not None:
         cache.prepare()
-    # Whether weights may be downloaded changes no answer.
-    asked = {**config.model_dump(mode="json", exclude={"fetch"}), **(settings or {})}
+    asked = {**settings_of(config), **(settings or {})}
     # What they hold: that of files which single pairs name is in the pairs' keys.
     asked["files"] = list(map(contents, files_of(config)))
     asked["warp"] = None if warp is None else dict(warp)

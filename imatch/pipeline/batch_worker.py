@@ -23,7 +23,7 @@ from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.batch_result import BatchResult
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.document import write_json
-from imatch.pipeline.load import load_solver
+from imatch.pipeline.load import load_solver, solver_settings
 from imatch.pipeline.match import match
 from imatch.pipeline.result import Registration
 from imatch.pipeline.solve import Solver
@@ -157,9 +157,8 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
 
 def _model(task: Task, config: MatchConfig) -> tuple[Solver, FeatureCache | None]:
     """The solver of a configuration, loaded once, and the cache it uses."""
-    folder = None if task.cache is None else task.cache.folder
-    weights = tuple(sorted(config.weights.items()))
-    key = (config.matcher, config.max_keypoints, config.device, config.seed, weights, folder)
+    folder = None if task.cache is None else str(task.cache.folder)
+    key = solver_settings(config).model_dump_json(), folder
     if key not in _models:
         _models[key] = load_solver(config, cache=task.cache), task.cache
     _models.move_to_end(key)

@@ -78,6 +78,8 @@ class MatchConfig(BaseModel):
 def make_config(base: MatchConfig | None = None, /, **overrides: Any) -> MatchConfig:
     """A configuration with some fields replaced, every value checked.
 
+    What neither says stays unsaid (``model_fields_set``), whatever its default.
+
     Args:
         base: What to begin from, and the kind of configuration wanted; the defaults when None.
         **overrides: Fields and their values.
@@ -86,7 +88,7 @@ def make_config(base: MatchConfig | None = None, /, **overrides: Any) -> MatchCo
         ConfigError: An unknown field or an impossible value.
     """
     kind = MatchConfig if base is None else type(base)
-    values = {} if base is None else base.model_dump()
+    values = {} if base is None else base.model_dump(exclude_unset=True)
     try:
         return kind(**{**values, **overrides})
     except ValidationError as error:

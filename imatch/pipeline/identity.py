@@ -1,7 +1,11 @@
-"""What the files behind an answer hold, for what is kept to be known again."""
+"""What decides an answer: the settings and the files that what is kept has to agree with.
+
+All of a configuration counts, but for what is named here: no setting can be forgotten.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,20 @@ from imatch.models.store import named_file
 from imatch.pipeline.config import MatchConfig
 from imatch.raster.names import is_virtual, local_files
 
+#: Settings that change no answer: whether weights may be downloaded.
+NEUTRAL = frozenset({"fetch"})
 #: Settings whose values are files.
 NAMING_FILES = ("ref_mask", "tgt_mask", "weights")
+
+
+def settings_of(config: MatchConfig, *, besides: Iterable[str] = ()) -> dict[str, Any]:
+    """All settings that decide an answer, JSON-ready.
+
+    Args:
+        config: The settings.
+        besides: Others that do not decide what is kept.
+    """
+    return config.model_dump(mode="json", exclude={*NEUTRAL, *besides})
 
 
 def files_of(config: MatchConfig) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError
 from imatch.matchers import MATCHERS, load_matcher
@@ -18,8 +18,19 @@ ROUGH_SIDE = 640
 """Longest side, pixels, at which a matcher without a detector sees what is refined afterwards."""
 
 
+# What a solver is made from; whatever else a configuration says is said anew of each pair.
+_MADE_FROM = ("matcher", "max_keypoints", "device", "seed", "weights", "fetch", "refine")
+
+
+def solver_settings(config: MatchConfig) -> MatchConfig:
+    """The part of a configuration that a solver is made from: equal parts make equal solvers."""
+    return MatchConfig(**{name: getattr(config, name) for name in _MADE_FROM})
+
+
 def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> Solver:
     """Make what a configuration asks for; checkpoints are verified now, loaded on first use.
+
+    Nothing of the configuration but its `solver_settings` has a part in it.
 
     Args:
         config: The settings.
@@ -29,6 +40,7 @@ def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> So
         MatcherError: The matcher is unknown.
         WeightsError: A checkpoint is missing or corrupt.
     """
+    config = solver_settings(config)
     matcher = load_matcher(
         config.matcher,
         max_keypoints=config.max_keypoints,
@@ -61,6 +73,48 @@ def as_solver(loaded: Solver | Matcher, config: MatchConfig) -> Solver:
             )
         return loaded
     return MatcherSolver(config.matcher, loaded, refine=_refined(config))
+
+
+def settled(solver: Solver, config: MatchConfig) -> MatchConfig:
+    """A configuration as a solver that was loaded before has it.
+
+    What the configuration leaves at its default is taken from the solver.
+
+    Args:
+        solver: The solver.
+        config: What is asked.
+
+    Returns:
+        What is done.
+
+    Raises:
+        ConfigError: It says expressly what the solver was not made with.
+    """
+    asked, made = config.model_fields_set, _made_with(solver, config)
+    for name, value in made.items():
+        wanted = getattr(config, name)
+        if name in asked and wanted != value and not (name == "refine" and wanted is None):
+            raise ConfigError(
+                f"is {value!r} in the loaded solver, which cannot make it {wanted!r}",
+                subject=name,
+                hint="leave it out, or load a solver with it",
+            )
+    return config.model_copy(update=made)
+
+
+def _made_with(solver: Solver, config: MatchConfig) -> dict[str, Any]:
+    """What of a configuration was decided when a solver was loaded."""
+    made: dict[str, Any] = {"matcher": solver.name}
+    if isinstance(solver, MatcherSolver) and solver.refine != _refined(config):
+        made["refine"] = solver.refine
+    options = getattr(
+        solver.matcher if isinstance(solver, MatcherSolver) else solver, "options", None
+    )
+    for name in ("max_keypoints", "device", "seed", "weights"):
+        # Of a solver of another package only what it says of itself is known.
+        if hasattr(options, name):
+            made[name] = getattr(options, name)
+    return made
 
 
 def _refined(config: MatchConfig) -> bool:

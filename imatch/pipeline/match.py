@@ -21,7 +21,7 @@ from imatch.matchers import MATCHERS
 from imatch.pipeline.assemble import assemble
 from imatch.pipeline.certificate import Tolerance
 from imatch.pipeline.config import MatchConfig, make_config
-from imatch.pipeline.load import as_solver, load_solver
+from imatch.pipeline.load import as_solver, load_solver, settled
 from imatch.pipeline.provenance import provenance
 from imatch.pipeline.result import Registration
 from imatch.pipeline.solve import Solution, Solver
@@ -53,7 +53,8 @@ def match(
         tgt: Target image.
         config: Settings; the defaults when None.
         loaded: A solver (`load_solver`) or matcher (`load_matcher`) loaded before, to match many
-            pairs with one model; ``config.matcher`` is then only its name.
+            pairs with one model. Settings it was made with are then its own: the configuration may
+            repeat them, and may not contradict them. ``config.matcher`` names a matcher.
         on_stage: Called with what is being done now, for a progress display.
         **overrides: Fields of `MatchConfig` to replace, e.g. ``matcher="sift"``.
 
@@ -169,6 +170,14 @@ def solve(
     stage("reading")
     sources = open_images(ref, tgt, config)
     inputs = tuple(fingerprints(source.files) for source in sources)
+    # What a source was opened with, no matter who opened it.
+    config = config.model_copy(
+        update={
+            f"{side}_{name}": Path(value) if name == "mask" and isinstance(value, str) else value
+            for side, source in zip(("ref", "tgt"), sources, strict=True)
+            for name, value in zip(("bands", "nodata", "mask"), source.opened_with, strict=True)
+        }
+    )
     tolerance = None if config.tolerance is None else Tolerance.parse(config.tolerance)
     _check_metres(tolerance, config, sources)
     pair = read_pair(
@@ -179,6 +188,7 @@ def solve(
         solver = load_solver(config)
     else:
         solver = as_solver(loaded, config)
+        config = settled(solver, config)
     rendered = render(pair.ref, solver.channels), render(pair.tgt, solver.channels)
     limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
     options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,7 @@ def register(
     settings = make_scene_config(config, **overrides)
     stage = on_stage or (lambda _text: None)
     solved = solve(ref, tgt, settings, loaded=loaded, on_stage=stage)
+    settings = cast("SceneConfig", solved.config)
     rough = time.perf_counter() - started
     run = _Run(solved, settings, stage, on_progress or (lambda _done, _all: None))
     estimate = solved.solution.estimate
@@ -103,7 +104,11 @@ def register(
         return solved.registration(started)
     kept = None
     if state is not None:
-        kept = SceneState(state, identity_of(settings, solved.sources), overwrite=overwrite)
+        kept = SceneState(
+            state,
+            identity_of(settings, solved.sources, solved.solver.weights_used),
+            overwrite=overwrite,
+        )
     sides = (
         Side(solved.sources[0], stretch_limits(solved.pair.ref)),
         Side(solved.sources[1], stretch_limits(solved.pair.tgt)),

@@ -44,7 +44,7 @@ def make_scene_config(base: MatchConfig | None = None, /, **overrides: Any) -> S
     Raises:
         ConfigError: An unknown field or an impossible value.
     """
-    known = {} if base is None else base.model_dump()
+    known = {} if base is None else base.model_dump(exclude_unset=True)
     return cast("SceneConfig", make_config(SceneConfig(), **{**known, **overrides}))
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ConfigError, OutputError
 from imatch.core.files import atomic_path
+from imatch.core.fingerprint import fingerprints
 from imatch.core.journal import mend
+from imatch.pipeline.identity import settings_of
 from imatch.pipeline.provenance import versions
 from imatch.pipeline.scene_config import SceneConfig
 from imatch.pipeline.tile_worker import TileResult
 from imatch.raster import Source
 
-SCHEMA = "imatch.scene-state/1"
+SCHEMA = "imatch.scene-state/2"
 _RUN, _TILES = "run.json", "tiles.jsonl"
-# They change no answer: where weights may come from, and what is asked of the certificate.
-_IRRELEVANT = {"fetch", "tolerance"}
 
 
 class SceneState:
@@ -120,39 +120,34 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def identity_of(config: SceneConfig, sources: tuple[Source, Source]) -> dict[str, Any]:
-    """What decides a scene's tie points: the files as they are, the settings, the versions.
+def identity_of(
+    config: SceneConfig, sources: tuple[Source, Source], weights: Mapping[str, str]
+) -> dict[str, Any]:
+    """What decides a scene's tie points: what the files hold, the settings, the versions.
+
+    Args:
+        config: The settings.
+        sources: Reference and target.
+        weights: sha256 of the checkpoints in use, by weight name.
 
     Raises:
         ConfigError: An image is no file, so that no later run could know it again.
     """
-    files = []
+    files: list[dict[str, Any]] = []
     for source in sources:
-        path = source.info.path
-        if path is None:
+        if source.info.path is None:
             raise ConfigError(
                 "is no file, so its state cannot be kept",
                 subject=source.info.name,
                 hint="register it without a state folder",
             )
-        files.append(_facts(path))
-    files += [_facts(mask) for mask in (config.ref_mask, config.tgt_mask) if mask is not None]
+        files += [file.to_dict() for file in fingerprints(source.files)]
     return {
         "files": files,
-        "settings": config.model_dump(mode="json", exclude=_IRRELEVANT),
+        # What is asked of the certificate is asked of the tie points afterwards.
+        "settings": settings_of(config, besides=["tolerance"]),
+        "weights": dict(weights),
         "versions": versions(),
-    }
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return {"path": str(path.absolute())}
-    return {
-        "path": str(path.absolute()),
-        "bytes": facts.st_size,
-        "modified_ns": facts.st_mtime_ns,
     }
 
 
@@ -162,7 +157,7 @@ def _difference(was: dict[str, Any], now: dict[str, Any]) -> str:
             same = before.get("path") == after["path"]
             name = after["path"]
             return f"{name} has changed since" if same else f"it read {before['path']}, not {name}"
-    for key in ("settings", "versions"):
+    for key in ("settings", "weights", "versions"):
         old, new = was.get(key, {}), now[key]
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):

@@ -9,23 +9,27 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from imatch.core.errors import OutputError
+from imatch.core.errors import MatcherError, OutputError
 from imatch.core.types import Features, Rendered
 from imatch.matchers import feature_cache
 from imatch.matchers.base import DEFAULTS, MatcherOptions
-from imatch.matchers.feature_cache import FeatureCache
+from imatch.matchers.feature_cache import FeatureCache, _key
 from imatch.matchers.nearest import Nearest
 from imatch.matchers.registry import load_matcher
 from imatch.matchers.sift import SiftExtractor
 from imatch.matchers.sparse import Extractor, Sparse
+from imatch.models.superpoint_points import Decoding
 
 if TYPE_CHECKING:
     from tests.matchers.conftest import Landscape
@@ -354,3 +358,69 @@ class TestSparse:
         if keypoints is None:
             pytest.skip("no weights on this machine")
         assert keypoints.options.cache is cache
+
+
+class Many(Stub):
+    """Has settings of every kind."""
+
+    def __init__(self, options: MatcherOptions = DEFAULTS, **settings: object) -> None:
+        super().__init__(options)
+        vars(self).update(settings)
+
+
+_SETTINGS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from("abc"), _SETTINGS), st.sampled_from("abc"), _SETTINGS)
+def test_any_setting_of_an_extractor_changes_the_key(
+    told: dict[str, Any], name: str, value: object
+) -> None:
+    one, other = Many(**told), Many(**{**told, name: value})
+    same = name in told and repr(told[name]) == repr(value)
+    assert (_key(one, b"image") == _key(other, b"image")) == same or told.get(name) == value
+
+
+def test_decodings_arrays_and_files_are_settings(tmp_path: Path) -> None:
+    kept = {_key(Many(), b"image")}
+    for value in (
+        Decoding(), Decoding(threshold=0.0), Decoding(window=3), tmp_path, tmp_path / "a",
+        np.zeros(3), np.zeros(4), np.ones(3), np.zeros(3, np.float32), frozenset("ab"),
+    ):  # fmt: skip
+        kept.add(_key(Many(decoding=value), b"image"))
+    assert len(kept) == 11
+
+
+@pytest.mark.parametrize("value", [object(), print, iter(())])
+def test_a_setting_that_cannot_be_told_apart_is_refused(value: object) -> None:
+    with pytest.raises(MatcherError, match=r"Many.decoding: is a .*--no-cache"):
+        _key(Many(decoding=value), b"image")
+    _key(Many(_decoding=value), b"image")
+
+
+@pytest.mark.parametrize("field", fields(MatcherOptions), ids=lambda field: field.name)
+def test_options_of_an_extractor_are_in_the_key(field: Field[object], tmp_path: Path) -> None:
+    values = {"max_keypoints": 99, "seed": 3, "max_side": 500, "fetch": True, "device": "cpu"}
+    value = {"cache": FeatureCache(tmp_path), "weights": {"a": "b"}, **values}[field.name]
+    changed: dict[str, Any] = {field.name: value}
+    other = Many(replace(DEFAULTS, **changed))
+    same = _key(other, b"image") == _key(Many(), b"image")
+    assert same == (field.name in {"fetch", "cache", "device", "weights"})
+
+
+def test_extractors_that_decode_differently_share_nothing() -> None:
+    superpoint = pytest.importorskip("imatch.matchers.superpoint")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(superpoint.SuperPointExtractor, "weights_used", {"superpoint-v1": "00"})
+        keys = {
+            _key(kind().extractor, b"image")
+            for kind in (superpoint.SuperPointNearest, superpoint.SuperPointLightGlue)
+        }
+    assert len(keys) == 2

@@ -207,8 +207,8 @@ def refresh(store: Store) -> None:
 
 
 def _check_settings(kept: Manifest, wanted: Manifest, index: Path) -> None:
-    for name in ("stride", "gsd_m", "levels", "min_valid", "band_list", "structure"):
-        before, now = getattr(kept, name), getattr(wanted, name)
+    for name, now in wanted.settings.items():
+        before = kept.settings[name]
         if before != now:
             raise ConfigError(
                 f"was made with {name.replace('_', ' ')} {before}, not {now}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -96,6 +96,11 @@ class Manifest(BaseModel):
         """How its images are cut."""
         return Cutting(self.model.chip_px, self.stride, self.gsd_m, self.levels, self.min_valid)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that an index is made with, but for its embedder, which `check` looks at."""
+        return self.model_dump(exclude={"schema_", "model", "generation", "version"})
+
     def check(self, embedder: Embedder, path: Path) -> None:
         """Refuse an embedder that is not the index's.
 
@@ -106,7 +111,11 @@ class Manifest(BaseModel):
         Raises:
             InputError: It is another one, or of other weights or settings.
         """
-        if embedder.identity == self.model.identity:
+        # What it is called, and by what it was loaded, changes no vector.
+        names = {"name", "source"}
+        if ModelFacts.of(embedder).model_dump(exclude=names) == self.model.model_dump(
+            exclude=names
+        ):
             return
         made, now = self.model.identity[:8], embedder.identity[:8]
         if embedder.name == self.model.name:
