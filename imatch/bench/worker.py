@@ -63,7 +63,7 @@ class Runner:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.solver = load_solver(task.config)
-        _warm_up(task.config, self.solver)
+        _warm_up(unread(task.config), self.solver)
 
     def run(self, case: Case) -> tuple[Result, DetectorResult | None]:
         """Run a case; whatever goes wrong is told in the row.

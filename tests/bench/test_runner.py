@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imatch.bench import worker
 from imatch.bench.cases import read_cases
 from imatch.bench.results import Result
 from imatch.bench.runner import Plan, run_benchmark
@@ -78,6 +79,11 @@ def test_a_missing_image_is_found_before_anything_is_written(table: Path, tmp_pa
     with pytest.raises(InputError, match=r"2\.png: does not exist"):
         run_benchmark(plan_of(table, "sift"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_bands_are_of_the_images_and_not_of_what_it_warms_up_with(tmp_path: Path) -> None:
+    bands = ("B04", 7)
+    assert worker.Runner(worker.Task(MatchConfig(matcher="phase", ref_bands=bands), tmp_path))
 
 
 def test_what_is_there_is_kept_unless_told(table: Path, tmp_path: Path) -> None:
