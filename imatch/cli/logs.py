@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -57,6 +58,9 @@ def logging_to_stderr(level: int) -> Iterator[None]:
     Args:
         level: -1 errors only, 0 warnings of ours, 1 informs and lets libraries warn, 2 everything.
     """
+    if level <= 0:
+        # GDAL prints what no thread of ours listens to: OpenJPEG's own, and PROJ on unknown CRSs.
+        os.environ.setdefault("CPL_LOG", os.devnull)
     ours = _OURS[min(max(level, -1) + 1, len(_OURS) - 1)]
     theirs = _THEIRS[min(max(level, -1) + 1, len(_THEIRS) - 1)]
     root, package = logging.getLogger(), logging.getLogger("imatch")

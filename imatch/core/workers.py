@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPJ_NUM_THREADS")
 
 
 def begin_worker() -> None:
@@ -28,7 +28,7 @@ def begin_worker() -> None:
 
 @contextmanager
 def one_thread_each(enabled: bool = True) -> Iterator[None]:
-    """Let processes begun inside the block use one thread for linear algebra."""
+    """Let processes begun inside the block use one thread for linear algebra and decoding."""
     before = {name: os.environ.get(name) for name in _THREADS}
     if enabled:
         os.environ.update(dict.fromkeys(_THREADS, "1"))

@@ -36,7 +36,12 @@ _OPTIONS = {
     "GDAL_HTTP_MAX_RETRY": 3,
     # A cut JPEG is otherwise filled up with grey, silently.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
+    # JPEG 2000 tiles that GDAL itself decodes in threads come back as zeros where they are damaged:
+    # rasterio hears of errors in its own thread only.
+    "GDAL_NUM_THREADS": 1,
 }
+# As fast: OpenJPEG's threads share a tile, and report to the one that asked for it.
+os.environ.setdefault("OPJ_NUM_THREADS", "ALL_CPUS")
 
 
 @contextmanager

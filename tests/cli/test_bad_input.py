@@ -42,6 +42,14 @@ def refused(run: Run, tmp_path: Path) -> Callable[..., str]:
     return check
 
 
+def damage_tiles(jp2: Path) -> None:
+    """State another height of the tiles (YTsiz, ISO/IEC 15444-1, annex A.5.1)."""
+    content = bytearray(jp2.read_bytes())
+    at = content.index(b"\xff\x51") + 26
+    content[at : at + 4] = (5).to_bytes(4, "big")
+    jp2.write_bytes(content)
+
+
 def snapshot(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -269,10 +277,14 @@ def test_missing_mask(refused: Callable[..., str], pair: Pair) -> None:
     assert "nowhere.gpkg" in refused(ERROR, *pair, "--ref-mask", "nowhere.gpkg")
 
 
-def test_gdal_and_torch_stay_silent_in_a_process_of_their_own(pair: Pair) -> None:
+def test_gdal_and_torch_stay_silent_in_a_process_of_their_own(
+    pair: Pair, write_image: WriteImage, ground: NDArray[np.uint16]
+) -> None:
     cut = pair[0].with_name("cut.tif")
     cut.write_bytes(pair[0].read_bytes()[:40_000])
-    for bad in (cut, pair[0].with_name("nowhere.tif")):
+    tiled = write_image("tiled.jp2", ground, driver="JP2OpenJPEG", BLOCKXSIZE=64, BLOCKYSIZE=64)
+    damage_tiles(tiled)
+    for bad in (cut, pair[0].with_name("nowhere.tif"), tiled):
         done = subprocess.run(
             [sys.executable, "-m", "imatch", "match", pair[0], bad, "-m", "sift"],
             capture_output=True,

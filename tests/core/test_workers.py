@@ -17,6 +17,7 @@ def test_threads_are_limited_inside_the_block_only(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     with one_thread_each():
         assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
+        assert os.environ["OPJ_NUM_THREADS"] == "1"
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
     with one_thread_each(False):

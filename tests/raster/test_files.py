@@ -288,6 +288,20 @@ def test_truncated(
     assert capfd.readouterr() == ("", "")
 
 
+def test_damaged_tiles_of_a_jp2_are_no_zeros(write: Any, capfd: Any) -> None:
+    noise = RNG.integers(1, 250, (300, 320)).astype("uint8")
+    options = {"BLOCKXSIZE": 64, "BLOCKYSIZE": 64}
+    path = write("a.jp2", noise, driver="JP2OpenJPEG", **options)
+    data = bytearray(path.read_bytes())
+    # Another height of the tiles (YTsiz; ISO/IEC 15444-1, annex A.5.1).
+    at = data.index(b"\xff\x51") + 26
+    data[at : at + 4] = (5).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="pixels cannot be read"):
+        open_source(path).read()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_unusable_paths(tmp_path: Path, capfd: Any) -> None:
     (tmp_path / "empty.tif").touch()
     (tmp_path / "text.tif").write_text("not an image" * 20)
