@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     "--max-unpacked",
     metavar="SIZE",
     callback=parse_size,
-    help="Most that a zipped product may take unpacked, as 50GB.  [default: a hundred times its"
-    " size, at most 32GB]",
+    help="Most that a product's files and pixels may take, as 50GB.  [default: 32GB, and of a zip"
+    " a hundred times its size, 2000 times with the pixels]",
 )
 @click.option("--force", is_flag=True, help="Apply a result that is not ok, or not near enough.")
 @overwrite_option

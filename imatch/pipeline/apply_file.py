@@ -35,7 +35,7 @@ class ApplyOptions:
         nodata: Value that marks missing ground in rasters, instead of what they say.
         creation: Creation options of GDAL's GTiff driver, or of its COG driver.
         cog: Write cloud-optimised GeoTIFFs.
-        max_unpacked: Bytes that a zipped product may take unpacked, see `apply_safe`.
+        max_unpacked: Bytes that a product may take unpacked, see `apply_safe`.
         geotransform_only: Correct the geocoding of rasters and leave their pixels alone.
         inexact: What to do where a geotransform cannot say it.
         overwrite: Whether existing outputs may be replaced.

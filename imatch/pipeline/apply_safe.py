@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Map
 from contextlib import contextmanager, suppress
@@ -16,21 +17,35 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pyogrio
 
 from imatch.core.errors import ImatchError, InputError, OutputError
 from imatch.core.files import check_output, inside
 from imatch.pipeline.apply import Choice, apply_raster
 from imatch.pipeline.apply_vector import apply_vector, layer_names
-from imatch.pipeline.lattices import Bounds, GridKind
+from imatch.pipeline.lattices import Bounds, GridKind, output_lattice
 from imatch.pipeline.mapping import Mapping
 from imatch.raster.files import raster_info
+from imatch.raster.info import RasterInfo
 from imatch.raster.safe import find_safe
 
 _RASTERS = {".jp2", ".tif", ".tiff"}
-#: What an archive may become, in all and as a multiple of its own size (but so much in any case):
-#: the largest products take some 4 GB in memory, three times the size of their zips.
+_HEAD = 16
+# How the rasters of a product begin: TIFF and BigTIFF, JPEG 2000 in boxes or bare. Anything else of
+# such a name, a VRT above all, could have GDAL read files outside of the product.
+_RASTER_HEADS = (
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"\0\0\0\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+)
+#: What a product may become. Decoded, the largest take some 8 GB.
 MAX_UNPACKED = 32 * 10**9
-_RATIO, _LITTLE = 100, 64 * 10**6
+#: A zip's files, and its files and pixels together, as multiples of its own size; masks at the edge
+#: of a swath are nearly empty. So many bytes in any case.
+_RATIO, _PIXEL_RATIO, _LITTLE = 100, 2000, 64 * 10**6
 
 
 @dataclass(frozen=True)
@@ -50,12 +65,13 @@ class SafeCounts:
 
 @dataclass(frozen=True)
 class _Member:
-    """A file of a product: its path in it, bytes, what GDAL opens, how to copy it; if a link."""
+    """A file of a product: its path in it, size, what GDAL opens, how to copy and to read it."""
 
     name: PurePosixPath
     size: int
     source: str
     copy: Callable[[Path], object]
+    head: Callable[[], bytes]
     link: bool = False
 
 
@@ -91,8 +107,8 @@ def apply_safe(
         resampling: ``auto``, or how to take values between pixels.
         creation: Creation options of GDAL's GTiff driver, or of its COG driver.
         cog: Write cloud-optimised GeoTIFFs.
-        max_unpacked: Bytes that the files and decoded rasters of a zip may take together; by
-            default `MAX_UNPACKED`, and a hundred times the size of the zip.
+        max_unpacked: Bytes that the files and the pixels to be written may take together; by
+            default `MAX_UNPACKED`, and of a zip a hundred times its size (with pixels 2000 times).
         overwrite: Whether an existing folder may be replaced.
         on_progress: Told the share of the work done since it was told last.
 
@@ -100,8 +116,9 @@ def apply_safe(
         How many files of each kind there were.
 
     Raises:
-        InputError: The product cannot be read, names files outside of itself, would take more than
-            `max_unpacked` or the disk's free space, or the registration does not apply to it.
+        InputError: The product cannot be read, names files outside of itself, holds rasters that
+            are none, would take more than `max_unpacked` or the disk's free space, or the
+            registration does not apply to it.
         NoOverlapError: None of a raster lies on the grid.
         OutputError: The folder cannot be written.
     """
@@ -119,8 +136,12 @@ def apply_safe(
         made.mkdir()
         with _members(product) as members:
             _check_names(product, made, members)
-            if not product.is_dir():
-                _check_volume(product, out.parent, members, max_unpacked)
+            _check_heads(product, members)
+
+            def written(info: RasterInfo) -> tuple[int, int]:
+                return output_lattice(mapping, info, grid=grid, res=res, bounds=bounds).size
+
+            _check_volume(product, out.parent, members, written, max_unpacked)
             total = sum(member.size for member in members) or 1
             for member in members:
                 share = member.size / total
@@ -194,6 +215,7 @@ def _members(product: Path) -> Iterator[list[_Member]]:
                 file.stat().st_size,
                 str(file),
                 partial(shutil.copyfile, file),
+                partial(_head_of_file, file),
             )
             for name, file in sorted(found.items())
             if file.is_file()
@@ -211,6 +233,7 @@ def _members(product: Path) -> Iterator[list[_Member]]:
                 entry.file_size,
                 f"/vsizip/{product.resolve()}/{entry.filename}",
                 partial(_extract, archive, entry),
+                partial(_head_of_member, archive, entry),
                 stat.S_ISLNK(entry.external_attr >> 16),
             )
             for path, entry in zip(paths, entries, strict=True)
@@ -238,35 +261,62 @@ def _check_names(product: Path, made: Path, members: Sequence[_Member]) -> None:
             raise InputError(
                 f"holds a link, {name!r}", subject=product, hint="pack it again without links"
             )
-        raster = member.name.suffix.lower() in _RASTERS
+        suffix = member.name.suffix.lower()
+        made_of_it = [place.with_suffix(".tif") if suffix in _RASTERS else place]
+        if suffix == ".gml":
+            made_of_it += [place.with_suffix(".gpkg"), place.with_suffix(".gfs")]
         # Not to be told apart on the file systems of Windows and macOS.
-        key = str(place.with_suffix(".tif") if raster else place).casefold()
-        if key in taken:
+        for key in (str(path).casefold() for path in made_of_it):
+            if key in taken:
+                raise InputError(
+                    f"holds two files that would have one name, {taken[key]!r} and {name!r}",
+                    subject=product,
+                    hint="it is damaged: get it again",
+                )
+            taken[key] = name
+
+
+def _check_heads(product: Path, members: Sequence[_Member]) -> None:
+    """Make sure that what is called a raster is one, before GDAL opens it as whatever it is.
+
+    Raises:
+        InputError: It is neither TIFF nor JPEG 2000, or cannot be read.
+    """
+    for member in members:
+        if member.name.suffix.lower() in _RASTERS and not member.head().startswith(_RASTER_HEADS):
             raise InputError(
-                f"holds two files that would have one name, {taken[key]!r} and {name!r}",
+                f"holds {member.name.as_posix()!r}, which is neither TIFF nor JPEG 2000",
                 subject=product,
-                hint="it is damaged: get it again",
+                hint="it is damaged or not to be trusted: get it again",
             )
-        taken[key] = name
 
 
 def _check_volume(
-    product: Path, folder: Path, members: Sequence[_Member], allowed: int | None
+    product: Path,
+    folder: Path,
+    members: Sequence[_Member],
+    written: Callable[[RasterInfo], tuple[int, int]],
+    asked: int | None,
 ) -> None:
-    """Make sure that an archive does not become much more than it is.
+    """Make sure that a product does not become much more than it is.
 
     Raises:
-        InputError: Its files and the pixels of its rasters take more than they may.
+        InputError: Its files, or they and the pixels to be written, take more than they may.
     """
-    if allowed is None:
-        allowed = min(MAX_UNPACKED, max(_LITTLE, _RATIO * product.stat().st_size))
-    packed = sum(member.size for member in members)
-    total = packed
-    for member in members:
-        if total <= allowed and member.name.suffix.lower() in _RASTERS:
-            with suppress(ImatchError):  # What cannot be opened is told when its turn comes.
+    most_packed = most = MAX_UNPACKED if asked is None else asked
+    if asked is None and product.is_file():
+        size = product.stat().st_size
+        most_packed = min(most, max(_LITTLE, _RATIO * size))
+        most = min(most, max(_LITTLE, _PIXEL_RATIO * size))
+    packed = total = sum(member.size for member in members)
+    allowed = most_packed
+    for member in members if packed <= most_packed else ():
+        allowed = most
+        if total <= most and member.name.suffix.lower() in _RASTERS:
+            with suppress(ImatchError):  # What cannot be used is told when its turn comes.
                 info = raster_info(member.source)
-                total += info.width * info.height * sum(np.dtype(t).itemsize for t in info.dtypes)
+                width, height = written(info)
+                total += width * height * sum(np.dtype(kind).itemsize for kind in info.dtypes)
     if total > allowed:
         raise InputError(
             f"takes {total / 1e9:.3g} GB or more unpacked, {allowed / 1e9:.3g} GB are allowed",
@@ -283,8 +333,31 @@ def _check_volume(
 
 
 def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> None:
-    with archive.open(entry) as source, place.open("wb") as copy:
+    with _readable(archive, entry), archive.open(entry) as source, place.open("wb") as copy:
         shutil.copyfileobj(source, copy)
+
+
+def _head_of_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    with _readable(archive, entry), archive.open(entry) as source:
+        return source.read(_HEAD)
+
+
+def _head_of_file(file: Path) -> bytes:
+    with file.open("rb") as source:
+        return source.read(_HEAD)
+
+
+@contextmanager
+def _readable(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[None]:
+    """What `zipfile` raises of a member that is damaged, encrypted or packed unusually."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise InputError(
+            f"{entry.filename!r} cannot be unpacked ({error})",
+            subject=archive.filename,
+            hint="get it again, or unpack it by other means",
+        ) from error
 
 
 def _vectors(mapping: Mapping, place: Path) -> bool:
@@ -294,6 +367,8 @@ def _vectors(mapping: Mapping, place: Path) -> bool:
             layer_names(place)
         except InputError:
             return False
+        if pyogrio.read_info(place)["driver"] != "GML":
+            return False  # An OGR VRT, say, which could bring in files outside of the product.
         apply_vector(mapping, place, place.with_suffix(".gpkg"))
         place.unlink()
         return True

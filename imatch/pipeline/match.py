@@ -241,7 +241,7 @@ def _source(
     for name, wanted, given in zip(
         ("bands", "nodata", "mask"), asked, image.opened_with, strict=True
     ):
-        if wanted is not None and wanted != given:
+        if wanted is not None and wanted is not given and wanted != given:
             raise ConfigError(
                 f"{image.info.name} is open already, and not with {wanted!r}",
                 subject=f"{side}_{name}",

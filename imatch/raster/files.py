@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -36,7 +35,7 @@ from imatch.raster.names import (
 )
 from imatch.raster.resample import Chunk
 from imatch.raster.safe import choose_safe_bands, find_safe, is_granule_file
-from imatch.raster.samples import warn_of_fill
+from imatch.raster.samples import log_caveats
 from imatch.raster.source import Source, settings_of
 
 _GDAL_TYPES = {
@@ -51,7 +50,6 @@ _GDAL_TYPES = {
     "float32": "Float32",
     "float64": "Float64",
 }
-_LOG = logging.getLogger(__name__)
 #: GCPs explained by an affine transform within this many pixels geocode an image.
 _GCP_PX = 0.5
 _COLOURS = ("red", "green", "blue")
@@ -226,7 +224,7 @@ def open_source(
     else:
         with opened(name) as dataset:
             source = _assemble(name, known, _file_bands(name, dataset, bands))
-            _warn(dataset, name, source, nodata)
+            _tell(dataset, name, source, nodata)
     if nodata is not None:
         source = _impose_nodata(source, nodata)
     if mask is not None:
@@ -257,24 +255,16 @@ def raster_info(path: str | PathLike[str], *, nodata: float | None = None) -> Ra
         names, types = band_names(dataset), dataset.dtypes
         bands = [_Band(name, i, names[i - 1], types[i - 1], None) for i in dataset.indexes]
         source = _assemble(name, known, bands)
-        _warn(dataset, name, source, nodata)
+        _tell(dataset, name, source, nodata)
     return source.info
 
 
-def _warn(dataset: DatasetReader, name: str, source: FileSource, nodata: float | None) -> None:
-    """Log what readers of the file may take otherwise than it was meant."""
-    turned = dataset.tags().get("EXIF_Orientation", "1")
-    if turned != "1":
-        _LOG.warning(
-            "%s: its EXIF orientation (%s) is not applied: pixels are counted as they are stored,"
-            " not as viewers show them",
-            name,
-            turned,
-        )
+def _tell(dataset: DatasetReader, name: str, source: FileSource, nodata: float | None) -> None:
     bands = [b.index for b in source._bands if not b.palette and b.dtype in _GDAL_TYPES]
-    if nodata is None and not (is_remote(name) or is_granule_file(name)):
-        # A black collar is recognised without being declared.
-        warn_of_fill(dataset, name, bands, known=(0.0,) if source._trim_collar else ())
+    if nodata is not None or is_remote(name) or is_granule_file(name):
+        bands = []
+    # A black collar is recognised without being declared.
+    log_caveats(dataset, name, bands, known=(0.0,) if source._trim_collar else ())
 
 
 def _safe_band(file: str, index: int, name: str) -> _Band:

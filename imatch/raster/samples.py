@@ -93,20 +93,30 @@ def undeclared_fill(samples: Sequence[Sample]) -> tuple[float, float] | None:
     return None
 
 
-def warn_of_fill(
+def log_caveats(
     dataset: DatasetReader, name: str, bands: Sequence[int], known: Sequence[float] = ()
 ) -> None:
-    """Logs a warning that names a fill value of some bands which the file does not declare.
+    """Logs a warning of what readers may take otherwise than it was meant.
+
+    That is an EXIF orientation, and a fill value which the file does not declare.
 
     Args:
         dataset: The raster.
         name: What to call it.
-        bands: 1-based bands.
+        bands: 1-based bands to look for fill values in.
         known: Values that need no declaration.
 
     Raises:
         InputError: Pixels cannot be read.
     """
+    turned = dataset.tags().get("EXIF_Orientation", "1")
+    if turned != "1":
+        _LOG.warning(
+            "%s: its EXIF orientation (%s) is not applied: pixels are counted as they are stored,"
+            " not as viewers show them",
+            name,
+            turned,
+        )
     for band in bands:
         found = undeclared_fill(sampled(dataset, name, band))
         if found is not None and found[0] not in known:

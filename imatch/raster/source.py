@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
@@ -38,9 +39,10 @@ def settings_of(
     bands: Sequence[int | str] | None, nodata: float | None, mask: str | PathLike[str] | None
 ) -> Settings:
     """What was asked of a source, in a form to be compared."""
+    # One NaN for all: others differ from themselves.
     return (
         None if bands is None else tuple(bands),
-        nodata,
+        math.nan if nodata is not None and math.isnan(nodata) else nodata,
         None if mask is None else fspath(mask),
     )
 

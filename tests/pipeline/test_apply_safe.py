@@ -12,6 +12,8 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.shutil import copy
+from shapely.geometry import box
 
 from imatch.core.errors import ImatchError, InputError, OutputError
 from imatch.geometry.correction import Correction
@@ -254,7 +256,7 @@ def test_an_archive_is_bounded(product: Path, tmp_path: Path) -> None:
     assert not out.exists()
     apply_safe(mapping_of(), bomb, out, max_unpacked=10**9)
     assert (out / "HTML" / "zeros.bin").stat().st_size == 90_000_000
-    # A raster counts by its pixels, however little it takes itself.
+    # A raster counts by the pixels that are written, however little it takes itself.
     sparse = tmp_path / "sparse.tif"
     with rasterio.open(
         sparse, "w", driver="GTiff", width=30000, height=30000, count=1, dtype="uint8",
@@ -264,7 +266,7 @@ def test_an_archive_is_bounded(product: Path, tmp_path: Path) -> None:
     more = {f"{NAME}/{GRANULE}/IMG_DATA/x.tif": sparse.read_bytes()}
     path = packed(product, tmp_path / "b.zip", **more)
     with pytest.raises(InputError, match=r"takes 0.9.* GB or more"):
-        apply_safe(mapping_of(), path, tmp_path / "other.SAFE")
+        apply_safe(mapping_of(), path, tmp_path / "other.SAFE", grid="target")
 
 
 def test_a_link_at_the_output_is_there(product: Path, tmp_path: Path) -> None:
@@ -279,3 +281,88 @@ def test_a_link_at_the_output_is_there(product: Path, tmp_path: Path) -> None:
         shutil.rmtree(out)
     assert list(kept.iterdir()) == []
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("packed_as", ["zip", "folder"])
+@pytest.mark.parametrize("suffix", [".tif", ".jp2"])
+def test_a_raster_that_is_none_brings_nothing_in(
+    product: Path, tmp_path: Path, packed_as: str, suffix: str
+) -> None:
+    """A VRT of such a name would have GDAL read whatever file it names."""
+    secret, folder = tmp_path / "secret.tif", tmp_path / "out"
+    with rasterio.open(
+        secret, "w", driver="GTiff", width=360, height=360, count=1, dtype="uint8",
+        crs=UTM31, transform=PLACE,
+    ) as dataset:  # fmt: skip
+        dataset.write(np.full((1, 360, 360), 42, dtype=np.uint8))
+    copy(secret, tmp_path / "a.vrt", driver="VRT")
+    content = (
+        (tmp_path / "a.vrt").read_bytes().replace(b'relativeToVRT="1">', b'relativeToVRT="0">')
+    )
+    content = content.replace(b">secret.tif<", f">{secret}<".encode())
+    place = f"{GRANULE}/IMG_DATA/secret{suffix}"
+    (product / place).write_bytes(content)
+    path = packed(product, tmp_path / "a.zip") if packed_as == "zip" else product
+    folder.mkdir()
+    with pytest.raises(InputError, match="neither TIFF nor JPEG 2000"):
+        apply_safe(mapping_of(), path, folder / "out.SAFE")
+    assert not list(folder.iterdir())
+
+
+def test_a_mask_that_is_an_ogr_vrt_is_copied_as_it_is(product: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.gpkg"
+    geopandas.GeoSeries([box(600000, 4999000, 600100, 4999100)], crs=32631).to_file(secret)
+    text = (
+        f'<OGRVRTDataSource><OGRVRTLayer name="secret"><SrcDataSource>{secret}</SrcDataSource>'
+        "</OGRVRTLayer></OGRVRTDataSource>"
+    )
+    (product / GRANULE / "QI_DATA" / "MSK_SECRET.gml").write_text(text)
+    out = tmp_path / "out.SAFE"
+    apply_safe(mapping_of(), product, out)
+    assert (out / GRANULE / "QI_DATA" / "MSK_SECRET.gml").read_text() == text
+    assert not (out / GRANULE / "QI_DATA" / "MSK_SECRET.gpkg").exists()
+
+
+def test_members_that_cannot_be_unpacked_are_told_in_one_line(
+    product: Path, tmp_path: Path
+) -> None:
+    for name in ("HTML/star_bg.jpg", next(iter(RASTERS))):
+        whole = packed(product, tmp_path / "whole.zip").read_bytes()
+        with zipfile.ZipFile(tmp_path / "whole.zip") as archive:
+            entry = archive.getinfo(f"{NAME}/{name}")
+        at = whole.rindex(f"{NAME}/{name}".encode())  # In the directory at the end.
+        encrypted, unknown, wrong = (bytearray(whole) for _ in range(3))
+        encrypted[at - 46 + 8] |= 1
+        unknown[at - 46 + 10] = 99
+        # The data of the member, behind its own header.
+        wrong[entry.header_offset + 30 + len(entry.filename) + 2] ^= 0xFF
+        for kind, content in (("e", encrypted), ("u", unknown), ("w", wrong)):
+            path, folder = tmp_path / f"{kind}.zip", tmp_path / f"out-{kind}"
+            path.write_bytes(content)
+            folder.mkdir(exist_ok=True)
+            with pytest.raises(ImatchError) as caught:
+                apply_safe(mapping_of(), path, folder / "out.SAFE")
+            assert caught.value.subject is not None
+            assert str(path) in caught.value.subject
+            assert not list(folder.iterdir())
+
+
+def test_what_would_be_written_is_what_is_bounded(product: Path, tmp_path: Path) -> None:
+    """A small raster whose pixels claim to be tiny becomes a large one on the reference's grid."""
+    tiny = product / GRANULE / "IMG_DATA" / "tiny.tif"
+    with rasterio.open(
+        tiny, "w", driver="GTiff", width=50, height=50, count=1, dtype="uint8",
+        crs=UTM31, transform=PLACE @ Affine.scale(0.02),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((1, 50, 50), dtype=np.uint8))
+    for path, bound in ((packed(product, tmp_path / "a.zip"), None), (product, 10**8)):
+        with pytest.raises(InputError, match=r"takes .* GB or more"):
+            apply_safe(mapping_of(), path, tmp_path / "out.SAFE", max_unpacked=bound)
+    assert not (tmp_path / "out.SAFE").exists()
+
+
+def test_a_mask_does_not_take_anothers_name(product: Path, tmp_path: Path) -> None:
+    quality = product / GRANULE / "QI_DATA"
+    (quality / "MSK_CLOUDS_B00.gpkg").write_bytes(b"another")
+    with pytest.raises(InputError, match="two files that would have one name"):
+        apply_safe(mapping_of(), product, tmp_path / "out.SAFE")

@@ -286,6 +286,12 @@ def test_an_open_source_takes_no_other_settings(scene: MakeScene) -> None:
     ref, tgt = scene("a.tif"), scene("b.tif", noise=1)
     source = open_source(tgt.path, nodata=0)
     assert match(ref.path, source, matcher="sift", tgt_nodata=0).status == "ok"
+    nothing = open_source(tgt.path, nodata=None)
+    assert nothing.opened_with == (None, None, None)
+    floats = scene("c.tif", noise=1, dtype="float32")
+    source_nan = open_source(floats.path, nodata=float("nan"))
+    nan = float("1e400") - float("1e400")
+    assert match(ref.path, source_nan, matcher="sift", tgt_nodata=nan).status == "ok"
     for setting in ({"tgt_nodata": 1}, {"tgt_bands": (1,)}, {"tgt_mask": ref.path}):
         with pytest.raises(ConfigError, match="is open already, and not with"):
             match(ref.path, source, matcher="sift", **setting)
