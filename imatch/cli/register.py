@@ -290,12 +290,17 @@ def _check_reference(ref: str, config: SceneConfig) -> None:
 
 def _state_folder(out: Path, ref: str, tgt: str, *, resume: bool, overwrite: bool) -> Path | None:
     """Where finished tiles are kept: beside the output; None for what is no local file."""
+    from imatch.pipeline.scene_state import clear
     from imatch.raster.gdal import is_virtual
 
     if is_virtual(ref) or is_virtual(tgt):
         return None
     folder = out.parent / f".{out.name}.imatch"
-    if folder.exists() and not (resume or overwrite):
+    if resume:
+        return folder
+    if overwrite:
+        clear(folder)
+    elif folder.exists():
         raise OutputError(
             "an earlier run was interrupted",
             subject=folder,

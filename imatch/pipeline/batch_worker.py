@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import threading
 import time
@@ -26,6 +25,7 @@ from imatch.pipeline.document import write_json
 from imatch.pipeline.load import load_solver
 from imatch.pipeline.match import match
 from imatch.pipeline.result import Registration
+from imatch.pipeline.scene_state import clear
 from imatch.pipeline.solve import Solver
 
 RESULTS, REGISTERED, STATE = "results", "registered", "state"
@@ -119,6 +119,8 @@ def _run(task: Task, pair: BatchPair) -> BatchResult:
         write_json(registration, path)
     if task.finish is not None:
         task.finish(registration, pair, task.out)
+    if task.warp is not None:
+        clear(task.out / STATE / pair.name)  # Not before: a killed worker begins the pair anew.
     result = BatchResult.of(pair, registration)
     if cache is None:
         return result
@@ -131,9 +133,13 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
     from imatch.pipeline.mapping import Mapping as Places
     from imatch.pipeline.scene import register
 
-    state = task.out / STATE / pair.name
     registration = register(
-        pair.reference, pair.target, config, loaded=solver, state=state, overwrite=True
+        pair.reference,
+        pair.target,
+        config,
+        loaded=solver,
+        state=task.out / STATE / pair.name,
+        overwrite=True,
     )
     path = registered_path(task.out, pair.name)
     path.unlink(missing_ok=True)
@@ -141,7 +147,6 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
         path.parent.mkdir(exist_ok=True)
         assert task.warp is not None
         apply_raster(Places.of(registration), pair.target, path, overwrite=True, **task.warp)
-    shutil.rmtree(state, ignore_errors=True)
     return registration
 
 

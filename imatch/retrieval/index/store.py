@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from imatch.core.errors import InputError, OutputError
+from imatch.core.files import remove_leftovers
 from imatch.core.journal import mend
 from imatch.retrieval.index.manifest import FILE, Manifest, read_manifest, write_manifest
 from imatch.retrieval.view import Cell
@@ -315,6 +316,7 @@ def _read_images(path: Path) -> list[IndexedImage]:
 
 def _strangers(path: Path) -> Iterable[Path]:
     """What lies in a folder that no index has put there."""
+    remove_leftovers(path)
     return (file for file in path.iterdir() if file.name not in (_LOCK, "g1"))
 
 
