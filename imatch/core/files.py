@@ -67,7 +67,7 @@ def scratch(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The disk refused.
     """
-    remove_leftovers(path.parent)
+    _sweep(path.parent)
     folder, lock = _owned(path)
     try:
         new = folder / _NEW
@@ -77,15 +77,21 @@ def scratch(path: Path) -> Iterator[Path]:
         _discard(folder, lock)
 
 
-def remove_leftovers(parent: Path) -> None:
+def remove_leftovers(folder: Path, *, deep: bool = False) -> None:
     """Remove what killed processes were making in a folder.
 
     A process holds a lock in each `scratch` folder of its own, which the system frees when it
     ends in whatever way: what is still held, on this machine or another, stays.
 
     Args:
-        parent: The folder; its sub-folders are not looked into.
+        folder: The folder; it need not exist.
+        deep: Whether to look into its sub-folders too, as in a run that is resumed.
     """
+    for place in [Path(name) for name, _, _ in os.walk(folder)] if deep else [folder]:
+        _sweep(place)
+
+
+def _sweep(parent: Path) -> None:
     from filelock import FileLock
 
     with suppress(OSError):

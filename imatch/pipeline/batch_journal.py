@@ -73,10 +73,11 @@ class BatchFolder:
             _tidy(out)
             earlier = _earlier(out, settings, resume=resume, overwrite=overwrite)
             sittings = [*earlier, dict(sitting)]
-            (out / RESULTS).mkdir(exist_ok=True)
             record = {"schema": SCHEMA, "settings": dict(settings), "sittings": sittings}
             with atomic_path(out / RECORD, overwrite=True) as path:
                 path.write_text(to_json(record) + "\n", encoding="utf-8")
+            # After the record, without which what the folder holds is not known for a batch.
+            (out / RESULTS).mkdir(exist_ok=True)
             mend(out / TABLE)
             rows = read_rows(out / TABLE, BatchResult) if (out / TABLE).exists() else []
             folder = cls(out, {row.name: row for row in rows}, sittings, lock)
@@ -106,8 +107,7 @@ class BatchFolder:
             OutputError: The disk refused.
         """
         assert self._journal is not None, "the folder is closed"
-        self._journal.append(row)
-        self.rows[row.name] = row
+        self.rows[row.name] = self._journal.append(row)
 
     def close(self, order: Sequence[BatchPair] = ()) -> None:
         """Leave the table with one row a pair: those of `order` in order, then any others.
@@ -171,7 +171,7 @@ def _earlier(
         # What lies in folders of these names is the run's own.
         for name in _FOLDERS:
             shutil.rmtree(out / name, ignore_errors=True)
-    for name in (TABLE, RECORD, *SUMMARIES):
+    for name in (TABLE, *SUMMARIES, RECORD):
         (out / name).unlink(missing_ok=True)
     return []
 

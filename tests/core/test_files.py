@@ -120,6 +120,17 @@ def test_what_killed_processes_left_goes_with_the_next_output(tmp_path: Path) ->
     assert names(tmp_path) == ["result.json"]
 
 
+def test_a_run_that_goes_on_looks_into_its_folders(tmp_path: Path) -> None:
+    place = tmp_path / "run" / "labels"
+    place.mkdir(parents=True)
+    leave_half_made(place / "1.npz")
+    remove_leftovers(tmp_path / "run")
+    assert made_by_the_dead(place)
+    remove_leftovers(tmp_path / "run", deep=True)
+    assert names(place) == []
+    remove_leftovers(tmp_path / "nowhere", deep=True)
+
+
 def test_what_a_living_process_makes_is_kept(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "one.json") as one:
         one.write_text("1")
