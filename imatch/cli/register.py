@@ -141,13 +141,15 @@ def register(
         if failure is not None:
             # The tie points are found; with --resume the next attempt costs little.
             raise failure
-    with status_line(enabled=not is_quiet()) as on_stage:
-        more, unwritten = write_all(registration, outputs, overwrite=overwrite, on_stage=on_stage)
-        said, failure = said + more, unwritten
-        if report is not None:
-            on_stage(f"writing {report.name}")
-            more, lacking = _report(registration, config, report, (ref, tgt), overwrite)
-            said, failure = said + more, failure or lacking
+        with status_line(enabled=not is_quiet()) as on_stage:
+            more, unwritten = write_all(
+                registration, outputs, overwrite=overwrite, on_stage=on_stage
+            )
+            said, failure = said + more, unwritten
+            if report is not None:
+                on_stage(f"writing {report.name}")
+                more, lacking = _report(registration, config, report, (ref, tgt), overwrite)
+                said, failure = said + more, failure or lacking
     show(registration, fmt)
     for line in said:
         note(line)

@@ -27,6 +27,7 @@ from imatch.pipeline.match import match
 from imatch.pipeline.result import Registration
 from imatch.pipeline.scene_state import clear
 from imatch.pipeline.solve import Solver
+from imatch.raster.gdal import is_virtual
 
 RESULTS, REGISTERED, STATE = "results", "registered", "state"
 Finish: TypeAlias = Callable[[Registration, BatchPair, Path], None]
@@ -133,12 +134,14 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
     from imatch.pipeline.mapping import Mapping as Places
     from imatch.pipeline.scene import register
 
+    # Nobody can tell whether what is no local file is the same in a later run.
+    known = not (is_virtual(pair.reference) or is_virtual(pair.target))
     registration = register(
         pair.reference,
         pair.target,
         config,
         loaded=solver,
-        state=task.out / STATE / pair.name,
+        state=task.out / STATE / pair.name if known else None,
         overwrite=True,
     )
     path = registered_path(task.out, pair.name)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -314,6 +315,18 @@ def test_a_killed_scene_goes_on_with_its_tiles(
         whole.out / "registered" / "a.tif"
     ).read_bytes()
     assert not (out / "state").exists()
+
+
+def test_scenes_in_archives_are_registered(series: Path, tmp_path: Path) -> None:
+    pair = pairs_of(series)[0]
+    archive = tmp_path / "scene.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(pair.target, "scene.tif")
+    inside = BatchPair("a", pair.reference, f"/vsizip/{archive}/scene.tif")
+    config, warp = SceneConfig(matcher="sift", window=32), {"grid": "reference"}
+    run = run_batch([inside], config, tmp_path / "out", warp=warp, executor=Here())
+    assert run.results[0].status == "ok", run.results[0].error
+    assert (run.out / "registered" / "a.tif").exists()
 
 
 def test_a_scene_whose_document_was_not_written_keeps_its_tiles(
