@@ -20,7 +20,7 @@ from imatch.bench.detectors import DetectorResult
 from imatch.bench.environment import environment
 from imatch.bench.results import Result
 from imatch.core.errors import ConfigError, ImatchError, OutputError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, remove_leftovers
 from imatch.core.journal import Journal, mend, read_rows, write_rows
 from imatch.core.workers import one_thread_each
 from imatch.pipeline.config import MatchConfig
@@ -135,10 +135,9 @@ def run_benchmark(
             for result, measured in _run_matcher(task, waiting, jobs):
                 if measured is not None:
                     # First, so that a row of results always has its keypoints beside it.
-                    keypoints.append(measured)
-                    detectors[measured.matcher, measured.case] = measured
-                rows.append(result)
-                results[result.matcher, result.case] = result
+                    key = measured.matcher, measured.case
+                    detectors[key] = keypoints.append(measured)
+                results[result.matcher, result.case] = rows.append(result)
                 notify(result)
     done = Run(
         [results[key] for key in order], [detectors[k] for k in order if k in detectors], sittings
@@ -156,6 +155,7 @@ def _open(plan: Plan, out: Path, *, resume: bool, overwrite: bool) -> list[dict[
     """Make the folder ready; give the earlier sittings of the run that is to go on."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out)
         there = any(out.iterdir())
     except OSError as error:
         raise OutputError(error.strerror or str(error), subject=out) from error

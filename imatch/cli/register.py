@@ -141,13 +141,15 @@ def register(
         if failure is not None:
             # The tie points are found; with --resume the next attempt costs little.
             raise failure
-    with status_line(enabled=not is_quiet()) as on_stage:
-        more, unwritten = write_all(registration, outputs, overwrite=overwrite, on_stage=on_stage)
-        said, failure = said + more, unwritten
-        if report is not None:
-            on_stage(f"writing {report.name}")
-            more, lacking = _report(registration, config, report, (ref, tgt), overwrite)
-            said, failure = said + more, failure or lacking
+        with status_line(enabled=not is_quiet()) as on_stage:
+            more, unwritten = write_all(
+                registration, outputs, overwrite=overwrite, on_stage=on_stage
+            )
+            said, failure = said + more, unwritten
+            if report is not None:
+                on_stage(f"writing {report.name}")
+                more, lacking = _report(registration, config, report, (ref, tgt), overwrite)
+                said, failure = said + more, failure or lacking
     show(registration, fmt)
     for line in said:
         note(line)
@@ -293,12 +295,17 @@ def _check_reference(ref: str, config: SceneConfig) -> None:
 
 def _state_folder(out: Path, ref: str, tgt: str, *, resume: bool, overwrite: bool) -> Path | None:
     """Where finished tiles are kept: beside the output; None for what is no local file."""
+    from imatch.pipeline.scene_state import clear
     from imatch.raster.names import is_virtual
 
     if is_virtual(ref) or is_virtual(tgt):
         return None
     folder = out.parent / f".{out.name}.imatch"
-    if folder.exists() and not (resume or overwrite):
+    if resume:
+        return folder
+    if overwrite:
+        clear(folder)
+    elif folder.exists():
         raise OutputError(
             "an earlier run was interrupted",
             subject=folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ import click
 
 from imatch.cli.options import CommandT, added, resume_option
 from imatch.cli.values import parse_size
+from imatch.core.errors import OutputError
 
 if TYPE_CHECKING:
     from imatch.matchers.feature_cache import FeatureCache
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,18 @@ def chosen_run(params: dict[str, Any]) -> RunOptions:
     resume, overwrite = params.pop("resume"), params.pop("overwrite")
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite contradict each other")
-    folder = (params.pop("cache_folder") or default_folder()).absolute()
+    named: Path | None = params.pop("cache_folder")
     limit = params.pop("cache_size") or DEFAULT_LIMIT
-    cache = None if params.pop("no_cache") else FeatureCache(folder, limit)
+    cache = None
+    if not params.pop("no_cache"):
+        cache = FeatureCache((named or default_folder()).absolute(), limit)
+    if cache is not None and named is None:
+        try:
+            cache.prepare()
+        except OutputError as error:
+            # Nobody asked for it: it saves time where it can be had.
+            _LOG.warning("no features are kept: %s %s", error.subject, error.cause)
+            cache = None
     jobs = jobs or ((os.cpu_count() or 1) if dask == LOCAL else 1)
     return RunOptions(jobs, dask, resume, overwrite, cache)
 

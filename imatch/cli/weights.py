@@ -78,8 +78,9 @@ def fetch(
 
     What is on this machine already is left as it is.
     """
+    from imatch.core.files import remove_leftovers
     from imatch.matchers import MATCHERS
-    from imatch.models.weights import WEIGHTS, spec_of
+    from imatch.models.weights import WEIGHTS, cache_dir, spec_of
 
     if not (names or matchers or all_default):
         raise click.UsageError("name weights, or pass --matcher NAME or --all-default")
@@ -87,6 +88,7 @@ def fetch(
     wanted += [name for matcher in matchers for name in MATCHERS[matcher].weights]
     if all_default:
         wanted += [spec.name for spec in WEIGHTS.values() if spec.default]
+    remove_leftovers(cache_dir())
     failure = None
     for name in dict.fromkeys(wanted):
         try:

@@ -8,8 +8,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from imatch.core.errors import InputError, OutputError
 
@@ -71,6 +72,15 @@ def _leads_out(folder: Path, name: str) -> InputError:
     )
 
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+# What is being made lies in a folder of such a name, beside a lock that its maker holds and what
+# it is to replace.
+_SUFFIX, _LOCK, _NEW, _OLD = ".imatch", ".lock", "new", "old"
+_SCRATCH = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(_SUFFIX))  # Eight are `mkdtemp`'s.
+
+
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse early what could not be written later.
 
@@ -102,6 +112,101 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` to make it in, so that a rename brings it to its place.
+
+    It goes when the block ends, and if the process is killed before, with the next `scratch` in
+    the same folder.
+
+    Args:
+        path: What is to be made.
+
+    Yields:
+        The folder, empty.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    _sweep(path.parent)
+    folder, lock = _owned(path)
+    try:
+        new = folder / _NEW
+        new.mkdir()
+        yield new
+    finally:
+        _discard(folder, lock)
+
+
+def remove_leftovers(folder: Path, *, deep: bool = False) -> None:
+    """Remove what killed processes were making in a folder.
+
+    A process holds a lock in each `scratch` folder of its own, which the system frees when it
+    ends in whatever way: what is still held, on this machine or another, stays.
+
+    Args:
+        folder: The folder; it need not exist.
+        deep: Whether to look into its sub-folders too, as in a run that is resumed.
+    """
+    for place in [Path(name) for name, _, _ in os.walk(folder)] if deep else [folder]:
+        _sweep(place)
+
+
+def _sweep(parent: Path) -> None:
+    from filelock import FileLock
+
+    with suppress(OSError):
+        # Folders of 100 000 files take a while to list. With two links, most file systems say
+        # that there are no sub-folders.
+        if parent.stat().st_nlink == 2:
+            return
+        for folder in [path for path in parent.iterdir() if _SCRATCH.fullmatch(path.name)]:
+            with suppress(OSError):
+                folder.rmdir()  # Its owner ended before it had the lock.
+                continue
+            if folder.is_symlink() or not (folder / _LOCK).is_file():
+                continue  # None of ours.
+            lock = FileLock(folder / _LOCK)
+            with suppress(OSError, NotImplementedError):  # Also filelock's Timeout.
+                lock.acquire(timeout=0)
+                _discard(folder, lock)
+
+
+def _owned(path: Path) -> tuple[Path, FileLock | None]:
+    """A new scratch folder and the lock in it; no lock where the file system knows none."""
+    # Not at the head: importing it takes a tenth of the time that a help text may.
+    from filelock import FileLock, Timeout
+
+    prefix = f".{path.name[:50]}."  # With the rest it is to stay within 255 bytes.
+    while True:
+        folder = Path(tempfile.mkdtemp(_SUFFIX, prefix, path.parent))
+        lock = FileLock(folder / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, FileNotFoundError):
+            continue  # Another process took it for a leftover before the lock was held.
+        except (OSError, NotImplementedError):
+            (folder / _LOCK).touch()
+            return folder, None
+        if (folder / _LOCK).exists():
+            return folder, lock
+        lock.release()
+
+
+def _discard(folder: Path, lock: FileLock | None) -> None:
+    """Remove a scratch folder; what was set aside for a successor that never came goes back."""
+    with suppress(OSError):
+        for old in (folder / _OLD).iterdir():
+            if not os.path.lexists(folder.parent / old.name):
+                old.rename(folder.parent / old.name)
+    # The lock is the last to go: without it nobody knows a half emptied folder for ours.
+    for part in (folder / _NEW, folder / _OLD, folder):
+        shutil.rmtree(part, ignore_errors=True)
+    if lock is not None:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)  # Windows lets no file go while it is open.
+
+
+@contextmanager
 def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary path with the same suffix, renamed to `path` when the block ends well.
 
@@ -120,20 +225,46 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     check_output(path, overwrite=overwrite)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        with scratch(path) as folder:
+            temporary = folder / path.name
+            yield temporary
+            if not temporary.exists():
+                raise OutputError("nothing was written", subject=path)
+            # Side-cars first: the file itself is the last to appear, so it is never seen without.
+            for extra in sorted(folder.iterdir()):
+                if extra != temporary:
+                    extra.replace(path.parent / extra.name)
+            temporary.replace(path)
     except OSError as error:
         raise OutputError(error.strerror or str(error), subject=path) from error
+
+
+@contextmanager
+def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """As `atomic_path`, for a folder.
+
+    Args:
+        path: The folder to be made; the one it lies in exists.
+        overwrite: Whether an existing folder may be replaced.
+
+    Yields:
+        An empty folder to fill, renamed to `path` when the block ends well.
+
+    Raises:
+        OutputError: It exists and may not be replaced, or the disk refused.
+    """
     try:
-        temporary = folder / path.name
-        yield temporary
-        if not temporary.exists():
-            raise OutputError("nothing was written", subject=path)
-        # Side-cars first: the file itself is the last to appear, so it is never seen without them.
-        for extra in sorted(folder.iterdir()):
-            if extra != temporary:
-                extra.replace(path.parent / extra.name)
-        temporary.replace(path)
+        with scratch(path) as folder:
+            made, old = folder / path.name, folder.parent / _OLD
+            made.mkdir()
+            yield made
+            if os.path.lexists(path):
+                if not overwrite:
+                    hint = "pass --overwrite to replace it"
+                    raise OutputError("already exists", subject=path, hint=hint)
+                old.mkdir()
+                path.rename(old / path.name)
+            made.rename(path)
     except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=path) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        cause = error.strerror or str(error)
+        raise OutputError(cause, subject=path, hint="nothing was written") from error

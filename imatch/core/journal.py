@@ -119,16 +119,22 @@ class Journal:
         except OSError as error:
             raise OutputError(error.strerror or str(error), subject=path) from error
 
-    def append(self, row: Tabular) -> None:
+    def append(self, row: RowT) -> RowT:
         """Write a row and see it onto the disk.
+
+        Returns:
+            The row as a later run reads it: what is made of it is then the same, to the last digit,
+            whether a run was interrupted or not.
 
         Raises:
             OutputError: The disk refused.
         """
+        texts = row.row()
         try:
-            self._append(row.row())
+            self._append(texts)
         except OSError as error:
             raise OutputError(error.strerror or str(error), subject=self._path) from error
+        return type(row).from_row(texts)
 
     def _append(self, row: Mapping[str, str]) -> None:
         text = io.StringIO()

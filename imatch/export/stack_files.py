@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from imatch.core.errors import OutputError
-from imatch.core.files import atomic_path, inside
+from imatch.core.files import atomic_path, inside, remove_leftovers
 from imatch.core.jsontext import to_json
 from imatch.export.document import write_json
 from imatch.export.page import definitions, image, page, table_html
@@ -40,6 +40,7 @@ def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
     Raises:
         OutputError: It is a file, or holds something and may not be used.
     """
+    remove_leftovers(out)
     try:
         there = out.exists() and any(out.iterdir())
     except OSError as error:

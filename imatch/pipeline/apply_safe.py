@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +18,7 @@ import numpy as np
 import pyogrio
 
 from imatch.core.errors import ImatchError, InputError, OutputError
-from imatch.core.files import check_output, inside
+from imatch.core.files import atomic_folder, check_output, inside
 from imatch.pipeline.apply import Choice, apply_raster
 from imatch.pipeline.apply_vector import apply_vector, layer_names
 from imatch.pipeline.lattices import Bounds, GridKind, output_lattice
@@ -130,53 +128,41 @@ def apply_safe(
     _check_folder(product, out, overwrite=overwrite)
     told = on_progress or (lambda _share: None)
     counts = {"raster": 0, "vector": 0, "copy": 0}
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        made = folder / out.name
-        made.mkdir()
-        with _members(product) as members:
-            _check_names(product, made, members)
-            _check_heads(product, members)
+    with atomic_folder(out, overwrite=overwrite) as made, _members(product) as members:
+        _check_names(product, made, members)
+        _check_heads(product, members)
 
-            def written(info: RasterInfo) -> tuple[int, int]:
-                return output_lattice(mapping, info, grid=grid, res=res, bounds=bounds).size
+        def written(info: RasterInfo) -> tuple[int, int]:
+            return output_lattice(mapping, info, grid=grid, res=res, bounds=bounds).size
 
-            _check_volume(product, out.parent, members, written, max_unpacked)
-            total = sum(member.size for member in members) or 1
-            for member in members:
-                share = member.size / total
-                place = inside(made, member.name.as_posix())
-                place.parent.mkdir(parents=True, exist_ok=True)
-                suffix = member.name.suffix.lower()
-                if suffix in _RASTERS:
-                    apply_raster(
-                        mapping,
-                        member.source,
-                        place.with_suffix(".tif"),
-                        grid=grid,
-                        res=res,
-                        bounds=bounds,
-                        resampling=resampling,
-                        creation=creation,
-                        cog=cog,
-                        on_progress=partial(_told, told, share),
-                    )
-                    counts["raster"] += 1
-                    continue
-                member.copy(place)
-                kind = "copy"
-                if suffix == ".gml" and _vectors(mapping, place):
-                    kind = "vector"
-                counts[kind] += 1
-                told(share)
-        if os.path.lexists(out):
-            out.rename(folder / "before")
-        made.rename(out)
-    except OSError as error:
-        cause = error.strerror or str(error)
-        raise OutputError(cause, subject=out, hint="nothing was written") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _check_volume(product, out.parent, members, written, max_unpacked)
+        total = sum(member.size for member in members) or 1
+        for member in members:
+            share = member.size / total
+            place = inside(made, member.name.as_posix())
+            place.parent.mkdir(parents=True, exist_ok=True)
+            suffix = member.name.suffix.lower()
+            if suffix in _RASTERS:
+                apply_raster(
+                    mapping,
+                    member.source,
+                    place.with_suffix(".tif"),
+                    grid=grid,
+                    res=res,
+                    bounds=bounds,
+                    resampling=resampling,
+                    creation=creation,
+                    cog=cog,
+                    on_progress=partial(_told, told, share),
+                )
+                counts["raster"] += 1
+                continue
+            member.copy(place)
+            kind = "copy"
+            if suffix == ".gml" and _vectors(mapping, place):
+                kind = "vector"
+            counts[kind] += 1
+            told(share)
     return SafeCounts(counts["raster"], counts["vector"], counts["copy"])
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from imatch.core.errors import ConfigError, OutputError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, remove_leftovers
 from imatch.core.journal import Journal, mend, read_rows, write_rows
 from imatch.core.jsontext import to_json
 from imatch.pipeline.batch_pairs import BatchPair
@@ -70,13 +70,14 @@ class BatchFolder:
         """
         lock = _locked(out)
         try:
+            _tidy(out)
             earlier = _earlier(out, settings, resume=resume, overwrite=overwrite)
             sittings = [*earlier, dict(sitting)]
-            (out / RESULTS).mkdir(exist_ok=True)
-            _tidy(out)
             record = {"schema": SCHEMA, "settings": dict(settings), "sittings": sittings}
             with atomic_path(out / RECORD, overwrite=True) as path:
                 path.write_text(to_json(record) + "\n", encoding="utf-8")
+            # After the record, without which what the folder holds is not known for a batch.
+            (out / RESULTS).mkdir(exist_ok=True)
             mend(out / TABLE)
             rows = read_rows(out / TABLE, BatchResult) if (out / TABLE).exists() else []
             folder = cls(out, {row.name: row for row in rows}, sittings, lock)
@@ -106,8 +107,7 @@ class BatchFolder:
             OutputError: The disk refused.
         """
         assert self._journal is not None, "the folder is closed"
-        self._journal.append(row)
-        self.rows[row.name] = row
+        self.rows[row.name] = self._journal.append(row)
 
     def close(self, order: Sequence[BatchPair] = ()) -> None:
         """Leave the table with one row a pair: those of `order` in order, then any others.
@@ -128,6 +128,7 @@ class BatchFolder:
                     write_rows(
                         path, BatchResult, (self.rows[name] for name in names if name in self.rows)
                     )
+            _tidy(self.out)
             with suppress(OSError):
                 (self.out / STATE).rmdir()  # Empty unless scenes were left half done.
         finally:
@@ -170,7 +171,7 @@ def _earlier(
         # What lies in folders of these names is the run's own.
         for name in _FOLDERS:
             shutil.rmtree(out / name, ignore_errors=True)
-    for name in (TABLE, RECORD, *SUMMARIES):
+    for name in (TABLE, *SUMMARIES, RECORD):
         (out / name).unlink(missing_ok=True)
     return []
 
@@ -200,7 +201,4 @@ def _same_run(path: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _tidy(out: Path) -> None:
     """Remove what killed workers were writing."""
     for folder in (out, *(out / name for name in _FOLDERS)):
-        with suppress(FileNotFoundError):
-            for path in folder.iterdir():
-                if path.name.startswith(".") and path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
+        remove_leftovers(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import threading
 import time
@@ -26,7 +25,9 @@ from imatch.pipeline.document import write_json
 from imatch.pipeline.load import load_solver, solver_settings
 from imatch.pipeline.match import match
 from imatch.pipeline.result import Registration
+from imatch.pipeline.scene_state import clear
 from imatch.pipeline.solve import Solver
+from imatch.raster.names import is_virtual
 
 RESULTS, REGISTERED, STATE = "results", "registered", "state"
 Finish: TypeAlias = Callable[[Registration, BatchPair, Path], None]
@@ -120,6 +121,8 @@ def _run(task: Task, pair: BatchPair) -> BatchResult:
         write_json(registration, path)
     if task.finish is not None:
         task.finish(registration, pair, task.out)
+    if task.warp is not None:
+        clear(task.out / STATE / pair.name)  # Not before: a killed worker begins the pair anew.
     result = BatchResult.of(pair, registration)
     if cache is None:
         return result
@@ -133,9 +136,15 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
     from imatch.pipeline.provenance import inputs_of
     from imatch.pipeline.scene import register
 
-    state = inside(task.out / STATE, pair.name)
+    # Nobody can tell whether what is no local file is the same in a later run.
+    known = not (is_virtual(pair.reference) or is_virtual(pair.target))
     registration = register(
-        pair.reference, pair.target, config, loaded=solver, state=state, overwrite=True
+        pair.reference,
+        pair.target,
+        config,
+        loaded=solver,
+        state=inside(task.out / STATE, pair.name) if known else None,
+        overwrite=True,
     )
     path = registered_path(task.out, pair.name)
     path.unlink(missing_ok=True)
@@ -151,7 +160,6 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
             overwrite=True,
             **task.warp,
         )
-    shutil.rmtree(state, ignore_errors=True)
     return registration
 
 

@@ -29,7 +29,7 @@ class SceneState:
     Args:
         folder: The folder; made where it is missing.
         identity: What must be the same for two runs to be one (`identity_of`).
-        overwrite: Throw away what another run left there.
+        overwrite: Throw away what a run of another identity left there, or a damaged record.
 
     Raises:
         ConfigError: The folder holds another run, and may not be overwritten.
@@ -41,13 +41,14 @@ class SceneState:
         self._done: dict[tuple[int, int, int], TileResult] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if (folder / _RUN).exists() and not overwrite:
-                self._resume(identity)
-            else:
-                (folder / _TILES).unlink(missing_ok=True)
-                document = {"schema": SCHEMA, "identity": identity}
-                with atomic_path(folder / _RUN, overwrite=True) as path:
-                    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            if (folder / _RUN).exists():
+                try:
+                    self._resume(identity)
+                    return
+                except (ConfigError, OutputError):
+                    if not overwrite:
+                        raise
+            self._begin(identity)
         except OSError as error:
             raise OutputError(error.strerror or str(error), subject=folder) from error
 
@@ -72,6 +73,13 @@ class SceneState:
             raise OutputError(
                 error.strerror or str(error), subject=self.folder, hint="make room and resume"
             ) from error
+
+    def _begin(self, identity: dict[str, Any]) -> None:
+        self._done.clear()
+        (self.folder / _TILES).unlink(missing_ok=True)
+        document = {"schema": SCHEMA, "identity": identity}
+        with atomic_path(self.folder / _RUN, overwrite=True) as path:
+            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def _resume(self, identity: dict[str, Any]) -> None:
         path = self.folder / _RUN

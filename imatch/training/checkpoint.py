@@ -13,7 +13,6 @@ import json
 import random
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from imatch.core.errors import InputError, OutputError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, scratch
 
 WEIGHTS, RUN, STATE, ABOUT = "weights.safetensors", "run.safetensors", "state.pt", "about.json"
 _BEST = "best.json"
@@ -90,15 +89,16 @@ class Checkpoints:
         place = self.path(checkpoint.step)
         if place.exists():
             return place  # A run is a function of its configuration: it would be the same again.
-        temporary: Path | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=self.folder))
-            save_file(_plain(checkpoint.average), temporary / WEIGHTS, {"format": "pt"})
-            save_file(_plain(checkpoint.weights), temporary / RUN, {"format": "pt"})
-            torch.save(dict(checkpoint.state), temporary / STATE)
-            (temporary / ABOUT).write_text(json.dumps(checkpoint.about, indent=2) + "\n")
-            temporary.rename(place)
+            with scratch(place) as work:
+                temporary = work / place.name
+                temporary.mkdir()
+                save_file(_plain(checkpoint.average), temporary / WEIGHTS, {"format": "pt"})
+                save_file(_plain(checkpoint.weights), temporary / RUN, {"format": "pt"})
+                torch.save(dict(checkpoint.state), temporary / STATE)
+                (temporary / ABOUT).write_text(json.dumps(checkpoint.about, indent=2) + "\n")
+                temporary.rename(place)
         # Torch and safetensors report a full disk as errors of their own.
         except (OSError, RuntimeError, SafetensorError) as error:
             raise OutputError(
@@ -106,9 +106,6 @@ class Checkpoints:
                 subject=place,
                 hint="make room, then go on with --resume",
             ) from error
-        finally:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
         self._tidy()
         return place
 
@@ -156,9 +153,6 @@ class Checkpoints:
         for step in self.steps():
             if step not in kept:
                 shutil.rmtree(self.path(step), ignore_errors=True)
-        # What a killed run left half-written.
-        for left in self.folder.glob(".step-*"):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def random_state() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imatch.core.errors import ConfigError, InputError, OutputError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, remove_leftovers
 from imatch.training.config import CHANGEABLE, TrainerConfig, as_yaml, load_settings
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
@@ -32,6 +32,7 @@ def open_run(folder: Path, config: TrainerConfig, *, resume: bool, again: bool =
         if not path.exists():
             raise InputError("holds no run", subject=folder, hint="leave --resume out")
         _check_same(path, config)
+        remove_leftovers(folder, deep=True)
     elif path.exists() and not again:
         raise OutputError("holds a run already", subject=folder, hint="pass --resume or another -o")
     try:

@@ -149,6 +149,9 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
             average.load(saved.average)
             optimiser.load_state_dict(saved.state["optimiser"])
             self.step, stale = saved.step, int(saved.state["stale"])
+            figure = saved.about["figures"].get(self.monitor)
+            if saved.state.get("better") and figure is not None:
+                self.checkpoints.mark_best(saved.step, figure)  # Perhaps it was killed before that.
         loaders = self.build_loaders(self.step)
         batches = iter(loaders.train)
         settings = self.config.model_dump(mode="json")
@@ -235,7 +238,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
                 ended = "early"
             stopping = ended != "done" or last
             if measuring or stopping or self.step % config.checkpoint_every == 0:
-                self._save(model, optimiser, average, stale, figures)
+                self._save(model, optimiser, average, {"stale": stale, "better": better}, figures)
             if better:
                 self.checkpoints.mark_best(self.step, figures[self.monitor])
             if stopping:
@@ -324,10 +327,10 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
         average: Average,
-        stale: int,
+        course: Mapping[str, int],
         figures: Mapping[str, float],
     ) -> None:
-        state = {"optimiser": optimiser.state_dict(), "stale": stale, "random": random_state()}
+        state = {"optimiser": optimiser.state_dict(), **course, "random": random_state()}
         about = {
             "step": self.step,
             "config": self.config.model_dump(mode="json"),

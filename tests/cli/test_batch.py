@@ -127,3 +127,21 @@ def test_sizes() -> None:
     for wrong in ("", "GB", "-1GB", "2XB", "0"):
         with pytest.raises(click.BadParameter):
             parse_size(context, option, wrong)
+
+
+def test_a_cache_that_nobody_asked_for_is_done_without(
+    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not by chmod: the super-user may write anywhere.
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    table.write_text("\n".join(table.read_text().splitlines()[:2]))
+    done = run("batch", table, "-o", tmp_path / "out", "-m", "sift")
+    assert done.exit_code == 0, done.stderr
+    assert f"no features are kept: {tmp_path / 'file' / 'imatch'} cannot hold" in done.stderr
+    command = ["batch", table, "-o", tmp_path / "other", "-m", "sift"]
+    refused = run(*command, "--cache", tmp_path / "file")
+    assert refused.exit_code == 1
+    assert "cannot hold a cache" in refused.stderr
+    monkeypatch.setenv("IMATCH_CACHE", str(tmp_path / "file"))
+    assert run(*command).stderr == refused.stderr

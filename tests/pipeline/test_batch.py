@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,8 @@ from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.match import match
 from imatch.pipeline.result import Registration
 from imatch.pipeline.scene_config import SceneConfig, make_scene_config
+from imatch.pipeline.tile_worker import measure_tile
+from tests.support.kills import leave_half_made, made_by_the_dead
 
 SIFT = MatchConfig(matcher="sift")
 NAMES = ["a", "b", "c", "d"]
@@ -137,7 +140,7 @@ def test_resuming_keeps_answers_and_tries_errors_again(series: Path, tmp_path: P
     # A row cut short by a crash, and what a killed worker was writing.
     with (out / "results.csv").open("a") as file:
         file.write("d,ok,-1,0.1")
-    (out / "results" / ".b.json.x1").mkdir()
+    leave_half_made(out / "results" / "b.json")
     Path(pairs[1].target).write_bytes(good)
     # Another answer is due where an image has changed.
     os.utime(pairs[3].target, ns=(1, 1))
@@ -145,6 +148,7 @@ def test_resuming_keeps_answers_and_tries_errors_again(series: Path, tmp_path: P
     check_whole(again)
     after = {row.name: row for row in again.results}
     assert [after[name].attempts for name in NAMES] == [1, 2, 1, 2]
+    assert made_by_the_dead(out / "results") == []
     # Kept to the letter, times and worker included.
     assert [after[name].row() == before[name].row() for name in NAMES] == [True, False, True, False]
     assert len(again.sittings) == 2
@@ -348,6 +352,59 @@ def test_what_is_not_near_enough_is_not_written(series: Path, tmp_path: Path) ->
     assert (run.results[0].status, run.results[0].passes) == ("ok", 0)
     assert not run.results[0].registered
     assert not (run.out / "registered").exists()
+
+
+def test_a_killed_scene_goes_on_with_its_tiles(
+    scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref, tgt = scene("ref.tif").path, scene("tgt.tif", misplaced=(20.0, 0.0)).path
+    pairs, out = [BatchPair("a", str(ref), str(tgt))], tmp_path / "out"
+    config, warp = SceneConfig(matcher="sift", window=32, tile=128), {"grid": "reference"}
+    whole = run_batch(pairs, config, tmp_path / "whole", warp=warp, executor=Here())
+    measured: list[object] = []
+
+    def measure(*task: Any) -> Any:
+        measured.append(task)
+        if len(measured) == 3:
+            raise KeyboardInterrupt  # As good as a kill: nothing on the way out writes anything.
+        return measure_tile(*task)
+
+    monkeypatch.setattr("imatch.pipeline.tile_pool.measure_tile", measure)
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(pairs, config, out, warp=warp, executor=Here())
+    run = run_batch(pairs, config, out, warp=warp, resume=True, executor=Here())
+    tiles = run.registration("a").provenance["scene"]["levels"][-1]["tiles"]["measured"]
+    assert tiles > 2
+    assert len(measured) == 1 + tiles
+    assert (out / "registered" / "a.tif").read_bytes() == (
+        whole.out / "registered" / "a.tif"
+    ).read_bytes()
+    assert not (out / "state").exists()
+
+
+def test_scenes_in_archives_are_registered(series: Path, tmp_path: Path) -> None:
+    pair = pairs_of(series)[0]
+    archive = tmp_path / "scene.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(pair.target, "scene.tif")
+    inside = BatchPair("a", pair.reference, f"/vsizip/{archive}/scene.tif")
+    config, warp = SceneConfig(matcher="sift", window=32), {"grid": "reference"}
+    run = run_batch([inside], config, tmp_path / "out", warp=warp, executor=Here())
+    assert run.results[0].status == "ok", run.results[0].error
+    assert (run.out / "registered" / "a.tif").exists()
+
+
+def test_a_scene_whose_document_was_not_written_keeps_its_tiles(
+    series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("imatch.pipeline.batch_worker.write_json", interrupt)
+    config, out = SceneConfig(matcher="sift", window=32), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(pairs_of(series)[:1], config, out, warp={"grid": "reference"}, executor=Here())
+    assert (out / "state" / "a" / "tiles.jsonl").read_text()
 
 
 _SCRIPT = """

@@ -16,6 +16,7 @@ from imatch.training.checkpoint import (
     random_state,
     restore_random,
 )
+from tests.support.kills import leave_half_made
 
 
 def moment(step: int) -> Checkpoint:
@@ -44,12 +45,12 @@ def test_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
 
 
 def test_clears_what_a_crash_left(tmp_path: Path) -> None:
-    half = tmp_path / "c" / ".step-00000001.xyz"
-    half.mkdir(parents=True)
+    (tmp_path / "c").mkdir()
+    leave_half_made(tmp_path / "c" / "step-00000001")
     kept = Checkpoints(tmp_path / "c")
     assert kept.steps() == []
     kept.save(moment(2))
-    assert not half.exists()
+    assert [path.name for path in kept.folder.iterdir()] == ["step-00000002"]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,23 @@ class TestResumed:
         make(run).fit(resume=True)
         assert_same(straight, run)
 
+    def test_before_the_best_was_noted(
+        self, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def killed(*_: object) -> None:
+            raise SystemExit
+
+        folder = tmp_path / "run"
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "mark_best", killed)
+            with pytest.raises(SystemExit):
+                make(folder).fit()
+        assert Checkpoints(folder / "checkpoints").best is None
+        make(folder).fit(resume=True)
+        assert Checkpoints(folder / "checkpoints").best == (
+            Checkpoints(straight / "checkpoints").best
+        )
+
     def test_to_a_longer_run(self, straight: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         make(run, "steps=5").fit()

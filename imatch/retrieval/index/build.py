@@ -189,8 +189,7 @@ def remove_images(index: Path, images: Sequence[str | PathLike[str]]) -> tuple[i
                 raise InputError("is not in the index", subject=key, hint=f"see {index}")
             gone += inside
         gone = list(dict.fromkeys(gone))
-        rows = store.remove(gone)
-        refresh(store)
+        rows = store.remove(gone, ready=refresh)
     return len(gone), rows
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from imatch.core.errors import InputError, OutputError
+from imatch.core.files import remove_leftovers
 from imatch.core.journal import mend
 from imatch.retrieval.index.manifest import FILE, Manifest, read_manifest, write_manifest
 from imatch.retrieval.view import Cell
@@ -129,6 +130,7 @@ class Store:
             InputError: There is none, or it is damaged.
             OutputError: The folder holds something else, is in use, or cannot be written to.
         """
+        remove_leftovers(path)
         if manifest is None or (path / FILE).exists():
             read_manifest(path)
         elif path.exists() and (not path.is_dir() or any(_strangers(path))):
@@ -157,6 +159,7 @@ class Store:
         for other in path.glob("g*"):
             if other != folder and other.name[1:].isdigit():
                 shutil.rmtree(other, ignore_errors=True)
+        remove_leftovers(folder)
         mend(folder / IMAGES)
         store = cls.open(path)
         for name, width in ((VECTORS, 4 * manifest.model.dim), (CELLS, 8 * _CELL)):
@@ -240,11 +243,14 @@ class Store:
             ) from error
         self.images[image.path] = image
 
-    def remove(self, paths: Iterable[str]) -> int:
+    def remove(
+        self, paths: Iterable[str], ready: Callable[[Store], None] = lambda _new: None
+    ) -> int:
         """Remove images, by writing all others anew.
 
         Args:
             paths: Images as the index names them.
+            ready: Called with what is to be the index, before it is.
 
         Returns:
             The rows that went.
@@ -263,6 +269,7 @@ class Store:
             new.folder.mkdir()
             for image in kept:
                 _copy(new, image, vectors, cells)
+            ready(new)
             write_manifest(self.path, manifest)
         except OSError as error:
             shutil.rmtree(new.folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ImatchError, InputError, OutputError
-from imatch.core.files import atomic_path
+from imatch.core.files import atomic_path, remove_leftovers
 from imatch.core.workers import begin_worker, one_thread_each
 from imatch.raster.render import stretch_limits
 from imatch.training.data.batches import batches_of, outlines_of
@@ -103,6 +103,7 @@ def prepare(
 def _check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise OutputError("is a file", subject=out, hint="name a folder")
+    remove_leftovers(out)
     held = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if not held:
         return
@@ -142,6 +143,7 @@ def _begin(out: Path, identity: str, *, resume: bool, overwrite: bool) -> Manife
         held = load_manifest(out)
         if held.document.get("identity") != identity:
             raise _other_run(out)
+        shutil.rmtree(out / _STATE, ignore_errors=True)
         return held
     if resume and state.exists() and json.loads(state.read_text())["identity"] != identity:
         raise _other_run(out)
