@@ -8,22 +8,23 @@ invalidated, then; what is not asked for any more falls out, the least recently 
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
-import shutil
-import sqlite3
+import os
+import re
+import secrets
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import diskcache
 import numpy as np
 import platformdirs
-from diskcache.core import MODE_PICKLE
 from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from imatch._version import __version__
 from imatch.core.errors import OutputError
@@ -36,15 +37,19 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT = 2 * 10**9
 _LOG = logging.getLogger(__name__)
 # Raised when the stored form changes.
-_FORMAT = "imatch-features-1"
-# The part of a folder that is ours, and may be thrown away: the rest is the user's.
+_FORMAT = "imatch-features-2"
+# The part of a folder that is ours, and of that the names we give: the rest is the user's.
 _OWN = "imatch-features"
+_SUFFIX = ".features"
+_NAME = re.compile(rf"[0-9a-f]{{40}}({re.escape(_SUFFIX)}|\.[0-9a-f]{{8}}\.part)")
 _PACKAGES = ("torch", "kornia", "opencv-python-headless", "numpy")
 _DIGEST = 16
 _OPTIONAL = ("scales", "angles")
 # Extracting takes seconds; whoever holds a lock for longer is stuck, and not to be waited for.
 _PATIENCE = 300.0
-_TROUBLE = (OSError, sqlite3.Error, diskcache.Timeout)
+# Looking through a large folder takes milliseconds: what is written between two looks may exceed
+# the limit by this share of it, in each process.
+_SLACK = 0.01
 
 
 def default_folder() -> Path:
@@ -52,23 +57,17 @@ def default_folder() -> Path:
     return Path(platformdirs.user_cache_dir("imatch", appauthor=False))
 
 
-class _Plain(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types.
-    """Keeps texts and bytes only: what lies in a cache folder is never unpickled."""
-
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
-        """Read a value, but not a pickled one."""
-        return b"" if mode == MODE_PICKLE else super().fetch(mode, filename, value, read)
-
-
 class FeatureCache:
     """Features of rendered images in a folder that many processes share.
 
     Trouble with the folder (full, read-only, on a file system without locks) costs time, never a
-    result: the features are then computed.
+    result: the features are then computed. Files have names made of their key and hold plain
+    arrays behind a checksum; nothing is taken from the folder but such files, and nothing else in
+    it is written to or deleted. Still, whoever may write there may put other features in.
 
     Args:
         folder: Where; made at the first use. Nothing in it is touched but a folder of the cache's
-            own (`place`).
+            own (`place`), which must not be a symbolic link.
         limit: Bytes it may take, a little more for a moment; the least recently used goes first.
 
     Attributes:
@@ -79,22 +78,26 @@ class FeatureCache:
     def __init__(self, folder: Path, limit: int = DEFAULT_LIMIT) -> None:
         self.folder, self.limit = folder, limit
         self.computed = self.found = 0
-        self._opened: Any = None
         self._unlocked = False
+        # Bytes written since the folder was last looked through; it has not been yet.
+        self._unseen = float("inf")
 
     def __reduce__(self) -> tuple[object, ...]:
-        # A worker process opens the folder itself, and counts for itself.
+        # A worker process counts for itself.
         return FeatureCache, (self.folder, self.limit)
 
     def prepare(self) -> None:
-        """Make the folder ready, one that is corrupt anew, and see to its size.
+        """Make the folder ready and see to its size.
 
         Raises:
             OutputError: It cannot be used.
         """
         try:
-            self._cache.cull()
-        except _TROUBLE as error:
+            probe = self._own() / _part("0" * 40)
+            probe.touch(exist_ok=False)
+            probe.unlink()
+            self._cull()
+        except OSError as error:
             raise OutputError(
                 f"cannot hold a cache ({error})",
                 subject=self.folder,
@@ -129,10 +132,13 @@ class FeatureCache:
 
     def clear(self) -> int:
         """Forget everything; gives the number of images that were kept."""
-        return int(self._cache.clear())
+        entries = self._entries()
+        for _, _, path in entries:
+            path.unlink(missing_ok=True)
+        return sum(path.suffix == _SUFFIX for _, _, path in entries)
 
     def __len__(self) -> int:
-        return len(self._cache)
+        return sum(path.suffix == _SUFFIX for _, _, path in self._entries())
 
     @property
     def place(self) -> Path:
@@ -141,36 +147,43 @@ class FeatureCache:
 
     @property
     def volume(self) -> int:
-        """Bytes it takes on disk, roughly."""
-        return int(self._cache.volume())
+        """Bytes it takes on disk."""
+        return sum(size for _, size, _ in self._entries())
 
-    def close(self) -> None:
-        """Close the folder; the next use opens it again."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+    def _own(self) -> Path:
+        """`place`, there and a folder.
 
-    @property
-    def _cache(self) -> Any:
-        if self._opened is None:
-            try:
-                self._opened = self._open()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise  # Locked, full or read-only, but not broken.
-                _LOG.warning("%s is corrupt (%s) and begins anew", self.place, error)
-                shutil.rmtree(self.place)
-                self._opened = self._open()
-        return self._opened
-
-    def _open(self) -> Any:
+        Raises:
+            OSError: It cannot be made, or is a link to somewhere else.
+        """
         self.place.mkdir(parents=True, exist_ok=True)
-        return diskcache.Cache(
-            str(self.place),
-            disk=_Plain,
-            size_limit=self.limit,
-            eviction_policy="least-recently-used",
-        )
+        if self.place.is_symlink():
+            raise OSError(f"{self.place} is a symbolic link")
+        return self.place
+
+    def _entries(self) -> list[tuple[int, int, Path]]:
+        """(time of the last use, bytes, path) of every file of ours, least recently used first.
+
+        What a killed process left half-written is among them, and goes as the others do.
+        """
+        found = []
+        for path in self._own().iterdir():
+            if _NAME.fullmatch(path.name):
+                with suppress(FileNotFoundError):  # Other processes delete, too.
+                    about = path.lstat()
+                    if stat.S_ISREG(about.st_mode):
+                        found.append((about.st_mtime_ns, about.st_size, path))
+        return sorted(found)
+
+    def _cull(self) -> None:
+        entries = self._entries()
+        excess = sum(size for _, size, _ in entries) - self.limit
+        for _, size, path in entries:
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= size
+        self._unseen = 0
 
     @contextmanager
     def _turn(self, key: str) -> Iterator[None]:
@@ -178,8 +191,7 @@ class FeatureCache:
         with ExitStack() as held:
             try:
                 # A few locks for all keys: one each would leave as many files behind.
-                path = self.place / "locks" / f"{key[:2]}.lock"
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path = self._own() / f"{key[:2]}.lock"
                 held.enter_context(FileLock(path, timeout=_PATIENCE))
             except (OSError, NotImplementedError) as error:  # Also filelock's Timeout.
                 # A lock only saves others the same work: whatever is kept is kept whole.
@@ -190,23 +202,47 @@ class FeatureCache:
 
     def _load(self, key: str) -> Features | None:
         try:
-            stored = self._cache.get(key)
-            if stored is None:
-                return None
-            features = _decode(stored)
+            path = self._own() / f"{key}{_SUFFIX}"
+            about = path.lstat()
+            regular = stat.S_ISREG(about.st_mode) and about.st_size <= self.limit
+            features = _decode(key, path.read_bytes()) if regular else None
             if features is None:
                 _LOG.warning("features in %s were corrupt and are computed again", self.folder)
-                self._cache.delete(key)
-        except _TROUBLE as error:
+                path.unlink()
+                return None
+            with suppress(OSError):  # A folder that is read-only still serves.
+                os.utime(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
             _LOG.warning("no features from %s: %s", self.folder, error)
             return None
         return features
 
     def _keep(self, key: str, features: Features) -> None:
+        content = _encode(key, features)
+        if len(content) > self.limit:
+            return
         try:
-            self._cache.set(key, _encode(features))
-        except _TROUBLE as error:
+            temporary = self._own() / _part(key)
+            try:
+                # Made anew, so that nothing is written through a link, and readable to all who
+                # share the folder, as files of the `tempfile` module are not.
+                with temporary.open("xb") as file:
+                    file.write(content)
+                temporary.replace(self.place / f"{key}{_SUFFIX}")
+            finally:
+                temporary.unlink(missing_ok=True)
+            self._unseen += len(content)
+            if self._unseen > _SLACK * self.limit:
+                self._cull()
+        except OSError as error:
             _LOG.warning("features not kept in %s: %s", self.folder, error)
+
+
+def _part(key: str) -> str:
+    """A name for what is being written, that no other process takes."""
+    return f"{key}.{secrets.token_hex(4)}.part"
 
 
 def _key(extractor: Extractor, digest: bytes) -> str:
@@ -250,9 +286,9 @@ def _versions() -> tuple[str, ...]:
     return tuple(found)
 
 
-def _encode(features: Features) -> bytes:
-    """A checksum, then an .npz."""
-    arrays: dict[str, Any] = {
+def _encode(key: str, features: Features) -> bytes:
+    """A checksum, then the arrays in safetensors' format."""
+    arrays = {
         "xy": features.xy,
         "scores": features.scores,
         "descriptors": features.descriptors,
@@ -261,25 +297,33 @@ def _encode(features: Features) -> bytes:
     for name in _OPTIONAL:
         if (values := getattr(features, name)) is not None:
             arrays[name] = values
-    text = io.BytesIO()
-    np.savez(text, **arrays)
-    body = text.getvalue()
-    return hashlib.blake2b(body, digest_size=_DIGEST).digest() + body
+    # Safetensors writes the memory behind an array, whatever its strides.
+    body = save({name: np.ascontiguousarray(values) for name, values in arrays.items()})
+    return _checksum(key, body) + body
 
 
-def _decode(stored: object) -> Features | None:
+def _checksum(key: str, body: bytes) -> bytes:
+    # With the key, so that a file under another's name is found out.
+    return hashlib.blake2b(body, digest_size=_DIGEST, key=key.encode()).digest()
+
+
+def _decode(key: str, stored: bytes) -> Features | None:
     """The inverse of `_encode`; None for what it did not write."""
-    if not isinstance(stored, bytes) or len(stored) <= _DIGEST:
+    body = stored[_DIGEST:]
+    if stored[:_DIGEST] != _checksum(key, body):
         return None
-    checksum, body = stored[:_DIGEST], stored[_DIGEST:]
-    if hashlib.blake2b(body, digest_size=_DIGEST).digest() != checksum:
+    try:
+        arrays = load(body)
+        width, height = arrays.pop("size").tolist()
+        features = Features(**arrays, size=(width, height))
+    except (SafetensorError, KeyError, TypeError, ValueError):
         return None
-    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-        width, height = arrays["size"].tolist()
-        return Features(
-            arrays["xy"],
-            arrays["scores"],
-            arrays["descriptors"],
-            (width, height),
-            *(arrays.get(name) for name in _OPTIONAL),
-        )
+    n = features.scores.size
+    columns = (features.scores, features.scales, features.angles)
+    fits = (
+        features.xy.shape == (n, 2)
+        and features.descriptors.ndim == 2
+        and len(features.descriptors) == n
+        and all(column is None or column.shape == (n,) for column in columns)
+    )
+    return features if fits else None

@@ -5,19 +5,21 @@ import logging
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
-import sqlite3
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from imatch.core.errors import OutputError
 from imatch.core.types import Features, Rendered
+from imatch.matchers import feature_cache
 from imatch.matchers.base import DEFAULTS, MatcherOptions
 from imatch.matchers.feature_cache import FeatureCache
 from imatch.matchers.nearest import Nearest
@@ -42,10 +44,8 @@ class Stub(Extractor):
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Iterator[FeatureCache]:
-    made = FeatureCache(tmp_path / "features")
-    yield made
-    made.close()
+def cache(tmp_path: Path) -> FeatureCache:
+    return FeatureCache(tmp_path / "features")
 
 
 def ask(cache: FeatureCache, extractor: Extractor, digest: bytes = b"image") -> Features:
@@ -72,7 +72,7 @@ def test_features_come_back_to_the_bit(cache: FeatureCache, landscape: Landscape
     assert ask(cache, Stub()).scales is None
     assert len(cache) == 2
     assert cache.clear() == 2
-    again.close()
+    assert len(cache) == cache.volume == 0
 
 
 def test_whatever_decides_the_features_decides_the_key(cache: FeatureCache) -> None:
@@ -102,66 +102,149 @@ def test_weights_decide_too(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
     assert cache.computed == 2
 
 
+def file_of(cache: FeatureCache) -> Path:
+    (file,) = cache.place.glob("*.features")
+    return file
+
+
+@pytest.mark.parametrize("change", ["flip", "cut", "empty", "other", "link", "long", "gone"])
 def test_corrupt_features_are_computed_again(
-    cache: FeatureCache, caplog: pytest.LogCaptureFixture
+    cache: FeatureCache, tmp_path: Path, caplog: pytest.LogCaptureFixture, change: str
 ) -> None:
-    large = with_options(3000)  # Large ones lie in files of their own.
-    first = ask(cache, large)
-    (file,) = cache.folder.rglob("*.val")
-    spoilt = bytearray(file.read_bytes())
-    for change in ("flip", "cut", "gone"):
-        if change == "flip":
-            spoilt[len(spoilt) // 2] ^= 1
-            file.write_bytes(bytes(spoilt))
-        elif change == "cut":
-            file.write_bytes(file.read_bytes()[:1000])
-        else:
-            file.unlink()
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            again = ask(cache, large)
-        np.testing.assert_array_equal(again.xy, first.xy)
-        assert ("corrupt" in caplog.text) == (change != "gone")
-        (file,) = cache.folder.rglob("*.val")
-    assert (cache.computed, cache.found) == (4, 0)
-
-
-def test_nothing_is_ever_unpickled(cache: FeatureCache, tmp_path: Path) -> None:
-    marker = tmp_path / "run"
-
-    class Trap:
-        def __reduce__(self) -> tuple[object, ...]:
-            return os.mkdir, (str(marker),)
-
-    ask(cache, with_options())
-    with sqlite3.connect(cache.place / "cache.db") as database:
-        database.execute("UPDATE Cache SET mode = 4, value = ?", (pickle.dumps(Trap()),))
-    database.close()
-    ask(cache, with_options())
-    assert cache.computed == 2
-    assert not marker.exists()
-
-
-def test_a_corrupt_index_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    # A folder with files of the user's own, which may be called as ours are.
-    folder = tmp_path / "features"
-    theirs = [folder / "cache.db", folder / "images" / "2018.tif", folder / "locks" / "00.lock"]
-    for path in theirs:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"no database" * 1000)
-    cache = FeatureCache(folder)
-    cache.place.mkdir()
-    (cache.place / "cache.db").write_bytes(b"no database" * 1000)
-    (cache.place / "stale.val").touch()
+    first = ask(cache, with_options())
+    file = file_of(cache)
+    content = file.read_bytes()
+    if change == "flip":
+        file.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    elif change in ("cut", "empty"):
+        file.write_bytes(content[:100] if change == "cut" else b"")
+    elif change == "other":
+        shutil.move(file, tmp_path / "kept")
+        ask(cache, with_options(), b"another image")
+        shutil.move(file_of(cache), file)
+    elif change == "link":
+        shutil.move(file, tmp_path / "kept")
+        file.symlink_to(tmp_path / "kept")
+    elif change == "long":
+        with file.open("r+b") as opened:
+            opened.truncate(10**13)  # A hole, and more than any memory.
+    else:
+        file.unlink()
+    before = cache.computed
     with caplog.at_level(logging.WARNING):
+        again = ask(cache, with_options())
+    np.testing.assert_array_equal(again.xy, first.xy)
+    assert caplog.text.count("were corrupt") == (change != "gone")
+    assert (cache.computed, cache.found) == (before + 1, 0)
+    assert file.read_bytes() == content
+    assert not file.is_symlink()
+    if change == "link":
+        assert (tmp_path / "kept").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"xy": np.zeros((3, 2), np.float32)},
+        {"xy": np.zeros((3, 2)), "scores": np.zeros(2), "descriptors": np.zeros((3, 8))},
+        {"xy": np.zeros((3, 3)), "scores": np.zeros(3), "descriptors": np.zeros((3, 8))},
+        {"xy": np.zeros((3, 2)), "scores": np.zeros(3), "descriptors": np.zeros((2, 8))},
+        {"xy": np.zeros((3, 2)), "scores": np.zeros(3), "descriptors": np.zeros((3, 8, 1))},
+    ],
+)
+def test_whole_files_that_hold_something_else(
+    cache: FeatureCache, arrays: dict[str, NDArray[np.float32]]
+) -> None:
+    ask(cache, with_options())
+    file = file_of(cache)
+    body = save(arrays | {"size": np.array((30, 20))})
+    file.write_bytes(feature_cache._checksum(file.stem, body) + body)
+    assert len(ask(cache, with_options())) == 16
+    assert cache.computed == 2
+
+
+def test_nothing_but_its_own_files_is_touched(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "features", limit=20_000)
+    ask(cache, with_options())
+    own = file_of(cache)
+    theirs = [
+        tmp_path / "features" / own.name,
+        cache.place / "2018.tif",
+        cache.place / "cache.db",
+        cache.place / own.name.upper(),
+        cache.place / f"x{own.name}",
+        cache.place / f"{own.name}.txt",
+        cache.place / "locks" / own.name,
+    ]
+    outside = tmp_path / "outside.features"
+    for path in (*theirs, outside):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"precious" * 10_000)
+        os.utime(path, (0, 0))
+    # As ours are called, but links and folders.
+    for number, target in enumerate(("../../outside.features", "..", "nowhere")):
+        (cache.place / f"{number:040x}.features").symlink_to(target)
+    (cache.place / f"{9:040x}.features").mkdir()
+    shape = _modes(cache.place)
+    for number in range(20):
+        ask(cache, with_options(100), b"%d" % number)
+    cache.prepare()
+    assert 0 < cache.volume <= 20_000
+    cache.clear()
+    for path in (*theirs, outside):
+        assert path.read_bytes() == b"precious" * 10_000
+        assert path.stat().st_mtime == 0
+    del shape[own]
+    assert _modes(cache.place) == shape
+
+
+def _modes(folder: Path) -> dict[Path, int]:
+    return {p: p.lstat().st_mode for p in folder.iterdir() if p.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("part", ["place", "lock"])
+def test_links_are_not_followed(
+    cache: FeatureCache, tmp_path: Path, caplog: pytest.LogCaptureFixture, part: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if part == "place":
+        cache.folder.mkdir()
+        cache.place.symlink_to(elsewhere)
+        with pytest.raises(OutputError, match="is a symbolic link"):
+            cache.prepare()
+    else:
+        cache.place.mkdir(parents=True)
+        (elsewhere / "precious").write_text("precious")
+        for number in range(256):
+            (cache.place / f"{number:02x}.lock").symlink_to(elsewhere / "precious")
+    with caplog.at_level(logging.WARNING):
+        assert len(ask(cache, with_options())) == 16
+    assert "no lock" in caplog.text
+    texts = [path.read_text() for path in elsewhere.iterdir()]
+    assert texts == ([] if part == "place" else ["precious"])
+
+
+def test_what_was_left_half_written_goes_too(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "features", limit=20_000)
+    ask(cache, with_options())
+    left = file_of(cache).with_suffix(".0123abcd.part")
+    left.write_bytes(bytes(19_990))
+    os.utime(left, (0, 0))
+    assert len(cache) == 1
+    cache.prepare()
+    assert not left.exists()
+    assert len(cache) == 1
+
+
+def test_others_may_read_what_is_shared(cache: FeatureCache) -> None:
+    before = os.umask(0o022)
+    try:
         ask(cache, with_options())
-        ask(cache, with_options())
-    assert caplog.text.count("begins anew") == 1
-    assert (cache.computed, cache.found) == (1, 1)
-    assert not (cache.place / "stale.val").exists()
-    for path in theirs:
-        assert path.read_bytes() == b"no database" * 1000
-    cache.close()
+    finally:
+        os.umask(before)
+    assert file_of(cache).stat().st_mode & 0o777 == 0o644
 
 
 def test_what_is_used_least_goes_first(tmp_path: Path) -> None:
@@ -170,8 +253,7 @@ def test_what_is_used_least_goes_first(tmp_path: Path) -> None:
     for number in range(20):
         ask(cache, extractor, b"%d" % number)
         ask(cache, extractor, b"0")
-    cache.prepare()
-    assert cache.volume <= 1_000_000
+        assert cache.volume <= 1_000_000
     assert 2 <= len(cache) < 10
     before = cache.computed
     ask(cache, extractor, b"0")
@@ -179,7 +261,6 @@ def test_what_is_used_least_goes_first(tmp_path: Path) -> None:
     assert cache.computed == before
     ask(cache, extractor, b"1")
     assert cache.computed == before + 1
-    cache.close()
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
@@ -205,8 +286,6 @@ def test_of_several_that_want_one_image_one_extracts_it(cache: FeatureCache) -> 
         list(pool.map(lambda one: ask(one, Slow(DEFAULTS)), others))
     assert sum(one.computed for one in others) == 1
     assert sum(one.found for one in others) == 3
-    for one in others:
-        one.close()
 
 
 def test_without_locks_it_works_and_says_so_once(
@@ -242,6 +321,7 @@ def test_a_killed_process_blocks_nobody(cache: FeatureCache) -> None:
     started = time.monotonic()
     assert len(ask(cache, with_options())) == 16
     assert time.monotonic() - started < 5
+    assert len(cache) == 1
 
 
 class TestSparse:
