@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.redaction import redacted
 from imatch.pipeline.config import MatchConfig, make_config
 from imatch.raster.gdal import is_virtual
 
@@ -146,7 +147,7 @@ def _files_name(pair: BatchPair) -> str:
 
 
 def _stem(path: str) -> str:
-    return PurePath(path.rstrip("/")).stem
+    return PurePath(redacted(path).rstrip("/")).stem
 
 
 def _masks(pair: BatchPair) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from imatch._version import __version__
+from imatch.core.jsontext import to_json
 from imatch.pipeline.config import MatchConfig
 from imatch.raster import RasterInfo, Source, WorkPair
 
@@ -41,7 +43,7 @@ def provenance(
     """
     grid = pair.grid
     return {
-        "config": config.model_dump(mode="json"),
+        "config": json.loads(to_json(config.model_dump(mode="json"))),
         "weights": dict(weights),
         "files": [_file(source.info) for source in sources],
         "working": {

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imatch.core.errors import ConfigError
+from imatch.core.redaction import redacted
 from imatch.geometry.graph import GraphOptions, Joint, central, solve
 from imatch.geometry.network import Edge
 from imatch.matchers.feature_cache import FeatureCache
@@ -145,7 +146,7 @@ def stack(
             "pairs": {"choice": choice.kind, "neighbours": choice.count, "tried": len(tried)},
             "model": model,
             "reference": "given" if fixed is not None else "the most central",
-            "command": command,
+            "command": redacted(command),
             "versions": versions(),
         },
     )

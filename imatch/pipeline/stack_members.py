@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path, PurePath
 
 from imatch.core.errors import ImatchError, InputError
+from imatch.core.redaction import redacted
 from imatch.pipeline.batch_pairs import safe_name
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.result import ImageSummary
@@ -43,7 +44,7 @@ class Member:
             gsd_m: Metres per pixel where the file does not say.
         """
         if self.info is None:
-            return ImageSummary(self.path, 0, 0)
+            return ImageSummary(redacted(self.path), 0, 0)
         return ImageSummary.of(self.info, gsd_m)
 
 
@@ -108,7 +109,7 @@ def find_reference(members: Sequence[Member], reference: str | PathLike[str]) ->
 
 
 def _look(path: str, config: MatchConfig) -> Member:
-    name = safe_name(PurePath(path.rstrip("/")).stem)
+    name = safe_name(PurePath(redacted(path).rstrip("/")).stem)
     try:
         info = open_source(
             path, bands=config.ref_bands, nodata=config.ref_nodata, mask=config.ref_mask
@@ -131,7 +132,9 @@ def _named_apart(members: Sequence[Member]) -> list[Member]:
     for member in members:
         name = member.name
         if taken[name.casefold()] > 1:
-            name = safe_name("_".join(filter(None, (PurePath(member.path).parent.name, name))))
+            name = safe_name(
+                "_".join(filter(None, (PurePath(redacted(member.path)).parent.name, name)))
+            )
         seen[name.casefold()] += 1
         if seen[name.casefold()] > 1:
             name = f"{name}-{seen[name.casefold()]}"

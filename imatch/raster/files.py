@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from imatch.core.errors import InputError
+from imatch.core.redaction import get_logger, redacted
 from imatch.raster.bands import band_names, default_bands, select_bands
 from imatch.raster.gdal import check_file, explained, is_remote, is_virtual, opened
 from imatch.raster.info import RasterInfo
@@ -43,7 +43,7 @@ _GDAL_TYPES = {
     "float32": "Float32",
     "float64": "Float64",
 }
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 #: GCPs explained by an affine transform within this many pixels geocode an image.
 _GCP_PX = 0.5
 _COLOURS = ("red", "green", "blue")
@@ -328,7 +328,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
         crs,
         nodata,
         driver,
-        name,
+        redacted(name) if path is None else name,
         block,
     )
     trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}

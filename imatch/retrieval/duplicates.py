@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from imatch.core.errors import InputError
 from imatch.core.files import atomic_path
+from imatch.core.redaction import redacted
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision
 from imatch.retrieval.form import Form, form_of
@@ -242,4 +243,6 @@ def write_duplicates(found: Duplicates, path: Path, *, overwrite: bool = False) 
         for pair in found.pairs:
             numbers = pair.probability, *(getattr(pair.likeness, name) for name in FIGURES)
             texts = [f"{value:.4f}" for value in numbers]
-            writer.writerow([pair.a, pair.b, int(pair.duplicate), *texts, pair.group or ""])
+            writer.writerow(
+                [redacted(pair.a), redacted(pair.b), int(pair.duplicate), *texts, pair.group or ""]
+            )
