@@ -57,6 +57,10 @@ class MatcherError(ImatchError):
     """An unknown matcher, or one that cannot run as asked."""
 
 
+class EmbedderError(ImatchError):
+    """An embedder that cannot run as asked."""
+
+
 class ConfigError(ImatchError):
     """An option or configuration value that makes no sense."""
 

@@ -63,7 +63,7 @@ class DaskWorkers(Engine):
             import distributed  # noqa: F401 - only whether it is there.
         except ImportError as error:
             raise ImatchError(
-                "Dask is not installed", subject="--dask", hint='run pip install "imatch[dask]"'
+                "Dask is not installed", subject="--dask", hint="run pip install 'imatch[dask]'"
             ) from error
         self.address, self.jobs = address, jobs
 

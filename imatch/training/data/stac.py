@@ -213,7 +213,7 @@ def _search(query: StacQuery) -> tuple[list[pystac.Item], str]:
         import pystac
     except ImportError as error:
         raise ConfigError(
-            "needs pystac-client", subject="fetch stac", hint="pip install 'imatch[fetch]'"
+            "needs pystac-client", subject="fetch stac", hint="run pip install 'imatch[fetch]'"
         ) from error
     begin, end = span(query.dates)
     with _explained(query.url), warnings.catch_warnings():
