@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import print_json, stdout_console
+from imatch.cli.console import command_line, print_json, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.match_options import chosen_config, chosen_scene_config, config_options
@@ -138,7 +136,7 @@ def batch(
             warp=rasters if whole else None,
             finish=finishing,
             settings={"exports": list(finishing.suffixes)},
-            command=shlex.join(["imatch", *sys.argv[1:]]),
+            command=command_line(),
             on_result=lambda _row: advance(1),
         )
     summary = write_report(run)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import print_json, stdout_console
+from imatch.cli.console import command_line, print_json, stdout_console
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.match_options import may_fetch
 from imatch.cli.options import (
@@ -149,7 +147,7 @@ def bench(
             jobs=jobs,
             resume=resume,
             overwrite=overwrite,
-            command=shlex.join(["imatch", *sys.argv[1:]]),
+            command=command_line(),
             on_result=lambda _result: advance(1),
         )
     summary = write_report(done, plan, out)

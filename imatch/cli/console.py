@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from imatch.core.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +36,11 @@ def stdout_console() -> Iterator[Console]:
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
+def command_line() -> str:
+    """The command that runs, as a shell takes it; without the secrets of URLs."""
+    return redacted(shlex.join(["imatch", *sys.argv[1:]]))
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout, to the letter (NaN is an error, not a token)."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(redacted(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import print_json, stdout_console
+from imatch.cli.console import command_line, print_json, stdout_console
 from imatch.cli.group import SuggestingGroup
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options import format_option, overwrite_option, verbosity_options
@@ -163,7 +161,7 @@ def prepare(
             jobs=jobs,
             resume=resume,
             overwrite=overwrite,
-            command=shlex.join(["imatch", *sys.argv[1:]]),
+            command=command_line(),
             on_stage=on_stage,
             on_progress=on_progress,
         )

@@ -66,6 +66,7 @@ def duplicates(
     from imatch.core.files import check_output
     from imatch.core.jsontext import to_json
     from imatch.core.progress import progress
+    from imatch.core.redaction import redacted
     from imatch.retrieval.decision import decision_for
     from imatch.retrieval.duplicates import find_duplicates, judge_pairs, write_duplicates
     from imatch.retrieval.index.build import find_images
@@ -110,7 +111,8 @@ def duplicates(
         click.echo(to_json(_document(found, decision.threshold)))
     elif where.is_file():
         for pair in found.pairs:
-            click.echo(f"{int(pair.duplicate)}  {pair.probability:.3f}  {pair.a}  {pair.b}")
+            images = redacted(f"{pair.a}  {pair.b}")
+            click.echo(f"{int(pair.duplicate)}  {pair.probability:.3f}  {images}")
     else:
         _show(found)
 

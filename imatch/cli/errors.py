@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from imatch.core.errors import ImatchError
+from imatch.core.redaction import redacted
 
 DEBUG = "imatch.debug"
 NOT_REGISTERED = 3
@@ -35,7 +36,7 @@ def reported(ctx: click.Context | None) -> Iterator[None]:
         raise _exit(f"error: {_usage(error)}", error.exit_code) from error
     except Exception as error:
         if ctx is not None and ctx.meta.get(DEBUG):
-            traceback.print_exc()
+            click.echo(redacted(traceback.format_exc()), err=True, nl=False)
         raise _exit(f"error: {explain(error)}", getattr(error, "exit_code", 1)) from error
 
 
@@ -66,5 +67,6 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _exit(line: str, code: int) -> click.exceptions.Exit:
-    click.echo("imatch: " + " ".join(part.strip() for part in line.splitlines()), err=True)
+    line = " ".join(part.strip() for part in redacted(line).splitlines())
+    click.echo(f"imatch: {line}", err=True)
     return click.exceptions.Exit(code)

@@ -88,7 +88,7 @@ class Report:
 def examine() -> Report:
     """Look at everything that matching relies on."""
     report = Report()
-    for check in (_packages, _opencv, _computing, _gdal, _cache, _weights):
+    for check in (_packages, _opencv, _computing, _gdal, _cache, _weights, _plugins):
         check(report)
     report.problems.sort(key=lambda problem: not problem.fatal)
     return report
@@ -239,6 +239,17 @@ def _cache(report: Report) -> None:
         report.problems.append(
             Problem(f"{free / 1e9:.1f} GB of disk are free", f"make room beside {there}")
         )
+
+
+def _plugins(report: Report) -> None:
+    from imatch.matchers import MATCHERS
+    from imatch.retrieval.embedders.registry import EMBEDDERS
+    from imatch.training.registry import TRAINERS
+
+    for table in (MATCHERS, EMBEDDERS, TRAINERS):
+        for name, cause in table.broken().items():
+            what = f"the {table.kind} plug-in {name} gives nothing ({cause})"
+            report.problems.append(Problem(what, "mend or uninstall the package it comes with"))
 
 
 def _weights(report: Report) -> None:

@@ -12,12 +12,21 @@ from typing import Any
 
 import click
 
+from imatch.core.redaction import redacted
+
 VERBOSITY = "imatch.verbosity"
 
 # Thresholds at -q, none, -v, -vv, -vvv: for our own records, and for other packages'.
 _OURS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 _SILENT = logging.CRITICAL + 1
 _THEIRS = (_SILENT, _SILENT, logging.WARNING, logging.INFO, logging.DEBUG)
+
+
+class _Formatter(logging.Formatter):
+    """Libraries log URLs whole; so do their tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 class Verb(click.Command):
@@ -45,7 +54,7 @@ def is_quiet() -> bool:
 def note(text: str) -> None:
     """Tell the person at the terminal something that is not the answer; silent with ``-q``."""
     if not is_quiet():
-        click.echo(text, err=True)
+        click.echo(redacted(text), err=True)
 
 
 @contextmanager
@@ -65,7 +74,7 @@ def logging_to_stderr(level: int) -> Iterator[None]:
     theirs = _THEIRS[min(max(level, -1) + 1, len(_THEIRS) - 1)]
     root, package = logging.getLogger(), logging.getLogger("imatch")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
 
     def wanted(record: logging.LogRecord) -> bool:
         return record.levelno >= (ours if record.name.split(".")[0] == "imatch" else theirs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ import click
 from imatch.cli.options import CommandT, added, resume_option
 from imatch.cli.values import parse_size
 from imatch.core.errors import OutputError
+from imatch.core.redaction import get_logger
 
 if TYPE_CHECKING:
     from imatch.matchers.feature_cache import FeatureCache
 
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 
 
 @dataclass(frozen=True)

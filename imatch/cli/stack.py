@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import stdout_console
+from imatch.cli.console import command_line, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.match import refusal
@@ -118,7 +117,7 @@ def stack(
             pairs=pairs,
             model=joint,
             **vars(run),
-            command=shlex.join(["imatch", *sys.argv[1:]]),
+            command=command_line(),
             on_round=begin,
             on_result=lambda _row: advance[0](1),
         )

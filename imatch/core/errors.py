@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from os import PathLike, fspath
 
+from imatch.core.redaction import redacted
+
 
 class ImatchError(Exception):
-    """Base of every error a user can cause or mend.
+    """Base of every error a user can cause or mend; tells no secret of a URL (`redacted`).
 
     Args:
         cause: What is wrong, as a short clause (``"the file is empty"``).
@@ -19,9 +21,9 @@ class ImatchError(Exception):
     def __init__(
         self, cause: str, *, subject: str | PathLike[str] | None = None, hint: str | None = None
     ) -> None:
-        self.cause = cause
-        self.subject = None if subject is None else fspath(subject)
-        self.hint = hint
+        self.cause = redacted(cause)
+        self.subject = None if subject is None else redacted(fspath(subject))
+        self.hint = None if hint is None else redacted(hint)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -53,6 +55,10 @@ class WeightsError(ImatchError):
 
 class MatcherError(ImatchError):
     """An unknown matcher, or one that cannot run as asked."""
+
+
+class EmbedderError(ImatchError):
+    """An embedder that cannot run as asked."""
 
 
 class ConfigError(ImatchError):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from imatch.core.redaction import redacted
+
 
 def to_json(value: object, *, indent: str = "") -> str:
     """Strictly valid JSON that can be read: lists of plain values stay on one line.
@@ -18,7 +20,7 @@ def to_json(value: object, *, indent: str = "") -> str:
 
     Args:
         value: Dictionaries, sequences, numbers, strings, paths, NumPy arrays and scalars. NaN and
-            infinities become null, since JSON has neither.
+            infinities become null, since JSON has neither; URLs in strings are `redacted`.
         indent: Blanks before the members of `value`'s parent.
 
     Returns:
@@ -40,21 +42,21 @@ def to_json(value: object, *, indent: str = "") -> str:
             return to_json(value.tolist(), indent=indent)
         case Mapping() if value:
             rows = [
-                f"{inner}{json.dumps(str(key), ensure_ascii=False)}: {to_json(item, indent=inner)}"
+                f"{inner}{to_json(str(key))}: {to_json(item, indent=inner)}"
                 for key, item in value.items()
             ]
             return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
         case Mapping():
             return "{}"
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            return json.dumps(redacted(value), ensure_ascii=False)
         case Sequence() | set() | frozenset():
             items = [to_json(item, indent=inner) for item in value]
             if any("\n" in item or item.startswith("[") for item in items):
                 return "[\n" + ",\n".join(inner + item for item in items) + f"\n{indent}]"
             return "[" + ", ".join(items) + "]"
         case Path():
-            return json.dumps(str(value), ensure_ascii=False)
+            return json.dumps(redacted(str(value)), ensure_ascii=False)
         case float() if not math.isfinite(value):
             return "null"
         case _:

@@ -8,7 +8,6 @@ invalidated, then; what is not asked for any more falls out, the least recently 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 import secrets
@@ -30,6 +29,7 @@ from safetensors.numpy import load, save
 
 from imatch._version import __version__
 from imatch.core.errors import MatcherError, OutputError
+from imatch.core.redaction import get_logger
 from imatch.core.types import Features
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: Bytes a cache may take unless told otherwise.
 DEFAULT_LIMIT = 2 * 10**9
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 # Raised when the stored form changes.
 _FORMAT = "imatch-features-2"
 # The part of a folder that is ours, and of that the names we give: the rest is the user's.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
@@ -17,6 +16,7 @@ from rasterio.enums import ColorInterp
 
 from imatch._version import __version__
 from imatch.core.fingerprint import Fingerprint
+from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.lattices import Bounds, GridKind, check_overlap, output_lattice
 from imatch.pipeline.mapping import Mapping
 from imatch.raster import Lattice
@@ -32,7 +32,7 @@ Method: TypeAlias = Resampling | Literal["auto"]
 #: One method for all files, or one for each pattern of file names; the last that fits counts.
 Choice: TypeAlias = Method | Map[str, Method]
 
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 
 # Words in names of products whose numbers are classes or flags: Sentinel-2's SCL and MSK_*, cloud
 # masks of several makers, Landsat's QA_PIXEL.
@@ -202,7 +202,7 @@ def provenance_tags(mapping: Mapping, name: str) -> dict[str, str]:
     local = mapping.correction.local
     return {
         "IMATCH_VERSION": __version__,
-        "IMATCH_SOURCE": PurePath(name).name,
+        "IMATCH_SOURCE": PurePath(redacted(name)).name,
         "IMATCH_REFERENCE": PurePath(reference).name if reference else "array",
         "IMATCH_TARGET": PurePath(target).name if target else "array",
         "IMATCH_CORRECTION": " ".join(f"{v:.17g}" for v in mapping.correction.matrix.ravel()),

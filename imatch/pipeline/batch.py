@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ConfigError, WeightsError
+from imatch.core.redaction import redacted
 from imatch.matchers import MATCHERS
 from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch_engine import Engine
@@ -141,7 +142,7 @@ def run_batch(
     asked["files"] = list(map(contents, files_of(config)))
     asked["warp"] = None if warp is None else dict(warp)
     sitting = {
-        "command": command,
+        "command": redacted(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **engine.facts(),
         "cache": None if cache is None else str(cache.folder),

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError, ImatchError
+from imatch.core.redaction import get_logger
 from imatch.pipeline.batch_engine import Engine, given_up, out_of_time
 from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.batch_result import BatchResult
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 LOCAL = "local"
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 _TICK = 0.5
 # Seconds: to reach a scheduler; to do without any worker, at the beginning and later.
 _CONNECT, _PATIENCE = 30.0, 120.0
@@ -62,7 +63,7 @@ class DaskWorkers(Engine):
             import distributed  # noqa: F401 - only whether it is there.
         except ImportError as error:
             raise ImatchError(
-                "Dask is not installed", subject="--dask", hint='run pip install "imatch[dask]"'
+                "Dask is not installed", subject="--dask", hint="run pip install 'imatch[dask]'"
             ) from error
         self.address, self.jobs = address, jobs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from imatch.core.errors import InputError
+from imatch.core.redaction import get_logger
 from imatch.pipeline.batch_pairs import BatchPair, name_pairs
 from imatch.pipeline.stack_dates import acquisition_date
 
 PairBy: TypeAlias = Literal["name", "order", "date"]
 
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 _IMAGES = frozenset({".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".webp", ".vrt", ".img"})
 _LISTED = 5
 

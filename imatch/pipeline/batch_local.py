@@ -6,7 +6,6 @@ with an attempt, and a pair out of time can be ended without a neighbour's loss.
 
 from __future__ import annotations
 
-import logging
 import signal
 import time
 from collections import Counter, deque
@@ -20,13 +19,14 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from imatch.core.errors import ImatchError
+from imatch.core.redaction import get_logger
 from imatch.core.workers import begin_worker, one_thread_each
 from imatch.pipeline.batch_engine import Engine, given_up, out_of_time
 from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.batch_result import BatchResult
 from imatch.pipeline.batch_worker import Task, WorkerError, prepare, run_pair, worker_name
 
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 # Workers that die one after another before they are ready: something is wrong with all of them.
 _FALSE_STARTS = 3
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.files import safe_name
+from imatch.core.redaction import redacted
 from imatch.pipeline.config import MatchConfig, make_config
 from imatch.pipeline.identity import NAMING_FILES, contents, files_of
 from imatch.raster.names import is_virtual
@@ -134,7 +135,7 @@ def _files_name(pair: BatchPair) -> str:
 
 
 def _stem(path: str) -> str:
-    return PurePath(path.rstrip("/")).stem
+    return PurePath(redacted(path).rstrip("/")).stem
 
 
 def _masks(pair: BatchPair) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from imatch.core.journal import Plain
+from imatch.core.redaction import redacted
 from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.result import Pair as Numbers
 from imatch.pipeline.result import Registration
@@ -52,8 +53,8 @@ class BatchResult(Plain):
         worker: Who ran it: machine and process, or a Dask worker's address.
         reason: Why the status is what it is.
         error: What prevented the run; empty otherwise.
-        reference: Its file.
-        target: Its file.
+        reference: Its file, or `redacted` URL.
+        target: Its file, or `redacted` URL.
         key: Changes with the files and the pair's settings.
     """
 
@@ -137,8 +138,8 @@ class BatchResult(Plain):
             found_by=str(r.provenance.get("found_by", "")),
             seconds=r.seconds,
             reason=r.reason,
-            reference=pair.reference,
-            target=pair.target,
+            reference=redacted(pair.reference),
+            target=redacted(pair.target),
             key=pair.key,
         )
 
@@ -149,8 +150,8 @@ class BatchResult(Plain):
             pair.name,
             "error",
             error=error,
-            reference=pair.reference,
-            target=pair.target,
+            reference=redacted(pair.reference),
+            target=redacted(pair.target),
             key=pair.key,
         )
 

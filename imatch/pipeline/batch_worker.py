@@ -17,6 +17,7 @@ import cv2
 
 from imatch.core.errors import ImatchError
 from imatch.core.files import atomic_path, inside
+from imatch.core.redaction import redacted
 from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.batch_result import BatchResult
@@ -180,7 +181,7 @@ def _told(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return text + where
+    return redacted(text + where)
 
 
 _TURN = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +10,7 @@ from typing import Any
 
 from imatch._version import __version__
 from imatch.core.fingerprint import Fingerprint
+from imatch.core.jsontext import to_json
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.result import Registration
 from imatch.raster import RasterInfo, Source, WorkPair
@@ -45,7 +47,7 @@ def provenance(
     """
     grid = pair.grid
     return {
-        "config": config.model_dump(mode="json"),
+        "config": json.loads(to_json(config.model_dump(mode="json"))),
         "weights": dict(weights),
         "files": [_file(source.info, files) for source, files in zip(sources, inputs, strict=True)],
         "working": {

@@ -28,7 +28,7 @@ class ImageSummary:
     """One side of a registration.
 
     Attributes:
-        path: The file, or None for an array.
+        path: The file or `redacted` URL, or None for an array.
         width: Native columns.
         height: Native rows.
         bands: Names of the bands that were matched.

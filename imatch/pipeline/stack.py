@@ -26,6 +26,7 @@ from typing import Any, Literal
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.files import safe_name
 from imatch.core.fingerprint import Fingerprint
+from imatch.core.redaction import redacted
 from imatch.geometry.graph import GraphOptions, Joint, central, solve
 from imatch.geometry.network import Edge
 from imatch.matchers.feature_cache import FeatureCache
@@ -156,7 +157,7 @@ def stack(
             "pairs": {"choice": choice.kind, "neighbours": choice.count, "tried": len(tried)},
             "model": model,
             "reference": "given" if fixed is not None else "the most central",
-            "command": command,
+            "command": redacted(command),
             "versions": versions(),
         },
     )

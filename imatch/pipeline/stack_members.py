@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from rasterio.windows import Window
 
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.files import safe_name
+from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.result import ImageSummary
 from imatch.pipeline.stack_dates import acquisition_date
@@ -23,7 +23,7 @@ from imatch.raster import RasterInfo, open_source
 from imatch.raster.gdal import opened
 from imatch.raster.names import is_virtual
 
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 #: Sides at which images are compared: a part of each, and all of it.
 _PART_PX, _SEEN_PX = 256, 1024
 
@@ -55,7 +55,7 @@ class Member:
             gsd_m: Metres per pixel where the file does not say.
         """
         if self.info is None:
-            return ImageSummary(self.path, 0, 0)
+            return ImageSummary(redacted(self.path), 0, 0)
         return ImageSummary.of(self.info, gsd_m)
 
 
@@ -179,7 +179,7 @@ def _digest(member: Member, config: MatchConfig, *, whole: bool) -> bytes:
 
 
 def _look(path: str, config: MatchConfig) -> Member:
-    name = safe_name(PurePath(path.rstrip("/")).stem)
+    name = safe_name(PurePath(redacted(path).rstrip("/")).stem)
     try:
         info = open_source(
             path, bands=config.ref_bands, nodata=config.ref_nodata, mask=config.ref_mask
@@ -202,7 +202,9 @@ def _named_apart(members: Sequence[Member]) -> list[Member]:
     for member in members:
         name = member.name
         if taken[name.casefold()] > 1:
-            name = safe_name("_".join(filter(None, (PurePath(member.path).parent.name, name))))
+            name = safe_name(
+                "_".join(filter(None, (PurePath(redacted(member.path)).parent.name, name)))
+            )
         seen[name.casefold()] += 1
         if seen[name.casefold()] > 1:
             name = f"{name}-{seen[name.casefold()]}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, TypeAlias
 
+from imatch.core.redaction import redacted
 from imatch.pipeline.result import Registration, Status
 
 SCHEMA = "imatch.stack/1"
@@ -191,7 +192,7 @@ def _image(image: StackImage) -> dict[str, Any]:
     document, bound = image.registration.to_dict(), image.registration.certificate
     return {
         "name": image.name,
-        "path": image.path,
+        "path": redacted(image.path),
         "date": None if image.date is None else image.date.isoformat(),
         "status": image.status,
         "reason": image.reason,

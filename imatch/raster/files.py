@@ -20,6 +20,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from imatch.core.errors import InputError
+from imatch.core.redaction import redacted
 from imatch.raster.bands import band_names, default_bands, select_bands
 from imatch.raster.gdal import check_file, explained, opened
 from imatch.raster.info import RasterInfo
@@ -351,7 +352,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
         crs,
         nodata,
         driver,
-        name,
+        redacted(name) if path is None else name,
         block,
     )
     trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}

@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from imatch.core.errors import ImatchError, InputError
+from imatch.core.redaction import redacted
 from imatch.raster.names import openable
 
 #: Megabytes of decoded blocks GDAL may keep; its own default is a share of the machine's memory.
@@ -97,7 +98,7 @@ def in_words(text: str, name: str) -> str:
         >>> in_words("b.tif: /a/b.tif:Cannot read TIFF header", "/a/b.tif")
         'cannot read TIFF header'
     """
-    text = " ".join(text.split())
+    text, name = redacted(" ".join(text.split())), redacted(name)
     for known in (name, os.path.basename(name)):  # noqa: PTH119 - also of URLs.
         text = text.replace(f"'{known}'", "it")
         text = re.sub(rf"(^|(?<=[ :])){re.escape(known)}: *", "", text)

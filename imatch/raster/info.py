@@ -27,7 +27,7 @@ class RasterInfo:
         crs: Coordinate reference system, or None.
         nodata: The value that marks missing ground, or None.
         driver: GDAL driver (``"GTiff"``), or ``"array"``.
-        name: What to call it in messages.
+        name: What to call it in messages and documents: a URL without query and credentials.
         block: (width, height) of the blocks its pixels are stored in; None where that is unknown.
     """
 

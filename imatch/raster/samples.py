@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from imatch.core.redaction import get_logger
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import explained
 
 #: (h, w) pixels of a band and where they are valid.
 Sample: TypeAlias = tuple[NDArray[Any], BoolArray]
 
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 #: Side of a sampled window, and windows along each axis, from edge to edge.
 _SIDE, _ACROSS = 64, 5
 #: Pixels of a band that are read whole.

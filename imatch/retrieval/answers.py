@@ -13,6 +13,7 @@ from imatch.core.errors import ConfigError
 from imatch.core.files import atomic_path, check_output
 from imatch.core.journal import as_cell
 from imatch.core.jsontext import to_json
+from imatch.core.redaction import redacted
 from imatch.pipeline.provenance import versions
 from imatch.retrieval.index.manifest import Manifest
 from imatch.retrieval.search import Hit
@@ -135,7 +136,7 @@ def write_hits_geojson(answer: Answer, path: Path) -> None:
                 },
             }
         )
-    about = {"schema": SCHEMA, "query": answer.query, "index": str(answer.index)}
+    about = {"schema": SCHEMA, "query": redacted(answer.query), "index": str(answer.index)}
     document = {"type": "FeatureCollection", "imatch": about, "features": features}
     path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 

@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from imatch.core.errors import InputError
 from imatch.core.files import atomic_path
 from imatch.core.journal import as_cell
+from imatch.core.redaction import redacted
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision
 from imatch.retrieval.form import Form, form_of
@@ -243,5 +244,5 @@ def write_duplicates(found: Duplicates, path: Path, *, overwrite: bool = False) 
         for pair in found.pairs:
             numbers = pair.probability, *(getattr(pair.likeness, name) for name in FIGURES)
             texts = [f"{value:.4f}" for value in numbers]
-            names = as_cell(pair.a), as_cell(pair.b)
+            names = as_cell(redacted(pair.a)), as_cell(redacted(pair.b))
             writer.writerow([*names, int(pair.duplicate), *texts, pair.group or ""])

@@ -232,5 +232,5 @@ def _learn(module: str) -> Any:
         return import_module(f"sklearn.{module}")
     except ImportError as error:
         raise ConfigError(
-            "is not installed", subject="scikit-learn", hint="pip install imatch[retrieval]"
+            "is not installed", subject="scikit-learn", hint="run pip install 'imatch[retrieval]'"
         ) from error

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from imatch.core.extras import require_extra
 from imatch.core.types import BoolArray
 from imatch.training import augment_colour as colour
 from imatch.training.augment_geometry import Matrix, ViewConfig, draw_views, move
@@ -80,10 +81,17 @@ class Augmentation:
     Args:
         config: How.
         size: Side of the new images, pixels.
+
+    Raises:
+        ConfigError: The configuration takes an extra that is not installed.
     """
 
     config: AugmentConfig
     size: int
+
+    def __post_init__(self) -> None:
+        if self.config.sensor > 0:
+            require_extra("albumentations", "for augment.sensor, which may be 0")
 
     def __call__(self, sample: PairSample, rng: np.random.Generator) -> PairSample:
         """A varied pair."""

@@ -10,6 +10,7 @@ from imatch.core.errors import ImatchError
 from imatch.models.weights import sha256_of
 from imatch.training.checkpoint import Checkpoint
 from imatch.training.data.manifest import load_manifest
+from imatch.training.lineage import ancestry
 
 Log = Sequence[Mapping[str, Any]]
 
@@ -34,7 +35,7 @@ def card(
     told = {
         "sha256": f"`{sha256_of(path)}`",
         **rows,
-        "start": f"{start['origin']} {start['sha256'][:12]}",
+        "start": ancestry(start),
         "licence of the start": about["licence"],
         "steps": f"{checkpoint.step} of {config['steps']}, each of {config['batch_size']} pairs,"
         f" {pairs} in all",

@@ -6,4 +6,4 @@ from imatch.core.errors import ImatchError
 
 
 class TrainingError(ImatchError):
-    """A run that cannot go on as it is."""
+    """A trainer that cannot be had, or a run that cannot go on as it is."""

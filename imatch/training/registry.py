@@ -7,6 +7,7 @@ from typing import Any
 
 from imatch.core.errors import ConfigError
 from imatch.core.registry import Registry, Row
+from imatch.training.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,15 @@ class TrainerRow(Row):
     config: str
     export: str
     summary: str
+    error = TrainingError
 
     def load_config(self) -> Any:
         """Import the model of its settings."""
-        return Row(self.name, self.config).load()
+        return self._import(self.config)
 
     def load_export(self) -> Any:
         """Import its exporter."""
-        return Row(self.name, self.export).load()
+        return self._import(self.export)
 
 
 class Trainers(Registry[TrainerRow]):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, OutputError
+from imatch.core.extras import require_extra
 
 LOG = "log.jsonl"
 _MLFLOW_RUN = "mlflow-run.txt"
@@ -186,8 +187,8 @@ def make_trackers(
         ConfigError: MLflow was asked for and is not installed, or refuses.
         OutputError: The log cannot be written.
     """
-    if "mlflow" in names and find_spec("mlflow") is None:
-        raise ConfigError("is not installed", subject="mlflow", hint="pip install imatch[mlflow]")
+    if "mlflow" in names:
+        require_extra("mlflow", "for trackers=mlflow")
     trackers: list[Tracker] = [JsonLines(folder / LOG, after)]
     try:
         if "tensorboard" in names and find_spec("tensorboard") is not None:

@@ -71,9 +71,11 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
 
     Attributes:
         monitor: The validation figure that decides which checkpoint is the best; larger is better.
+        unit: What a batch is made of, as speeds are logged (``pairs_per_s``).
     """
 
     monitor: ClassVar[str]
+    unit: ClassVar[str] = "pairs"
 
     def __init__(self, config: ConfigT, folder: Path) -> None:
         self.config = config
@@ -99,6 +101,10 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
     @abstractmethod
     def validation_step(self, model: nn.Module, case: CaseT) -> dict[str, float]:
         """Figures of one case by name; their means over the cases are the measurement."""
+
+    def count(self, batch: BatchT) -> int:  # noqa: ARG002
+        """How many of `unit` a batch has."""
+        return self.config.batch_size
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint should say beyond the configuration: data, licence; JSON-ready."""
@@ -205,21 +211,22 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         if self.step == 0:
             figures = self._measured(model, average, loaders.validation)
         ended: Literal["done", "early", "time", "interrupted"] = "done"
-        mark, waited = time.monotonic(), 0.0
+        # A run that is resumed may begin anywhere between two lines of the log.
+        mark, waited, seen = time.monotonic(), 0.0, 0
         while self.step < config.steps:
             asked = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - asked
             values = self.update(model, optimiser, batch)
             self.step += 1
+            seen += self.count(batch)
             average.update(model, self.step)
             on_step(1)
             if self.step % config.log_every == 0:
                 spent = time.monotonic() - mark
-                speed = config.log_every * config.batch_size / spent
-                values |= {"pairs_per_s": speed, "loading_share": waited / spent}
+                values |= {f"{self.unit}_per_s": seen / spent, "loading_share": waited / spent}
                 self._track({f"train/{name}": value for name, value in values.items()})
-                mark, waited = time.monotonic(), 0.0
+                mark, waited, seen = time.monotonic(), 0.0, 0
             last = self.step == config.steps
             measuring = last or self.step % config.validate_every == 0
             better = False

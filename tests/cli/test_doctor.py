@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -104,3 +104,20 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fatal_problems_decide() -> None:
     assert not Report(problems=[Problem("a", "b")]).prevents_matching
     assert Report(problems=[Problem("a", "b", fatal=True)]).prevents_matching
+
+
+def test_a_broken_plug_in_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imatch.matchers import MATCHERS
+
+    monkeypatch.setattr(MATCHERS, "_plugins", None)
+    monkeypatch.setattr(MATCHERS, "_broken", {})
+    point = EntryPoint("theirs", "no_such_module:row", "imatch.matchers")
+    monkeypatch.setattr("imatch.core.registry.entry_points", lambda group: [point])
+    listed = run("matchers")
+    assert listed.exit_code == 0
+    assert "sift" in listed.stdout
+    cause = "(ModuleNotFoundError: No module named 'no_such_module')"
+    assert f"the matcher plug-in theirs is left out {cause}" in listed.stderr
+    result = run("doctor")
+    assert f"the matcher plug-in theirs gives nothing {cause}: mend or uninstall" in result.stdout
+    assert result.stderr == ""

@@ -46,6 +46,17 @@ def test_an_unknown_matcher_is_refused_without_importing_torch() -> None:
     assert "torch" not in imported_by(run)
 
 
+def test_exports_need_no_torch() -> None:
+    run = (
+        "import pkgutil, imatch.export\n"
+        "for module in pkgutil.iter_modules(imatch.export.__path__, 'imatch.export.'):\n"
+        "    __import__(module.name)"
+    )
+    found = imported_by(run)
+    assert "matplotlib" in found
+    assert not {"torch", "kornia"} & set(found)
+
+
 def test_sift_needs_no_torch() -> None:
     assert "torch" not in imported_by("import imatch; imatch.load_matcher('sift')")
 

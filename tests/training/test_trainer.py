@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -103,6 +104,28 @@ class TestResumed:
         assert_same(straight, run)
         steps = [x["step"] for x in read_log(run / "log.jsonl") if "train/loss" in x]
         assert steps == list(range(1, 21))
+
+    def test_its_speed_counts_what_it_did_itself(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run, clock = tmp_path / "run", [0.0]
+        monkeypatch.setattr("imatch.training.trainer.time.monotonic", lambda: clock[0])
+        for resume in (False, True):
+            work = make(run, "log_every=4", events={} if resume else {6: "SIGINT"})
+            step = work.training_step
+
+            def slow(*arguments: Any, step: Any = step) -> Any:
+                clock[0] += 10
+                return step(*arguments)
+
+            work.training_step = slow
+            work.fit(resume=resume)
+        speeds = {
+            line["step"]: line["train/pairs_per_s"]
+            for line in read_log(run / "log.jsonl")
+            if "train/pairs_per_s" in line
+        }
+        assert speeds == pytest.approx(dict.fromkeys((4, 8, 12, 16, 20), 0.2))
 
     def test_after_being_killed(self, straight: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"

@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imatch.core.errors import ConfigError
+from imatch.core.errors import ConfigError, EmbedderError
 from imatch.core.registry import Registry, Row
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class EmbedderRow(Row):
     weights: tuple[str, ...]
     licence: str
     summary: str
+    error = EmbedderError
 
 
 class Embedders(Registry[EmbedderRow]):
@@ -91,11 +92,12 @@ def load_embedder(
 
     Raises:
         ConfigError: There is no such embedder and no such file.
+        EmbedderError: What makes it cannot be imported: an extra is missing.
         WeightsError: A checkpoint is missing, corrupt or of another version.
         MatcherError: The device is not available.
     """
     text = fspath(name_or_path)
-    if text not in EMBEDDERS.rows() and _names_file(text):
+    if text not in EMBEDDERS and _names_file(text):
         from imatch.retrieval.embedders.files import embedder_from_file
 
         return embedder_from_file(Path(text).expanduser(), device=device, fetch=fetch)

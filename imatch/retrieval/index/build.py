@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,11 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.fingerprint import check_unchanged, fingerprints
+from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.batch_folders import list_images
 from imatch.raster import RasterInfo, Source, open_source
 from imatch.raster.gdal import kept_open
+from imatch.raster.names import is_virtual
 from imatch.retrieval.index.footprints import write_footprints
 from imatch.retrieval.index.manifest import FILE, Manifest
 from imatch.retrieval.index.store import IndexedImage, Store, file_facts
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 STRUCTURE = "structure.faiss"
 #: Chips embedded at a time.
 BATCH = 32
-_LOG = logging.getLogger(__name__)
+_LOG = get_logger(__name__)
 Tell = Callable[[float], None]
 
 
@@ -80,14 +81,28 @@ def find_images(paths: Iterable[str | PathLike[str]]) -> list[str]:
     for given in paths:
         path = Path(given)
         folder = path.is_dir() and path.suffix.upper() != ".SAFE"
-        found += map(image_key, list_images(path)) if folder else [image_key(given)]
+        found += map(_absolute, list_images(path)) if folder else [_absolute(given)]
     return list(dict.fromkeys(found))
 
 
 def image_key(path: str | PathLike[str]) -> str:
-    """How an index names an image: by its absolute path, links followed; a URL as it is."""
-    text = fspath(path)
-    return text if "://" in text or text.startswith("/vsi") else str(Path(text).resolve())
+    """How an index names an image: by its absolute path, links followed; a URL `redacted`."""
+    name = _absolute(path)
+    return redacted(name) if is_virtual(name) else name
+
+
+def _absolute(path: str | PathLike[str]) -> str:
+    return fspath(path) if is_virtual(path) else str(Path(path).resolve())
+
+
+def _keyed(files: Sequence[str], skipped: list[Skipped]) -> dict[str, str]:
+    """Files by their names in an index."""
+    found: dict[str, str] = {}
+    for file in files:
+        if found.setdefault(image_key(file), file) != file:
+            cause = "differs from another image by its query alone, which no index keeps"
+            skipped.append(Skipped(image_key(file), cause))
+    return found
 
 
 def add_images(
@@ -123,8 +138,8 @@ def add_images(
         OutputError: The folder cannot be written to.
     """
     require_faiss()
-    wanted = find_images(images)
     growth = Growth()
+    wanted = _keyed(find_images(images), growth.skipped)
     if (index / FILE).exists():
         with Store.open_to_write(index) as store:
             store.manifest.check(embedder, index)
@@ -140,7 +155,7 @@ def add_images(
         on_start(len(missing))
         for path in missing:
             try:
-                count = _add(store, path, embedder)
+                count = _add(store, path, wanted[path], embedder)
             except InputError as error:
                 growth.skipped.append(Skipped(path, error.cause))
                 _LOG.info("skipped %s", error)
@@ -216,12 +231,12 @@ def _check_settings(kept: Manifest, wanted: Manifest, index: Path) -> None:
             )
 
 
-def _add(store: Store, path: str, embedder: Embedder) -> int:
-    """Embed an image; how many chips it gave."""
+def _add(store: Store, path: str, file: str, embedder: Embedder) -> int:
+    """Embed an image, kept as `path` and read from `file`; how many chips it gave."""
     manifest = store.manifest
     cutting = manifest.cutting
-    source = open_source(path, bands=manifest.band_list)
-    read, (size, modified) = fingerprints(source.files), file_facts(Path(path))
+    source = open_source(file, bands=manifest.band_list)
+    read, (size, modified) = fingerprints(source.files), file_facts(Path(file))
     cells = cutting.cells(source.info)
     vectors, kept = embed_cells(source, cells, embedder, cutting.min_valid)
     if not kept:

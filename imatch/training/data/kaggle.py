@@ -62,7 +62,7 @@ def fetch_kaggle(name: str, out: Path, *, overwrite: bool = False) -> list[Path]
         import kagglehub
     except ImportError as error:
         raise ConfigError(
-            "needs kagglehub", subject=f"fetch {name}", hint="pip install 'imatch[fetch]'"
+            "needs kagglehub", subject=f"fetch {name}", hint="run pip install 'imatch[fetch]'"
         ) from error
     out.mkdir(parents=True, exist_ok=True)
     try:

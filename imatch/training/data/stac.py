@@ -19,6 +19,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from imatch.core.errors import ConfigError, ImatchError, InputError
+from imatch.core.redaction import redacted
 from imatch.raster.gdal import in_words
 from imatch.training.data.fetched import FetchedItem, write_card, write_table
 from imatch.training.data.pairing import season
@@ -140,7 +141,9 @@ def fetch_stac(
             hint="try again later, or name other --assets",
         )
     write_table(out / "items.csv", items)
-    write_card(out / "README.md", items, url=query.url, asked=query.in_words(), licence=licence)
+    write_card(
+        out / "README.md", items, url=redacted(query.url), asked=query.in_words(), licence=licence
+    )
     return Fetched(tuple(items), tuple(skipped), len(found))
 
 
@@ -210,7 +213,7 @@ def _search(query: StacQuery) -> tuple[list[pystac.Item], str]:
         import pystac
     except ImportError as error:
         raise ConfigError(
-            "needs pystac-client", subject="fetch stac", hint="pip install 'imatch[fetch]'"
+            "needs pystac-client", subject="fetch stac", hint="run pip install 'imatch[fetch]'"
         ) from error
     begin, end = span(query.dates)
     with _explained(query.url), warnings.catch_warnings():

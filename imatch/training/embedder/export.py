@@ -9,6 +9,7 @@ from imatch.core.files import atomic_path
 from imatch.models.embedding.network import Architecture, EmbeddingNetwork, save_network
 from imatch.training.checkpoint import Checkpoint
 from imatch.training.export import checkpoint_for
+from imatch.training.lineage import ancestry
 
 _KEPT = ("licence", "start", "data", "classes", "figures", "step")
 
@@ -58,7 +59,7 @@ def _card(checkpoint: Checkpoint, path: Path, length: int) -> str:
         f"| embedding | {length} numbers{', of unit length' if shape['normalise'] else ''} |",
         f"| loss | {config['loss']['kind']}, mined {config['mining']['kind']} |",
         f"| sampler | {config['sampler']['kind']} |",
-        f"| start | {about['start']['origin']} {about['start']['sha256'][:12]} |",
+        f"| start | {ancestry(about['start'])} |",
         f"| licence of the start | {about['licence']} |",
         f"| steps | {checkpoint.step}, batch size {config['batch_size']} |",
         f"| training chips | {about['data']['train']} of {about['data']['places']} places |",

@@ -20,5 +20,5 @@ def learning(module: str) -> Any:
         raise ConfigError(
             "is not installed",
             subject="pytorch-metric-learning",
-            hint="pip install imatch[retrieval]",
+            hint="run pip install 'imatch[retrieval]'",
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from imatch.models.embedding.network import (
 )
 from imatch.models.weights import sha256_of
 from imatch.training.embedder.config import ModelConfig
+from imatch.training.lineage import UNKNOWN, known_start
 
 _OWN_LICENCE = "Apache-2.0"
 
@@ -29,12 +31,14 @@ class Start:
         licence: Of its weights; what is trained from them inherits it.
         origin: What they are.
         sha256: Their checksum, empty from scratch.
+        parent: See `imatch.training.lineage.Begun`.
     """
 
     network: EmbeddingNetwork
     licence: str
     origin: str
     sha256: str
+    parent: Mapping[str, Any] | None = None
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -96,7 +100,8 @@ def _from_file(path: Path, shape: Architecture) -> Start:
                 hint="change the configuration, or start from another file",
             )
     network.shape = shape
-    return Start(network, str(about.get("licence", "unknown")), str(path), sha256_of(path))
+    licence = str(about.get("licence") or UNKNOWN)
+    return Start(network, licence, path.name, sha256_of(path), known_start(about.get("start")))
 
 
 def _freeze(network: EmbeddingNetwork, stages: int) -> None:

@@ -26,6 +26,7 @@ from imatch.training.embedder.pictures import plane, scatter, umap_module
 from imatch.training.embedder.plans_places import Random
 from imatch.training.embedder.samplers import make_sampler
 from imatch.training.embedder.starts import make_start
+from imatch.training.lineage import start_facts
 from imatch.training.trainer import Loaders, Trainer
 
 #: What is measured at once: all the validation chips, by number.
@@ -45,6 +46,7 @@ class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
     """
 
     monitor: ClassVar[str] = "top_1"
+    unit: ClassVar[str] = "chips"
 
     def __init__(self, config: EmbedderConfig, folder: Path) -> None:
         super().__init__(config, folder)
@@ -101,6 +103,10 @@ class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
             self.sampler.confused = self.mined.before(start)
         train = batches(self.shown, self.sampler, start, self.config.workers)
         return Loaders(train, [spread(self.validation_chips, self.config.validation.chips)])
+
+    def count(self, batch: Batch) -> int:
+        """See `Trainer.count`; how many chips a place or a class gives is the sampler's choice."""
+        return len(batch)
 
     def train_mode(self, model: nn.Module) -> None:
         """See `Trainer.train_mode`; frozen statistics stay in evaluation mode."""
@@ -161,7 +167,7 @@ class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
         start = self.start
         return {
             "architecture": start.architecture,
-            "start": {"origin": start.origin, "sha256": start.sha256},
+            "start": start_facts(start),
             "licence": start.licence,
             "data": self._data,
             "classes": [] if self.label_map is None else list(self.label_map.classes),

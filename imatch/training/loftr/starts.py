@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError, safe_open
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.models.loftr import LoFTR, coarse_parts
@@ -16,6 +14,7 @@ from imatch.models.loftr_shape import Shape
 from imatch.models.loftr_weights import load_loftr
 from imatch.models.superpoint import load_superpoint
 from imatch.models.weights import WEIGHTS, Found, require_weights, sha256_of
+from imatch.training.lineage import lineage_of
 from imatch.training.loftr.config import KEYPOINTS, ModelConfig
 
 _OWN_LICENCE = "Apache-2.0"
@@ -38,12 +37,14 @@ class Start:
         licence: Of its weights; what is trained from them inherits it.
         origin: What they are.
         sha256: Their checksum, empty from scratch.
+        parent: See `imatch.training.lineage.Begun`.
     """
 
     network: LoFTR
     licence: str
     origin: str
     sha256: str
+    parent: Mapping[str, Any] | None = None
 
 
 def make_start(config: ModelConfig, shape: Shape) -> Start:
@@ -87,7 +88,8 @@ def _on_keypoints(network: LoFTR) -> Start:
             hint=f"make the last of them {source.descriptor_dim}",
         )
     backbone.superpoint.load_state_dict({name: learnt[name] for name in own})
-    return Start(network, found.spec.licence, KEYPOINTS, found.sha256)
+    parent = lineage_of(found.path)[1]
+    return Start(network, found.spec.licence, KEYPOINTS, found.sha256, parent)
 
 
 def _filled(network: LoFTR, path: Path) -> Start:
@@ -111,8 +113,9 @@ def _filled(network: LoFTR, path: Path) -> Start:
         )
     state = network.state_dict()
     network.load_state_dict(state | _learnt(source))
-    origin, licence = _KNOWN.get(sha256, (path.name, licence_of(path)))
-    return Start(network, licence, origin, sha256)
+    licence, parent = lineage_of(path)
+    origin, licence = _KNOWN.get(sha256, (path.name, licence))
+    return Start(network, licence, origin, sha256, parent)
 
 
 def _learnt(source: LoFTR) -> dict[str, Any]:
@@ -126,22 +129,3 @@ def _learnt(source: LoFTR) -> dict[str, Any]:
 def _told(learnt: Shape, wanted: Shape) -> str:
     pairs = zip(learnt.to_dict().items(), wanted.to_dict().values(), strict=True)
     return ", ".join(f"{name} {own}, not {asked}" for (name, own), asked in pairs if own != asked)
-
-
-def licence_of(path: Path) -> str:
-    """The licence that a checkpoint of ours tells of itself, or a file beside it."""
-    texts: list[str | None] = []
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, "pt") as file:
-                texts.append((file.metadata() or {}).get("imatch"))
-        except (OSError, SafetensorError):
-            pass
-    beside = path.parent / "about.json"
-    texts.append(beside.read_text() if beside.is_file() else None)
-    for text in texts:
-        try:
-            return str(json.loads(text or "")["licence"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return "unknown; that of the file you named"

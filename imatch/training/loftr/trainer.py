@@ -22,6 +22,7 @@ from imatch.training.augment import Augmentation
 from imatch.training.collate import PairBatch, collate
 from imatch.training.data.manifest import facts_of
 from imatch.training.data.mixture import PairDataset
+from imatch.training.lineage import start_facts
 from imatch.training.loading import endless
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.data import Shown, open_mixture, open_validation, validation_cases
@@ -176,7 +177,7 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
         """See `Trainer.about`."""
         return {
             "architecture": {"kind": "loftr", "shape": self.config.shape.to_dict()},
-            "start": {"origin": self.start.origin, "sha256": self.start.sha256},
+            "start": start_facts(self.start),
             "licence": self.start.licence,
             "data": self._data,
             "environment": self._made_at,

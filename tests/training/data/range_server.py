@@ -19,13 +19,21 @@ from urllib.parse import parse_qs, urlparse
 SENT: dict[str, int] = {}
 FAILURES: dict[str, int] = {}
 SEARCHES: list[Any] = []
+REQUESTS: list[str] = []
 
 
 class Ranges(SimpleHTTPRequestHandler):
-    """Answers ranges; ``/-/sent``, ``/-/fail`` and ``/-/searches`` are for the test."""
+    """Answers ranges; ``/-/sent``, ``/-/fail`` and the like are for the test."""
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
+
+    def parse_request(self) -> bool:
+        """Note whatever is asked for, by whatever method."""
+        known = super().parse_request()
+        if known and not self.path.startswith("/-/"):
+            REQUESTS.append(f"{self.command} {self.path}")
+        return known
 
     def do_GET(self) -> None:
         """A file, a range of it, or what was counted."""
@@ -33,6 +41,10 @@ class Ranges(SimpleHTTPRequestHandler):
         if url.path == "/-/sent":
             self._answer(json.dumps(SENT).encode())
             SENT.clear()
+            return
+        if url.path == "/-/requests":
+            self._answer(json.dumps(REQUESTS).encode())
+            REQUESTS.clear()
             return
         if url.path == "/-/searches":
             self._answer(json.dumps(SEARCHES).encode())

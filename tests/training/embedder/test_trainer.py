@@ -60,6 +60,11 @@ def test_every_sampler_trains(name: str, configure: Configure, tmp_path: Path) -
     losses = [line["train/loss"] for line in log if "train/loss" in line]
     assert len(losses) == 4
     assert np.isfinite(losses).all()
+    # Whatever the sampler makes of a batch's size, chips are what was seen.
+    assert all(line["train/chips_per_s"] > 0 for line in log if "train/loss" in line)
+    assert not any("train/pairs_per_s" in line for line in log)
+    batch = next(iter(work.build_loaders(0).train))
+    assert work.count(batch) == len(batch.image)
     assert {"val/top_1", "val/top_20", "val/map", "val/map_r"} <= log[-1].keys()
 
 
@@ -143,9 +148,12 @@ def test_export_is_an_embedder(configure: Configure, data: Path, tmp_path: Path)
 def test_starts_from_a_file_of_ours(configure: Configure, tmp_path: Path) -> None:
     path = tmp_path / "start.safetensors"
     network = EmbeddingNetwork(Architecture(dim=8, chip_px=224))
-    save_network(network, path, {"licence": "CC-BY-4.0"})
+    parent = {"origin": "imagenet", "sha256": "ab" * 32}
+    save_network(network, path, {"licence": "CC-BY-4.0", "start": parent})
     work = EmbedderTrainer(configure(f"model.start={path}"), tmp_path / "run")
     assert work.start.licence == "CC-BY-4.0"
+    assert work.about()["start"]["origin"] == "start.safetensors"
+    assert work.about()["start"]["parent"] == parent
     assert work.start.network.shape.chip_px == 32
     state = work.build_model().state_dict()
     assert torch.equal(state["project.weight"], network.state_dict()["project.weight"])
@@ -195,7 +203,7 @@ def test_missing_packages_are_named(
     with pytest.raises(ConfigError, match=r"umap-learn: is not installed; pip install umap-learn"):
         EmbedderTrainer(configure("validation.picture=umap"), tmp_path / "run")
     monkeypatch.setitem(sys.modules, "pytorch_metric_learning.losses", None)
-    with pytest.raises(ConfigError, match=r"pip install imatch\[retrieval\]"):
+    with pytest.raises(ConfigError, match=r"run pip install 'imatch\[retrieval\]'"):
         EmbedderTrainer(configure(), tmp_path / "run")
 
 

@@ -32,6 +32,7 @@ def coarse(configure: Configure, tmp_path: Path) -> Path:
     told = {
         "architecture": {"kind": "loftr", "shape": shape.to_dict()},
         "licence": "CC-BY-4.0",
+        "start": {"origin": "scratch", "sha256": ""},
     }
     path = tmp_path / "coarse.safetensors"
     save_file(LoFTR(shape).state_dict(), path, {"imatch": json.dumps(told)})
@@ -54,6 +55,7 @@ def test_what_was_learnt_is_taken_and_the_rest_begins(configure: Configure, coar
     fine = "loftr_fine.layers.0.merge.weight"
     assert not torch.equal(own[fine], saved[fine])
     assert start.licence == "CC-BY-4.0"
+    assert start.parent == {"origin": "scratch", "sha256": ""}
     assert start.origin == "coarse.safetensors"
     assert len(start.sha256) == 64
 

@@ -12,6 +12,7 @@ from imatch.core.errors import InputError, OutputError
 from imatch.models.superpoint import load_superpoint
 from imatch.models.weights import WEIGHTS, Found, sha256_of
 from imatch.training.checkpoint import Checkpoints
+from imatch.training.lineage import lineage_of
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.export import LARGEST_BYTES, export
 from imatch.training.superpoint.trainer import SuperPointTrainer
@@ -49,6 +50,24 @@ def test_small_and_readable(run: Path, tmp_path: Path) -> None:
         assert said in text
     (row,) = (line for line in text.splitlines() if line.startswith("| auc_3 |"))
     assert all(0 <= float(cell) <= 1 for cell in row.split("|")[2:4])
+
+
+def test_what_is_trained_from_an_exported_file_tells_of_both(
+    run: Path, pairs: Any, configure: Callable[..., SuperPointConfig], tmp_path: Path
+) -> None:
+    export(run, tmp_path / "one.safetensors")
+    settings = ("steps=1", "validate_every=1", f"model.start={tmp_path / 'one.safetensors'}")
+    config = configure(*settings)
+    SuperPointTrainer(config, tmp_path / "again", train=pairs, validation=pairs).fit()
+    about = Checkpoints(tmp_path / "again" / "checkpoints").load().about
+    sha256 = sha256_of(tmp_path / "one.safetensors")
+    parent = {"origin": "scratch", "sha256": ""}
+    start = {"origin": "one.safetensors", "sha256": sha256, "parent": parent}
+    assert (about["licence"], about["start"]) == ("Apache-2.0", start)
+    card = export(tmp_path / "again", tmp_path / "two.safetensors")
+    said = f"| start | one.safetensors {sha256[:12]}, trained from scratch |"
+    assert said in card.read_text()
+    assert lineage_of(tmp_path / "two.safetensors") == ("Apache-2.0", start)
 
 
 def test_another_step_than_the_best(run: Path, tmp_path: Path) -> None:

