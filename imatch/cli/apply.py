@@ -10,7 +10,7 @@ import click
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.match import refusal
-from imatch.cli.options import overwrite_option, verbosity_options
+from imatch.cli.options import files_offline_option, overwrite_option, verbosity_options
 from imatch.cli.raster_options import in_place_options, raster_options
 from imatch.cli.values import parse_size
 from imatch.core.errors import ImatchError, OutputError
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Files at a time; each takes two threads.",
 )
+@files_offline_option
 @verbosity_options
 def apply(
     result: Path,

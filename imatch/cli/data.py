@@ -12,7 +12,12 @@ import click
 from imatch.cli.console import command_line, print_json, stdout_console
 from imatch.cli.group import SuggestingGroup
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options import format_option, overwrite_option, verbosity_options
+from imatch.cli.options import (
+    files_offline_option,
+    format_option,
+    overwrite_option,
+    verbosity_options,
+)
 from imatch.cli.values import parse_bands
 
 if TYPE_CHECKING:
@@ -120,6 +125,7 @@ def parse_box(
 @click.option("--resume", is_flag=True, help="Go on where a run into DIR broke off.")
 @click.option("--overwrite", is_flag=True, help="Throw away the data set that DIR holds.")
 @format_option
+@files_offline_option
 @verbosity_options
 def prepare(
     images: tuple[Path, ...],

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options import format_option, overwrite_option, verbosity_options
+from imatch.cli.options import (
+    files_offline_option,
+    format_option,
+    overwrite_option,
+    verbosity_options,
+)
 
 if TYPE_CHECKING:
     from imatch.retrieval.duplicates import Duplicates
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 )
 @overwrite_option
 @format_option
+@files_offline_option
 @verbosity_options
 def duplicates(
     where: Path,

@@ -12,9 +12,11 @@ from typing import Any
 
 import click
 
+from imatch.core.offline import is_offline, offline
 from imatch.core.redaction import redacted
 
 VERBOSITY = "imatch.verbosity"
+OFFLINE = "imatch.offline"
 
 # Thresholds at -q, none, -v, -vv, -vvv: for our own records, and for other packages'.
 _OURS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
@@ -30,11 +32,17 @@ class _Formatter(logging.Formatter):
 
 
 class Verb(click.Command):
-    """A command whose log records go to stderr, as loud as ``-v`` and ``-q`` ask."""
+    """A command whose log records go to stderr, as loud as ``-v`` and ``-q`` ask.
+
+    With ``--offline`` it makes no request, nor does any process that it begins.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command under the logging that was asked for."""
-        with logging_to_stderr(verbosity(ctx)):
+        with (
+            logging_to_stderr(verbosity(ctx)),
+            offline(ctx.meta.get(OFFLINE, False) or is_offline()),
+        ):
             return super().invoke(ctx)
 
 

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from imatch.cli.errors import DEBUG
-from imatch.cli.logs import VERBOSITY
+from imatch.cli.logs import OFFLINE, VERBOSITY
+from imatch.core.offline import VARIABLE
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -90,13 +91,27 @@ settings_option = click.option(
     help="One setting of the configuration, as seed=1; may be repeated.",
 )
 
-offline_option = click.option(
-    "--offline",
-    is_flag=True,
-    envvar="IMATCH_OFFLINE",
-    show_envvar=True,
-    help="Download nothing.",
-)
+
+def _offline(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    ctx.meta[OFFLINE] = value
+    return value
+
+
+def _offline_option(*, exposed: bool) -> Callable[[CommandT], CommandT]:
+    return click.option(
+        "--offline",
+        is_flag=True,
+        envvar=VARIABLE,
+        show_envvar=True,
+        expose_value=exposed,
+        callback=_offline,
+        help="Make no request: neither for weights nor for what files name on other hosts.",
+    )
+
+
+offline_option = _offline_option(exposed=True)
+#: For verbs that would fetch nothing themselves.
+files_offline_option = _offline_option(exposed=False)
 
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on with the run that the output folder holds."

@@ -10,6 +10,7 @@ import click
 from imatch.cli.console import stdout_console
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options import (
+    files_offline_option,
     overwrite_option,
     resume_option,
     settings_option,
@@ -54,6 +55,7 @@ _ENDED = {
 @click.option("--list", "listing", is_flag=True, help="List the trainers.")
 @click.option("--template", is_flag=True, help="Print all settings with what they mean.")
 @overwrite_option
+@files_offline_option
 @verbosity_options
 def train(
     trainer: str | None,

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 from imatch.core.errors import OutputError, WeightsError
 from imatch.core.files import atomic_path, scratch
+from imatch.core.offline import is_offline
 from imatch.core.progress import progress
 from imatch.models.catalogue import WEIGHTS, Bundled, Hub, UserFile, WeightSpec, Wheel, spec_of
 from imatch.models.store import Found, cache_dir, find_weights, sha256_of
@@ -54,6 +55,12 @@ def fetch_weights(name: str, *, overwrite: bool = False) -> Found:
         return found
     target = cache_dir() / spec.filename
     if overwrite or not _is_good(target, spec):
+        if is_offline():
+            raise WeightsError(
+                "is not on this machine, and no request is made offline",
+                subject=name,
+                hint=f"copy {spec.filename} into $IMATCH_WEIGHTS",
+            )
         try:
             cache_dir().mkdir(parents=True, exist_ok=True)
             with scratch(target) as folder:

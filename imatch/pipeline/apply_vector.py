@@ -19,6 +19,7 @@ from imatch.core.files import atomic_path
 from imatch.pipeline.mapping import Mapping
 from imatch.raster.gdal import check_file, in_words
 from imatch.raster.geodesy import apply_affine, reproject_points
+from imatch.raster.remote import check_reach
 
 #: Formats that can be written, by suffix.
 DRIVERS = {
@@ -94,6 +95,7 @@ def layer_names(path: Path) -> list[str]:
     Raises:
         InputError: It holds none, or is no vector file.
     """
+    check_reach(path)
     try:
         names = [str(name) for name, _ in pyogrio.list_layers(path)]
     except (DataSourceError, OSError, ValueError) as error:

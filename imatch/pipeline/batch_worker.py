@@ -9,7 +9,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ import cv2
 
 from imatch.core.errors import ImatchError
 from imatch.core.files import atomic_path, inside
+from imatch.core.offline import is_offline, offline
 from imatch.core.redaction import redacted
 from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch_pairs import BatchPair
@@ -49,6 +50,7 @@ class Task:
         finish: Called with each registration, its pair and the folder, to write more of it. It has
             to be importable by name (a module's function, or an object of a module's class).
         single_thread: One thread only, since several workers share the machine.
+        offline: Make no request, wherever the worker is.
     """
 
     config: MatchConfig
@@ -57,6 +59,7 @@ class Task:
     warp: Mapping[str, Any] | None = None
     finish: Finish | None = None
     single_thread: bool = False
+    offline: bool = field(default_factory=is_offline)
 
 
 class WorkerError(Exception):
@@ -86,7 +89,8 @@ def run_pair(task: Task, pair: BatchPair) -> BatchResult:
             cv2.setNumThreads(1)
         try:
             key = pair.key  # Of the images as they are before they are read.
-            result = replace(_run(task, pair), key=key)
+            with offline(task.offline):
+                result = replace(_run(task, pair), key=key)
         except ImatchError as error:
             result = BatchResult.lost(pair, str(error))
         except Exception as error:

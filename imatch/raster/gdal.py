@@ -18,6 +18,7 @@ from rasterio.io import DatasetReader
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.redaction import redacted
 from imatch.raster.names import openable
+from imatch.raster.remote import check_reach
 
 #: Megabytes of decoded blocks GDAL may keep; its own default is a share of the machine's memory.
 CACHE_MB = 256
@@ -150,7 +151,7 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
         The dataset.
 
     Raises:
-        InputError: GDAL cannot open it.
+        InputError: GDAL cannot open it, or only by requests that `check_reach` forbids.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
     datasets = _kept.datasets
@@ -159,6 +160,8 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
             datasets.move_to_end((name, level))
             yield datasets[name, level]
             return
+        if not name.startswith("<"):  # A document of our own.
+            check_reach(name)
         with explained(name, "cannot be opened as an image", "check that the file is whole"):
             dataset = rasterio.open(openable(name), **options)
         if datasets is None:

@@ -18,6 +18,7 @@ from imatch.core.types import BoolArray
 from imatch.raster.gdal import check_file, explained, in_words, opened
 from imatch.raster.image import is_geocoded
 from imatch.raster.names import is_virtual
+from imatch.raster.remote import check_reach
 from imatch.raster.resample import resample_mask
 
 _VECTOR = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".parquet"}
@@ -140,6 +141,7 @@ def _open_polygons(name: str, frame: MaskFrame) -> PolygonMask:
     import geopandas
     from pyogrio.errors import DataSourceError
 
+    check_reach(name)
     try:
         shapes = geopandas.read_file(name).geometry
     except (DataSourceError, ValueError, OSError, AttributeError) as error:

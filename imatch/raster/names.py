@@ -13,8 +13,13 @@ from imatch.core.errors import InputError
 
 # NETCDF:"two.nc":Band1, GTIFF_DIR:2:pages.tif: the driver, then the file and what of it.
 _PART = re.compile(r"([A-Za-z]\w+):(.+)", re.DOTALL)
-# Anywhere in a path, since archives nest: /vsizip//vsicurl/https://…
-_REMOTE = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)|(?<!\")://")
+#: File systems of GDAL's that ask other hosts, as a regular expression.
+REMOTE_FS = r"/vsi(?:curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)(?:_streaming)?[/?]"
+# Anywhere in a name, since archives nest and drivers prefix: /vsizip//vsicurl/https://…, WMS:http…
+# The schemes of files, archives and documents in memory stay on this machine.
+_REMOTE = re.compile(
+    rf"{REMOTE_FS}|\b[a-z][a-z0-9+.-]*(?<!file)(?<!zip)(?<!tar)(?<!mem)://", re.IGNORECASE
+)
 _LISTED = 3
 
 
@@ -59,8 +64,12 @@ def is_virtual(path: str | PathLike[str]) -> bool:
 
 
 def is_remote(path: str | PathLike[str]) -> bool:
-    """Whether reading from a path takes a network: a URL, or one of GDAL's ``/vsi…`` of a store."""
-    return is_virtual(path) and _REMOTE.search(fspath(path)) is not None
+    """Whether reading from a path takes a network: a URL, or one of GDAL's ``/vsi…`` of a store.
+
+    Also where a driver's name comes first (``WMS:https://…``); a file of such a name wins.
+    """
+    text = fspath(path)
+    return _REMOTE.search(text) is not None and not _exists(Path(), text)
 
 
 def located(path: str, folder: Path) -> str:

@@ -93,7 +93,10 @@ def test_urls_and_stores_are_remote() -> None:
         assert is_virtual(name)
         assert is_remote(name)
         assert located(name, Path("/data")) == name
-    assert not is_remote("/vsizip/a.zip/b.tif")
+    for name in ("WMS:https://a/?SERVICE=WMS", "/vsizip//vsicurl/https://a/b.zip/b.tif"):
+        assert is_remote(name)
+    for name in ("/vsizip/a.zip/b.tif", "file:///data/b.tif", "zip://a.zip!b.tif"):
+        assert not is_remote(name)
     assert not is_virtual("a.tif")
     assert located("a.tif", Path("/data")) == os.path.join("/data", "a.tif")  # noqa: PTH118
 

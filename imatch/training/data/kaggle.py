@@ -7,6 +7,7 @@ from pathlib import Path
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.files import atomic_path
+from imatch.core.offline import check_online
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def fetch_kaggle(name: str, out: Path, *, overwrite: bool = False) -> list[Path]
     """
     if name not in KAGGLE:
         raise ConfigError("unknown data set", subject=name, hint=f"there is {', '.join(KAGGLE)}")
+    check_online(f"fetch {name}")
     wanted = KAGGLE[name]
     try:
         import kagglehub

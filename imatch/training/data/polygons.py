@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from imatch.core.errors import InputError
 from imatch.raster.gdal import check_file, in_words
+from imatch.raster.remote import check_reach
 
 # Names under which a polygon may say when it was seen, in order of preference.
 _DATES = ("img_date", "date", "datetime", "acquired", "acquisition_date", "image_date", "year")
@@ -78,6 +79,7 @@ def read_polygons(path: Path, crs: CRS, tally: Tally) -> list[Outline]:
     import pyproj
 
     check_file(path)
+    check_reach(path)
     try:
         frame = geopandas.read_file(path)
     except Exception as error:  # pyogrio, fiona and GDAL each raise their own.

@@ -19,6 +19,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from imatch.core.errors import ConfigError, ImatchError, InputError
+from imatch.core.offline import check_online
 from imatch.core.redaction import redacted
 from imatch.raster.gdal import in_words
 from imatch.training.data.fetched import FetchedItem, write_card, write_table
@@ -116,6 +117,8 @@ def fetch_stac(
     """
     stage = on_stage or (lambda _text, _steps: None)
     step = on_progress or (lambda _step: None)
+    if "://" in query.url:
+        check_online(query.url)
     stage("asking the catalogue", 0)
     found, licence = _search(query)
     if not found:

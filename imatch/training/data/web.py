@@ -20,6 +20,7 @@ from rasterio.windows import Window
 from imatch.core.errors import InputError
 from imatch.core.files import atomic_path
 from imatch.raster.geodesy import apply_affine
+from imatch.raster.remote import check_reach
 
 _WEB = {
     # Neither the folder nor side-cars are asked for: each would be one more request.
@@ -73,6 +74,7 @@ def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> F
     best: tuple[float, Frame] | None = None
     with rasterio.Env(**_WEB):
         for name in files:
+            check_reach(name)
             with rasterio.open(_virtual(name)) as file:
                 if file.crs is None:
                     raise InputError("is not geocoded", subject=name)

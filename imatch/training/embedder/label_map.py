@@ -17,6 +17,7 @@ from rasterio.vrt import WarpedVRT
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.raster.gdal import check_file, explained, in_words, session
+from imatch.raster.remote import check_reach
 from imatch.training.data.manifest import ChipRow
 from imatch.training.embedder.config import LabelConfig
 
@@ -110,6 +111,7 @@ class LabelMap:
 
     def _warped(self, crs: CRS, transform: Any, width: int, height: int) -> NDArray[np.int16]:
         name = str(self.path)
+        check_reach(name)
         with (
             session(),
             explained(name, "cannot be read as a label map", "give a categorical raster"),
@@ -153,6 +155,7 @@ def one_hot(grid: NDArray[np.int16], classes: int) -> NDArray[np.float32]:
 def _values(path: Path) -> list[int]:
     """The values of a categorical raster, from a reduced view of it."""
     name = str(path)
+    check_reach(name)
     hint = "give a raster of whole numbers, one a class"
     with (
         session(),
@@ -174,6 +177,7 @@ def _polygons(path: Path, column: str | None) -> tuple[list[str], Any]:
     """Class and shape of every polygon."""
     import geopandas
 
+    check_reach(path)
     try:
         frame = geopandas.read_file(path)
     except Exception as error:  # pyogrio, fiona and GDAL each raise their own.
