@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -22,7 +21,7 @@ from scipy import ndimage
 
 from imatch.core.errors import InputError
 from imatch.raster.bands import band_names, default_bands, select_bands
-from imatch.raster.gdal import check_file, explained, is_remote, is_virtual, opened
+from imatch.raster.gdal import check_file, is_remote, is_virtual, opened, reading
 from imatch.raster.info import RasterInfo
 from imatch.raster.levels import Level, choose_level, is_wavelet
 from imatch.raster.mask import MaskFrame, open_mask
@@ -104,14 +103,14 @@ class FileSource(Source):
         document = _virtual(file, level, bands)
         pixels = np.empty((len(bands), *shape), dtype=np.float32)
         masks = np.full(pixels.shape, 255, dtype=np.uint8)
-        with opened(file, level.number) as dataset, self._reading():
+        with opened(file, level.number) as dataset, reading(dataset, file, indexes, part):
             if document is None:
                 dataset.read(indexes, window=part, out=pixels, resampling=Resampling.average)
             if document is None or marked:
                 # The nearest pixel's mask: how much of the rest is valid matters to the mean only.
                 dataset.read_masks(indexes, window=part, out=masks)
         if document is not None:
-            with opened(document) as dataset, self._reading():
+            with opened(document) as dataset, reading(dataset, file, dataset.indexes, part):
                 dataset.read(window=part, out=pixels, resampling=Resampling.average)
                 masks &= dataset.read_masks(window=part, out_shape=pixels.shape)
             if level.number is not None:
@@ -119,10 +118,6 @@ class FileSource(Source):
         pixels[masks == 0] = np.nan
         scale = Affine.scale(part.width / shape[1], part.height / shape[0])
         return Chunk(pixels, to_native @ Affine.translation(part.col_off, part.row_off) @ scale)
-
-    def _reading(self) -> AbstractContextManager[None]:
-        hint = "the file may be truncated: get it again"
-        return explained(self.info.name, "its pixels cannot be read", hint)
 
 
 def _plan(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,8 +16,10 @@ from pathlib import Path
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
+from rasterio.windows import Window
 
 from imatch.core.errors import ImatchError, InputError
+from imatch.raster.integrity import check_whole
 
 #: Megabytes of decoded blocks GDAL may keep; its own default is a share of the machine's memory.
 CACHE_MB = 256
@@ -25,7 +28,6 @@ _MOST_OPEN = 32
 
 # Anywhere in a path, since archives nest: /vsizip//vsicurl/https://…
 _REMOTE = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)|://")
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 _OPTIONS = {
     # Rasterio hands this one to GDAL in bytes, where the variable of that name means megabytes.
@@ -68,6 +70,62 @@ def explained(name: str, cause: str, hint: str) -> Iterator[None]:
             root = root.__cause__
         detail = in_words(str(root), name) or type(root).__name__
         raise InputError(f"{cause} ({detail})", subject=name, hint=hint) from error
+
+
+#: What libtiff's decoders say of damage and go on; rasterio keeps it from the log as it reads.
+_CORRUPT = re.compile(r"corrupt|premature|bad code|mismatch|discarding|lack of data", re.IGNORECASE)
+_ONLY_WARNED_OF = ("JPEG", "YCbCr JPEG", "CCITTFAX3", "CCITTFAX4", "CCITTRLE", "PACKBITS")
+
+
+@contextmanager
+def reading(
+    dataset: DatasetReader, name: str, bands: Sequence[int], window: Window | None = None
+) -> Iterator[None]:
+    """Read pixels inside the block; what fails, and what a decoder warns of, is an `InputError`.
+
+    Args:
+        dataset: What is read.
+        name: What to call it.
+        bands: The 1-based bands to be read.
+        window: The pixels to be read; all by default.
+
+    Raises:
+        InputError: The pixels cannot be read, or are damaged.
+    """
+    hint = "the file may be truncated: get it again"
+    with explained(name, "its pixels cannot be read", hint):
+        if dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") in _ONLY_WARNED_OF:
+            with logged_by_gdal(logging.INFO) as said:
+                for band in bands:
+                    dataset.checksum(band, window=window)
+            for text in filter(_CORRUPT.search, said):
+                detail = in_words(re.sub(r"^CPLE_\w+ in ", "", text), name)
+                raise InputError(f"its pixels cannot be read ({detail})", subject=name, hint=hint)
+        yield
+
+
+@contextmanager
+def logged_by_gdal(level: int = logging.WARNING) -> Iterator[list[str]]:
+    """What GDAL says in this thread inside the block, which rasterio only logs."""
+    said: list[str] = []
+    thread = threading.get_ident()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == thread:
+                said.append(record.getMessage())
+
+    logger, listener = logging.getLogger("rasterio._env"), Listener(level)
+    propagate, before = logger.propagate, logger.level
+    logger.addHandler(listener)
+    logger.propagate = False
+    logger.setLevel(level)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(listener)
+        logger.propagate = propagate
+        logger.setLevel(before)
 
 
 # What GDAL and its libraries say of a file, and what it means. The name is gone by then.
@@ -146,7 +204,7 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
         The dataset.
 
     Raises:
-        InputError: GDAL cannot open it.
+        InputError: GDAL cannot open it, or it is damaged.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
     datasets = _kept.datasets
@@ -157,6 +215,12 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
             return
         with explained(name, "cannot be opened as an image", "check that the file is whole"):
             dataset = rasterio.open(name, **options)
+        try:
+            for file in dataset.files:
+                check_whole(Path(file))
+        except ImatchError:
+            dataset.close()
+            raise
         if datasets is None:
             with dataset:
                 yield dataset
@@ -182,18 +246,12 @@ def check_file(path: Path) -> None:
     """Refuse what is no readable, non-empty file, each for its own reason.
 
     Raises:
-        InputError: It is missing, empty, unreadable, or a PNG cut short.
+        InputError: It is missing, empty or unreadable.
     """
     try:
         with path.open("rb") as file:
-            start = file.read(len(_PNG))
-            if not start:
+            if not file.read(1):
                 raise InputError("the file is empty", subject=path, hint="get it again")
-            if start == _PNG:
-                # GDAL fills up what a cut PNG lacks, without a word; a whole one ends in IEND.
-                file.seek(-min(4096, path.stat().st_size), os.SEEK_END)
-                if b"IEND" not in file.read():
-                    raise InputError("the file is truncated", subject=path, hint="get it again")
     except FileNotFoundError as error:
         raise InputError("no such file", subject=path, hint="check the path") from error
     except OSError as error:

@@ -15,7 +15,7 @@ from rasterio.features import rasterize
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
-from imatch.raster.gdal import check_file, explained, in_words, is_virtual, opened
+from imatch.raster.gdal import check_file, in_words, is_virtual, opened, reading
 from imatch.raster.image import is_geocoded
 from imatch.raster.resample import resample_mask
 
@@ -177,7 +177,7 @@ def _open_raster(name: str, frame: MaskFrame) -> RasterMask:
             )
         shrink = max(1.0, max(size) / _LONGEST)
         shape = (round(size[1] / shrink), round(size[0] / shrink))
-        with explained(name, "its pixels cannot be read", "check that the file is whole"):
+        with reading(dataset, name, [1]):
             pixels = dataset.read(1, out_shape=shape, masked=True).filled(0) != 0
         base, crs = (
             (dataset.transform, dataset.crs)

@@ -15,7 +15,7 @@ from rasterio.io import DatasetReader
 from imatch.core.files import atomic_path
 from imatch.raster.blocks import plan_blocks
 from imatch.raster.form import form_of, tells_place
-from imatch.raster.gdal import explained, is_virtual, opened
+from imatch.raster.gdal import is_virtual, opened, reading
 from imatch.raster.lattice import Lattice
 from imatch.raster.write import check_apart, created, drop_sidecars, writing
 
@@ -79,7 +79,7 @@ def regeocode(
             ) as put:
                 for block in plan_blocks(form, lattice.size, (1, 1)):
                     where, bands = block.window, list(block.bands)
-                    with explained(name, "its pixels cannot be read", "get it again"):
+                    with reading(dataset, name, bands, where):
                         pixels = dataset.read(bands, window=where, out_dtype=form.dtype)
                         mask = dataset.read_masks(1, window=where) != 0 if form.masked else None
                         if form.missing == "bands":

@@ -13,7 +13,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from imatch.core.types import BoolArray
-from imatch.raster.gdal import explained
+from imatch.raster.gdal import reading
 
 #: (h, w) pixels of a band and where they are valid.
 Sample: TypeAlias = tuple[NDArray[Any], BoolArray]
@@ -50,7 +50,7 @@ def sampled(dataset: DatasetReader, name: str, band: int) -> list[Sample]:
     for y in starts[1]:
         for x in starts[0]:
             window = Window(x, y, width, height)
-            with explained(name, "its pixels cannot be read", "the file may be truncated"):
+            with reading(dataset, name, [band], window):
                 pixels = dataset.read(band, window=window)
                 found.append((pixels, dataset.read_masks(band, window=window) != 0))
     return found
