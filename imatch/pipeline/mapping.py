@@ -231,6 +231,7 @@ class Mapping:
         """Between the reference's map and the pixels of a raster, as its geocoding has it."""
         frame = self.crs
         assert frame is not None
+        info.check_place()
         if not info.geocoded:
             raise InputError(
                 "is not geocoded, though the registration corrects the map",

@@ -15,6 +15,7 @@ from rasterio.windows import Window
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.raster.info import RasterInfo
+from imatch.raster.place import misplaced
 from imatch.raster.resample import Chunk
 from imatch.raster.source import Source
 
@@ -111,7 +112,7 @@ def array_source(
         crs: Anything rasterio takes for a CRS (``"EPSG:32631"``, 32631, a ``CRS``).
 
     Raises:
-        InputError: The array has another shape or type, or the CRS makes no sense.
+        InputError: The array has another shape or type, or its geocoding makes no sense.
 
     Example:
         >>> array_source(np.zeros((20, 30, 3), dtype=np.uint8)).info.size
@@ -144,6 +145,12 @@ def array_source(
         raise InputError(
             f"unknown CRS {crs!r}", subject="array", hint="pass one like 'EPSG:32631'"
         ) from error
+    place = transform if transform is not None else Affine.identity()
+    wrong = misplaced(place, system, (width, height))
+    if wrong is not None:
+        raise InputError(
+            f"its geocoding makes no sense: {wrong}", subject="array", hint="pass another transform"
+        )
     info = RasterInfo(
         None,
         width,
@@ -151,7 +158,7 @@ def array_source(
         count,
         (str(array.dtype),) * count,
         tuple(str(i) for i in range(1, count + 1)),
-        transform if transform is not None else Affine.identity(),
+        place,
         system,
         None,
         "array",

@@ -25,6 +25,7 @@ from imatch.raster.gdal import check_file, is_remote, is_virtual, opened, readin
 from imatch.raster.info import RasterInfo
 from imatch.raster.levels import Level, choose_level, is_wavelet
 from imatch.raster.mask import MaskFrame, open_mask
+from imatch.raster.place import misplaced
 from imatch.raster.resample import Chunk
 from imatch.raster.safe import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.samples import warn_of_fill
@@ -45,6 +46,8 @@ _GDAL_TYPES = {
 _LOG = logging.getLogger(__name__)
 #: GCPs explained by an affine transform within this many pixels geocode an image.
 _GCP_PX = 0.5
+#: Pixels of all bands that are decoded for one reading: minutes.
+_MOST_DECODED = 20 * 10**9
 _COLOURS = ("red", "green", "blue")
 
 
@@ -99,6 +102,12 @@ class FileSource(Source):
             marked = any(_has_mask(dataset, band) for band in bands)
         to_native = Affine.scale(*ratio) @ level.to_native
         part, shape = _plan(window, to_native, level, factor, size)
+        if part.width * part.height * len(bands) > _MOST_DECODED:
+            raise InputError(
+                f"has {part.width} x {part.height} pixels to be read for so few",
+                subject=file,
+                hint="make reduced levels first: gdaladdo -r average",
+            )
         indexes = [band.index for band in bands]
         document = _virtual(file, level, bands)
         pixels = np.empty((len(bands), *shape), dtype=np.float32)
@@ -292,12 +301,13 @@ def _has_mask(dataset: DatasetReader, band: _Band) -> bool:
 
 def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
     """Describe bands that may come from files of different resolution."""
-    infos = []
+    infos, wrongs = [], []
     unmarked = True
     for file, group in itertools.groupby(bands, key=lambda band: band.file):
         indexes = [band.index for band in group]
         with opened(file) as dataset:
-            transform, crs = _geocoding(dataset)
+            transform, crs, wrong = _geocoding(dataset)
+            wrongs.append(wrong)
             nodata = dataset.nodatavals[indexes[0] - 1]
             unmarked &= all(_unmarked(dataset, i) for i in indexes)
             rows, columns = dataset.block_shapes[indexes[0] - 1]
@@ -325,18 +335,26 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
         driver,
         name,
         block,
+        next(filter(None, wrongs), None),
     )
     trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}
     return FileSource(info, bands, trim_collar=trim)
 
 
-def _geocoding(dataset: DatasetReader) -> tuple[Affine, CRS | None]:
+def _geocoding(dataset: DatasetReader) -> tuple[Affine, CRS | None, str | None]:
+    """Transform and CRS, or none and why those of the file make no sense."""
+    transform, crs = _claimed(dataset)
+    wrong = misplaced(transform, crs, (dataset.width, dataset.height))
+    return (transform, crs, None) if wrong is None else (Affine.identity(), None, wrong)
+
+
+def _claimed(dataset: DatasetReader) -> tuple[Affine, CRS | None]:
     """Transform and CRS, from GCPs where the file has nothing better and they are plain."""
     transform, crs = dataset.transform, dataset.crs
     gcps, gcp_crs = dataset.gcps
     if transform == Affine.identity() and gcp_crs is not None and len(gcps) >= 3:
         fitted = from_gcps(gcps)
-        if abs(fitted.determinant) > 0:
+        if misplaced(fitted, None, (dataset.width, dataset.height)) is None:
             pixels = [~fitted @ (gcp.x, gcp.y) for gcp in gcps]
             misfits = [
                 np.hypot(x - g.col, y - g.row) for (x, y), g in zip(pixels, gcps, strict=True)

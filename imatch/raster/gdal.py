@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -25,6 +26,8 @@ from imatch.raster.integrity import check_whole
 CACHE_MB = 256
 #: Datasets kept open at a time: more than any image has files and levels in use at once.
 _MOST_OPEN = 32
+#: Bytes of all bands in a block, which a decoder holds at once.
+_LARGEST_BLOCK = 1 << 29
 
 # Anywhere in a path, since archives nest: /vsizip//vsicurl/https://…
 _REMOTE = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)|://")
@@ -204,7 +207,7 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
         The dataset.
 
     Raises:
-        InputError: GDAL cannot open it, or it is damaged.
+        InputError: GDAL cannot open it, it is damaged, or its blocks are too large.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
     datasets = _kept.datasets
@@ -216,6 +219,7 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
         with explained(name, "cannot be opened as an image", "check that the file is whole"):
             dataset = rasterio.open(name, **options)
         try:
+            _check_blocks(dataset, name)
             for file in dataset.files:
                 check_whole(Path(file))
         except ImatchError:
@@ -240,6 +244,22 @@ def is_virtual(path: str | PathLike[str]) -> bool:
 def is_remote(path: str | PathLike[str]) -> bool:
     """Whether reading from a path takes a network: a URL, or one of GDAL's ``/vsi…`` of a store."""
     return is_virtual(path) and _REMOTE.search(fspath(path)) is not None
+
+
+def _check_blocks(dataset: DatasetReader, name: str) -> None:
+    """Refuse blocks that are too large to be decoded one by one."""
+    rows, columns = max(dataset.block_shapes, default=(0, 0))
+    bands = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
+    # NumPy has no complex integers.
+    sizes = [16 if "complex" in kind else np.dtype(kind).itemsize for kind in dataset.dtypes]
+    needed = rows * columns * bands * max(sizes, default=1)
+    if needed > _LARGEST_BLOCK:
+        raise InputError(
+            f"is stored in blocks of {columns} x {rows} pixels and {bands} bands,"
+            f" {needed / 2**30:,.1f} GiB each",
+            subject=name,
+            hint="save it in tiles: gdal_translate -co TILED=YES",
+        )
 
 
 def check_file(path: Path) -> None:

@@ -17,6 +17,7 @@ from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import check_file, in_words, is_virtual, opened, reading
 from imatch.raster.image import is_geocoded
+from imatch.raster.place import misplaced
 from imatch.raster.resample import resample_mask
 
 _VECTOR = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".parquet"}
@@ -167,7 +168,12 @@ def _open_polygons(name: str, frame: MaskFrame) -> PolygonMask:
 def _open_raster(name: str, frame: MaskFrame) -> RasterMask:
     with opened(name) as dataset:
         size = (dataset.width, dataset.height)
-        geocoded = is_geocoded(dataset.transform, dataset.crs)
+        wrong = misplaced(dataset.transform, dataset.crs, size)
+        if wrong is not None and frame.geocoded:
+            raise InputError(
+                f"its geocoding makes no sense: {wrong}", subject=name, hint="correct it"
+            )
+        geocoded = wrong is None and is_geocoded(dataset.transform, dataset.crs)
         if not (geocoded and frame.geocoded) and size != frame.size:
             raise InputError(
                 f"has {size[0]}x{size[1]} pixels where its image has "

@@ -229,6 +229,8 @@ def _add(store: Store, path: str, embedder: Embedder) -> int:
         )
     size, modified = file_facts(Path(path))
     info = source.info
+    if info.misplaced is not None:
+        _LOG.warning("%s: is indexed without a place: %s", path, info.misplaced)
     image = IndexedImage(
         path,
         size,
