@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.jsontext import parse_json
 from imatch.models.loftr import LoFTR, coarse_parts
 from imatch.models.loftr_backbone import KeypointBackbone
 from imatch.models.loftr_shape import Shape
@@ -141,7 +141,7 @@ def licence_of(path: Path) -> str:
     texts.append(beside.read_text() if beside.is_file() else None)
     for text in texts:
         try:
-            return str(json.loads(text or "")["licence"])
+            return str(parse_json(text or "")["licence"])
         except (ValueError, KeyError, TypeError):
             continue
     return "unknown; that of the file you named"

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from imatch.core.errors import InputError
+from imatch.core.jsontext import parse_json
 from imatch.models.superpoint import SuperPoint, load_superpoint
 from imatch.models.weights import WEIGHTS, Found, require_weights, sha256_of
 from imatch.training.superpoint.config import ModelConfig
@@ -92,11 +93,9 @@ def _found(start: str, *, fetch: bool) -> Found:
 
 def _licence_beside(path: Path) -> str:
     """The licence that a checkpoint of ours tells of itself."""
-    import json
-
     about = path.parent / "about.json"
     try:
-        return str(json.loads(about.read_text())["licence"])
+        return str(parse_json(about.read_text())["licence"])
     except (OSError, ValueError, KeyError):
         return "unknown; that of the file you named"
 
