@@ -15,14 +15,17 @@ from rasterio.features import rasterize
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
-from imatch.raster.gdal import check_file, in_words, is_virtual, opened, reading
+from imatch.raster.gdal import check_file, is_virtual, opened, reading
 from imatch.raster.image import is_geocoded
 from imatch.raster.place import misplaced
 from imatch.raster.resample import resample_mask
+from imatch.raster.vectors import reading_vectors
 
 _VECTOR = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".parquet"}
 #: A raster mask is read no larger than this on its longer side.
 _LONGEST = 8192
+#: Map units or pixels from the origin at which there is nothing.
+_BEYOND = 1e12
 
 
 @dataclass(frozen=True)
@@ -138,16 +141,10 @@ def open_mask(path: str | PathLike[str], frame: MaskFrame) -> UserMask:
 
 def _open_polygons(name: str, frame: MaskFrame) -> PolygonMask:
     import geopandas
-    from pyogrio.errors import DataSourceError
+    import shapely
 
-    try:
+    with reading_vectors(name, "cannot be read as polygons"):
         shapes = geopandas.read_file(name).geometry
-    except (DataSourceError, ValueError, OSError, AttributeError) as error:
-        raise InputError(
-            f"cannot be read as polygons ({in_words(str(error), name)})",
-            subject=name,
-            hint="check the mask file",
-        ) from error
     if not shapes.geom_type.dropna().isin(["Polygon", "MultiPolygon", "GeometryCollection"]).all():
         raise InputError(
             "holds other shapes than polygons", subject=name, hint="give polygons to ignore"
@@ -161,7 +158,15 @@ def _open_polygons(name: str, frame: MaskFrame) -> PolygonMask:
         shapes = shapes.set_crs(frame.crs.to_wkt() if frame.crs is not None else None)
     else:
         assert frame.crs is not None
-        shapes = shapes.to_crs(frame.crs.to_wkt())
+        with reading_vectors(name, "its shapes have no place in the image's CRS"):
+            shapes = shapes.to_crs(frame.crs.to_wkt())
+    places = shapely.get_coordinates(shapes.dropna().array)
+    if not (np.abs(places) < _BEYOND).all():  # NaN neither.
+        raise InputError(
+            "some of its shapes lie where the image's map does not reach",
+            subject=name,
+            hint="check their coordinates and CRS, or clip them to the ground of the image",
+        )
     return PolygonMask(shapes)
 
 
