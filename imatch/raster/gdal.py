@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -41,6 +42,8 @@ _OPTIONS = {
     "GDAL_OVERVIEW_OVERSAMPLING_THRESHOLD": "0.000001",
     "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
     "GDAL_HTTP_MAX_RETRY": 3,
+    # A JPEG 2000 tile that one of its threads cannot decode is zero, and the error lost.
+    "GDAL_NUM_THREADS": "1",
     # A cut JPEG is otherwise filled up with grey, silently.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
 }
@@ -67,7 +70,7 @@ def explained(name: str, cause: str, hint: str) -> Iterator[None]:
         yield
     except ImatchError:
         raise
-    except (RasterioError, OSError, ValueError, MemoryError) as error:
+    except (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError) as error:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
@@ -139,6 +142,7 @@ _MEANINGS = (
     # Names of functions and libraries, and line numbers of blocks that have no lines.
     (r"^(TIFF|_TIFF|lib|JPEG|PNG|VSI|WEBP|opj_|GDAL)\w*: *", ""),
     (r" at scanline 4294967295", ""),
+    (r"'utf-8' codec can't decode.*", "it holds a text that is not UTF-8"),
 )
 
 
@@ -196,6 +200,18 @@ def kept_open() -> Iterator[None]:
 
 
 @contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What GDAL raises when a damaged head is asked for colours, masks or a CRS."""
+    try:
+        yield
+    except (CPLE_BaseError, CRSError) as error:
+        detail = in_words(str(error), name)
+        raise InputError(
+            f"its description cannot be read ({detail})", subject=name, hint="get it again"
+        ) from error
+
+
+@contextmanager
 def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
     """Open a dataset (path, ``/vsi…`` path, URL or VRT document) inside a `session`.
 
@@ -214,25 +230,27 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
     with session():
         if datasets is not None and (name, level) in datasets:
             datasets.move_to_end((name, level))
-            yield datasets[name, level]
+            with _told(name):
+                yield datasets[name, level]
             return
         with explained(name, "cannot be opened as an image", "check that the file is whole"):
             dataset = rasterio.open(name, **options)
-        try:
-            _check_blocks(dataset, name)
-            for file in dataset.files:
-                check_whole(Path(file))
-        except ImatchError:
-            dataset.close()
-            raise
+            try:
+                _check_blocks(dataset, name)
+                for file in dataset.files:
+                    check_whole(Path(file))
+            except BaseException:
+                dataset.close()
+                raise
         if datasets is None:
-            with dataset:
+            with dataset, _told(name):
                 yield dataset
             return
         datasets[name, level] = dataset
         if len(datasets) > _MOST_OPEN:
             datasets.popitem(last=False)[1].close()
-        yield dataset
+        with _told(name):
+            yield dataset
 
 
 def is_virtual(path: str | PathLike[str]) -> bool:
