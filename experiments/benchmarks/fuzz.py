@@ -59,8 +59,8 @@ _TABLES = {"batch", "stack", "bench"}
 #: libgeotiff makes of odd keys of a JPEG 2000 ("Error: Key…") nobody can keep from stderr.
 _CHATTER = re.compile(
     r"\.pyx?:\d|Warning\b|ERROR \d|lib(png|jpeg|tiff|webp)|\w+: line \d|Exception ignored"
-    r"|terminate called|\[ ?(ERROR|WARN|INFO)|cv::|(WARNING|ERROR) (?!imatch)|^OMP|malloc|free\(\)"
-    r"|core dump",
+    r"|terminate called|\[ ?(ERROR|WARN|INFO)|cv::|(?-i:WARNING|ERROR) (?!imatch)|^OMP|malloc"
+    r"|free\(\)|core dump",
     re.IGNORECASE,
 )
 _WARM = (
