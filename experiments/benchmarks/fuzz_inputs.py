@@ -96,7 +96,7 @@ def _settings(folder: Path, run: Run) -> Sample:
         ("match.yaml", "train.yaml"),
         (
             (*match("tgt.tif")[:3], "--offline", "--config", "match.yaml", "-o", "../out/r.json"),
-            ("train", "superpoint", "train.yaml", "-o", "../out/run", "--device", "cpu"),
+            ("train", "superpoint", "train.yaml", "-o", "../out/run", "--device", "cpu", *BRIEF),
         ),
     )
 
@@ -116,6 +116,10 @@ TRAINED: dict[str, Any] = {
     "precision": "fp32",
     "trackers": [],
 }
+
+
+#: However many steps what is left of the settings asks for.
+BRIEF = ("-s", "steps=2", "-s", "max_minutes=0.1", "-s", "data.landscapes=2", "-s", "trackers=[]")
 
 
 def _files(folder: Path) -> tuple[str, ...]:

@@ -195,7 +195,7 @@ def _control_points(folder: Path) -> list[str]:
         GroundControlPoint(row, column, *(PLACE @ (column, row)))
         for row, column in ((0, 0), (0, SIDE), (SIDE, 0), (SIDE, SIDE))
     ]
-    write(folder / "image.tif", view(target=True), transform=None, gcps=gcps)
+    write(folder / "image.tif", view(target=True), transform=None, gcps=gcps, compress="DEFLATE")
     return ["image.tif"]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.journal import CELLS, as_cell, of_cell
+from imatch.core.journal import CELLS, as_cell, of_cell, text_rows
 
 UNRELATED = "unrelated"
 KEYS = ("case", "source", "variant", "tag")
@@ -79,19 +79,18 @@ def read_cases(path: Path) -> list[Case]:
         InputError: The file is missing or empty, lacks a column, or a row makes no sense.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if not reader.fieldnames:
-                raise InputError("is empty", subject=path, hint="name a table of cases")
-            if missing:
-                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-                raise InputError(
-                    f"has no column {missing[0]!r}{more}",
-                    subject=path,
-                    hint=f"a table of cases has {', '.join(KEYS)}, ref, tgt, w00…w22, h00…h22",
-                )
-            cases = [_case(path, reader.line_num, row) for row in reader]
+        reader = csv.DictReader(text_rows(path))
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if not reader.fieldnames:
+            raise InputError("is empty", subject=path, hint="name a table of cases")
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise InputError(
+                f"has no column {missing[0]!r}{more}",
+                subject=path,
+                hint=f"a table of cases has {', '.join(KEYS)}, ref, tgt, w00…w22, h00…h22",
+            )
+        cases = [_case(path, reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         cause = getattr(error, "strerror", None) or "is not a CSV table"
         raise InputError(cause, subject=path, hint="name a table of cases") from error

@@ -120,7 +120,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("Images under", run["root"]),
         ("Working size", run["size_rule"]),
         ("Commands", "; ".join(f"`{s['command']}`" for s in run["sittings"] if s.get("command"))),
-        ("Started", ", ".join(sitting["started"] for sitting in run["sittings"])),
+        ("Started", ", ".join(str(sitting.get("started")) for sitting in run["sittings"])),
         ("Commit", ", ".join(commits)),
         (
             "Machine",

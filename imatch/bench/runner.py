@@ -21,7 +21,8 @@ from imatch.bench.environment import environment
 from imatch.bench.results import Result
 from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.files import atomic_path, remove_leftovers
-from imatch.core.journal import Journal, mend, read_rows, write_rows
+from imatch.core.journal import Journal, checked_sittings, mend, read_rows, write_rows
+from imatch.core.jsontext import parse_json
 from imatch.core.workers import one_thread_each
 from imatch.pipeline.config import MatchConfig
 from imatch.pipeline.identity import contents, files_of, settings_of
@@ -179,8 +180,8 @@ def _same_run(plan: Plan, out: Path) -> list[dict[str, Any]]:
     path = out / RUN
     anew = "repeat the options it was begun with, or pass --overwrite to begin anew"
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        identity, sittings = before["identity"], list(before["sittings"])
+        before = parse_json(path.read_text(encoding="utf-8"))
+        identity, sittings = before["identity"], checked_sittings(before["sittings"])
         same_schema = before["schema"] == SCHEMA
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(

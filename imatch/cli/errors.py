@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from imatch.core.redaction import redacted
 DEBUG = "imatch.debug"
 NOT_REGISTERED = 3
 INTERRUPTED = 130
+# What torch says of sizes that no memory holds, in errors of no kind of their own.
+_TOO_LARGE = re.compile("can't allocate memory|size calculation overflowed|when unpacking long")
 
 
 @contextmanager
@@ -46,7 +49,11 @@ def explain(error: Exception) -> str:
         return str(error)
     text = str(error)
     # By name, since asking torch for its class would import it.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError | TypeError) and _TOO_LARGE.search(text))
+    ):
         return "out of memory; pass a smaller --size or --max-keypoints, or --device cpu"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

@@ -20,6 +20,7 @@ OFFLINE = "imatch.offline"
 
 # Thresholds at -q, none, -v, -vv, -vvv: for our own records, and for other packages'.
 _OURS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+_LOG = logging.getLogger(__name__)
 _SILENT = logging.CRITICAL + 1
 _THEIRS = (_SILENT, _SILENT, logging.WARNING, logging.INFO, logging.DEBUG)
 
@@ -90,6 +91,7 @@ def logging_to_stderr(level: int) -> Iterator[None]:
     # Libraries set levels on their own loggers, so the threshold sits on the only handler instead.
     handler.addFilter(wanted)
     handlers, root_level, package_level = root.handlers[:], root.level, package.level
+    hook = sys.unraisablehook
     root.handlers = [handler]
     root.setLevel(min(ours, theirs))
     package.setLevel(ours)
@@ -98,8 +100,12 @@ def logging_to_stderr(level: int) -> Iterator[None]:
             if level <= 0 and not sys.warnoptions:
                 warnings.simplefilter("ignore")
             logging.captureWarnings(level > 0)
+            # What GDAL says of a damaged file may be no text; rasterio then raises where nobody
+            # can catch it, and Python prints a traceback.
+            sys.unraisablehook = lambda told: _LOG.debug("%s: %s", told.err_msg, told.exc_value)
             yield
     finally:
+        sys.unraisablehook = hook
         logging.captureWarnings(False)
         root.handlers = handlers
         root.setLevel(root_level)

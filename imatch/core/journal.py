@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
@@ -158,6 +158,37 @@ def mend(path: Path) -> None:
                 file.truncate(len(whole))
 
 
+def text_rows(path: Path, *, encoding: str = "utf-8") -> Iterator[str]:
+    """The lines of a table for `csv`, which lets a NUL pass into names of files.
+
+    Raises:
+        OSError: The file cannot be read.
+        UnicodeDecodeError: It is in another encoding.
+        csv.Error: It holds a NUL.
+    """
+    with path.open(newline="", encoding=encoding) as file:
+        for line in file:
+            if "\0" in line:
+                raise csv.Error("line contains NUL")
+            yield line
+
+
+def checked_sittings(value: object) -> list[dict[str, Any]]:
+    """What a record of a run says of each time it was begun or gone on with.
+
+    Raises:
+        TypeError: That is something else.
+    """
+    if not isinstance(value, list):
+        raise TypeError("no list of sittings")
+    for item in value:
+        if not isinstance(item, dict):
+            raise TypeError("a sitting is no mapping")
+        if not all(isinstance(item.get(name, {}), dict) for name in ("machine", "versions")):
+            raise TypeError("a sitting's machine or versions are no mapping")
+    return value
+
+
 def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
     """Read a table written by `Journal` or `write_rows`.
 
@@ -165,8 +196,7 @@ def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
         InputError: The file is missing or is another table.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [kind.from_row(row) for row in csv.DictReader(file)]
+        return [kind.from_row(row) for row in csv.DictReader(text_rows(path))]
     except OSError as error:
         raise InputError(error.strerror or str(error), subject=path) from error
     except (KeyError, ValueError, TypeError, csv.Error) as error:

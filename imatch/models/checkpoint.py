@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from imatch.core.arrays import check_archive
 from imatch.core.errors import WeightsError
 from imatch.models.store import Found
 
@@ -29,6 +30,9 @@ def load_state(found: Found) -> dict[str, Tensor]:
     """
     import torch
 
+    damage = check_archive(found.path)
+    if damage is not None:
+        raise WeightsError(f"is damaged: {damage}", subject=found.path, hint="get it again")
     try:
         if found.path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from imatch.core.errors import WeightsError
+from imatch.core.jsontext import parse_json
 from imatch.models.loftr import LoFTR
 from imatch.models.loftr_shape import PUBLISHED, TEACHER, Shape
 from imatch.models.weights import Found, load_parameters, load_state
@@ -85,7 +85,7 @@ def _told(path: Path) -> dict[str, Any] | None:
         if text is None:
             continue
         try:
-            architecture = json.loads(text)["architecture"]
+            architecture = parse_json(text)["architecture"]
         except (ValueError, KeyError, TypeError):
             continue
         if architecture.get("kind") == "loftr":

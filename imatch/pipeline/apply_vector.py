@@ -19,7 +19,7 @@ from imatch.core.files import atomic_path
 from imatch.pipeline.mapping import Mapping
 from imatch.raster.gdal import check_file, in_words
 from imatch.raster.geodesy import apply_affine, reproject_points
-from imatch.raster.remote import check_reach
+from imatch.raster.vectors import reading_vectors
 
 #: Formats that can be written, by suffix.
 DRIVERS = {
@@ -33,6 +33,8 @@ DRIVERS = {
 _SAG_PX = 0.05
 _LATTICE = 129
 _POLYGONS = (3, 6)
+# Vertices that curved sides may be given.
+_MOST_VERTICES = 10**7
 
 
 def apply_vector(
@@ -95,15 +97,8 @@ def layer_names(path: Path) -> list[str]:
     Raises:
         InputError: It holds none, or is no vector file.
     """
-    check_reach(path)
-    try:
+    with reading_vectors(path, "cannot be read as vectors"):
         names = [str(name) for name, _ in pyogrio.list_layers(path)]
-    except (DataSourceError, OSError, ValueError) as error:
-        raise InputError(
-            f"cannot be read as vectors ({in_words(str(error), str(path))})",
-            subject=path,
-            hint="check the file",
-        ) from error
     if not names:
         raise InputError("holds no layer", subject=path, hint="check the file")
     return names
@@ -113,15 +108,9 @@ def _read(path: Path, layer: str) -> Any:
     """A GeoDataFrame, or a DataFrame of a table without shapes."""
     import geopandas  # Slow to import, and rasters do without.
 
-    try:
+    with reading_vectors(path, f"its layer {layer} cannot be read"):
         table = pyogrio.read_dataframe(path, layer=layer)
         info = pyogrio.read_info(path, layer=layer)
-    except (DataSourceError, OSError, ValueError) as error:
-        raise InputError(
-            f"its layer {layer} cannot be read ({in_words(str(error), str(path))})",
-            subject=path,
-            hint="check the file",
-        ) from error
     for name, dtype in zip(info["fields"], info["dtypes"], strict=True):
         # Whole numbers of which some are missing would come back as floating-point numbers.
         if np.dtype(dtype).kind in "iu" and table[name].dtype.kind == "f":
@@ -146,9 +135,17 @@ def _moved(mapping: Mapping, table: Any, path: Path, layer: str, *, to_geojson: 
         convert = mapping.to_truth(crs)
     except InputError as error:
         raise InputError(error.cause, subject=f"{path} ({layer})", hint=error.hint) from error
-    if len(shapes):
-        shapes = shapely.segmentize(shapes, _longest_segment(mapping, convert, crs, shapes))
-    moved = _transformed(shapes, convert)
+    with reading_vectors(path, f"shapes of its layer {layer} cannot be moved"):
+        if len(shapes):
+            longest = _longest_segment(mapping, convert, crs, shapes)
+            if np.nansum(shapely.length(shapes)) / longest > _MOST_VERTICES:
+                raise InputError(
+                    "some of its shapes reach far beyond the images",
+                    subject=f"{path} ({layer})",
+                    hint="clip it to the ground of the images",
+                )
+            shapes = shapely.segmentize(shapes, longest)
+        moved = _transformed(shapes, convert)
     lost = ~np.isfinite(shapely.get_coordinates(moved)).all()
     if lost:
         raise InputError(

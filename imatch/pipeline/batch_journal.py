@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,8 +13,8 @@ from filelock import FileLock, Timeout
 
 from imatch.core.errors import ConfigError, OutputError
 from imatch.core.files import atomic_path, remove_leftovers
-from imatch.core.journal import Journal, mend, read_rows, write_rows
-from imatch.core.jsontext import to_json
+from imatch.core.journal import Journal, checked_sittings, mend, read_rows, write_rows
+from imatch.core.jsontext import parse_json, to_json
 from imatch.pipeline.batch_pairs import BatchPair
 from imatch.pipeline.batch_result import BatchResult
 from imatch.pipeline.batch_worker import REGISTERED, RESULTS, STATE, result_path
@@ -178,8 +177,9 @@ def _earlier(
 
 def _same_run(path: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        schema, kept, sittings = before["schema"], dict(before["settings"]), before["sittings"]
+        before = parse_json(path.read_text(encoding="utf-8"))
+        schema, kept = before["schema"], dict(before["settings"])
+        sittings = checked_sittings(before["sittings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(
             "is no record of a batch", subject=path, hint="pass --overwrite to begin anew"
@@ -187,7 +187,7 @@ def _same_run(path: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     if schema != SCHEMA:
         raise OutputError("is of another version", subject=path, hint="pass --overwrite")
     # As JSON has it, which knows no tuples.
-    now: dict[str, Any] = json.loads(to_json(settings))
+    now: dict[str, Any] = parse_json(to_json(settings))
     for name in [*now, *kept]:
         if now.get(name) != kept.get(name):
             raise ConfigError(
@@ -195,7 +195,7 @@ def _same_run(path: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
                 subject=path.parent,
                 hint="repeat the options it was begun with, or pass --overwrite to begin anew",
             )
-    return list(sittings)
+    return sittings
 
 
 def _tidy(out: Path) -> None:

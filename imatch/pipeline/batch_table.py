@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.yamltext import parse_yaml
 from imatch.pipeline.batch_pairs import BatchPair, name_pairs
 from imatch.pipeline.config import MatchConfig
 from imatch.raster.names import located
@@ -46,6 +45,8 @@ def read_pairs(path: Path) -> list[BatchPair]:
         raise InputError(error.strerror or str(error), subject=path) from error
     except UnicodeDecodeError as error:
         raise InputError("is not text in UTF-8", subject=path, hint="save it as CSV") from error
+    if "\0" in text:
+        raise InputError("holds a NUL, so it is no text", subject=path, hint="save it as CSV")
     header, _, _ = text.partition("\n")
     separator = max(",;\t", key=header.count)
     # Strict, so that an unclosed quote is told rather than swallowing the rest of the table.
@@ -125,8 +126,8 @@ def _value(path: Path, line: int, name: str, text: str) -> Any:
     if name == "tolerance":
         return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return parse_yaml(text)
+    except ValueError as error:
         raise ConfigError(
             f"line {line}: {text!r} is no value for {name}", subject=path, hint="check it"
         ) from error

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from imatch.core.errors import ConfigError
-from imatch.core.yamltext import read_mapping
+from imatch.core.yamltext import parse_yaml, read_mapping
 from imatch.pipeline.certificate import Tolerance
 
 Band = int | str
@@ -115,9 +114,9 @@ def load_config(
         if not equals:
             raise ConfigError("is not key=value", subject=text, hint="for example -s size=2048")
         try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError("the value is not YAML", subject=text) from error
+            values[key.strip()] = parse_yaml(value)
+        except ValueError as error:
+            raise ConfigError(f"the value {error}", subject=text) from error
     try:
         return kind(**values)
     except ValidationError as error:

@@ -34,7 +34,10 @@ def read_registration(path: Path) -> Registration:
         data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise InputError(error.strerror or str(error), subject=path) from error
-    except ValueError as error:  # Also a UnicodeDecodeError: a picture given by mistake.
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # Also a UnicodeDecodeError: a picture given by mistake.
         raise InputError(
             f"is not JSON ({error})", subject=path, hint="name a .json file that match wrote"
         ) from error
@@ -49,9 +52,10 @@ def read_registration(path: Path) -> Registration:
         raise InputError(error.cause, subject=path, hint=error.hint) from error
     except KeyError as error:
         raise InputError(f"lacks the key {error}", subject=path, hint="write it anew") from error
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        first = str(error).partition("\n")[0]
         raise InputError(
-            f"holds a value that makes no sense ({error})", subject=path, hint="write it anew"
+            f"holds a value that makes no sense ({first})", subject=path, hint="write it anew"
         ) from error
     return registration
 

@@ -20,6 +20,7 @@ from rasterio.crs import CRS
 from imatch.core.errors import InputError
 from imatch.geometry.correction import Correction
 from imatch.pipeline.result import ImageSummary, Registration
+from imatch.pipeline.usable import check_usable
 from imatch.raster.geodesy import apply_affine, reproject_points
 from imatch.raster.grid import PixelMap, beside
 from imatch.raster.info import RasterInfo
@@ -52,7 +53,7 @@ class Mapping:
         """The mapping of a registration that has a transform.
 
         Raises:
-            InputError: It has none.
+            InputError: It has none, or one that cannot be used.
         """
         on_map = registration.map_matrix is not None
         matrix = registration.map_matrix if on_map else registration.matrix
@@ -61,6 +62,7 @@ class Mapping:
                 f"the registration is {registration.status}: {registration.reason}",
                 hint="there is no transform to use",
             )
+        check_usable(registration)
         correction = Correction(matrix, registration.local)
         return cls(correction, registration.reference, registration.target, on_map)
 
@@ -231,6 +233,7 @@ class Mapping:
         """Between the reference's map and the pixels of a raster, as its geocoding has it."""
         frame = self.crs
         assert frame is not None
+        info.check_place()
         if not info.geocoded:
             raise InputError(
                 "is not geocoded, though the registration corrects the map",

@@ -13,6 +13,7 @@ from imatch.core.errors import ConfigError, OutputError
 from imatch.core.files import atomic_path
 from imatch.core.fingerprint import fingerprints
 from imatch.core.journal import mend
+from imatch.core.jsontext import parse_json
 from imatch.pipeline.identity import settings_of
 from imatch.pipeline.provenance import versions
 from imatch.pipeline.scene_config import SceneConfig
@@ -85,7 +86,7 @@ class SceneState:
         path = self.folder / _RUN
         anew = "repeat the files and options it was begun with, or overwrite it to begin anew"
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = parse_json(path.read_text(encoding="utf-8"))
             known = before["schema"] == SCHEMA
             was = dict(before["identity"])
         except (ValueError, KeyError, TypeError) as error:
@@ -103,10 +104,10 @@ class SceneState:
         mend(path)
         if not path.exists():
             return
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
-                    result = TileResult.from_dict(json.loads(line))
+                    result = TileResult.from_dict(parse_json(line))
                 except (ValueError, KeyError, TypeError) as error:
                     raise OutputError(
                         f"its line {number} is damaged ({error})",

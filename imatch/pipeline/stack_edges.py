@@ -63,7 +63,13 @@ class Frames:
             reference: Whose map it is.
             use_map: Whether to believe in maps at all; without effect unless all are geocoded.
             gsd_m: Metres per reference pixel given by the user, for images that do not say.
+
+        Raises:
+            InputError: A map is to be believed in that makes no sense.
         """
+        if use_map:
+            for info in infos:
+                info.check_place()
         sizes = np.array([_gsd(info) for info in infos])
         if not (use_map and all(info.geocoded for info in infos)):
             metres = np.where(np.isnan(sizes) & (gsd_m is not None), gsd_m or np.nan, sizes)

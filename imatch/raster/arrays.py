@@ -20,6 +20,7 @@ from imatch.raster.form import fits
 from imatch.raster.info import RasterInfo
 from imatch.raster.mask import MaskFrame, open_mask
 from imatch.raster.names import local_files
+from imatch.raster.place import misplaced
 from imatch.raster.resample import Chunk
 from imatch.raster.source import Source, settings_of
 
@@ -123,8 +124,8 @@ def array_source(
         mask: Ground to ignore (see `open_mask`).
 
     Raises:
-        InputError: The array has another shape or type, the CRS makes no sense, a band is not
-            there, the nodata value cannot occur, or the mask does not fit.
+        InputError: The array has another shape or type, its geocoding makes no sense, a band is
+            not there, the nodata value cannot occur, or the mask does not fit.
 
     Example:
         >>> array_source(np.zeros((20, 30, 3), dtype=np.uint8)).info.size
@@ -170,6 +171,12 @@ def array_source(
         raise InputError(
             f"unknown CRS {crs!r}", subject="array", hint="pass one like 'EPSG:32631'"
         ) from error
+    place = transform if transform is not None else Affine.identity()
+    wrong = misplaced(place, system, (width, height))
+    if wrong is not None:
+        raise InputError(
+            f"its geocoding makes no sense: {wrong}", subject="array", hint="pass another transform"
+        )
     info = RasterInfo(
         None,
         width,
@@ -177,7 +184,7 @@ def array_source(
         count,
         (str(array.dtype),) * count,
         names,
-        transform if transform is not None else Affine.identity(),
+        place,
         system,
         nodata,
         "array",

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from imatch.core.types import BoolArray
 from imatch.raster.form import Form
-from imatch.raster.gdal import explained
+from imatch.raster.gdal import reading
 from imatch.raster.kernels import REACH, Resampling, averaged, nearest, sample
 from imatch.raster.positions import Convert, Positions, positions
 from imatch.raster.write import TILE
@@ -198,12 +198,7 @@ class BlockMaker:
         """Bands of a window ready to be sampled, and where each (or all, if one) has ground."""
         form = self._form
         alpha = mask = own = None
-        with (
-            self._reading,
-            explained(
-                self._name, "its pixels cannot be read", "the file may be truncated: get it again"
-            ),
-        ):
+        with self._reading, reading(self._dataset, self._name, bands, part):
             raw = self._dataset.read(list(bands), window=part, out_dtype=form.dtype)
             if form.missing == "alpha":
                 inner = form.alpha in bands

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -22,7 +21,7 @@ from scipy import ndimage
 from imatch.core.errors import InputError
 from imatch.core.redaction import redacted
 from imatch.raster.bands import band_names, default_bands, select_bands
-from imatch.raster.gdal import check_file, explained, opened
+from imatch.raster.gdal import check_file, opened, reading
 from imatch.raster.info import RasterInfo
 from imatch.raster.levels import Level, choose_level, is_wavelet
 from imatch.raster.mask import MaskFrame, open_mask
@@ -34,6 +33,7 @@ from imatch.raster.names import (
     no_image,
     openable,
 )
+from imatch.raster.place import misplaced
 from imatch.raster.resample import Chunk
 from imatch.raster.safe import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.samples import log_caveats
@@ -53,6 +53,8 @@ _GDAL_TYPES = {
 }
 #: GCPs explained by an affine transform within this many pixels geocode an image.
 _GCP_PX = 0.5
+#: Pixels of all bands that are decoded for one reading: minutes.
+_MOST_DECODED = 20 * 10**9
 _COLOURS = ("red", "green", "blue")
 
 
@@ -107,18 +109,24 @@ class FileSource(Source):
             marked = any(_has_mask(dataset, band) for band in bands)
         to_native = Affine.scale(*ratio) @ level.to_native
         part, shape = _plan(window, to_native, level, factor, size)
+        if part.width * part.height * len(bands) > _MOST_DECODED:
+            raise InputError(
+                f"has {part.width} x {part.height} pixels to be read for so few",
+                subject=file,
+                hint="make reduced levels first: gdaladdo -r average",
+            )
         indexes = [band.index for band in bands]
         document = _virtual(file, level, bands)
         pixels = np.empty((len(bands), *shape), dtype=np.float32)
         masks = np.full(pixels.shape, 255, dtype=np.uint8)
-        with opened(file, level.number) as dataset, self._reading():
+        with opened(file, level.number) as dataset, reading(dataset, file, indexes, part):
             if document is None:
                 dataset.read(indexes, window=part, out=pixels, resampling=Resampling.average)
             if document is None or marked:
                 # The nearest pixel's mask: how much of the rest is valid matters to the mean only.
                 dataset.read_masks(indexes, window=part, out=masks)
         if document is not None:
-            with opened(document) as dataset, self._reading():
+            with opened(document) as dataset, reading(dataset, file, dataset.indexes, part):
                 dataset.read(window=part, out=pixels, resampling=Resampling.average)
                 masks &= dataset.read_masks(window=part, out_shape=pixels.shape)
             if level.number is not None:
@@ -126,10 +134,6 @@ class FileSource(Source):
         pixels[masks == 0] = np.nan
         scale = Affine.scale(part.width / shape[1], part.height / shape[0])
         return Chunk(pixels, to_native @ Affine.translation(part.col_off, part.row_off) @ scale)
-
-    def _reading(self) -> AbstractContextManager[None]:
-        hint = "the file may be truncated: get it again"
-        return explained(self.info.name, "its pixels cannot be read", hint)
 
 
 def _plan(
@@ -319,13 +323,14 @@ def _has_mask(dataset: DatasetReader, band: _Band) -> bool:
 
 def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
     """Describe bands that may come from files of different resolution."""
-    infos = []
+    infos, wrongs = [], []
     unmarked = True
     files: list[str] = []
     for file, group in itertools.groupby(bands, key=lambda band: band.file):
         indexes = [band.index for band in group]
         with opened(file) as dataset:
-            transform, crs = _geocoding(dataset)
+            transform, crs, wrong = _geocoding(dataset)
+            wrongs.append(wrong)
             nodata = dataset.nodatavals[indexes[0] - 1]
             unmarked &= all(_unmarked(dataset, i) for i in indexes)
             rows, columns = dataset.block_shapes[indexes[0] - 1]
@@ -354,6 +359,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
         driver,
         redacted(name) if path is None else name,
         block,
+        next(filter(None, wrongs), None),
     )
     trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}
     source = FileSource(info, bands, trim_collar=trim)
@@ -361,13 +367,20 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
     return source
 
 
-def _geocoding(dataset: DatasetReader) -> tuple[Affine, CRS | None]:
+def _geocoding(dataset: DatasetReader) -> tuple[Affine, CRS | None, str | None]:
+    """Transform and CRS, or none and why those of the file make no sense."""
+    transform, crs = _claimed(dataset)
+    wrong = misplaced(transform, crs, (dataset.width, dataset.height))
+    return (transform, crs, None) if wrong is None else (Affine.identity(), None, wrong)
+
+
+def _claimed(dataset: DatasetReader) -> tuple[Affine, CRS | None]:
     """Transform and CRS, from GCPs where the file has nothing better and they are plain."""
     transform, crs = dataset.transform, dataset.crs
     gcps, gcp_crs = dataset.gcps
     if transform == Affine.identity() and gcp_crs is not None and len(gcps) >= 3:
         fitted = from_gcps(gcps)
-        if abs(fitted.determinant) > 0:
+        if misplaced(fitted, None, (dataset.width, dataset.height)) is None:
             pixels = [~fitted @ (gcp.x, gcp.y) for gcp in gcps]
             misfits = [
                 np.hypot(x - g.col, y - g.row) for (x, y), g in zip(pixels, gcps, strict=True)

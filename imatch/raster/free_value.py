@@ -10,7 +10,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from imatch.core.errors import InputError
-from imatch.raster.gdal import explained
+from imatch.raster.gdal import reading
 
 #: Types of so few values that which of them occur can be written down.
 _COUNTABLE_BYTES = 2
@@ -61,6 +61,6 @@ def _valid_pixels(dataset: DatasetReader, dtype: np.dtype[Any]) -> Iterator[np.n
     for band in dataset.indexes:
         for top in range(0, dataset.height, rows):
             window = Window(0, top, dataset.width, min(rows, dataset.height - top))
-            with explained(dataset.name, "its pixels cannot be read", "the file may be truncated"):
+            with reading(dataset, dataset.name, [band], window):
                 pixels = dataset.read(band, window=window, out_dtype=dtype)
                 yield pixels[dataset.read_masks(band, window=window) != 0]

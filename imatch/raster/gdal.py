@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
+from rasterio.windows import Window
 
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.redaction import redacted
+from imatch.raster.integrity import check_whole
 from imatch.raster.names import openable
 from imatch.raster.remote import check_reach
 
@@ -24,8 +29,9 @@ from imatch.raster.remote import check_reach
 CACHE_MB = 256
 #: Datasets kept open at a time: more than any image has files and levels in use at once.
 _MOST_OPEN = 32
+#: Bytes of all bands in a block, which a decoder holds at once.
+_LARGEST_BLOCK = 1 << 29
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 _OPTIONS = {
     # Rasterio hands this one to GDAL in bytes, where the variable of that name means megabytes.
@@ -67,12 +73,68 @@ def explained(name: str, cause: str, hint: str) -> Iterator[None]:
         yield
     except ImatchError:
         raise
-    except (RasterioError, OSError, ValueError, MemoryError) as error:
+    except (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError) as error:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
         detail = in_words(str(root), name) or type(root).__name__
         raise InputError(f"{cause} ({detail})", subject=name, hint=hint) from error
+
+
+#: What libtiff's decoders say of damage and go on; rasterio keeps it from the log as it reads.
+_CORRUPT = re.compile(r"corrupt|premature|bad code|mismatch|discarding|lack of data", re.IGNORECASE)
+_ONLY_WARNED_OF = ("JPEG", "YCbCr JPEG", "CCITTFAX3", "CCITTFAX4", "CCITTRLE", "PACKBITS")
+
+
+@contextmanager
+def reading(
+    dataset: DatasetReader, name: str, bands: Sequence[int], window: Window | None = None
+) -> Iterator[None]:
+    """Read pixels inside the block; what fails, and what a decoder warns of, is an `InputError`.
+
+    Args:
+        dataset: What is read.
+        name: What to call it.
+        bands: The 1-based bands to be read.
+        window: The pixels to be read; all by default.
+
+    Raises:
+        InputError: The pixels cannot be read, or are damaged.
+    """
+    hint = "the file may be truncated: get it again"
+    with explained(name, "its pixels cannot be read", hint):
+        if dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") in _ONLY_WARNED_OF:
+            with logged_by_gdal(logging.INFO) as said:
+                for band in bands:
+                    dataset.checksum(band, window=window)
+            for text in filter(_CORRUPT.search, said):
+                detail = in_words(re.sub(r"^CPLE_\w+ in ", "", text), name)
+                raise InputError(f"its pixels cannot be read ({detail})", subject=name, hint=hint)
+        yield
+
+
+@contextmanager
+def logged_by_gdal(level: int = logging.WARNING) -> Iterator[list[str]]:
+    """What GDAL says in this thread inside the block, which rasterio only logs."""
+    said: list[str] = []
+    thread = threading.get_ident()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == thread:
+                said.append(record.getMessage())
+
+    logger, listener = logging.getLogger("rasterio._env"), Listener(level)
+    propagate, before = logger.propagate, logger.level
+    logger.addHandler(listener)
+    logger.propagate = False
+    logger.setLevel(level)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(listener)
+        logger.propagate = propagate
+        logger.setLevel(before)
 
 
 # What GDAL and its libraries say of a file, and what it means. The name is gone by then.
@@ -83,6 +145,7 @@ _MEANINGS = (
     # Names of functions and libraries, and line numbers of blocks that have no lines.
     (r"^(TIFF|_TIFF|lib|JPEG|PNG|VSI|WEBP|opj_|GDAL)\w*: *", ""),
     (r" at scanline 4294967295", ""),
+    (r"'utf-8' codec can't decode.*", "it holds a text that is not UTF-8"),
 )
 
 
@@ -140,6 +203,18 @@ def kept_open() -> Iterator[None]:
 
 
 @contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What GDAL raises when a damaged head is asked for colours, masks or a CRS."""
+    try:
+        yield
+    except (CPLE_BaseError, CRSError) as error:
+        detail = in_words(str(error), name)
+        raise InputError(
+            f"its description cannot be read ({detail})", subject=name, hint="get it again"
+        ) from error
+
+
+@contextmanager
 def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
     """Open a dataset (path, ``/vsi…`` path, URL or VRT document) inside a `session`.
 
@@ -151,45 +226,65 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
         The dataset.
 
     Raises:
-        InputError: GDAL cannot open it, or only by requests that `check_reach` forbids.
+        InputError: GDAL cannot open it, or only by requests that `check_reach` forbids; it is
+            damaged, or its blocks are too large.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
     datasets = _kept.datasets
     with session():
         if datasets is not None and (name, level) in datasets:
             datasets.move_to_end((name, level))
-            yield datasets[name, level]
+            with _told(name):
+                yield datasets[name, level]
             return
         if not name.startswith("<"):  # A document of our own.
             check_reach(name)
         with explained(name, "cannot be opened as an image", "check that the file is whole"):
             dataset = rasterio.open(openable(name), **options)
+            try:
+                _check_blocks(dataset, name)
+                for file in dataset.files:
+                    check_whole(Path(file))
+            except BaseException:
+                dataset.close()
+                raise
         if datasets is None:
-            with dataset:
+            with dataset, _told(name):
                 yield dataset
             return
         datasets[name, level] = dataset
         if len(datasets) > _MOST_OPEN:
             datasets.popitem(last=False)[1].close()
-        yield dataset
+        with _told(name):
+            yield dataset
+
+
+def _check_blocks(dataset: DatasetReader, name: str) -> None:
+    """Refuse blocks that are too large to be decoded one by one."""
+    rows, columns = max(dataset.block_shapes, default=(0, 0))
+    bands = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
+    # NumPy has no complex integers.
+    sizes = [16 if "complex" in kind else np.dtype(kind).itemsize for kind in dataset.dtypes]
+    needed = rows * columns * bands * max(sizes, default=1)
+    if needed > _LARGEST_BLOCK:
+        raise InputError(
+            f"is stored in blocks of {columns} x {rows} pixels and {bands} bands,"
+            f" {needed / 2**30:,.1f} GiB each",
+            subject=name,
+            hint="save it in tiles: gdal_translate -co TILED=YES",
+        )
 
 
 def check_file(path: Path) -> None:
     """Refuse what is no readable, non-empty file, each for its own reason.
 
     Raises:
-        InputError: It is missing, empty, unreadable, or a PNG cut short.
+        InputError: It is missing, empty or unreadable.
     """
     try:
         with path.open("rb") as file:
-            start = file.read(len(_PNG))
-            if not start:
+            if not file.read(1):
                 raise InputError("the file is empty", subject=path, hint="get it again")
-            if start == _PNG:
-                # GDAL fills up what a cut PNG lacks, without a word; a whole one ends in IEND.
-                file.seek(-min(4096, path.stat().st_size), os.SEEK_END)
-                if b"IEND" not in file.read():
-                    raise InputError("the file is truncated", subject=path, hint="get it again")
     except (FileNotFoundError, ValueError) as error:  # A NUL is in no file's name.
         raise InputError("no such file", subject=path, hint="check the path") from error
     except OSError as error:

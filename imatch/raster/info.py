@@ -8,6 +8,7 @@ from pathlib import Path
 from affine import Affine
 from rasterio.crs import CRS
 
+from imatch.core.errors import InputError
 from imatch.raster.geodesy import gsd_metres
 from imatch.raster.image import is_geocoded
 
@@ -29,6 +30,7 @@ class RasterInfo:
         driver: GDAL driver (``"GTiff"``), or ``"array"``.
         name: What to call it in messages and documents: a URL without query and credentials.
         block: (width, height) of the blocks its pixels are stored in; None where that is unknown.
+        misplaced: Why the file's own geocoding makes no sense, so that it has none here.
     """
 
     path: Path | None
@@ -43,6 +45,7 @@ class RasterInfo:
     driver: str
     name: str = "array"
     block: tuple[int, int] | None = None
+    misplaced: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,3 +63,16 @@ class RasterInfo:
         if self.crs is None or not self.geocoded:
             return None
         return gsd_metres(self.transform, self.crs, self.size)
+
+    def check_place(self) -> None:
+        """Refuse a geocoding that makes no sense, before it is missed.
+
+        Raises:
+            InputError: It makes none.
+        """
+        if self.misplaced is not None:
+            raise InputError(
+                f"its geocoding makes no sense: {self.misplaced}",
+                subject=self.name,
+                hint="correct it, or pass --no-geocoding where there is one",
+            )

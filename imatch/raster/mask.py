@@ -15,15 +15,18 @@ from rasterio.features import rasterize
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
-from imatch.raster.gdal import check_file, explained, in_words, opened
+from imatch.raster.gdal import check_file, opened, reading
 from imatch.raster.image import is_geocoded
 from imatch.raster.names import is_virtual
-from imatch.raster.remote import check_reach
+from imatch.raster.place import misplaced
 from imatch.raster.resample import resample_mask
+from imatch.raster.vectors import reading_vectors
 
 _VECTOR = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".parquet"}
 #: A raster mask is read no larger than this on its longer side.
 _LONGEST = 8192
+#: Map units or pixels from the origin at which there is nothing.
+_BEYOND = 1e12
 
 
 @dataclass(frozen=True)
@@ -139,17 +142,10 @@ def open_mask(path: str | PathLike[str], frame: MaskFrame) -> UserMask:
 
 def _open_polygons(name: str, frame: MaskFrame) -> PolygonMask:
     import geopandas
-    from pyogrio.errors import DataSourceError
+    import shapely
 
-    check_reach(name)
-    try:
+    with reading_vectors(name, "cannot be read as polygons"):
         shapes = geopandas.read_file(name).geometry
-    except (DataSourceError, ValueError, OSError, AttributeError) as error:
-        raise InputError(
-            f"cannot be read as polygons ({in_words(str(error), name)})",
-            subject=name,
-            hint="check the mask file",
-        ) from error
     if not shapes.geom_type.dropna().isin(["Polygon", "MultiPolygon", "GeometryCollection"]).all():
         raise InputError(
             "holds other shapes than polygons", subject=name, hint="give polygons to ignore"
@@ -163,14 +159,27 @@ def _open_polygons(name: str, frame: MaskFrame) -> PolygonMask:
         shapes = shapes.set_crs(frame.crs.to_wkt() if frame.crs is not None else None)
     else:
         assert frame.crs is not None
-        shapes = shapes.to_crs(frame.crs.to_wkt())
+        with reading_vectors(name, "its shapes have no place in the image's CRS"):
+            shapes = shapes.to_crs(frame.crs.to_wkt())
+    places = shapely.get_coordinates(shapes.dropna().array)
+    if not (np.abs(places) < _BEYOND).all():  # NaN neither.
+        raise InputError(
+            "some of its shapes lie where the image's map does not reach",
+            subject=name,
+            hint="check their coordinates and CRS, or clip them to the ground of the image",
+        )
     return PolygonMask(shapes)
 
 
 def _open_raster(name: str, frame: MaskFrame) -> RasterMask:
     with opened(name) as dataset:
         size = (dataset.width, dataset.height)
-        geocoded = is_geocoded(dataset.transform, dataset.crs)
+        wrong = misplaced(dataset.transform, dataset.crs, size)
+        if wrong is not None and frame.geocoded:
+            raise InputError(
+                f"its geocoding makes no sense: {wrong}", subject=name, hint="correct it"
+            )
+        geocoded = wrong is None and is_geocoded(dataset.transform, dataset.crs)
         if not (geocoded and frame.geocoded) and size != frame.size:
             raise InputError(
                 f"has {size[0]}x{size[1]} pixels where its image has "
@@ -180,7 +189,7 @@ def _open_raster(name: str, frame: MaskFrame) -> RasterMask:
             )
         shrink = max(1.0, max(size) / _LONGEST)
         shape = (round(size[1] / shrink), round(size[0] / shrink))
-        with explained(name, "its pixels cannot be read", "check that the file is whole"):
+        with reading(dataset, name, [1]):
             pixels = dataset.read(1, out_shape=shape, masked=True).filled(0) != 0
         base, crs = (
             (dataset.transform, dataset.crs)

@@ -64,9 +64,12 @@ def read_pair(
         use_geocoding: False to match by pixels even if both are geocoded.
 
     Raises:
-        InputError: An image has no valid pixels or is too small.
+        InputError: An image has no valid pixels, is too small, or is geocoded without sense.
         NoOverlapError: Both are geocoded and share no (valid) ground.
     """
+    if use_geocoding:
+        for source in (ref, tgt):
+            source.info.check_place()
     if use_geocoding and ref.info.geocoded and tgt.info.geocoded:
         return _on_grid(ref, tgt, size, margin)
     images, maps = [], []

@@ -16,7 +16,7 @@ from imatch.core.files import atomic_path
 from imatch.core.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.raster.blocks import plan_blocks
 from imatch.raster.form import form_of, tells_place
-from imatch.raster.gdal import explained, opened
+from imatch.raster.gdal import opened, reading
 from imatch.raster.lattice import Lattice
 from imatch.raster.names import is_virtual, local_files, openable
 from imatch.raster.write import check_apart, created, drop_sidecars, writing
@@ -84,7 +84,7 @@ def regeocode(
             ) as put:
                 for block in plan_blocks(form, lattice.size, (1, 1)):
                     where, bands = block.window, list(block.bands)
-                    with explained(name, "its pixels cannot be read", "get it again"):
+                    with reading(dataset, name, bands, where):
                         pixels = dataset.read(bands, window=where, out_dtype=form.dtype)
                         mask = dataset.read_masks(1, window=where) != 0 if form.masked else None
                         if form.missing == "bands":

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from imatch.core.redaction import get_logger
 from imatch.core.types import BoolArray
-from imatch.raster.gdal import explained
+from imatch.raster.gdal import reading
 
 #: (h, w) pixels of a band and where they are valid.
 Sample: TypeAlias = tuple[NDArray[Any], BoolArray]
@@ -57,7 +57,7 @@ def sampled(dataset: DatasetReader, name: str, band: int) -> list[Sample]:
         windows = [Window(x, y, *sides) for y in rows.tolist() for x in columns.tolist()]
     found = []
     for window in windows:
-        with explained(name, "its pixels cannot be read", "the file may be truncated"):
+        with reading(dataset, name, [band], window):
             pixels = dataset.read(band, window=window)
             found.append((pixels, dataset.read_masks(band, window=window) != 0))
     return found

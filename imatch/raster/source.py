@@ -17,6 +17,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from imatch.core.errors import InputError
+from imatch.core.memory import check_memory
 from imatch.core.types import BoolArray
 from imatch.raster.geodesy import apply_affine
 from imatch.raster.grid import Grid, PixelMap, beside
@@ -29,6 +30,8 @@ from imatch.raster.resample import Chunk, resample
 _OVERSAMPLING = 2.0
 #: Share of the image a black border must fill to be taken for missing ground.
 _COLLAR_SHARE = 0.01
+#: Values of all bands read for a grid: so many, or so many times the grid's pixels.
+_MOST_VALUES, _MOST_FINER = 1 << 26, 32
 
 
 #: Bands, nodata value and mask asked for, None where the file decides.
@@ -115,6 +118,7 @@ class Source(ABC):
             )
         if size is None:
             size = (max(1, round(w)), max(1, round(h)))
+        self._check_memory(size)
         to_native = Affine.translation(x, y) @ Affine.scale(w / size[0], h / size[1])
         factor = max(1.0, min(w / size[0], h / size[1]))
         parts = [resample(chunk, to_native, size) for chunk in self._chunks(window, factor, size)]
@@ -131,11 +135,13 @@ class Source(ABC):
         Raises:
             InputError: The image is not geocoded, or pixels cannot be read.
         """
+        self.info.check_place()
         if not self.info.geocoded:
             raise InputError(
                 "is not geocoded", subject=self.info.name, hint="match by pixels instead"
             )
         size = (grid.width, grid.height)
+        self._check_memory(size)
         window, factor = self._window_of(grid)
         parts: list[NDArray[np.float32]] = []
         if window is not None:
@@ -184,7 +190,19 @@ class Source(ABC):
         high = np.clip(np.ceil(native[good].max(axis=0) + pad), 0, size)
         if (high - low).min() < 1:
             return None, 1.0
-        return Window(*low, *(high - low)), float(spans.min())
+        # The finest place decides, unless all else would be read so much finer than needed.
+        most = max(_MOST_VALUES, _MOST_FINER * grid.width * grid.height) / self.info.count
+        least = _OVERSAMPLING * float(np.sqrt(np.prod(high - low) / most))
+        return Window(*low, *(high - low)), max(float(spans.min()), least)
+
+    def _check_memory(self, size: tuple[int, int]) -> None:
+        """Refuse to make an image that the machine cannot hold: its pixels twice, and masks."""
+        check_memory(
+            size[0] * size[1] * (self.info.count * 9.0 + 2),
+            f"an image of {size[0]} x {size[1]} pixels",
+            subject=self.info.name,
+            hint="read a part of it, or all of it at a smaller size",
+        )
 
     def _finish(
         self, parts: list[NDArray[np.float32]], transform: Affine, crs: CRS | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from imatch.core.files import atomic_path
 from imatch.core.types import BoolArray
 from imatch.raster.classes import write_class_tables
 from imatch.raster.form import Form
-from imatch.raster.gdal import check_file, in_words, session
+from imatch.raster.gdal import check_file, in_words, logged_by_gdal, session
 from imatch.raster.lattice import Lattice
 from imatch.raster.names import container_of, is_virtual
 
@@ -219,7 +218,7 @@ def _try_options(
     given = " ".join(f"{key}={value}" for key, value in creation.items())
     hint = f"see GDAL's page on its {'GTiff' if copying is None else 'COG'} driver"
     try:
-        with _warnings_of_gdal() as said, MemoryFile() as memory, MemoryFile() as copy:
+        with logged_by_gdal() as said, MemoryFile() as memory, MemoryFile() as copy:
             with memory.open(**{**profile, "width": 64, "height": 64}) as dataset:
                 dataset.write(np.ones((dataset.count, 64, 64), dtype=dataset.dtypes[0]))
             if copying is not None:
@@ -234,28 +233,6 @@ def _try_options(
     if said:
         text = in_words(re.sub(r"^CPLE_\w+ in ", "", said[0]), "--co")
         raise ConfigError(f"GDAL refuses it ({text})", subject=f"--co {given}", hint=hint)
-
-
-@contextmanager
-def _warnings_of_gdal() -> Iterator[list[str]]:
-    """What GDAL warns of inside the block, which rasterio only logs."""
-    said: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
-
-    logger, listener = logging.getLogger("rasterio._env"), Listener(logging.WARNING)
-    propagate, level = logger.propagate, logger.level
-    logger.addHandler(listener)
-    logger.propagate = False
-    logger.setLevel(logging.WARNING)
-    try:
-        yield said
-    finally:
-        logger.removeHandler(listener)
-        logger.propagate = propagate
-        logger.setLevel(level)
 
 
 def _describe(dataset: DatasetWriter, form: Form, tags: Mapping[str, str]) -> None:

@@ -7,7 +7,6 @@ fitted on all of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -19,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from imatch.core.errors import ConfigError, ImatchError, InputError
 from imatch.core.files import atomic_path
-from imatch.core.jsontext import to_json
+from imatch.core.jsontext import parse_json, to_json
 
 SCHEMA = "imatch.decision/1"
 Task: TypeAlias = Literal["same", "duplicates"]
@@ -245,7 +244,7 @@ def read_decisions(path: Path) -> list[Decision]:
         InputError: The file is missing or is none of ours.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(data, list):
             raise InputError("is no list of stored decisions")
         return [Decision.from_dict(item) for item in data]
@@ -265,7 +264,7 @@ def shipped(task: Task) -> list[Decision]:
         raise ImatchError(
             f"no decision {task!r} came with this installation", hint="install imatch again"
         )
-    return [Decision.from_dict(item) for item in json.loads(file.read_text(encoding="utf-8"))]
+    return [Decision.from_dict(item) for item in parse_json(file.read_text(encoding="utf-8"))]
 
 
 def decision_for(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imatch.core.errors import InputError
-from imatch.core.journal import of_cell
+from imatch.core.journal import of_cell, text_rows
 from imatch.raster.names import located
 
 #: Names a column may have.
@@ -45,8 +45,7 @@ def read_pairs(path: Path) -> list[ImagePair]:
         InputError: It cannot be read, lacks a column, holds no pairs or a value that is none.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(text_rows(path, encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         cause = getattr(error, "strerror", None) or "is no CSV"
         raise InputError(cause, subject=path, hint="name a CSV of pairs") from error

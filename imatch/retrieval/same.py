@@ -99,6 +99,9 @@ def same_ground(
         InputError: An image cannot be read or shows nothing.
         ConfigError: As `match`.
     """
+    if config.use_geocoding:
+        a.info.check_place()
+        b.info.check_place()
     if config.use_geocoding and a.info.geocoded and b.info.geocoded:
         try:
             common_grid(a.info, b.info, size=config.size, margin=config.margin)

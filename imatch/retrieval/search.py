@@ -15,7 +15,7 @@ from imatch.raster import RasterInfo, Source
 from imatch.retrieval.index.build import STRUCTURE, embed_cells
 from imatch.retrieval.index.footprints import outlines
 from imatch.retrieval.index.store import IndexedImage, Store
-from imatch.retrieval.index.structure import Searcher
+from imatch.retrieval.index.structure import Searcher, check_finite
 from imatch.retrieval.standing import standing
 from imatch.retrieval.view import Cell, Cutting, chip_factor
 
@@ -116,6 +116,7 @@ class Finder:
     def __init__(self, index: Path, embedder: Embedder, *, probes: int | None = None) -> None:
         self.store = Store.open(index)
         self.store.manifest.check(embedder, index)
+        self.store.warn_of_rest()
         self.embedder = embedder
         path = self.store.folder / STRUCTURE
         self._searcher = Searcher(self.store.vectors, path, probes)
@@ -185,6 +186,7 @@ class Finder:
     def _standing(self, queries: NDArray[np.float32]) -> list[tuple[float, int, int]]:
         """(similarity, row, query cell) of every row, those that stand out most first."""
         vectors = self.store.vectors
+        check_finite(vectors)
         similarity = np.empty((len(vectors), len(queries)), dtype=np.float32)
         image = np.empty(len(vectors), dtype=np.int64)
         lengths = np.einsum("qd,qd->q", queries, queries)

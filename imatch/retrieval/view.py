@@ -15,6 +15,8 @@ from imatch.raster import GeoImage, RasterInfo, Source, render, stretch_limits
 
 # Pixel sizes within this share of each other are one: nothing is gained by resampling.
 _SAME_GSD = 0.02
+#: Chips of one image: more are a mistake in its size.
+_MOST_CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Cutting:
 
         An image smaller than a chip is one cell: as large as the image where resolutions are not
         fixed, else filled up with no ground.
+
+        Raises:
+            InputError: There would be more of them than an index is for.
         """
         factor = chip_factor(info, self.gsd_m)
         found: list[Cell] = []
@@ -75,8 +80,18 @@ class Cutting:
                 if found:
                     break
                 side = float(max(info.size))
-            found += _cells(info.size, side, self.stride)
+            found += self._cells(info, side)
         return found
+
+    def _cells(self, info: RasterInfo, side: float) -> list[Cell]:
+        across, down = (1 + length / max(self.stride * side, 1.0) for length in info.size)
+        if across * down > _MOST_CELLS:
+            raise InputError(
+                f"would be cut into {across * down:,.0f} chips",
+                subject=info.name,
+                hint="pass a coarser --gsd, or index a part of it",
+            )
+        return _cells(info.size, side, self.stride)
 
 
 def chip_factor(info: RasterInfo, gsd_m: float | None) -> float:

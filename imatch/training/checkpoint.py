@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
+import math
 import random
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +28,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from imatch.core.arrays import check_archive
 from imatch.core.errors import InputError, OutputError
 from imatch.core.files import atomic_path, scratch
+from imatch.core.jsontext import parse_json
 
 WEIGHTS, RUN, STATE, ABOUT = "weights.safetensors", "run.safetensors", "state.pt", "about.json"
 _BEST = "best.json"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,11 +81,16 @@ class Checkpoints:
     @property
     def best(self) -> tuple[int, float] | None:
         """The best step and its figure, None before the first measurement."""
+        path = self.folder / _BEST
         try:
-            told = json.loads((self.folder / _BEST).read_text())
+            told = parse_json(path.read_text())
+            step, figure = int(told["step"]), float(told["figure"])
         except FileNotFoundError:
             return None
-        return int(told["step"]), float(told["figure"])
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            _warn_of_best(path)
+            return None
+        return (step, figure) if math.isfinite(figure) else None
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint and drop those that are neither new nor the best.
@@ -131,21 +143,29 @@ class Checkpoints:
             )
         step = there[-1] if step is None else step
         place = self.path(step)
+        # PyTorch does not look at the checksums of its own files.
+        damage = check_archive(place / STATE) if (place / STATE).exists() else None
+        if damage is not None:
+            raise _damaged(place, damage)
         try:
             return Checkpoint(
                 step,
                 load_file(place / WEIGHTS),
                 load_file(place / RUN),
                 torch.load(place / STATE, map_location="cpu", weights_only=True),
-                json.loads((place / ABOUT).read_text()),
+                parse_json((place / ABOUT).read_text()),
             )
         # Zip, unpickling and safetensors errors share no base class.
         except Exception as error:
-            raise InputError(
-                f"is damaged: {str(error).strip().partition(chr(10))[0]}",
-                subject=place,
-                hint="delete it; the one before is used then",
-            ) from error
+            raise _damaged(place, error) from error
+
+    def believed(self, step: int) -> AbstractContextManager[None]:
+        """Use what a checkpoint says inside the block; what is missing or wrong is its damage.
+
+        Args:
+            step: Which one.
+        """
+        return _believed(self.path(step))
 
     def _tidy(self) -> None:
         best = self.best
@@ -153,6 +173,29 @@ class Checkpoints:
         for step in self.steps():
             if step not in kept:
                 shutil.rmtree(self.path(step), ignore_errors=True)
+
+
+def _damaged(place: Path, error: object) -> InputError:
+    return InputError(
+        f"is damaged: {str(error).strip().partition(chr(10))[0]}",
+        subject=place,
+        hint="delete it; the one before is used then",
+    )
+
+
+@contextmanager
+def _believed(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        said = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise _damaged(place, said) from error
+
+
+@lru_cache
+def _warn_of_best(path: Path) -> None:
+    """Once: it is asked for after every measurement."""
+    _LOG.warning("%s: is damaged: the next measurement counts as the best so far", path)
 
 
 def random_state() -> dict[str, Any]:

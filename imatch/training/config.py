@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imatch.core.errors import ConfigError
-from imatch.core.yamltext import read_mapping
+from imatch.core.yamltext import parse_yaml, read_mapping
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -203,9 +203,9 @@ def _override(values: dict[str, Any], text: str) -> None:
         values[group] = dict(inner) if isinstance(inner, Mapping) else {}
         values = values[group]
     try:
-        values[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError("the value is not YAML", subject=text) from error
+        values[last] = parse_yaml(value)
+    except ValueError as error:
+        raise ConfigError(f"the value {error}", subject=text) from error
 
 
 def _explained(error: ValidationError, kind: type[Settings], path: Path | None) -> ConfigError:

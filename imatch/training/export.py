@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -28,13 +30,39 @@ def checkpoint_for(
         OutputError: The file or its card exists, or cannot be written.
     """
     checkpoints = Checkpoints(run / CHECKPOINTS)
-    if step is None and (best := checkpoints.best) is not None:
+    best = checkpoints.best
+    if step is None and best is not None and best[0] in checkpoints.steps():
         step = best[0]
     checkpoint = checkpoints.load(step)
     card = path.with_suffix(".md")
     for file in (path, card):
         check_output(file, overwrite=overwrite)
     return checkpoint, card
+
+
+@contextmanager
+def exporting(
+    run: Path, checkpoint: Checkpoint, path: Path, card: Path, *, overwrite: bool
+) -> Iterator[tuple[Path, Path]]:
+    """Places for a network and its card, which appear together when the block ends well.
+
+    Args:
+        run: The run's folder.
+        checkpoint: What is exported.
+        path: The network's file.
+        card: The card's.
+        overwrite: Whether existing files may be replaced.
+
+    Raises:
+        InputError: The checkpoint does not say what an export has to tell.
+        OutputError: A file exists, or cannot be written.
+    """
+    with (
+        atomic_path(card, overwrite=overwrite) as text,
+        atomic_path(path, overwrite=overwrite) as file,
+        Checkpoints(run / CHECKPOINTS).believed(checkpoint.step),
+    ):
+        yield file, text
 
 
 def save_half(checkpoint: Checkpoint, path: Path, *, overwrite: bool) -> None:

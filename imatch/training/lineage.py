@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from safetensors import SafetensorError, safe_open
+
+from imatch.core.jsontext import parse_json
 
 #: What is said of a file that says nothing.
 UNKNOWN = "unknown; that of the file you named"
@@ -58,8 +59,8 @@ def lineage_of(path: Path) -> tuple[str, dict[str, Any] | None]:
         texts.append((path.parent / "about.json").read_text(encoding="utf-8"))
     for text in texts:
         try:
-            told = json.loads(text)
-        except (ValueError, RecursionError):
+            told = parse_json(text)
+        except ValueError:
             continue
         if isinstance(told, dict) and isinstance(told.get("licence"), str):
             return told["licence"], known_start(told.get("start"))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, OutputError
 from imatch.core.extras import require_extra
+from imatch.core.jsontext import parse_json
 
 LOG = "log.jsonl"
 _MLFLOW_RUN = "mlflow-run.txt"
@@ -77,14 +78,17 @@ class JsonLines:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; one that a crash cut short is left out."""
+    """The lines of a log; what a crash or a bad disk made of one is left out."""
     lines: list[dict[str, Any]] = []
     if path.is_file():
-        for text in path.read_text().splitlines():
+        for text in path.read_bytes().splitlines():
             try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
+                line = parse_json(text)
+            except ValueError:
                 continue
+            if isinstance(line, dict) and type(line.get("step")) is int:
+                numbers = (int, float, type(None))
+                lines.append({k: v for k, v in line.items() if isinstance(v, numbers)})
     return lines
 
 

@@ -151,19 +151,25 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         average = Average(model, self.config.ema)
         stale = 0
         if saved is not None:
-            model.load_state_dict(saved.weights)
-            average.load(saved.average)
-            optimiser.load_state_dict(saved.state["optimiser"])
-            self.step, stale = saved.step, int(saved.state["stale"])
-            figure = saved.about["figures"].get(self.monitor)
-            if saved.state.get("better") and figure is not None:
+            with self.checkpoints.believed(saved.step):
+                model.load_state_dict(saved.weights)
+                average.load(saved.average)
+                optimiser.load_state_dict(saved.state["optimiser"])
+                self.step, stale = saved.step, int(saved.state["stale"])
+                figure = saved.about["figures"].get(self.monitor)
+                better = saved.state.get("better")
+            if better and figure is not None:
                 self.checkpoints.mark_best(saved.step, figure)  # Perhaps it was killed before that.
         loaders = self.build_loaders(self.step)
         batches = iter(loaders.train)
         settings = self.config.model_dump(mode="json")
         self.trackers = make_trackers(self.config.trackers, folder, settings, self.step)
         # Last, since making a loader's iterator draws a random number.
-        _seed(self.config.seed + 1) if saved is None else restore_random(saved.state["random"])
+        if saved is None:
+            _seed(self.config.seed + 1)
+        else:
+            with self.checkpoints.believed(saved.step):
+                restore_random(saved.state["random"])
         try:
             with self._interruptible():
                 if overfit:

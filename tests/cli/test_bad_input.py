@@ -295,3 +295,36 @@ def test_gdal_and_torch_stay_silent_in_a_process_of_their_own(
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert str(bad) in done.stderr
+
+
+@pytest.mark.parametrize("where", ["name", "text"])
+def test_a_virtual_raster_that_is_no_text(pair: Pair, tmp_path: Path, where: str) -> None:
+    """In a process of its own: what rasterio cannot raise Python prints."""
+    odd = b"\xe9\xff" if where == "name" else b"tgt.tif"
+    vrt = tmp_path / "odd.vrt"
+    vrt.write_bytes(
+        b'<VRTDataset rasterXSize="256" rasterYSize="256"><VRTRasterBand dataType="UInt16"'
+        b' band="1"><SimpleSource><SourceFilename relativeToVRT="1">'
+        + odd
+        + b"</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        + (b"" if where == "name" else b"<\xe9>")
+        + b"</VRTDataset>"
+    )
+    command = [sys.executable, "-m", "imatch", "match", str(pair[0]), str(vrt), "-m", "sift"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == ERROR
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("imatch: error: ")
+    assert "odd.vrt" in line
+
+
+@pytest.mark.parametrize("verb", ["batch", "duplicates"])
+def test_a_table_with_a_nul(run: Run, pair: Pair, tmp_path: Path, verb: str) -> None:
+    table = tmp_path / "pairs.csv"
+    first = "reference,target" if verb == "batch" else "a,b"
+    table.write_text(f"{first}\n{pair[0].name},{pair[1].name[:2]}\0.tif\n")
+    result = run(verb, table, "-o", tmp_path / "out")
+    assert result.exit_code == ERROR
+    (line,) = result.stderr.splitlines()
+    assert str(table) in line
+    assert not (tmp_path / "out").exists()

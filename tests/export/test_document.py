@@ -206,6 +206,13 @@ def test_damaged_documents_are_refused(
         read_registration(path)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_deep_documents_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text(text)
+    with pytest.raises(InputError, match=r"deep.json: is not JSON"):
+        read_registration(tmp_path / "deep.json")
+
+
 def test_ragged_columns_are_refused(registration: Registration, tmp_path: Path) -> None:
     document = registration.to_dict()
     document["tie_points"]["score"].pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,48 @@ def test_masks_that_do_not_fit(write: Any, tmp_path: Path) -> None:
     (tmp_path / "bad.geojson").write_text("{}")
     with pytest.raises(InputError, match="cannot be read as polygons"):
         open_source(path, mask=tmp_path / "bad.geojson")
+
+
+@pytest.mark.parametrize(
+    "ring",
+    [
+        "[[0, 0]]",
+        "[]",
+        "[[0, 0], [1, 1], [2, 0], [3, 3]]",
+        "[[0, 0], [NaN, 1], [2, 0], [0, 0]]",
+        "[[0, 0], [1e300, 1], [2, 0], [0, 0]]",
+        "[[0, 0], [1e999, 1], [2, 0], [0, 0]]",
+        "[[3, 95], [4, 95], [4, 96], [3, 95]]",
+        '[[0, 0], ["a", 1], [2, 0], [0, 0]]',
+        "7",
+    ],
+)
+@pytest.mark.parametrize("geocoded", [True, False])
+def test_polygons_that_are_none_are_one_line(
+    write: Any, tmp_path: Path, ring: str, geocoded: bool, capfd: Any
+) -> None:
+    image = write("a.tif", SCENE, **({} if geocoded else {"crs": None, "transform": None}))
+    mask = tmp_path / "m.geojson"
+    mask.write_text(
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {},'
+        f' "geometry": {{"type": "Polygon", "coordinates": [{ring}]}}}}]}}'
+    )
+    # What GDAL takes for an empty shape, or what is a shape where there is no map, may be read.
+    harmless = ring in ("[]", "7") or any(t in ring for t in ("NaN", "95", '"a"')) or not geocoded
+    with suppress(InputError) if harmless else pytest.raises(InputError, match=mask.name):
+        assert open_source(image, mask=mask).read().valid.any()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".fgb", ".gpkg", ".shp", ".geojson"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_cut_vector_files_are_one_line(
+    write: Any, tmp_path: Path, suffix: str, share: float, capfd: Any
+) -> None:
+    image = write("a.tif", SCENE)
+    mask = _polygons(tmp_path / f"m{suffix}", GROUND, UTM31)
+    whole = mask.read_bytes()
+    mask.write_bytes(whole[: int(share * len(whole))])
+    with suppress(InputError):
+        open_source(image, mask=mask).read()
+    assert capfd.readouterr().out == ""

@@ -98,3 +98,40 @@ def test_random_numbers_go_on(tmp_path: Path) -> None:
         assert draw() == wanted
     finally:
         restore_random(before)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"7", b"\xff\xfe", b'{"step": "a", "figure": 1}', b"[" * 100_000]
+)
+def test_a_damaged_best_does_not_block_the_run(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Checkpoints(tmp_path / "c")
+    kept.save(moment(1))
+    (tmp_path / "c" / "best.json").write_bytes(content)
+    assert kept.best is None
+    assert "best.json: is damaged" in caplog.text
+    kept.save(moment(2))
+    kept.mark_best(2, 0.5)
+    assert kept.best == (2, 0.5)
+
+
+def test_a_state_whose_checksums_do_not_agree_is_damaged(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "c")
+    state = {"numbers": torch.arange(1000.0)}
+    kept.save(Checkpoint(1, {}, {}, state, {}))
+    path = kept.path(1) / "state.pt"
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(1000.0).numpy().tobytes()) + 8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"step-00000001: is damaged: the checksum of its part"):
+        kept.load()
+
+
+def test_what_a_checkpoint_lacks_is_its_damage(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "c")
+    kept.save(moment(3))
+    about = kept.load().about
+    lacking = pytest.raises(InputError, match=r"step-00000003: is damaged: it lacks 'licence'")
+    with lacking, kept.believed(3):
+        about["licence"]

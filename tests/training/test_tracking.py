@@ -35,6 +35,16 @@ def test_what_is_no_number_is_null(tmp_path: Path) -> None:
     assert read_log(tmp_path / LOG) == [{"step": 1, "a": None, "b": None, "c": 1.0}]
 
 
+def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / LOG
+    lines = (b'{"step": 1, "a": 1.0, "b": "text", "c": [2]}', b"7", b"[]", b'{"a": 1}', b"\xff\0",
+             b'{"step": "x"}', b"[" * 100_000, b'{"step": 2, "a": null}')  # fmt: skip
+    path.write_bytes(b"\n".join(lines))
+    assert read_log(path) == [{"step": 1, "a": 1.0}, {"step": 2, "a": None}]
+    JsonLines(path, after=1).close()
+    assert read_log(path) == [{"step": 1, "a": 1.0}]
+
+
 def test_log_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="none"):
         JsonLines(tmp_path / "none" / LOG)

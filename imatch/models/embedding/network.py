@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from imatch.core.errors import WeightsError
 from imatch.core.files import atomic_path
+from imatch.core.jsontext import parse_json
 from imatch.models.embedding.backbones import BACKBONES, LITE0, Started, make_backbone
 from imatch.models.embedding.pooling import PoolName, make_pool, share_of_ground
 
@@ -220,7 +221,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads((file.metadata() or {}).get(_META, "{}"))
+            told = parse_json((file.metadata() or {}).get(_META, "{}"))
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().partition("\n")[0]
         raise WeightsError(f"cannot be read: {first}", subject=path, hint=_HINT) from error

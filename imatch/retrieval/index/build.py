@@ -245,6 +245,8 @@ def _add(store: Store, path: str, file: str, embedder: Embedder) -> int:
         )
     check_unchanged(read)
     info = source.info
+    if info.misplaced is not None:
+        _LOG.warning("%s: is indexed without a place: %s", path, info.misplaced)
     image = IndexedImage(
         path,
         size,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from imatch._version import __version__
 from imatch.core.errors import InputError
 from imatch.core.files import atomic_path
-from imatch.core.jsontext import to_json
+from imatch.core.jsontext import parse_json, to_json
 from imatch.retrieval.view import Cutting
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def read_manifest(index: Path) -> Manifest:
         cause = "is no index" if index.exists() else "does not exist"
         raise InputError(cause, subject=index, hint="make one with imatch index IMAGES -o INDEX")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read ({error})", subject=path, hint="index anew") from error
     schema = data.get("schema") if isinstance(data, dict) else None

@@ -10,26 +10,32 @@ no line names were cut off by an interruption, and do not count. Removal writes 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from affine import Affine
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from rasterio.crs import CRS
 
 from imatch.core.errors import InputError, OutputError
 from imatch.core.files import remove_leftovers
 from imatch.core.journal import mend
+from imatch.raster.place import misplaced
 from imatch.retrieval.index.manifest import FILE, Manifest, read_manifest, write_manifest
 from imatch.retrieval.view import Cell
 
 VECTORS, CELLS, IMAGES = "vectors.f32", "cells.f64", "images.jsonl"
 _LOCK = ".lock"
+_LOG = logging.getLogger(__name__)
 _CELL = 5
 # Rows copied at a time.
 _ROWS = 1 << 16
@@ -59,7 +65,7 @@ class IndexedImage:
     width: int
     height: int
     crs: str | None
-    transform: tuple[float, ...] | None
+    transform: tuple[float, float, float, float, float, float] | None
     gsd_m: float | None
     first: int
     count: int
@@ -82,6 +88,9 @@ def file_facts(path: Path) -> tuple[int, int]:
         if path.is_file():
             return facts.st_size, facts.st_mtime_ns
     return 0, 0
+
+
+_IMAGE = TypeAdapter(IndexedImage)
 
 
 class Store:
@@ -108,6 +117,15 @@ class Store:
         manifest = read_manifest(path)
         folder = path / f"g{manifest.generation}"
         store = cls(path, manifest, _read_images(folder / IMAGES))
+        rows = 0
+        for image in store.images.values():
+            if image.first != rows:
+                raise InputError(
+                    f"has rows from {image.first} for {image.path}, where {rows} are before it",
+                    subject=folder / IMAGES,
+                    hint="index the images anew",
+                )
+            rows += image.count
         for name, width in ((VECTORS, 4 * manifest.model.dim), (CELLS, 8 * _CELL)):
             file = folder / name
             if len(store) and (not file.exists() or file.stat().st_size < len(store) * width):
@@ -167,6 +185,17 @@ class Store:
             os.truncate(folder / name, len(store) * width)
         return store
 
+    def warn_of_rest(self) -> None:
+        """Log a warning if there are rows that the list of images does not name."""
+        file, width = self.folder / VECTORS, 4 * self.manifest.model.dim
+        if file.exists() and file.stat().st_size > len(self) * width:
+            _LOG.warning(
+                "%s: holds rows that %s does not name, of an interruption or because the list is"
+                " damaged: index the images again, which adds what is missing",
+                file,
+                IMAGES,
+            )
+
     def close(self) -> None:
         """Let others write."""
         if self._lock is not None:
@@ -205,7 +234,11 @@ class Store:
 
     def cell(self, row: int) -> Cell:
         """The cell of a row."""
-        left, top, width, height, side = self.cell_table[row]
+        left, top, width, height, side = numbers = self.cell_table[row]
+        if not (np.isfinite(numbers).all() and min(width, height, side) >= 1):
+            raise InputError(
+                f"is damaged (row {row})", subject=self.folder / CELLS, hint="index anew"
+            )
         return Cell(int(left), int(top), int(width), int(height), float(side))
 
     def image_of(self, rows: NDArray[np.int64]) -> list[IndexedImage]:
@@ -306,18 +339,26 @@ def _read_images(path: Path) -> list[IndexedImage]:
         return []
     try:
         content = path.read_text(encoding="utf-8")
-        names = {field.name for field in fields(IndexedImage)}
-        images = []
-        for line in content[: content.rfind("\n") + 1].splitlines():
-            row = {key: value for key, value in json.loads(line).items() if key in names}
-            transform = row["transform"]
-            row["transform"] = None if transform is None else tuple(transform)
-            images.append(IndexedImage(**row))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [_read_image(line) for line in content[: content.rfind("\n") + 1].splitlines()]
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[-1].strip()
         raise InputError(
-            f"is damaged ({error})", subject=path, hint="index the images anew"
+            f"is damaged ({first})", subject=path, hint="index the images anew"
         ) from error
-    return images
+
+
+def _read_image(line: str) -> IndexedImage:
+    image = _IMAGE.validate_json(line)
+    if min(image.first, image.count, image.bytes, image.left_out) < 0:
+        raise ValueError(f"{image.path}: a count below zero")
+    if min(image.width, image.height) < 1 or "\0" in image.path:
+        raise ValueError(f"{image.path!r} is no image")
+    if image.crs is not None and image.transform is not None:
+        crs = CRS.from_user_input(image.crs)
+        wrong = misplaced(Affine(*image.transform), crs, (image.width, image.height))
+        if wrong is not None:
+            raise ValueError(f"{image.path}: {wrong}")
+    return image
 
 
 def _strangers(path: Path) -> Iterable[Path]:

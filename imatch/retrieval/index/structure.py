@@ -78,9 +78,11 @@ def build(
         on_rows: Called with the number of rows that were added.
 
     Raises:
+        InputError: The vectors are no numbers.
         OutputError: The disk refused.
     """
     faiss = require_faiss()
+    check_finite(vectors)
     count, dim = vectors.shape
     cells = min(cells_for(count), max(1, count // 39))
     if structure == "ivf":
@@ -114,7 +116,7 @@ class Searcher:
         probes: Cells looked into; None for one in 6, at least 16.
 
     Raises:
-        InputError: The file is no structure of these vectors.
+        InputError: The file is no structure of these vectors, or they are no numbers.
     """
 
     def __init__(
@@ -123,7 +125,7 @@ class Searcher:
         self._faiss = require_faiss()
         # A plain array, mapped as before: Faiss, once another library has taught it tensors (as
         # pytorch-metric-learning does), takes a subclass for one.
-        self._vectors = np.asarray(vectors)
+        self._vectors, self._mapped = np.asarray(vectors), vectors
         self._index: Any = None
         self._exact = True
         if path is not None and path.exists():
@@ -131,6 +133,8 @@ class Searcher:
             cells = int(self._index.nlist)
             self._index.nprobe = min(cells, probes or max(16, cells // 6))
             self._exact = not hasattr(self._index, "pq")
+        else:
+            check_finite(vectors)
 
     def _read(self, path: Path) -> Any:
         flags = self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY
@@ -180,6 +184,8 @@ class Searcher:
             order = np.argsort(squared, axis=1, kind="stable")[:, :k]
             squared = np.take_along_axis(squared, order, axis=1)
             rows = np.take_along_axis(rows, order, axis=1)
+        if np.isnan(squared[rows >= 0]).any():
+            raise _damaged(self._mapped)
         return _similar(squared, rows)
 
     def _all(
@@ -205,6 +211,26 @@ class Searcher:
             np.take_along_axis(squared, order, axis=1),
             np.take_along_axis(found, order, axis=1),
         )
+
+
+def check_finite(vectors: NDArray[np.float32]) -> None:
+    """Refuse vectors that are no numbers, which a search passes over without a word.
+
+    Raises:
+        InputError: There are such.
+    """
+    for start in range(0, len(vectors), _ROWS):
+        if not np.isfinite(vectors[start : start + _ROWS]).all():
+            raise _damaged(vectors)
+
+
+def _damaged(vectors: NDArray[np.float32]) -> InputError:
+    # Mapped from a file, or made here.
+    return InputError(
+        "holds vectors that are no numbers",
+        subject=str(getattr(vectors, "filename", "the index")),
+        hint="index the images anew",
+    )
 
 
 def _similar(

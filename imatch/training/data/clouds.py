@@ -19,7 +19,7 @@ from rasterio.warp import reproject
 
 from imatch.core.errors import ImatchError
 from imatch.core.types import BoolArray
-from imatch.raster.gdal import explained, opened
+from imatch.raster.gdal import opened, reading
 from imatch.raster.grid import Grid
 from imatch.raster.safe import find_safe
 
@@ -73,8 +73,7 @@ def classified(path: str, grid: Grid) -> BoolArray | None:
     if file is None:
         return None
     out = np.zeros((grid.height, grid.width), dtype=np.uint8)
-    hint = "get the product again, or remove the classification"
-    with opened(file) as dataset, explained(file, "its pixels cannot be read", hint):
+    with opened(file) as dataset, reading(dataset, file, [1]):
         # Classes have no means: the nearest pixel's.
         reproject(
             dataset.read(1),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from imatch.core.errors import InputError
 from imatch.core.files import inside
 from imatch.core.journal import Plain, read_rows
+from imatch.core.jsontext import parse_json
 
 SCHEMA = "imatch.chips/1"
 MANIFEST, CHIPS, PAIRS, KEYPOINTS = "manifest.json", "chips.csv", "pairs.csv", "keypoints.csv"
@@ -181,7 +181,7 @@ def load_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         cause = "holds no data set" if folder.is_dir() else "no such folder"
         raise InputError(cause, subject=folder, hint=_HINT) from error

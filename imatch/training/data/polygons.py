@@ -13,8 +13,8 @@ from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
 from imatch.core.errors import InputError
-from imatch.raster.gdal import check_file, in_words
-from imatch.raster.remote import check_reach
+from imatch.raster.gdal import check_file
+from imatch.raster.vectors import reading_vectors
 
 # Names under which a polygon may say when it was seen, in order of preference.
 _DATES = ("img_date", "date", "datetime", "acquired", "acquisition_date", "image_date", "year")
@@ -79,20 +79,14 @@ def read_polygons(path: Path, crs: CRS, tally: Tally) -> list[Outline]:
     import pyproj
 
     check_file(path)
-    check_reach(path)
-    try:
+    with reading_vectors(path, "cannot be read as polygons"):
         frame = geopandas.read_file(path)
-    except Exception as error:  # pyogrio, fiona and GDAL each raise their own.
-        raise InputError(
-            f"cannot be read as polygons ({in_words(str(error), str(path))})",
-            subject=path,
-            hint="give GeoJSON, GeoPackage or a shapefile",
-        ) from error
     if "geometry" not in frame or not len(frame):
         raise InputError("holds no polygons", subject=path, hint="give one with polygons")
     wanted = pyproj.CRS.from_wkt(crs.to_wkt())
     shapes = frame.geometry
-    shapes = shapes.set_crs(wanted) if shapes.crs is None else shapes.to_crs(wanted)
+    with reading_vectors(path, "its shapes have no place in the images' CRS"):
+        shapes = shapes.set_crs(wanted) if shapes.crs is None else shapes.to_crs(wanted)
     column = next((name for name in _DATES if name in frame.columns), None)
     dates = [""] * len(frame) if column is None else [_date(value) for value in frame[column]]
     out: list[Outline] = []

@@ -15,6 +15,7 @@ from typing import Any
 
 from imatch.core.errors import ImatchError, InputError, OutputError
 from imatch.core.files import atomic_path, remove_leftovers
+from imatch.core.jsontext import parse_json
 from imatch.core.workers import begin_worker, one_thread_each
 from imatch.raster.render import stretch_limits
 from imatch.training.data.batches import batches_of, outlines_of
@@ -145,7 +146,7 @@ def _begin(out: Path, identity: str, *, resume: bool, overwrite: bool) -> Manife
             raise _other_run(out)
         shutil.rmtree(out / _STATE, ignore_errors=True)
         return held
-    if resume and state.exists() and json.loads(state.read_text())["identity"] != identity:
+    if resume and state.exists() and parse_json(state.read_text())["identity"] != identity:
         raise _other_run(out)
     try:
         state.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +170,7 @@ def _look(found: Survey, config: PrepareConfig, out: Path) -> tuple[Survey, dict
     """Read every image once at low resolution; what cannot be read drops out."""
     sources = {source.name: source for source in config.sources}
     memory = out / _STATE / "scenes.json"
-    known: dict[str, Any] = json.loads(memory.read_text()) if memory.exists() else {}
+    known: dict[str, Any] = parse_json(memory.read_text()) if memory.exists() else {}
     facts: dict[str, SceneFacts] = {}
     skipped: list[Skipped] = []
 
@@ -220,7 +221,7 @@ def _run(
     for batch in batches:
         path = _result_path(out, batch.number)
         if path.exists():
-            yield json.loads(path.read_text())
+            yield parse_json(path.read_text())
         else:
             todo.append(batch)
     if jobs == 1 or len(todo) < 2:

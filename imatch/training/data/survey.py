@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from imatch.core.errors import ConfigError, ImatchError, InputError
-from imatch.core.journal import of_cell
+from imatch.core.journal import of_cell, text_rows
 from imatch.raster import RasterInfo, Source, open_source
 from imatch.training.data.config import PrepareConfig, SourceConfig
 
@@ -273,10 +273,8 @@ def _read_index(path: Path) -> dict[str, dict[str, str]]:
 
 def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [
-                {k: of_cell(v or "") for k, v in row.items() if k} for row in csv.DictReader(file)
-            ]
+        table = csv.DictReader(text_rows(path))
+        rows = [{k: of_cell(v or "") for k, v in row.items() if k} for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         cause = getattr(error, "strerror", None) or "is not a CSV table"
         raise InputError(cause, subject=path, hint="name a CSV table") from error

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from imatch.core.files import atomic_path
 from imatch.models.embedding.network import Architecture, EmbeddingNetwork, save_network
 from imatch.training.checkpoint import Checkpoint
-from imatch.training.export import checkpoint_for
+from imatch.training.export import checkpoint_for, exporting
 from imatch.training.lineage import ancestry
 
 _KEPT = ("licence", "start", "data", "classes", "figures", "step")
@@ -30,14 +29,14 @@ def export(run: Path, path: Path, *, overwrite: bool = False) -> Path:
         OutputError: A file exists, or cannot be written.
     """
     checkpoint, card = checkpoint_for(run, path, overwrite=overwrite)
-    about = checkpoint.about
-    network = EmbeddingNetwork(Architecture(**about["architecture"]))
-    network.load_state_dict(dict(checkpoint.average))
-    # In half precision: the vectors differ by less than what neighbours are apart.
-    told = {name: about.get(name) for name in _KEPT} | {"step": checkpoint.step}
-    save_network(network.half(), path, told, overwrite=overwrite)
-    with atomic_path(card, overwrite=overwrite) as temporary:
-        temporary.write_text(_card(checkpoint, path, network.dim))
+    with exporting(run, checkpoint, path, card, overwrite=overwrite) as (file, text):
+        about = checkpoint.about
+        network = EmbeddingNetwork(Architecture(**about["architecture"]))
+        network.load_state_dict(dict(checkpoint.average))
+        # In half precision: the vectors differ by less than what neighbours are apart.
+        told = {name: about.get(name) for name in _KEPT} | {"step": checkpoint.step}
+        save_network(network.half(), file, told, overwrite=overwrite)
+        text.write_text(_card(checkpoint, file, network.dim))
     return card
 
 

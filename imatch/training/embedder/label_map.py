@@ -16,8 +16,9 @@ from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.raster.gdal import check_file, explained, in_words, session
+from imatch.raster.gdal import check_file, explained, session
 from imatch.raster.remote import check_reach
+from imatch.raster.vectors import reading_vectors
 from imatch.training.data.manifest import ChipRow
 from imatch.training.embedder.config import LabelConfig
 
@@ -177,15 +178,8 @@ def _polygons(path: Path, column: str | None) -> tuple[list[str], Any]:
     """Class and shape of every polygon."""
     import geopandas
 
-    check_reach(path)
-    try:
+    with reading_vectors(path, "cannot be read as polygons"):
         frame = geopandas.read_file(path)
-    except Exception as error:  # pyogrio, fiona and GDAL each raise their own.
-        raise InputError(
-            f"cannot be read as polygons ({in_words(str(error), str(path))})",
-            subject=path,
-            hint="give GeoJSON, GeoPackage or a shapefile",
-        ) from error
     if "geometry" not in frame or not len(frame) or frame.geometry.crs is None:
         raise InputError("holds no polygons with a map", subject=path, hint="give one with a CRS")
     if column is not None and column not in frame:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imatch.core.files import atomic_path
 from imatch.training.card import Log, card
 from imatch.training.checkpoint import Checkpoint
-from imatch.training.export import checkpoint_for, save_half
+from imatch.training.export import checkpoint_for, exporting, save_half
 from imatch.training.tracking import LOG, read_log
 
 LARGEST_BYTES = 12_000_000
@@ -37,9 +36,9 @@ def export(run: Path, path: Path, *, overwrite: bool = False, step: int | None =
         OutputError: A file exists, or cannot be written.
     """
     checkpoint, told_in = checkpoint_for(run, path, overwrite=overwrite, step=step)
-    save_half(checkpoint, path, overwrite=overwrite)
-    with atomic_path(told_in, overwrite=overwrite) as temporary:
-        temporary.write_text(_card(checkpoint, path, read_log(run / LOG)))
+    with exporting(run, checkpoint, path, told_in, overwrite=overwrite) as (file, text):
+        save_half(checkpoint, file, overwrite=overwrite)
+        text.write_text(_card(checkpoint, file, read_log(run / LOG)))
     return told_in
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imatch.core.arrays import read_arrays
 from imatch.core.files import atomic_path
 from imatch.core.progress import progress
 from imatch.geometry.transform import apply_matrix
@@ -177,8 +178,5 @@ def _write(path: Path, known: Aligned | None) -> None:
 
 
 def _read(path: Path) -> Aligned | None:
-    with np.load(path) as stored:
-        sigma = float(stored["sigma_px"])
-        if not np.isfinite(sigma):
-            return None
-        return Aligned(stored["homography"], sigma, stored["tie_points"])
+    sigma, homography, tie_points = read_arrays(path, ("sigma_px", "homography", "tie_points"))
+    return Aligned(homography, float(sigma), tie_points) if np.isfinite(sigma) else None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imatch.core.files import atomic_path
-from imatch.training.export import checkpoint_for, save_half
+from imatch.training.export import checkpoint_for, exporting, save_half
 from imatch.training.superpoint.card import model_card
 from imatch.training.tracking import LOG, read_log
 
@@ -30,7 +29,7 @@ def export(run: Path, path: Path, *, overwrite: bool = False, step: int | None =
         OutputError: A file exists, or cannot be written.
     """
     checkpoint, card = checkpoint_for(run, path, overwrite=overwrite, step=step)
-    save_half(checkpoint, path, overwrite=overwrite)
-    with atomic_path(card, overwrite=overwrite) as temporary:
-        temporary.write_text(model_card(checkpoint, path, read_log(run / LOG)))
+    with exporting(run, checkpoint, path, card, overwrite=overwrite) as (file, text):
+        save_half(checkpoint, file, overwrite=overwrite)
+        text.write_text(model_card(checkpoint, file, read_log(run / LOG)))
     return card

@@ -12,6 +12,7 @@ from kornia.geometry.transform import warp_perspective
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imatch.core.arrays import read_arrays
 from imatch.core.files import atomic_path
 from imatch.models.superpoint_points import refine, suppress
 from imatch.training.augment_geometry import ViewConfig, draw_views
@@ -230,7 +231,6 @@ def _write(path: Path, labels: PairLabels) -> None:
 
 
 def _read(path: Path) -> PairLabels:
-    with np.load(path) as stored:
-        return PairLabels(
-            *(Points(stored[f"{side}_xy"], stored[f"{side}_weight"]) for side in _SIDES)
-        )
+    names = [f"{side}_{what}" for side in _SIDES for what in ("xy", "weight")]
+    arrays = read_arrays(path, names)
+    return PairLabels(*(Points(*arrays[i : i + 2]) for i in range(0, len(arrays), 2)))

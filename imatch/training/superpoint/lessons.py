@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imatch.core.arrays import read_arrays
 from imatch.core.files import atomic_path
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.images import valid_at
@@ -61,8 +62,7 @@ class Lessons:
         """
         path = self.folder / f"{index:06d}.npz"
         if path.exists():
-            with np.load(path) as stored:
-                return Lesson(stored["xy_a"], stored["xy_b"], stored["descriptors"])
+            return Lesson(*read_arrays(path, ("xy_a", "xy_b", "descriptors")))
         lesson = self._made(index, sample, labels, device)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:

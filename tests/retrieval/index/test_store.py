@@ -9,6 +9,7 @@ import pytest
 from imatch.core.errors import InputError, OutputError
 from imatch.retrieval.index.manifest import Manifest, ModelFacts, read_manifest, write_manifest
 from imatch.retrieval.index.store import IMAGES, VECTORS, IndexedImage, Store
+from imatch.retrieval.index.structure import Searcher
 from imatch.retrieval.view import Cell
 
 MANIFEST = Manifest(
@@ -138,3 +139,78 @@ def test_a_manifest_is_written_whole(tmp_path: Path) -> None:
     write_manifest(tmp_path, kept)
     assert read_manifest(tmp_path) == kept
     assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == "imatch.index/1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("count", "many"),
+        ("count", -1),
+        ("count", [1]),
+        ("count", None),
+        ("count", 10**30),
+        ("first", 3),
+        ("width", 0),
+        ("path", 7),
+        ("path", "a\0b"),
+        ("transform", [1, 2, 3]),
+        ("transform", [None] * 6),
+        ("gsd_m", "fine"),
+    ],
+)
+def test_a_list_of_images_that_makes_no_sense_is_refused(
+    index: Path, name: str, value: object
+) -> None:
+    path = index / "g1" / IMAGES
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[1][name] = value
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=IMAGES):
+        Store.open(index)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", "7", "NaN", "\0"])
+def test_a_line_that_is_no_image_is_refused(index: Path, text: str) -> None:
+    with (index / "g1" / IMAGES).open("a") as file:
+        file.write(text + "\n")
+    with pytest.raises(InputError, match=f"{IMAGES}: is damaged"):
+        Store.open(index)
+
+
+def test_a_geocoding_that_makes_no_sense_is_refused(index: Path) -> None:
+    path = index / "g1" / IMAGES
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0] |= {"crs": "EPSG:32631", "transform": [1e12, 0, 0, 0, -1e12, 0]}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="m wide"):
+        Store.open(index)
+
+
+def test_rows_that_no_image_names_are_told_of(
+    index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = index / "g1" / IMAGES
+    path.write_bytes(path.read_bytes()[:-20])
+    store = Store.open(index)
+    assert len(store) == 3
+    store.warn_of_rest()
+    assert "holds rows that images.jsonl does not name" in caplog.text
+
+
+@pytest.mark.parametrize("numbers", [[0, 0, 0, 0, 0], [0, 0, np.nan, 1, 1], [0, 0, 1, 1e-300, 1]])
+def test_cells_that_make_no_sense_are_refused(index: Path, numbers: list[float]) -> None:
+    table = np.fromfile(index / "g1" / "cells.f64").reshape(-1, 5)
+    table[1] = numbers
+    table.tofile(index / "g1" / "cells.f64")
+    with pytest.raises(InputError, match=r"cells.f64: is damaged \(row 1\)"):
+        Store.open(index).cell(1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_vectors_that_are_no_numbers_are_refused(index: Path, value: float) -> None:
+    pytest.importorskip("faiss")
+    vectors = np.fromfile(index / "g1" / VECTORS, np.float32)
+    vectors[4] = value
+    vectors.tofile(index / "g1" / VECTORS)
+    with pytest.raises(InputError, match=f"{VECTORS}: holds vectors that are no numbers"):
+        Searcher(Store.open(index).vectors)
