@@ -198,7 +198,7 @@ class BlockMaker:
         """Bands of a window ready to be sampled, and where each (or all, if one) has ground."""
         form = self._form
         alpha = mask = own = None
-        with self._reading, reading(self._dataset, self._name, bands, part):
+        with self._reading, reading(self._name):
             raw = self._dataset.read(list(bands), window=part, out_dtype=form.dtype)
             if form.missing == "alpha":
                 inner = form.alpha in bands

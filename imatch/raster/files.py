@@ -119,14 +119,14 @@ class FileSource(Source):
         document = _virtual(file, level, bands)
         pixels = np.empty((len(bands), *shape), dtype=np.float32)
         masks = np.full(pixels.shape, 255, dtype=np.uint8)
-        with opened(file, level.number) as dataset, reading(dataset, file, indexes, part):
+        with opened(file, level.number) as dataset, reading(file):
             if document is None:
                 dataset.read(indexes, window=part, out=pixels, resampling=Resampling.average)
             if document is None or marked:
                 # The nearest pixel's mask: how much of the rest is valid matters to the mean only.
                 dataset.read_masks(indexes, window=part, out=masks)
         if document is not None:
-            with opened(document) as dataset, reading(dataset, file, dataset.indexes, part):
+            with opened(document) as dataset, reading(file):
                 dataset.read(window=part, out=pixels, resampling=Resampling.average)
                 masks &= dataset.read_masks(window=part, out_shape=pixels.shape)
             if level.number is not None:

@@ -61,6 +61,6 @@ def _valid_pixels(dataset: DatasetReader, dtype: np.dtype[Any]) -> Iterator[np.n
     for band in dataset.indexes:
         for top in range(0, dataset.height, rows):
             window = Window(0, top, dataset.width, min(rows, dataset.height - top))
-            with reading(dataset, dataset.name, [band], window):
+            with reading(dataset.name):
                 pixels = dataset.read(band, window=window, out_dtype=dtype)
                 yield pixels[dataset.read_masks(band, window=window) != 0]

@@ -8,7 +8,7 @@ import re
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,6 @@ import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
-from rasterio.windows import Window
 
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.redaction import redacted
@@ -81,60 +80,59 @@ def explained(name: str, cause: str, hint: str) -> Iterator[None]:
         raise InputError(f"{cause} ({detail})", subject=name, hint=hint) from error
 
 
-#: What libtiff's decoders say of damage and go on; rasterio keeps it from the log as it reads.
+#: What decoders only warn of although pixels are lost or displaced; not what is said of tags.
 _CORRUPT = re.compile(r"corrupt|premature|bad code|mismatch|discarding|lack of data", re.IGNORECASE)
-_ONLY_WARNED_OF = ("JPEG", "YCbCr JPEG", "CCITTFAX3", "CCITTFAX4", "CCITTRLE", "PACKBITS")
 
 
 @contextmanager
-def reading(
-    dataset: DatasetReader, name: str, bands: Sequence[int], window: Window | None = None
-) -> Iterator[None]:
+def reading(name: str) -> Iterator[None]:
     """Read pixels inside the block; what fails, and what a decoder warns of, is an `InputError`.
 
     Args:
-        dataset: What is read.
-        name: What to call it.
-        bands: The 1-based bands to be read.
-        window: The pixels to be read; all by default.
+        name: What to call what is read.
 
     Raises:
         InputError: The pixels cannot be read, or are damaged.
     """
-    hint = "the file may be truncated: get it again"
-    with explained(name, "its pixels cannot be read", hint):
-        if dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") in _ONLY_WARNED_OF:
-            with logged_by_gdal(logging.INFO) as said:
-                for band in bands:
-                    dataset.checksum(band, window=window)
-            for text in filter(_CORRUPT.search, said):
-                detail = in_words(re.sub(r"^CPLE_\w+ in ", "", text), name)
-                raise InputError(f"its pixels cannot be read ({detail})", subject=name, hint=hint)
+    cause, hint = "its pixels cannot be read", "the file may be truncated: get it again"
+    with warned() as said, explained(name, cause, hint):
         yield
+    for text in filter(_CORRUPT.search, said):
+        raise InputError(f"{cause} ({in_words(text, name)})", subject=name, hint=hint)
 
 
 @contextmanager
-def logged_by_gdal(level: int = logging.WARNING) -> Iterator[list[str]]:
-    """What GDAL says in this thread inside the block, which rasterio only logs."""
-    said: list[str] = []
-    thread = threading.get_ident()
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread:
-                said.append(record.getMessage())
-
-    logger, listener = logging.getLogger("rasterio._env"), Listener(level)
-    propagate, before = logger.propagate, logger.level
-    logger.addHandler(listener)
-    logger.propagate = False
-    logger.setLevel(level)
+def warned() -> Iterator[list[str]]:
+    """What GDAL warns of in this thread inside the block, which rasterio only logs."""
+    before, said = _heard.said, list[str]()
+    _heard.said = said
     try:
         yield said
     finally:
-        logger.removeHandler(listener)
-        logger.propagate = propagate
-        logger.setLevel(before)
+        _heard.said = before
+
+
+class _Heard(threading.local):
+    """Where GDAL's warnings go in this thread, besides the log."""
+
+    said: list[str] | None = None
+
+
+class _Listener(logging.Handler):
+    """Keeps what GDAL warns of for those who asked."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _heard.said is not None:
+            _heard.said.append(re.sub(r"^CPLE_\w+( in |:)", "", record.getMessage()))
+
+
+_heard = _Heard()
+# For good, whatever the levels of other loggers: several threads may listen at a time. While it
+# reads pixels rasterio logs by the second name.
+for _name in ("rasterio._env", "rasterio._err"):
+    _log = logging.getLogger(_name)
+    _log.addHandler(_Listener(logging.WARNING))
+    _log.setLevel(logging.WARNING)
 
 
 # What GDAL and its libraries say of a file, and what it means. The name is gone by then.

@@ -189,7 +189,7 @@ def _open_raster(name: str, frame: MaskFrame) -> RasterMask:
             )
         shrink = max(1.0, max(size) / _LONGEST)
         shape = (round(size[1] / shrink), round(size[0] / shrink))
-        with reading(dataset, name, [1]):
+        with reading(name):
             pixels = dataset.read(1, out_shape=shape, masked=True).filled(0) != 0
         base, crs = (
             (dataset.transform, dataset.crs)

@@ -84,7 +84,7 @@ def regeocode(
             ) as put:
                 for block in plan_blocks(form, lattice.size, (1, 1)):
                     where, bands = block.window, list(block.bands)
-                    with reading(dataset, name, bands, where):
+                    with reading(name):
                         pixels = dataset.read(bands, window=where, out_dtype=form.dtype)
                         mask = dataset.read_masks(1, window=where) != 0 if form.masked else None
                         if form.missing == "bands":

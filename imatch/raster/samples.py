@@ -57,7 +57,7 @@ def sampled(dataset: DatasetReader, name: str, band: int) -> list[Sample]:
         windows = [Window(x, y, *sides) for y in rows.tolist() for x in columns.tolist()]
     found = []
     for window in windows:
-        with reading(dataset, name, [band], window):
+        with reading(name):
             pixels = dataset.read(band, window=window)
             found.append((pixels, dataset.read_masks(band, window=window) != 0))
     return found

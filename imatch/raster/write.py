@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from imatch.core.files import atomic_path
 from imatch.core.types import BoolArray
 from imatch.raster.classes import write_class_tables
 from imatch.raster.form import Form
-from imatch.raster.gdal import check_file, in_words, logged_by_gdal, session
+from imatch.raster.gdal import check_file, in_words, session, warned
 from imatch.raster.lattice import Lattice
 from imatch.raster.names import container_of, is_virtual
 
@@ -218,7 +217,7 @@ def _try_options(
     given = " ".join(f"{key}={value}" for key, value in creation.items())
     hint = f"see GDAL's page on its {'GTiff' if copying is None else 'COG'} driver"
     try:
-        with logged_by_gdal() as said, MemoryFile() as memory, MemoryFile() as copy:
+        with warned() as said, MemoryFile() as memory, MemoryFile() as copy:
             with memory.open(**{**profile, "width": 64, "height": 64}) as dataset:
                 dataset.write(np.ones((dataset.count, 64, 64), dtype=dataset.dtypes[0]))
             if copying is not None:
@@ -231,7 +230,7 @@ def _try_options(
             root = root.__cause__
         said = [str(root)]
     if said:
-        text = in_words(re.sub(r"^CPLE_\w+ in ", "", said[0]), "--co")
+        text = in_words(said[0], "--co")
         raise ConfigError(f"GDAL refuses it ({text})", subject=f"--co {given}", hint=hint)
 
 

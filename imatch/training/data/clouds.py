@@ -73,7 +73,7 @@ def classified(path: str, grid: Grid) -> BoolArray | None:
     if file is None:
         return None
     out = np.zeros((grid.height, grid.width), dtype=np.uint8)
-    with opened(file) as dataset, reading(dataset, file, [1]):
+    with opened(file) as dataset, reading(file):
         # Classes have no means: the nearest pixel's.
         reproject(
             dataset.read(1),
