@@ -21,7 +21,7 @@ from scipy import ndimage
 from imatch.core.errors import InputError
 from imatch.core.redaction import redacted
 from imatch.raster.bands import band_names, default_bands, select_bands
-from imatch.raster.gdal import check_file, opened, reading
+from imatch.raster.gdal import check_extent, check_file, opened, reading
 from imatch.raster.info import RasterInfo
 from imatch.raster.levels import Level, choose_level, is_wavelet
 from imatch.raster.mask import MaskFrame, open_mask
@@ -53,8 +53,6 @@ _GDAL_TYPES = {
 }
 #: GCPs explained by an affine transform within this many pixels geocode an image.
 _GCP_PX = 0.5
-#: Pixels of all bands that are decoded for one reading: minutes.
-_MOST_DECODED = 20 * 10**9
 _COLOURS = ("red", "green", "blue")
 
 
@@ -109,12 +107,9 @@ class FileSource(Source):
             marked = any(_has_mask(dataset, band) for band in bands)
         to_native = Affine.scale(*ratio) @ level.to_native
         part, shape = _plan(window, to_native, level, factor, size)
-        if part.width * part.height * len(bands) > _MOST_DECODED:
-            raise InputError(
-                f"has {part.width} x {part.height} pixels to be read for so few",
-                subject=file,
-                hint="make reduced levels first: gdaladdo -r average",
-            )
+        check_extent(
+            part.width * part.height * len(bands), file, "make reduced levels: gdaladdo -r average"
+        )
         indexes = [band.index for band in bands]
         document = _virtual(file, level, bands)
         pixels = np.empty((len(bands), *shape), dtype=np.float32)

@@ -30,6 +30,10 @@ CACHE_MB = 256
 _MOST_OPEN = 32
 #: Bytes of all bands in a block, which a decoder holds at once.
 _LARGEST_BLOCK = 1 << 29
+#: Pixels of all bands that are decoded for one reading: minutes.
+_MOST_DECODED = 20 * 10**9
+#: Bands of a raster; imaging spectrometers have hundreds.
+_MOST_BANDS = 10_000
 
 
 _OPTIONS = {
@@ -257,8 +261,27 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
             yield dataset
 
 
+def check_extent(pixels: float, name: str, hint: str) -> None:
+    """Refuse to decode what no reading in reasonable time can.
+
+    Args:
+        pixels: How many there are to be decoded, in all bands.
+        name: The file.
+        hint: The next step.
+
+    Raises:
+        InputError: They are too many.
+    """
+    if pixels > _MOST_DECODED:
+        raise InputError(f"has {pixels:.3g} pixels to be read for so few", subject=name, hint=hint)
+
+
 def _check_blocks(dataset: DatasetReader, name: str) -> None:
-    """Refuse blocks that are too large to be decoded one by one."""
+    """Refuse blocks that are too large to be decoded one by one, and bands beyond number."""
+    if dataset.count > _MOST_BANDS:
+        raise InputError(
+            f"claims to have {dataset.count} bands", subject=name, hint="check that it is whole"
+        )
     rows, columns = max(dataset.block_shapes, default=(0, 0))
     bands = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
     # NumPy has no complex integers.

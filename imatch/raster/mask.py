@@ -15,7 +15,7 @@ from rasterio.features import rasterize
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
-from imatch.raster.gdal import check_file, opened, reading
+from imatch.raster.gdal import check_extent, check_file, opened, reading
 from imatch.raster.image import is_geocoded
 from imatch.raster.names import is_virtual
 from imatch.raster.place import misplaced
@@ -188,7 +188,8 @@ def _open_raster(name: str, frame: MaskFrame) -> RasterMask:
                 hint="give the mask geocoding or the image's size",
             )
         shrink = max(1.0, max(size) / _LONGEST)
-        shape = (round(size[1] / shrink), round(size[0] / shrink))
+        shape = max(1, round(size[1] / shrink)), max(1, round(size[0] / shrink))
+        check_extent(size[0] * size[1], name, "save it coarser")
         with reading(name):
             pixels = dataset.read(1, out_shape=shape, masked=True).filled(0) != 0
         base, crs = (

@@ -145,6 +145,30 @@ def test_sizes_that_a_header_claims_are_refused_before_they_are_reserved(
     assert capfd.readouterr() == ("", "")
 
 
+def _sparse(path: Path, side: int, count: int) -> Path:
+    """A raster of which nothing but the header is there."""
+    profile = {"width": side, "height": side, "count": count, "dtype": "uint8", "tiled": True}
+    profile |= {"crs": UTM, "transform": GOOD}
+    with rasterio.open(path, "w", driver="GTiff", SPARSE_OK=True, BIGTIFF="YES", **profile):
+        return path
+
+
+def test_what_only_a_header_says_takes_no_hours(tmp_path: Path) -> None:
+    wide, many = (
+        _sparse(tmp_path / "wide.tif", 200_000, 1),
+        _sparse(tmp_path / "many.tif", 8, 20_000),
+    )
+    with pytest.raises(
+        InputError, match=r"wide\.tif: has 4e\+10 pixels to be read for so few; make"
+    ):
+        open_source(wide).read(size=(1000, 1000))
+    frame = MaskFrame(Affine.identity(), None, (200_000, 200_000))
+    with pytest.raises(InputError, match=r"wide\.tif: has 4e\+10 pixels .* coarser"):
+        open_mask(wide, frame)
+    with pytest.raises(InputError, match=r"many\.tif: claims to have 20000 bands"):
+        open_source(many)
+
+
 def test_an_image_as_large_as_the_machine_is_refused(write: Any) -> None:
     source = open_source(write("a.tif", GROUND))
     with pytest.raises(InputError, match=r"would take [\d,.]+ GiB of memory"):
