@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.journal import CELLS, as_cell, of_cell, text_rows
+from imatch.core.journal import CELLS, as_cell, of_cell, text_rows, write_csv
 
 UNRELATED = "unrelated"
 KEYS = ("case", "source", "variant", "tag")
@@ -106,10 +106,7 @@ def read_cases(path: Path) -> list[Case]:
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:
     """Write a table that `read_cases` reads."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(case.row() for case in cases)
+    write_csv(path, COLUMNS, (case.row().values() for case in cases))
 
 
 def parse_filters(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -18,9 +18,9 @@ CELLS = tuple(f"{i}{j}" for i in range(3) for j in range(3))
 RowT = TypeVar("RowT", bound="Tabular")
 
 
-# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection").
+# What makes a spreadsheet take a cell for a formula, of either width (OWASP, "CSV Injection").
 # The apostrophes of a text's own are told from the mark by one more.
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 def as_cell(value: object) -> object:
@@ -111,11 +111,11 @@ class Journal:
     """
 
     def __init__(self, path: Path, columns: list[str]) -> None:
-        self._path, self._columns = path, columns
+        self._path = path
         try:
-            self._file = path.open("a", newline="", encoding="utf-8")
+            self._file = _unlinked(path).open("a", newline="", encoding="utf-8")
             if self._file.tell() == 0:
-                self._append(dict(zip(columns, columns, strict=True)))
+                self._append(columns)
         except OSError as error:
             raise OutputError(error.strerror or str(error), subject=path) from error
 
@@ -131,15 +131,13 @@ class Journal:
         """
         texts = row.row()
         try:
-            self._append(texts)
+            self._append(texts.values())
         except OSError as error:
             raise OutputError(error.strerror or str(error), subject=self._path) from error
         return type(row).from_row(texts)
 
-    def _append(self, row: Mapping[str, str]) -> None:
-        text = io.StringIO()
-        csv.DictWriter(text, self._columns, lineterminator="\n").writerow(row)
-        self._file.write(text.getvalue())
+    def _append(self, cells: Iterable[str]) -> None:
+        self._file.write(_csv_line(cells))
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -149,13 +147,24 @@ class Journal:
 
 
 def mend(path: Path) -> None:
-    """Cut off what a crash left of the last line."""
-    if path.exists():
+    """Cut off what a crash left of the last line.
+
+    Raises:
+        OutputError: The file is a link, to what may be none of ours.
+    """
+    if _unlinked(path).exists():
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             with path.open("r+b") as file:
                 file.truncate(len(whole))
+
+
+def _unlinked(path: Path) -> Path:
+    """A file that grows in its place: through a link, some other file would."""
+    if path.is_symlink():
+        raise OutputError("is a link", subject=path, hint="put the file itself in its place")
+    return path
 
 
 def text_rows(path: Path, *, encoding: str = "utf-8") -> Iterator[str]:
@@ -209,7 +218,18 @@ def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
 
 def write_rows(path: Path, kind: type[RowT], rows: Iterable[RowT]) -> None:
     """Write a whole table."""
+    write_csv(path, kind.columns(), (row.row().values() for row in rows))
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table of other rows, texts from users and files made cells by `as_cell` before."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, kind.columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row.row() for row in rows)
+        file.write(_csv_line(columns))
+        file.writelines(_csv_line(row) for row in rows)
+
+
+def _csv_line(cells: Iterable[object]) -> str:
+    line = io.StringIO(newline="")
+    # Python before 3.13 quotes a carriage return only where it ends lines, so that here it has to.
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return f"{line.getvalue()[:-2]}\n"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import fields
 from pathlib import Path
 
-from imatch.core.journal import as_cell
+from imatch.core.journal import as_cell, write_csv
 from imatch.export.page import Cell, Table
 from imatch.export.wording import measured, number
 from imatch.pipeline.stack_result import Stack, StackImage, StackPair
@@ -118,12 +117,8 @@ def headline(stack: Stack) -> str:
 def write_edges(stack: Stack, path: Path) -> None:
     """Write the pairs as CSV, full precision; what is not known is empty."""
     names = [field.name for field in fields(StackPair)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        for pair in stack.pairs:
-            values = (getattr(pair, name) for name in names)
-            writer.writerow("" if _unknown(value) else as_cell(value) for value in values)
+    rows = ([getattr(pair, name) for name in names] for pair in stack.pairs)
+    write_csv(path, names, (["" if _unknown(v) else as_cell(v) for v in row] for row in rows))
 
 
 _REST = (("uncertain", "uncertain"), ("failed", "not tied"))

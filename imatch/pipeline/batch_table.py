@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.journal import of_cell
 from imatch.core.yamltext import parse_yaml
 from imatch.pipeline.batch_pairs import BatchPair, name_pairs
 from imatch.pipeline.config import MatchConfig
@@ -55,7 +56,7 @@ def read_pairs(path: Path) -> list[BatchPair]:
         columns = [column.strip() for column in next(rows, [])]
         _check_columns(path, columns)
         pairs = [
-            _pair(path, rows.line_num, columns, [cell.strip() for cell in row])
+            _pair(path, rows.line_num, columns, [of_cell(cell.strip()) for cell in row])
             for row in rows
             if any(cell.strip() for cell in row)
         ]

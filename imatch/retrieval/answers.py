@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError
 from imatch.core.files import atomic_path, check_output
-from imatch.core.journal import as_cell
+from imatch.core.journal import as_cell, write_csv
 from imatch.core.jsontext import to_json
 from imatch.core.redaction import redacted
 from imatch.pipeline.provenance import versions
@@ -143,10 +142,7 @@ def write_hits_geojson(answer: Answer, path: Path) -> None:
 
 def write_hits_csv(answer: Answer, path: Path) -> None:
     """Write the table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(answer.rows())
+    write_csv(path, COLUMNS, (row.values() for row in answer.rows()))
 
 
 _WRITERS: dict[str, Callable[[Answer, Path], None]] = {

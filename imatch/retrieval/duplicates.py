@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -15,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from imatch.core.errors import InputError
 from imatch.core.files import atomic_path
-from imatch.core.journal import as_cell
+from imatch.core.journal import as_cell, write_csv
 from imatch.core.redaction import redacted
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision
@@ -235,14 +234,12 @@ def write_duplicates(found: Duplicates, path: Path, *, overwrite: bool = False) 
     Raises:
         OutputError: The file exists, or the disk refused.
     """
-    with (
-        atomic_path(path, overwrite=overwrite) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for pair in found.pairs:
-            numbers = pair.probability, *(getattr(pair.likeness, name) for name in FIGURES)
-            texts = [f"{value:.4f}" for value in numbers]
-            names = as_cell(redacted(pair.a)), as_cell(redacted(pair.b))
-            writer.writerow([*names, int(pair.duplicate), *texts, pair.group or ""])
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        write_csv(temporary, COLUMNS, map(_row, found.pairs))
+
+
+def _row(pair: DuplicatePair) -> list[object]:
+    numbers = pair.probability, *(getattr(pair.likeness, name) for name in FIGURES)
+    texts = [f"{value:.4f}" for value in numbers]
+    names = as_cell(redacted(pair.a)), as_cell(redacted(pair.b))
+    return [*names, int(pair.duplicate), *texts, pair.group or ""]

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imatch.core.journal import Journal, Plain, as_cell, of_cell, read_rows, write_rows
+from imatch.core.errors import OutputError
+from imatch.core.journal import Journal, Plain, as_cell, mend, of_cell, read_rows, write_rows
 
-DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+DANGEROUS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Line(Plain):
     count: int = -2
 
 
-@given(st.text(alphabet=st.sampled_from("=+-@\t\r'ab1 "), max_size=6))
+@given(st.text(alphabet=st.sampled_from("=+-@\t\r\n＋'ab1 "), max_size=6))  # noqa: RUF001
 def test_cells_are_no_formulas_and_come_back(text: str) -> None:
     cell = str(as_cell(text))
     assert not cell.startswith(DANGEROUS)
@@ -35,7 +36,9 @@ def test_numbers_stay_numbers() -> None:
     assert Line("a").row() == {"name": "a", "shift": "-1.5", "count": "-2"}
 
 
-@pytest.mark.parametrize("name", ["+2", "=HYPERLINK(1)", "-a", "@x", "'quoted", "'=x", "a,b"])
+@pytest.mark.parametrize(
+    "name", ["+2", "=HYPERLINK(1)", "-a", "@x", "'quoted", "'=x", "a,b", "a\rb\n"]
+)
 def test_tables_keep_such_names(tmp_path: Path, name: str) -> None:
     path = tmp_path / "table.csv"
     write_rows(path, Line, [Line(name)])
@@ -45,3 +48,13 @@ def test_tables_keep_such_names(tmp_path: Path, name: str) -> None:
     assert read_rows(path, Line) == [Line(name), Line(name, 2.0)]
     with path.open(newline="") as file:
         assert not any(row[0].startswith(DANGEROUS) for row in csv.reader(file))
+
+
+def test_a_journal_does_not_grow_elsewhere(tmp_path: Path) -> None:
+    other, link = tmp_path / "notes.txt", tmp_path / "results.csv"
+    other.write_text("mine, and no line end")
+    link.symlink_to(other)
+    for touch in (lambda: Journal(link, ["a"]), lambda: mend(link)):
+        with pytest.raises(OutputError, match="is a link"):
+            touch()
+    assert other.read_text() == "mine, and no line end"

@@ -88,5 +88,5 @@ def test_what_cannot_be_measured_is_explained(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(InputError, match="holds one class only"):
         single_label(vectors, np.zeros_like(labels), places)
     monkeypatch.setitem(sys.modules, "sklearn.tree", None)
-    with pytest.raises(ConfigError, match=r"scikit-learn: is not installed; pip install imatch"):
+    with pytest.raises(ConfigError, match=r"scikit-learn: is not installed; run pip install"):
         single_label(vectors, labels, places, classifiers=["tree"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from imatch.core.files import atomic_path
-from imatch.core.journal import as_cell
+from imatch.core.journal import as_cell, write_csv
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,8 @@ class FetchedItem:
 def write_table(path: Path, items: Sequence[FetchedItem]) -> None:
     """Write ``items.csv``; one that is there is replaced."""
     names = [field.name for field in fields(FetchedItem)]
-    with (
-        atomic_path(path, overwrite=True) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: as_cell(v) for k, v in asdict(item).items()} for item in items)
+    with atomic_path(path, overwrite=True) as temporary:
+        write_csv(temporary, names, (map(as_cell, asdict(item).values()) for item in items))
 
 
 def write_card(
