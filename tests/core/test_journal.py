@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from imatch.core.errors import OutputError
 from imatch.core.journal import Journal, Plain, as_cell, mend, of_cell, read_rows, write_rows
 
-DANGEROUS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
+DANGEROUS = tuple("=+-@\t\r\n＝＋－＠")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Line(Plain):
     count: int = -2
 
 
-@given(st.text(alphabet=st.sampled_from("=+-@\t\r\n＋'ab1 "), max_size=6))  # noqa: RUF001
+@given(st.text(alphabet=st.sampled_from("=+-@\t\r\n＋'ab1 "), max_size=6))
 def test_cells_are_no_formulas_and_come_back(text: str) -> None:
     cell = str(as_cell(text))
     assert not cell.startswith(DANGEROUS)
