@@ -93,7 +93,8 @@ def logging_to_stderr(level: int) -> Iterator[None]:
     handlers, root_level, package_level = root.handlers[:], root.level, package.level
     hook = sys.unraisablehook
     root.handlers = [handler]
-    root.setLevel(min(ours, theirs))
+    # The warnings of decoders are listened for, too (see `raster.gdal.warned`).
+    root.setLevel(min(ours, theirs, logging.WARNING))
     package.setLevel(ours)
     try:
         with warnings.catch_warnings():

@@ -108,6 +108,9 @@ def reading(name: str) -> Iterator[None]:
 @contextmanager
 def warned() -> Iterator[list[str]]:
     """What GDAL warns of in this thread inside the block, which rasterio only logs."""
+    for logger in _LOGGERS:
+        if not logger.isEnabledFor(logging.WARNING):  # A program wants less of its log.
+            logger.setLevel(logging.WARNING)
     before, said = _heard.said, list[str]()
     _heard.said = said
     try:
@@ -131,12 +134,10 @@ class _Listener(logging.Handler):
 
 
 _heard = _Heard()
-# For good, whatever the levels of other loggers: several threads may listen at a time. While it
-# reads pixels rasterio logs by the second name.
-for _name in ("rasterio._env", "rasterio._err"):
-    _log = logging.getLogger(_name)
-    _log.addHandler(_Listener(logging.WARNING))
-    _log.setLevel(logging.WARNING)
+# While it reads pixels rasterio logs by the second name.
+_LOGGERS = [logging.getLogger(name) for name in ("rasterio._env", "rasterio._err")]
+for _logger in _LOGGERS:
+    _logger.addHandler(_Listener(logging.WARNING))  # For good: several threads may listen at once.
 
 
 # What GDAL and its libraries say of a file, and what it means. The name is gone by then.

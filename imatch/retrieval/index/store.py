@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 from rasterio.crs import CRS
 
 from imatch.core.errors import InputError, OutputError
-from imatch.core.files import remove_leftovers
+from imatch.core.files import inside, remove_leftovers
 from imatch.core.journal import mend
 from imatch.raster.place import misplaced
 from imatch.retrieval.index.manifest import FILE, Manifest, read_manifest, write_manifest
@@ -116,6 +116,8 @@ class Store:
         """
         manifest = read_manifest(path)
         folder = path / f"g{manifest.generation}"
+        for name in (IMAGES, VECTORS, CELLS):
+            inside(path, f"{folder.name}/{name}")  # What is added to a link goes to its target.
         store = cls(path, manifest, _read_images(folder / IMAGES))
         rows = 0
         for image in store.images.values():

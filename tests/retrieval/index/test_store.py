@@ -214,3 +214,15 @@ def test_vectors_that_are_no_numbers_are_refused(index: Path, value: float) -> N
     vectors.tofile(index / "g1" / VECTORS)
     with pytest.raises(InputError, match=f"{VECTORS}: holds vectors that are no numbers"):
         Searcher(Store.open(index).vectors)
+
+
+@pytest.mark.parametrize("name", [IMAGES, VECTORS, "cells.f64"])
+def test_files_that_lie_elsewhere_are_not_added_to(index: Path, name: str) -> None:
+    file = index / "g1" / name
+    other = file.rename(index.parent / "other")
+    file.symlink_to(other)
+    before = other.read_bytes()
+    match = "leads out|is a link"
+    with pytest.raises((InputError, OutputError), match=match), Store.open_to_write(index) as store:
+        put(store, "/d", 1, 3)
+    assert other.read_bytes() == before
