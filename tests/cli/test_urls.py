@@ -123,6 +123,6 @@ def test_an_error_about_a_signed_url_tells_no_secret(
     assert failed.exit_code == 1
     assert failed.stderr.splitlines()[-1].startswith(f"imatch: error: {web.url('absent.tif')}: ")
     nested = run("match", document, document, "-m", "sift", *options)
-    assert nested.exit_code == 1
+    assert nested.exit_code == 1, nested.output
     document.unlink()
     told_nowhere(tmp_path, failed, nested)
