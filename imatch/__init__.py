@@ -18,11 +18,11 @@ from imatch.core.errors import ImatchError
 
 if TYPE_CHECKING:
     from imatch.matchers import load_matcher
-    from imatch.pipeline.config import MatchConfig
-    from imatch.pipeline.match import match
-    from imatch.pipeline.result import Registration
-    from imatch.pipeline.scene import register
-    from imatch.pipeline.scene_config import SceneConfig
+    from imatch.pipeline.pair.config import MatchConfig
+    from imatch.pipeline.pair.match import match
+    from imatch.pipeline.registration.result import Registration
+    from imatch.pipeline.scene.config import SceneConfig
+    from imatch.pipeline.scene.register import register
 
 __all__ = [
     "ImatchError",
@@ -36,12 +36,12 @@ __all__ = [
 ]
 
 _LAZY = {
-    "MatchConfig": "imatch.pipeline.config",
-    "Registration": "imatch.pipeline.result",
-    "SceneConfig": "imatch.pipeline.scene_config",
+    "MatchConfig": "imatch.pipeline.pair.config",
+    "Registration": "imatch.pipeline.registration.result",
+    "SceneConfig": "imatch.pipeline.scene.config",
     "load_matcher": "imatch.matchers",
-    "match": "imatch.pipeline.match",
-    "register": "imatch.pipeline.scene",
+    "match": "imatch.pipeline.pair.match",
+    "register": "imatch.pipeline.scene.register",
 }
 
 

@@ -4,7 +4,7 @@
     python -m experiments.auto.ablate /tmp/imatch-tuning/tuning_cases.csv --data ../shared/data
 
 Every second ``near`` case starts 0.8 px off the truth and is pulled tight at full resolution, as
-`imatch.geometry.align` does it, with one thing changed at a time.
+`imatch.geometry.alignment.fine_alignment` does it, with one thing changed at a time.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from experiments.auto.fit_evidence import load
 from imatch.core.types import Rendered
-from imatch.geometry import orientation
-from imatch.geometry.align import AGREES
+from imatch.geometry.alignment import orientation
+from imatch.geometry.alignment.fine_alignment import AGREES
+from imatch.geometry.alignment.orientation import orientation_field, warp_image
+from imatch.geometry.alignment.refine import Windows, measure
 from imatch.geometry.fit import residuals, reweighted
-from imatch.geometry.orientation import orientation_field, warp_image
-from imatch.geometry.refine import Windows, measure
 from imatch.geometry.robust import search
 from imatch.geometry.transform import ModelKind, apply_matrix
 

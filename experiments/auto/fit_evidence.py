@@ -23,8 +23,8 @@ from scipy.optimize import minimize
 
 from experiments.auto.make_cases import lean
 from imatch.core.types import Rendered
-from imatch.geometry.align import Aligner
-from imatch.geometry.coarse import ANY, FREE, NEAR, WIDE, coarse_search
+from imatch.geometry.alignment.coarse_search import ANY, FREE, NEAR, WIDE, coarse_search
+from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.transform import apply_matrix
 from imatch.raster import array_source, render
 

@@ -5,9 +5,9 @@ r"""What the keypoint stage of `auto` should be: the same hard cases, one matche
         -k aliked-lightglue -k superpoint-s2 -k loftr-s2 -o out/keypoint_stage
 
 The stages before it are run once a case; each matcher's proposals are then judged with theirs, as
-in `imatch.pipeline.auto`. ``none`` is the answer without any. Only cases that reached the stage in
-an earlier run are looked at (those not answered, or answered by it): the others stay as they are.
-Rows are kept one by one, and a run that was cut off goes on.
+in `imatch.pipeline.pair.auto`. ``none`` is the answer without any. Only cases that reached the
+stage in an earlier run are looked at (those not answered, or answered by it): the others stay as
+they are. Rows are kept one by one, and a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imatch.bench.cases import Case, read_cases
-from imatch.bench.present import present
+from imatch.bench.prepare_case import present
 from imatch.bench.worker import fitting, judged
 from imatch.core.progress import progress
 from imatch.core.types import Rendered
-from imatch.geometry.align import Aligner
+from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.estimate import EstimateOptions
-from imatch.pipeline.auto import Auto, Candidate
-from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.match import Solved, solve
-from imatch.pipeline.solve import Solution
+from imatch.pipeline.pair.auto import Auto, Candidate
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.match import Solved, solve
+from imatch.pipeline.pair.registrar import Solution
 
 Row = dict[str, str]
 NONE = "none"

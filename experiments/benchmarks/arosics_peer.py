@@ -33,14 +33,14 @@ from experiments.benchmarks.shift_cases import shifted, translation
 from imatch.bench.cases import Case, read_cases, select_cases, write_cases
 from imatch.bench.environment import environment
 from imatch.bench.metrics import corner_error, recall
-from imatch.bench.present import View, present
+from imatch.bench.prepare_case import View, present
 from imatch.bench.report import write_report
 from imatch.bench.results import Result
 from imatch.bench.runner import Plan, run_benchmark
 from imatch.core.errors import ImatchError
-from imatch.core.journal import write_rows
-from imatch.export.page import Cell, Table
-from imatch.pipeline.config import MatchConfig, make_config
+from imatch.core.io.tables import write_rows
+from imatch.export.html import Cell, Table
+from imatch.pipeline.pair.config import MatchConfig, make_config
 
 WITHIN_PX = (0.5, 1.0, 3.0)
 _GRID = Affine(10, 0, 600_000, 0, -10, 5_000_000)

@@ -29,8 +29,8 @@ import psutil
 import rasterio
 from affine import Affine
 
-from imatch.raster.landscape import landscape
-from imatch.raster.landscape_view import SEASONS, render_landscape
+from imatch.datasets.synthetic.landscape import landscape
+from imatch.datasets.synthetic.landscape_view import SEASONS, render_landscape
 
 ENGINES = ("local", "dask")
 _GSD = 10.0

@@ -1,8 +1,8 @@
 """Do stated confidence intervals hold the truth as often as they say?
 
-Procedural landscapes (`imatch.raster.landscape`) are seen twice, in different seasons and through
-random warps that are known exactly, and registered. An error is then an error of the registration
-alone, and the share of 95 % intervals that hold the truth can be counted:
+Procedural landscapes (`imatch.datasets.synthetic.landscape`) are seen twice, in different seasons
+and through random warps that are known exactly, and registered. An error is then an error of the
+registration alone, and the share of 95 % intervals that hold the truth can be counted:
 
     python experiments/benchmarks/calibration.py -o calibration.json --limit 150 --jobs 2
 """
@@ -23,16 +23,16 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from imatch.bench.environment import environment
-from imatch.core.files import atomic_path
+from imatch.core.io.files import atomic_path
 from imatch.core.types import Rendered
+from imatch.datasets.synthetic.landscape import landscape
+from imatch.datasets.synthetic.landscape_view import SEASONS, render_landscape
 from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.transform import apply_matrix
-from imatch.pipeline.config import make_config
-from imatch.pipeline.load import load_solver
-from imatch.pipeline.solve import Solver
+from imatch.pipeline.pair.config import make_config
+from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.registrar import Solver
 from imatch.raster import GeoImage, render
-from imatch.raster.landscape import landscape
-from imatch.raster.landscape_view import SEASONS, render_landscape
 
 # How far products of one place differ: degrees, scale, share of the side.
 _VARIANTS = {"near": (2.0, 0.02, 0.03), "free": (30.0, 0.2, 0.1)}

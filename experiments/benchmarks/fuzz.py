@@ -41,8 +41,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 from experiments.benchmarks.fuzz_damage import damaged  # noqa: E402
 from experiments.benchmarks.fuzz_inputs import KINDS  # noqa: E402
 from experiments.benchmarks.fuzz_rasters import Command, Sample, truth  # noqa: E402
-from imatch.core.jsontext import to_json  # noqa: E402
-from imatch.pipeline import scene_state  # noqa: E402
+from imatch.core.io.jsontext import to_json  # noqa: E402
+from imatch.pipeline.scene import checkpoint as scene_state  # noqa: E402
 
 LIMIT_S = 60
 #: Address space of a child; some 1.3 GB of it are the libraries.

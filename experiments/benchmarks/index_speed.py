@@ -24,9 +24,9 @@ import psutil
 from numpy.typing import NDArray
 
 from imatch.bench.environment import environment
-from imatch.core.files import atomic_path
-from imatch.core.jsontext import to_json
-from imatch.retrieval.index.structure import Searcher, build, require_faiss
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import to_json
+from imatch.retrieval.index.vector_index import Searcher, build, require_faiss
 
 _DIM, _K = 128, 10
 # Vectors about a centre, how far they lie from it (of a length of one), and how far queries lie

@@ -21,7 +21,7 @@ from typing import Any
 # Nothing heavy is imported here: a child's peak memory includes its parent's at the moment of the
 # fork, so the scenes are made in a process of their own as well.
 from imatch.bench.environment import environment
-from imatch.core.files import atomic_path
+from imatch.core.io.files import atomic_path
 
 # The target shows what lies at (x, y) in the reference at (x + dx, y + dy).
 _SHIFT = (137.0, -86.0)
@@ -55,8 +55,8 @@ def make_scenes(folder: Path, side: int, bands: int) -> None:
     from rasterio.shutil import copy
     from rasterio.transform import from_origin
 
-    from imatch.raster.landscape import landscape
-    from imatch.raster.landscape_view import SEASONS, render_landscape
+    from imatch.datasets.synthetic.landscape import landscape
+    from imatch.datasets.synthetic.landscape_view import SEASONS, render_landscape
 
     cv2.setNumThreads(1)
     margin = 32

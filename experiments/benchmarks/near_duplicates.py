@@ -34,14 +34,14 @@ from numpy.typing import NDArray
 
 from imatch.bench.environment import environment
 from imatch.core.errors import InputError
-from imatch.core.files import atomic_path
-from imatch.core.jsontext import to_json
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision, decision_for, fit, write_decisions
-from imatch.retrieval.form import Form, form_of
-from imatch.retrieval.likeness import FIGURES, LIMITS, compare
-from imatch.retrieval.pair_metrics import measure
+from imatch.retrieval.duplicates.normalisation import Form, form_of
+from imatch.retrieval.duplicates.similarity import FIGURES, LIMITS, compare
+from imatch.retrieval.evaluate.pair_metrics import measure
 
 from .distortions import distorted, save
 

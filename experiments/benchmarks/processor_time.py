@@ -18,11 +18,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from imatch.bench.cases import Case, read_cases
-from imatch.bench.present import present
+from imatch.bench.prepare_case import present
 from imatch.bench.worker import fitting
-from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.load import load_solver
-from imatch.pipeline.match import match
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.match import match
 
 
 def measure(name: str, cases: Sequence[Case], root: Path) -> tuple[list[float], float]:

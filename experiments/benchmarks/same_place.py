@@ -28,20 +28,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.bench.environment import environment
-from imatch.core.files import atomic_path
-from imatch.core.jsontext import to_json
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.geometry.evidence import Evidence
-from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.load import load_solver
-from imatch.pipeline.match import match
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.match import match
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision, fit, write_decisions
 from imatch.retrieval.embedders import Embedder, load_embedder
-from imatch.retrieval.pair_metrics import measure
-from imatch.retrieval.pair_table import ImagePair
+from imatch.retrieval.evaluate.pair_metrics import measure
+from imatch.retrieval.evaluate.pair_table import ImagePair
+from imatch.retrieval.evaluate.score_pairs import ScoredPairs
 from imatch.retrieval.same import FIGURES, LIMITS, figures_of, likeness
-from imatch.retrieval.score_pairs import ScoredPairs
 
 _SIDE = 256
 # How far a refusal, and how far a match beyond doubt, may move the odds: some pairs of one ground

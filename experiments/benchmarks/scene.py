@@ -31,10 +31,10 @@ from experiments.benchmarks.scene_pair import SCHEMA, Scene, read_truth, write_s
 from experiments.benchmarks.scene_truth import lattice
 from imatch.bench.environment import commit, environment
 from imatch.core.errors import ImatchError
-from imatch.core.files import atomic_path
+from imatch.core.io.files import atomic_path
 from imatch.export import read_registration
-from imatch.export.page import Cell, Table
-from imatch.pipeline.mapping import Mapping
+from imatch.export.html import Cell, Table
+from imatch.pipeline.registration.geo_correction import Mapping
 from imatch.raster import open_source
 
 #: What a scene of 10980 x 10980 may cost, and one of four times the area relative to it.

@@ -37,8 +37,8 @@ from experiments.benchmarks.scene_truth import lattice
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
 from imatch.export import read_registration
-from imatch.export.page import Cell, Table
-from imatch.pipeline.mapping import Mapping
+from imatch.export.html import Cell, Table
+from imatch.pipeline.registration.geo_correction import Mapping
 from imatch.raster import open_source
 
 PEERS = ("arosics COREG", "arosics COREG_LOCAL", "imatch register")

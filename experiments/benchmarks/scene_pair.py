@@ -39,7 +39,7 @@ from experiments.benchmarks.scene_ground import Ground, Pixels
 from experiments.benchmarks.scene_truth import Truth
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError, InputError, OutputError
-from imatch.core.files import atomic_path
+from imatch.core.io.files import atomic_path
 
 SCHEMA = "imatch.scene-pair/1"
 CRS = "EPSG:32636"

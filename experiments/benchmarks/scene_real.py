@@ -31,13 +31,13 @@ from experiments.benchmarks.scene import Places, distances, write_markdown, writ
 from experiments.benchmarks.scene_truth import Truth
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
-from imatch.export.page import Cell, Table
-from imatch.pipeline.load import load_solver
-from imatch.pipeline.mapping import Mapping
-from imatch.pipeline.result import Registration
-from imatch.pipeline.scene import register
-from imatch.pipeline.scene_config import make_scene_config
-from imatch.pipeline.solve import Solver
+from imatch.export.html import Cell, Table
+from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.registrar import Solver
+from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.result import Registration
+from imatch.pipeline.scene.config import make_scene_config
+from imatch.pipeline.scene.register import register
 from imatch.raster import Source, array_source, open_source
 
 TOLERANCE_PX = 0.3

@@ -30,15 +30,15 @@ from numpy.typing import NDArray
 
 from imatch.bench.environment import environment
 from imatch.core.errors import InputError
-from imatch.core.files import atomic_path
-from imatch.core.jsontext import to_json
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.core.types import BoolArray
 from imatch.raster import open_source
+from imatch.retrieval.chips import Cell, read_chip
+from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.embedders import Embedder, load_embedder
-from imatch.retrieval.metrics import Ranking, figures, rank, unit
-from imatch.retrieval.standing import standing
-from imatch.retrieval.view import Cell, read_chip
+from imatch.retrieval.evaluate.metrics import Ranking, figures, rank, unit
 
 SEEN = 224 / 250
 MONTHS = ("01", "04", "07", "10")

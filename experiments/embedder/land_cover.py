@@ -19,7 +19,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from imatch.core.files import atomic_path
+from imatch.core.io.files import atomic_path
 from imatch.core.progress import progress
 
 CLASSES = ("water", "ice", "seasonal snow", "bare", "green", "steppe")

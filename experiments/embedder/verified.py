@@ -21,21 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.bench.environment import environment
-from imatch.core.files import atomic_path
-from imatch.core.jsontext import to_json
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
-from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.load import load_solver
-from imatch.pipeline.solve import Solver
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.registrar import Solver
 from imatch.raster import Source, open_source
-from imatch.raster.window import WindowSource
+from imatch.raster.read.window import WindowSource
+from imatch.retrieval.chips import Cell
+from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.embedders import Embedder, load_embedder
+from imatch.retrieval.evaluate.metrics import unit
 from imatch.retrieval.index.store import IndexedImage
-from imatch.retrieval.metrics import unit
 from imatch.retrieval.search import Hit
-from imatch.retrieval.standing import standing
 from imatch.retrieval.verify import verify
-from imatch.retrieval.view import Cell
 
 from .evaluate import SETS, PlaceSet, View, chips_of
 

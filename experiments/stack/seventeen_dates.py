@@ -29,11 +29,11 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.bench.metrics import corner_error
 from imatch.core.progress import progress
-from imatch.export.stack_files import write_stack
-from imatch.pipeline.batch import BatchResult
-from imatch.pipeline.document import read_registration
-from imatch.pipeline.stack import PAIRS, stack
-from imatch.pipeline.stack_result import Stack
+from imatch.export.stack.files import write_stack
+from imatch.pipeline.batch.run import BatchResult
+from imatch.pipeline.registration.io import read_registration
+from imatch.pipeline.stack.result import Stack
+from imatch.pipeline.stack.run import PAIRS, stack
 
 #: Largest turn in degrees, change of scale, and shift as a share of the width.
 VARIANTS = {"near": (2.0, 0.02, 12 / 1024), "free": (30.0, 0.2, 0.1)}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from imatch.training.config import load_settings
-from imatch.training.folder import CONFIG
+from imatch.training.run_folder import CONFIG
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.tracking import LOG, read_log
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from imatch.training.config import load_settings
-from imatch.training.loading import endless
+from imatch.training.loader import endless
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import gather
 from imatch.training.superpoint.trainer import SuperPointTrainer

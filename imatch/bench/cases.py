@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.journal import CELLS, as_cell, of_cell, text_rows, write_csv
+from imatch.core.io.tables import CELLS, as_cell, of_cell, text_rows, write_csv
 
 UNRELATED = "unrelated"
 KEYS = ("case", "source", "variant", "tag")

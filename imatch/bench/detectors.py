@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from imatch.bench.cases import Case
-from imatch.bench.present import View, longest_side
+from imatch.bench.prepare_case import View, longest_side
 from imatch.bench.results import NAN
-from imatch.core.journal import Plain
+from imatch.core.io.tables import Plain
 from imatch.core.types import BoolArray, FloatArray
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.images import prepare, valid_at
 from imatch.raster import read_pair, render
 
 if TYPE_CHECKING:
-    from imatch.matchers.sparse import Sparse
+    from imatch.matchers.sparse.base import Sparse
 
 #: A keypoint found again, or a match, within this distance is right.
 CORRECT_PX = 3.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import imatch
-from imatch.pipeline.provenance import versions
+from imatch.pipeline.pair.provenance import versions
 
 
 def environment(command: str = "") -> dict[str, Any]:

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.bench.cases import Case
-from imatch.bench.present import View, longest_side, present
+from imatch.bench.prepare_case import View, longest_side, present
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.types import BoolArray
-from imatch.export.picture import Window, checkerboard
+from imatch.export.figure_files import Window, checkerboard
 from imatch.geometry.accuracy import overlap_mask
-from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.result import Preview
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.registration.result import Preview
 from imatch.raster import read_pair, render
 
 #: Pictures of one matcher's worst answers, and of its false accepts.

@@ -12,8 +12,8 @@ from imatch.bench import plots, tables
 from imatch.bench.gallery import PER_MATCHER, Picture, false_accepts, pictures, worst
 from imatch.bench.runner import SUMMARIES, Plan, Run
 from imatch.bench.summary import summarise
-from imatch.core.files import atomic_path
-from imatch.export.page import definitions, image, page, table_html
+from imatch.core.io.files import atomic_path
+from imatch.export.html import definitions, image, page, table_html
 
 
 def write_report(run: Run, plan: Plan, out: Path) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _changed(settings: dict[str, Any]) -> str:
     """A matcher's settings, those left alone unsaid."""
-    from imatch.pipeline.config import MatchConfig
+    from imatch.pipeline.pair.config import MatchConfig
 
     defaults = MatchConfig().model_dump(mode="json")
     other = [

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from imatch.bench.cases import UNRELATED
 from imatch.bench.metrics import FALSE_ACCEPT_PX
-from imatch.core.journal import Plain
+from imatch.core.io.tables import Plain
 
 Outcome: TypeAlias = Literal["ok", "uncertain", "failed", "error"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "uncertain", "failed", "error")

@@ -20,12 +20,12 @@ from imatch.bench.detectors import DetectorResult
 from imatch.bench.environment import environment
 from imatch.bench.results import Result
 from imatch.core.errors import ConfigError, ImatchError, OutputError
-from imatch.core.files import atomic_path, remove_leftovers
-from imatch.core.journal import Journal, checked_sittings, mend, read_rows, write_rows
-from imatch.core.jsontext import parse_json
+from imatch.core.io.files import atomic_path, remove_leftovers
+from imatch.core.io.jsontext import parse_json
+from imatch.core.io.tables import Journal, checked_sittings, mend, read_rows, write_rows
 from imatch.core.workers import one_thread_each
-from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.identity import contents, files_of, settings_of
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.identity import contents, files_of, settings_of
 
 SCHEMA = "imatch.bench-run/1"
 RESULTS, DETECTORS, RUN = "results.csv", "detectors.csv", "run.json"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imatch.bench.metrics import AUC_PX, WITHIN_PX
-from imatch.export.page import Cell, Table
+from imatch.export.html import Cell, Table
 
 
 def overview(summary: dict[str, Any]) -> Table:

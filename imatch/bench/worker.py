@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from imatch.bench.cases import Case
 from imatch.bench.detectors import DetectorResult, measure_keypoints
 from imatch.bench.metrics import corner_error
-from imatch.bench.present import View, longest_side, present, unread
+from imatch.bench.prepare_case import View, longest_side, present, unread
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.workers import begin_worker
 from imatch.geometry.accuracy import overlap_mask
 from imatch.geometry.transform import apply_matrix
-from imatch.matchers.sparse import Sparse
-from imatch.pipeline.config import MatchConfig, make_config
-from imatch.pipeline.load import load_solver
-from imatch.pipeline.match import match
-from imatch.pipeline.result import Registration
-from imatch.pipeline.solve import MatcherSolver, Solver
+from imatch.matchers.sparse.base import Sparse
+from imatch.pipeline.pair.config import MatchConfig, make_config
+from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.match import match
+from imatch.pipeline.pair.registrar import MatcherSolver, Solver
+from imatch.pipeline.registration.result import Registration
 
 _WARM_UP_SIDE = 256
 

@@ -9,27 +9,48 @@ import click
 
 from imatch._version import __version__
 from imatch.cli.group import VerbGroup
-from imatch.cli.options import verbosity_options
+from imatch.cli.options.common import verbosity_options
 
 
 @click.group(
     "imatch",  # The name under which `rio` lists it.
     cls=VerbGroup,
     verbs={
-        "match": ("imatch.cli.match:match", "Register a target image to a reference image."),
-        "register": ("imatch.cli.register:register", "Register a whole scene and write it."),
-        "stack": ("imatch.cli.stack:stack", "Tie images of many dates together."),
-        "apply": ("imatch.cli.apply:apply", "Apply a result to rasters, vectors and products."),
-        "batch": ("imatch.cli.batch:batch", "Register many pairs, here or on a cluster."),
-        "index": ("imatch.cli.index:index", "Make images findable by what they show."),
-        "search": ("imatch.cli.search:search", "Find where an image lies in an index."),
-        "same": ("imatch.cli.same:same", "Say whether two images show the same ground."),
-        "duplicates": ("imatch.cli.duplicates:duplicates", "Find files that are one picture."),
-        "bench": ("imatch.cli.bench:bench", "Run matchers over cases with known truth."),
-        "data": ("imatch.cli.data:data", "Prepare, fetch and look at training data."),
-        "train": ("imatch.cli.train:train", "Train a network on images of one's own."),
-        "eval": ("imatch.cli.eval:eval_", "Measure embeddings, retrieval and decisions."),
-        "matchers": ("imatch.cli.matchers:matchers", "List the matchers and their weights."),
+        "match": (
+            "imatch.cli.registration.match:match",
+            "Register a target image to a reference image.",
+        ),
+        "register": (
+            "imatch.cli.registration.register:register",
+            "Register a whole scene and write it.",
+        ),
+        "stack": ("imatch.cli.registration.stack:stack", "Tie images of many dates together."),
+        "apply": (
+            "imatch.cli.registration.apply:apply",
+            "Apply a result to rasters, vectors and products.",
+        ),
+        "batch": (
+            "imatch.cli.registration.batch:batch",
+            "Register many pairs, here or on a cluster.",
+        ),
+        "index": ("imatch.cli.retrieval.index:index", "Make images findable by what they show."),
+        "search": ("imatch.cli.retrieval.search:search", "Find where an image lies in an index."),
+        "same": ("imatch.cli.retrieval.same:same", "Say whether two images show the same ground."),
+        "duplicates": (
+            "imatch.cli.retrieval.duplicates:duplicates",
+            "Find files that are one picture.",
+        ),
+        "bench": (
+            "imatch.cli.registration.bench:bench",
+            "Run matchers over cases with known truth.",
+        ),
+        "data": ("imatch.cli.training.data:data", "Prepare, fetch and look at training data."),
+        "train": ("imatch.cli.training.train:train", "Train a network on images of one's own."),
+        "eval": ("imatch.cli.retrieval.eval:eval_", "Measure embeddings, retrieval and decisions."),
+        "matchers": (
+            "imatch.cli.registration.matchers:matchers",
+            "List the matchers and their weights.",
+        ),
         "weights": ("imatch.cli.weights:weights", "List, fetch or locate checkpoints."),
         "doctor": ("imatch.cli.doctor:doctor", "Say what is installed and what is wrong."),
         "completion": ("imatch.cli.completion:completion", "Print a shell completion script."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from imatch.cli.logs import Verb
-from imatch.cli.options import verbosity_options
+from imatch.cli.options.common import verbosity_options
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.core.redaction import redacted
+from imatch.core.io.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console

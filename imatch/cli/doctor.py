@@ -8,7 +8,7 @@ import click
 
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.logs import Verb
-from imatch.cli.options import format_option, verbosity_options
+from imatch.cli.options.common import format_option, verbosity_options
 
 if TYPE_CHECKING:
     from imatch.cli.health import Report

@@ -256,7 +256,7 @@ def _weights(report: Report) -> None:
     from imatch.cli.weights import CORRUPT, MISSING, weight_row
     from imatch.matchers import MATCHERS
     from imatch.models.weights import WEIGHTS
-    from imatch.pipeline.config import MatchConfig
+    from imatch.pipeline.pair.config import MatchConfig
 
     needed = MATCHERS[MatchConfig().matcher].weights
     rows = report.sections["Weights"] = {}

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from imatch.core.offline import is_offline, offline
-from imatch.core.redaction import redacted
+from imatch.core.io.offline import is_offline, offline
+from imatch.core.io.redaction import redacted
 
 VERBOSITY = "imatch.verbosity"
 OFFLINE = "imatch.offline"

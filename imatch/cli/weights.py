@@ -9,8 +9,8 @@ import click
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.group import SuggestingGroup
 from imatch.cli.logs import Verb, note
-from imatch.cli.options import format_option, verbosity_options
-from imatch.cli.values import complete_matcher, complete_weights, known_matchers
+from imatch.cli.options.common import format_option, verbosity_options
+from imatch.cli.options.values import complete_matcher, complete_weights, known_matchers
 from imatch.core.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def fetch(
 
     What is on this machine already is left as it is.
     """
-    from imatch.core.files import remove_leftovers
+    from imatch.core.io.files import remove_leftovers
     from imatch.matchers import MATCHERS
     from imatch.models.weights import WEIGHTS, cache_dir, spec_of
 

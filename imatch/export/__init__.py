@@ -1,7 +1,7 @@
 """A registration as files and words: tables, GIS layers, GCPs, JSON, a picture, a summary."""
 
-from imatch.export.document import read_registration
 from imatch.export.formats import FORMATS, check_outputs, write
+from imatch.export.json import read_registration
 from imatch.export.terminal import print_summary, summary
 
 __all__ = [

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from imatch.core.errors import ConfigError, OutputError
-from imatch.core.files import atomic_path, check_output
-from imatch.pipeline.result import Registration
+from imatch.core.io.files import atomic_path, check_output
+from imatch.pipeline.registration.result import Registration
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Format:
 _FORMATS: dict[str, _Format] = {
     ".json": _Format(
         "the whole registration, readable back",
-        "imatch.export.document:write_json",
+        "imatch.export.json:write_json",
     ),
     ".geojson": _Format(
         "tie points as GeoJSON in WGS 84 longitude and latitude",

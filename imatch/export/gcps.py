@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import OutputError
-from imatch.export.places import reference_xy, shown_xy
-from imatch.export.thinning import thin
-from imatch.pipeline.result import Registration
+from imatch.export.coordinates import reference_xy, shown_xy
+from imatch.export.subsample import thin
+from imatch.pipeline.registration.result import Registration
 
 # gdalwarp solves for thin-plate splines in O(n^3); more points than this only slow it down.
 _VRT_LIMIT = 150

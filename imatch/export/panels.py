@@ -12,12 +12,12 @@ from matplotlib.quiver import Quiver
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
+from imatch.export.figure_files import Window, checkerboard, rgba
 from imatch.export.figures import INK
-from imatch.export.picture import Window, checkerboard, rgba
-from imatch.export.thinning import thin
-from imatch.export.wording import both
+from imatch.export.subsample import thin
+from imatch.export.text import both
 from imatch.geometry.transform import apply_matrix
-from imatch.pipeline.result import Preview, Registration
+from imatch.pipeline.registration.result import Preview, Registration
 
 # Okabe and Ito's blue and vermilion: told apart with any colour vision.
 FITTED, CHECK = "#0072b2", "#d55e00"

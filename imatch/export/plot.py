@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from imatch.core.errors import OutputError
+from imatch.export.figure_files import detail_window
 from imatch.export.figures import INK
 from imatch.export.panels import (
     ELONGATED,
@@ -21,8 +22,7 @@ from imatch.export.panels import (
     draw_residuals,
     is_wide,
 )
-from imatch.export.picture import detail_window
-from imatch.export.wording import (
+from imatch.export.text import (
     accuracy_text,
     bound_text,
     counts_text,
@@ -31,7 +31,7 @@ from imatch.export.wording import (
     shift_text,
     tolerance_text,
 )
-from imatch.pipeline.result import Preview, Registration, Status
+from imatch.pipeline.registration.result import Preview, Registration, Status
 
 _DPI = 150
 _SIZE = (14.0, 10.0)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.export.document import to_json
-from imatch.pipeline.result import Registration
+from imatch.export.json import to_json
+from imatch.pipeline.registration.result import Registration
 
 
 def columns(registration: Registration) -> dict[str, NDArray[Any]]:

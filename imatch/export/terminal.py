@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imatch.export.wording import (
+from imatch.export.text import (
     accuracy_text,
     certificate_text,
     counts_text,
@@ -13,7 +13,7 @@ from imatch.export.wording import (
     number,
     shift_text,
 )
-from imatch.pipeline.result import ImageSummary, Pair, Registration, Status
+from imatch.pipeline.registration.result import ImageSummary, Pair, Registration, Status
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import OutputError
-from imatch.export.document import to_json
-from imatch.export.places import claimed_xy, reference_xy
+from imatch.export.coordinates import claimed_xy, reference_xy
+from imatch.export.json import to_json
 from imatch.export.tables import columns
-from imatch.pipeline.result import Registration
+from imatch.pipeline.registration.result import Registration
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray
 from imatch.geometry.fit import jacobian, minimum_points, normalisation
-from imatch.geometry.select import folds, held_out_residuals
+from imatch.geometry.model_selection import folds, held_out_residuals
 from imatch.geometry.transform import ModelKind, apply_matrix
 
 _CELLS = 8

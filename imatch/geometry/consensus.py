@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from imatch.core.types import BoolArray
-from imatch.geometry.align import AGREES
+from imatch.geometry.alignment.fine_alignment import AGREES
 
 # Windows round a window that say where it should lie.
 _NEIGHBOURS = 32

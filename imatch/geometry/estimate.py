@@ -18,10 +18,10 @@ from imatch.geometry.accuracy import (
     overlap_mask,
 )
 from imatch.geometry.fit import minimum_points, residuals
-from imatch.geometry.plausible import Limits, implausibility
+from imatch.geometry.model_selection import select_kind
 from imatch.geometry.robust import log10_false_alarms, search
-from imatch.geometry.select import select_kind
 from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform
+from imatch.geometry.transform_limits import Limits, implausibility
 
 # Side of the blocks held out together, as a share of the image.
 _BLOCK = 0.12

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from imatch.geometry.align import Alignment
+from imatch.geometry.alignment.fine_alignment import Alignment
 
 
 @dataclass(frozen=True)

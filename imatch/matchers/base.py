@@ -14,7 +14,7 @@ from imatch.core.types import Matches, Rendered
 from imatch.matchers import images
 
 if TYPE_CHECKING:
-    from imatch.matchers.feature_cache import FeatureCache
+    from imatch.matchers.sparse.feature_cache import FeatureCache
     from imatch.models.weights import Found
 
 

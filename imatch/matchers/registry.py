@@ -42,7 +42,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         # named here so that every list of matchers shows it.
         MatcherRow(
             "auto",
-            "imatch.pipeline.auto:Auto",
+            "imatch.pipeline.pair.auto:Auto",
             "cascade",
             ("superpoint-s2", "loftr-s2"),
             "Apache-2.0",
@@ -50,7 +50,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "aliked-lightglue",
-            "imatch.matchers.aliked:AlikedLightGlue",
+            "imatch.matchers.sparse.aliked:AlikedLightGlue",
             "sparse",
             ("aliked-n16", "aliked-lightglue"),
             "BSD-3-Clause",
@@ -58,7 +58,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "disk-lightglue",
-            "imatch.matchers.disk:DiskLightGlue",
+            "imatch.matchers.sparse.disk:DiskLightGlue",
             "sparse",
             ("disk-depth", "disk-lightglue"),
             "Apache-2.0",
@@ -66,7 +66,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "xfeat-lighterglue",
-            "imatch.matchers.xfeat:XFeatLighterGlue",
+            "imatch.matchers.sparse.xfeat:XFeatLighterGlue",
             "sparse",
             ("xfeat", "xfeat-lighterglue"),
             "Apache-2.0",
@@ -74,7 +74,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "xfeat",
-            "imatch.matchers.xfeat:XFeatNearest",
+            "imatch.matchers.sparse.xfeat:XFeatNearest",
             "sparse",
             ("xfeat",),
             "Apache-2.0",
@@ -82,7 +82,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "superpoint-s2",
-            "imatch.matchers.superpoint:SeasonsNearest",
+            "imatch.matchers.sparse.superpoint:SeasonsNearest",
             "sparse",
             ("superpoint-s2",),
             "Apache-2.0",
@@ -90,7 +90,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "superpoint-s2-lightglue",
-            "imatch.matchers.superpoint:SeasonsLightGlue",
+            "imatch.matchers.sparse.superpoint:SeasonsLightGlue",
             "sparse",
             ("superpoint-s2", "aliked-lightglue"),
             "Apache-2.0",
@@ -98,7 +98,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "superpoint",
-            "imatch.matchers.superpoint:SuperPointNearest",
+            "imatch.matchers.sparse.superpoint:SuperPointNearest",
             "sparse",
             ("superpoint-v1",),
             "Magic Leap, non-commercial research only",
@@ -106,7 +106,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "superpoint-lightglue",
-            "imatch.matchers.superpoint:SuperPointLightGlue",
+            "imatch.matchers.sparse.superpoint:SuperPointLightGlue",
             "sparse",
             ("superpoint-v1", "superpoint-lightglue"),
             "Magic Leap, non-commercial research only",
@@ -114,7 +114,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "loftr",
-            "imatch.matchers.loftr:LoFTR",
+            "imatch.matchers.dense.loftr:LoFTR",
             "dense",
             ("loftr-outdoor",),
             "Apache-2.0",
@@ -122,7 +122,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "loftr-s2",
-            "imatch.matchers.loftr_s2:LoFTRS2",
+            "imatch.matchers.dense.loftr_s2:LoFTRS2",
             "dense",
             ("loftr-s2",),
             "Apache-2.0",
@@ -131,7 +131,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "sift",
-            "imatch.matchers.sift:Sift",
+            "imatch.matchers.sparse.sift:Sift",
             "sparse",
             (),
             "Apache-2.0",
@@ -139,7 +139,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "phase",
-            "imatch.matchers.phase:Phase",
+            "imatch.matchers.dense.phase:Phase",
             "area",
             (),
             "Apache-2.0",

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from imatch.core.errors import OutputError, WeightsError
-from imatch.core.files import atomic_path, scratch
-from imatch.core.offline import is_offline
+from imatch.core.io.files import atomic_path, scratch
+from imatch.core.io.offline import is_offline
 from imatch.core.progress import progress
 from imatch.models.catalogue import WEIGHTS, Bundled, Hub, UserFile, WeightSpec, Wheel, spec_of
 from imatch.models.store import Found, cache_dir, find_weights, sha256_of

@@ -10,8 +10,8 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from imatch.core.errors import InputError
-from imatch.core.offline import is_offline
-from imatch.core.redaction import redacted
+from imatch.core.io.offline import is_offline
+from imatch.core.io.redaction import redacted
 from imatch.raster.names import REMOTE_FS, is_remote
 
 _LOG = logging.getLogger(__name__)

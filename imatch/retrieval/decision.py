@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imatch.core.errors import ConfigError, ImatchError, InputError
-from imatch.core.files import atomic_path
-from imatch.core.jsontext import parse_json, to_json
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import parse_json, to_json
 
 SCHEMA = "imatch.decision/1"
 Task: TypeAlias = Literal["same", "duplicates"]
@@ -161,7 +161,7 @@ def fit(
         InputError: Too few pairs of one kind, or too few groups.
         ImatchError: scikit-learn is not installed.
     """
-    from imatch.retrieval.pair_metrics import best_threshold, measure, require_sklearn
+    from imatch.retrieval.evaluate.pair_metrics import best_threshold, measure, require_sklearn
 
     require_sklearn()
     from sklearn.model_selection import StratifiedGroupKFold

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imatch.core.errors import InputError, NoOverlapError
-from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.match import match
-from imatch.pipeline.result import Registration
-from imatch.pipeline.solve import Solver
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.match import match
+from imatch.pipeline.pair.registrar import Solver
+from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, common_grid
+from imatch.retrieval.chips import Chip, look
 from imatch.retrieval.decision import Decision, in_words
-from imatch.retrieval.view import Chip, look
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder

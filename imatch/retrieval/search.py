@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
 from imatch.raster import RasterInfo, Source
+from imatch.retrieval.chips import Cell, Cutting, chip_factor
+from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.index.build import STRUCTURE, embed_cells
 from imatch.retrieval.index.footprints import outlines
 from imatch.retrieval.index.store import IndexedImage, Store
-from imatch.retrieval.index.structure import Searcher, check_finite
-from imatch.retrieval.standing import standing
-from imatch.retrieval.view import Cell, Cutting, chip_factor
+from imatch.retrieval.index.vector_index import Searcher, check_finite
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
@@ -139,8 +139,8 @@ class Finder:
             k: How many.
             exclude: Images not to be found, as the index names them.
             stand_out: Rank by how far a chip stands out among those of its own image
-                (`imatch.retrieval.standing`): for few large images of several dates. Every chip is
-                compared, whatever structure the index has.
+                (`imatch.retrieval.duplicates.zscore`): for few large images of several dates. Every
+                chip is compared, whatever structure the index has.
 
         Raises:
             InputError: The query cannot be read or shows too little.

@@ -10,16 +10,16 @@ import numpy as np
 
 from imatch.core.errors import InputError
 from imatch.geometry.transform import Transform
-from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.load import load_solver
-from imatch.pipeline.match import match
-from imatch.pipeline.result import ImageSummary, Registration
-from imatch.pipeline.solve import Solver
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.match import match
+from imatch.pipeline.pair.registrar import Solver
+from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.raster import Source, open_source
-from imatch.raster.window import WindowSource
+from imatch.raster.read.window import WindowSource
+from imatch.retrieval.chips import Cell
 from imatch.retrieval.index.store import IndexedImage
 from imatch.retrieval.search import Hit
-from imatch.retrieval.view import Cell
 
 # How far beyond a chip its image is matched, as a share of what the query should cover there: a
 # chip lies up to half a stride beside the place.

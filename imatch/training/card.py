@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ImatchError
+from imatch.datasets.manifest import load_manifest
 from imatch.models.weights import sha256_of
 from imatch.training.checkpoint import Checkpoint
-from imatch.training.data.manifest import load_manifest
 from imatch.training.lineage import ancestry
 
 Log = Sequence[Mapping[str, Any]]

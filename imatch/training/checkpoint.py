@@ -30,8 +30,8 @@ from torch import Tensor
 
 from imatch.core.arrays import check_archive
 from imatch.core.errors import InputError, OutputError
-from imatch.core.files import atomic_path, scratch
-from imatch.core.jsontext import parse_json
+from imatch.core.io.files import atomic_path, scratch
+from imatch.core.io.jsontext import parse_json
 
 WEIGHTS, RUN, STATE, ABOUT = "weights.safetensors", "run.safetensors", "state.pt", "about.json"
 _BEST = "best.json"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imatch.training.sample import PairSample
+from imatch.datasets.sample import PairSample
 
 
 @dataclass(frozen=True, eq=False)

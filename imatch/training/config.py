@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imatch.core.errors import ConfigError
-from imatch.core.yamltext import parse_yaml, read_mapping
+from imatch.core.io.yamltext import parse_yaml, read_mapping
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 

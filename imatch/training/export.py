@@ -9,9 +9,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from imatch.core.files import atomic_path, check_output
+from imatch.core.io.files import atomic_path, check_output
 from imatch.training.checkpoint import Checkpoint, Checkpoints
-from imatch.training.folder import CHECKPOINTS
+from imatch.training.run_folder import CHECKPOINTS
 
 
 def checkpoint_for(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from safetensors import SafetensorError, safe_open
 
-from imatch.core.jsontext import parse_json
+from imatch.core.io.jsontext import parse_json
 
 #: What is said of a file that says nothing.
 UNKNOWN = "unknown; that of the file you named"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from imatch.models.superpoint import CELL
+from imatch.models.superpoint.network import CELL
 
 
 def detector_loss(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:

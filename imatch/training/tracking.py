@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, OutputError
 from imatch.core.extras import require_extra
-from imatch.core.jsontext import parse_json
+from imatch.core.io.jsontext import parse_json
 
 LOG = "log.jsonl"
 _MLFLOW_RUN = "mlflow-run.txt"

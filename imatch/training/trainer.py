@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from imatch.models.device import resolve_device
-from imatch.training.average import Average
 from imatch.training.checkpoint import Checkpoint, Checkpoints, random_state, restore_random
 from imatch.training.config import TrainerConfig
+from imatch.training.ema import Average
 from imatch.training.errors import TrainingError
-from imatch.training.folder import CHECKPOINTS, open_run
-from imatch.training.schedule import rate
+from imatch.training.lr_factor import rate
+from imatch.training.run_folder import CHECKPOINTS, open_run
 from imatch.training.tracking import Tracker, make_trackers
 
 ConfigT = TypeVar("ConfigT", bound=TrainerConfig)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from imatch.bench.detectors import CORRECT_PX, repeatability, shared_keypoints
 from imatch.bench.metrics import auc, corner_error
 from imatch.core.types import Features, Matches
+from imatch.datasets.sample import PairSample
 from imatch.geometry.estimate import EstimateOptions, estimate
 from imatch.geometry.transform import apply_matrix
-from imatch.matchers.sparse import Pairing
-from imatch.training.sample import PairSample
+from imatch.matchers.sparse.base import Pairing
 
 
 def keypoint_figures(pair: PairSample, a: Features, b: Features) -> dict[str, float]:

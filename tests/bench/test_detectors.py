@@ -7,10 +7,10 @@ import pytest
 
 from imatch.bench.cases import read_cases
 from imatch.bench.detectors import Keypoints, measure_keypoints, repeatability, shared_keypoints
-from imatch.bench.present import present
+from imatch.bench.prepare_case import present
 from imatch.matchers import load_matcher
-from imatch.matchers.sparse import Sparse
-from imatch.pipeline.config import MatchConfig
+from imatch.matchers.sparse.base import Sparse
+from imatch.pipeline.pair.config import MatchConfig
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])
 

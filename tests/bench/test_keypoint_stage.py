@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.auto.keypoint_stage import COLUMNS, NONE, Before, after, asked, reached
 from experiments.auto.keypoint_stage import table as as_table
 from imatch.bench.cases import read_cases
-from imatch.pipeline.auto import Auto
+from imatch.pipeline.pair.auto import Auto
 
 
 def test_only_cases_that_asked_the_keypoints_are_reached(tmp_path: Path) -> None:

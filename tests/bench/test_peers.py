@@ -14,7 +14,7 @@ import rasterio
 
 from imatch.bench.cases import Case, read_cases
 from imatch.bench.metrics import corner_error
-from imatch.bench.present import View
+from imatch.bench.prepare_case import View
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 

@@ -19,8 +19,8 @@ from imatch.bench.report import to_html, to_markdown, write_report
 from imatch.bench.results import Result
 from imatch.bench.runner import Plan, Run
 from imatch.bench.summary import summarise
-from imatch.export.page import Cell, Table
-from imatch.pipeline.config import MatchConfig
+from imatch.export.html import Cell, Table
+from imatch.pipeline.pair.config import MatchConfig
 
 Make = Callable[..., Result]
 

@@ -7,7 +7,7 @@ import pytest
 from imatch.bench.detectors import DetectorResult
 from imatch.bench.results import Result
 from imatch.core.errors import InputError
-from imatch.core.journal import Journal, mend, read_rows, write_rows
+from imatch.core.io.tables import Journal, mend, read_rows, write_rows
 
 FULL = Result(
     "a",

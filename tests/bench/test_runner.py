@@ -16,8 +16,8 @@ from imatch.bench.cases import read_cases
 from imatch.bench.results import Result
 from imatch.bench.runner import Plan, run_benchmark
 from imatch.core.errors import ConfigError, InputError, MatcherError, OutputError
-from imatch.core.journal import read_rows
-from imatch.pipeline.config import MatchConfig
+from imatch.core.io.tables import read_rows
+from imatch.pipeline.pair.config import MatchConfig
 
 
 def plan_of(table: Path, *matchers: str, detectors: bool = False) -> Plan:

@@ -13,7 +13,7 @@ from imatch.bench.results import Result
 from imatch.bench.runner import Plan, Run
 from imatch.bench.summary import calibration, scores, summarise, trust
 from imatch.bench.tables import all_tables
-from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.pair.config import MatchConfig
 
 Make = Callable[..., Result]
 

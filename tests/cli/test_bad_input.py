@@ -176,7 +176,7 @@ def test_existing_output_is_refused_before_the_work(
         raise AssertionError("the work was begun")
 
     # By the module's own name: the package exports a function of that name.
-    monkeypatch.setattr(import_module("imatch.pipeline.match"), "match", never)
+    monkeypatch.setattr(import_module("imatch.pipeline.pair.match"), "match", never)
     path = tmp_path / "result.json"
     path.write_text("precious")
     line = refused(ERROR, *pair, "-o", path)

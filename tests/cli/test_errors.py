@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from imatch.cli.errors import explain
 from imatch.cli.group import VerbGroup
 from imatch.cli.logs import Verb
-from imatch.cli.options import verbosity_options
+from imatch.cli.options.common import verbosity_options
 from imatch.core.errors import ConfigError, InputError
 
 

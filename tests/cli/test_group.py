@@ -10,7 +10,7 @@ from imatch.cli.group import LazyGroup
 group = LazyGroup(
     name="group",
     verbs={
-        "bench": ("imatch.cli.bench:bench", "Measure."),
+        "bench": ("imatch.cli.registration.bench:bench", "Measure."),
         "missing": ("imatch.cli.nowhere:nothing", "Is listed all the same."),
     },
 )

@@ -23,8 +23,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_names_are_those_of_their_modules() -> None:
-    from imatch.pipeline.config import MatchConfig
-    from imatch.pipeline.result import Registration
+    from imatch.pipeline.pair.config import MatchConfig
+    from imatch.pipeline.registration.result import Registration
 
     assert imatch.MatchConfig is MatchConfig
     assert imatch.Registration is Registration

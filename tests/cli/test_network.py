@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from imatch.core.offline import is_offline, offline
+from imatch.core.io.offline import is_offline, offline
 from imatch.raster import remote
 
 Run = Callable[..., Any]

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from imatch.export.places import shown_xy
+from imatch.export.coordinates import shown_xy
 from imatch.geometry.transform import Transform
-from imatch.pipeline.result import ImageSummary, Preview, Registration, TiePoints
+from imatch.pipeline.registration.result import ImageSummary, Preview, Registration, TiePoints
 
 Make: TypeAlias = Callable[..., Registration]
 

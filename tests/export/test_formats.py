@@ -9,7 +9,7 @@ import pytest
 
 from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.export import FORMATS, check_outputs, write
-from imatch.pipeline.result import Registration
+from imatch.pipeline.registration.result import Registration
 
 PROC = Path("/proc")
 
@@ -31,7 +31,7 @@ def test_formats_say_what_they_are() -> None:
 def test_importing_export_loads_nothing_slow() -> None:
     slow = ["matplotlib", "geopandas", "pandas", "rasterio", "cv2", "rich"]
     code = (
-        "import sys; before = set(sys.modules); import imatch.pipeline.result;"
+        "import sys; before = set(sys.modules); import imatch.pipeline.registration.result;"
         "known = set(sys.modules); import imatch.export;"
         f"print([m for m in {slow} if m in sys.modules and m not in known])"
     )

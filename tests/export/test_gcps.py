@@ -22,7 +22,7 @@ from rasterio.warp import reproject
 
 from imatch.core.errors import OutputError
 from imatch.export import write
-from imatch.pipeline.result import Registration
+from imatch.pipeline.registration.result import Registration
 
 Make = Callable[..., Registration]
 

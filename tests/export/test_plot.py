@@ -19,8 +19,8 @@ from matplotlib.text import Text
 from imatch.core.errors import OutputError
 from imatch.export import read_registration, write
 from imatch.export.plot import plot
-from imatch.pipeline.certificate import Certificate
-from imatch.pipeline.result import Registration
+from imatch.pipeline.registration.certificate import Certificate
+from imatch.pipeline.registration.result import Registration
 
 Make = Callable[..., Registration]
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from imatch.export import write
 from imatch.export.tables import columns
-from imatch.pipeline.result import Registration
+from imatch.pipeline.registration.result import Registration
 
 
 def test_csv_gives_back_every_digit(registration: Registration, tmp_path: Path) -> None:

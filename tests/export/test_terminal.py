@@ -11,8 +11,8 @@ from rich.console import Console
 
 from imatch.export import print_summary, summary
 from imatch.export.terminal import rows
-from imatch.pipeline.certificate import Certificate
-from imatch.pipeline.result import Registration
+from imatch.pipeline.registration.certificate import Certificate
+from imatch.pipeline.registration.result import Registration
 
 Make = Callable[..., Registration]
 

@@ -15,7 +15,7 @@ from pyproj import Transformer
 from imatch.core.errors import OutputError
 from imatch.export import write
 from imatch.export.tables import columns
-from imatch.pipeline.result import Registration
+from imatch.pipeline.registration.result import Registration
 
 
 def read_json(path: Path) -> Any:

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.core.types import Matches, Rendered
-from imatch.raster.landscape import Landscape, landscape
-from imatch.raster.landscape_view import Season, render_landscape
+from imatch.datasets.synthetic.landscape import Landscape, landscape
+from imatch.datasets.synthetic.landscape_view import Season, render_landscape
 
 # Ground that a landscape has on each side of the reference, pixels.
 _AROUND = 48

@@ -9,8 +9,8 @@ from imatch.core.types import Matches
 from imatch.geometry.accuracy import coverage, displacement_samples, half_width_95, overlap_mask
 from imatch.geometry.estimate import EstimateOptions, distinct_matches, estimate
 from imatch.geometry.fit import least_squares
-from imatch.geometry.plausible import Limits, implausibility
 from imatch.geometry.transform import MODEL_KINDS, ModelKind, apply_matrix
+from imatch.geometry.transform_limits import Limits, implausibility
 
 Scene = Callable[..., Matches]
 VALID = np.ones((400, 512), dtype=bool)

@@ -14,11 +14,11 @@ from kornia.feature import LoFTR as KorniaLoFTR
 from imatch.core.errors import MatcherError, WeightsError
 from imatch.core.types import Features, Rendered
 from imatch.matchers import MATCHERS, MatcherOptions, load_matcher
-from imatch.matchers.lightglue import LightGlue
-from imatch.matchers.loftr import LoFTR
-from imatch.matchers.superpoint import SeasonsExtractor, SuperPointExtractor
-from imatch.models.superpoint import SuperPoint
-from imatch.models.superpoint_points import sample
+from imatch.matchers.dense.loftr import LoFTR
+from imatch.matchers.sparse.lightglue import LightGlue
+from imatch.matchers.sparse.superpoint import SeasonsExtractor, SuperPointExtractor
+from imatch.models.superpoint.network import SuperPoint
+from imatch.models.superpoint.points import sample
 from imatch.models.weights import sha256_of
 
 if TYPE_CHECKING:

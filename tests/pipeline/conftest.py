@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from scipy import ndimage
 
 import imatch
-from imatch.pipeline.result import Registration
+from imatch.pipeline.registration.result import Registration
 
 FloatArray: TypeAlias = NDArray[np.float64]
 MakeScene: TypeAlias = Callable[..., "Scene"]

@@ -11,8 +11,8 @@ import pytest
 import rasterio
 
 import imatch
-from imatch.pipeline.apply import apply_raster
-from imatch.pipeline.mapping import Mapping
+from imatch.pipeline.apply.raster import apply_raster
+from imatch.pipeline.registration.geo_correction import Mapping
 from imatch.raster import open_source
 
 MakeScene = Callable[..., Any]

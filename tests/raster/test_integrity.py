@@ -14,11 +14,11 @@ from affine import Affine
 
 from imatch.core.errors import InputError
 from imatch.raster import open_source
-from imatch.raster.free_value import free_value
 from imatch.raster.gdal import opened
-from imatch.raster.lattice import Lattice
-from imatch.raster.regeocode import regeocode
-from imatch.raster.samples import sampled
+from imatch.raster.grid import Lattice
+from imatch.raster.read.samples import sampled
+from imatch.raster.write.free_value import free_value
+from imatch.raster.write.set_geotransform import regeocode
 
 RNG = np.random.default_rng(5)
 #: Texture in blocks of 4 px: what no codec takes for noise.

@@ -102,7 +102,7 @@ def test_urls_and_stores_are_remote() -> None:
 
 
 def test_rasters_are_written_from_parts(parts: Path) -> None:
-    from imatch.raster.warp import warp_file
+    from imatch.raster.warp.warp import warp_file
 
     with rasterio.open("a.tif") as dataset:
         from imatch.raster import Lattice

@@ -15,13 +15,13 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
 from imatch.core.errors import InputError, OutputError
+from imatch.datasets.synthetic.landscape import landscape
+from imatch.datasets.synthetic.landscape_view import render_landscape
 from imatch.geometry.correction import Correction, DisplacementGrid
 from imatch.raster import Lattice
 from imatch.raster.geodesy import apply_affine
-from imatch.raster.kernels import RESAMPLINGS
-from imatch.raster.landscape import landscape
-from imatch.raster.landscape_view import render_landscape
-from imatch.raster.warp import warp_file
+from imatch.raster.warp.interpolation import RESAMPLINGS
+from imatch.raster.warp.warp import warp_file
 
 UTM31 = CRS.from_epsg(32631)
 PLACE = Affine(10, 0, 400000, 0, -10, 5000000)

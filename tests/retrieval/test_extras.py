@@ -10,12 +10,12 @@ import pytest
 
 from imatch.core.errors import ImatchError
 from imatch.retrieval.embedders.base import ChipEmbedder
+from imatch.retrieval.evaluate.pair_metrics import measure
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.footprints import write_footprints
 from imatch.retrieval.index.manifest import Manifest, ModelFacts
 from imatch.retrieval.index.store import Store
-from imatch.retrieval.index.structure import Searcher
-from imatch.retrieval.pair_metrics import measure
+from imatch.retrieval.index.vector_index import Searcher
 
 HOW = "is not installed; run pip install 'imatch\\[retrieval\\]'"
 

@@ -22,9 +22,9 @@ from experiments.embedder.evaluate import (
 from experiments.embedder.land_cover import classify
 from experiments.embedder.learn_vlad import some_of_each_source
 from imatch.core.types import BoolArray
+from imatch.retrieval.chips import Cell
 from imatch.retrieval.embedders.base import ChipEmbedder
-from imatch.retrieval.metrics import rank
-from imatch.retrieval.view import Cell
+from imatch.retrieval.evaluate.metrics import rank
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 needs_data = pytest.mark.skipif(

@@ -8,14 +8,14 @@ import pytest
 from affine import Affine
 
 from imatch.core.errors import InputError
-from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import array_source, open_source
-from imatch.raster.window import WindowSource
+from imatch.raster.read.window import WindowSource
 from imatch.retrieval.decision import Decision
 from imatch.retrieval.embedders.base import ChipEmbedder
-from imatch.retrieval.pair_table import ImagePair
+from imatch.retrieval.evaluate.pair_table import ImagePair
+from imatch.retrieval.evaluate.score_pairs import score_pairs
 from imatch.retrieval.same import FIGURES, LIMITS, MATCHED, likeness, same_ground, whole
-from imatch.retrieval.score_pairs import score_pairs
 
 SIFT = MatchConfig(matcher="sift", use_geocoding=False)
 MATCH = Decision("same", None, None, MATCHED, LIMITS[1:], (0.8, 2.0), -1.0, 0.5)

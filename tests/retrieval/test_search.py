@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
 from imatch.raster import array_source, open_source
-from imatch.raster.window import WindowSource
+from imatch.raster.read.window import WindowSource
+from imatch.retrieval.chips import Cutting
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import Manifest, ModelFacts
 from imatch.retrieval.search import Finder, query_cells
-from imatch.retrieval.view import Cutting
 
 WriteImage = Callable[..., Path]
 MakeMeans = Callable[..., ChipEmbedder]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from experiments.embedder.evaluate import PlaceSet, View
 from experiments.embedder.verified import Asked, ask, told
-from imatch.pipeline.config import MatchConfig
-from imatch.pipeline.load import load_solver
-from imatch.retrieval.view import Cell
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.load import load_solver
+from imatch.retrieval.chips import Cell
 
 SIFT = MatchConfig(matcher="sift", use_geocoding=False)
 

@@ -12,13 +12,13 @@ import pytest
 from affine import Affine
 
 from imatch.core.errors import ConfigError, OutputError
-from imatch.pipeline.config import MatchConfig
+from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, array_source, open_source
-from imatch.raster.window import WindowSource
-from imatch.retrieval.answers import COLUMNS, Answer, centre, write_answer
+from imatch.raster.read.window import WindowSource
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import Manifest, ModelFacts
+from imatch.retrieval.results import COLUMNS, Answer, centre, write_answer
 from imatch.retrieval.search import Finder, Hit
 from imatch.retrieval.verify import Verification, surroundings, verify
 

@@ -15,7 +15,7 @@ from typing import Self
 _HALF = """
 import os, signal, sys
 from pathlib import Path
-from imatch.core.files import scratch
+from imatch.core.io.files import scratch
 path = Path(sys.argv[1])
 with scratch(path) as folder:
     (folder / path.name).write_text("half")

@@ -26,8 +26,8 @@ from imatch.models import catalogue
 from imatch.models.catalogue import WeightSpec, Wheel
 from imatch.retrieval.decision import Decision, write_decisions
 from imatch.retrieval.same import LIMITS, MATCHED
-from tests.pipeline.test_apply_safe import CLOUD, GML, GRANULE, TILE
-from tests.pipeline.test_apply_safe import NAME as PRODUCT
+from tests.pipeline.apply.test_sentinel2 import CLOUD, GML, GRANULE, TILE
+from tests.pipeline.apply.test_sentinel2 import NAME as PRODUCT
 from tests.support.kills import Killer
 from tests.training.embedder.conftest import write_data
 

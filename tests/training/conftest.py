@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from imatch.training.sample import PairSample
+from imatch.datasets.sample import PairSample
 
 MakePair = Callable[..., PairSample]
 

@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 
-from imatch.core.journal import write_rows
-from imatch.core.jsontext import to_json
-from imatch.training.card import card
-from imatch.training.checkpoint import Checkpoint
-from imatch.training.data.manifest import (
+from imatch.core.io.jsontext import to_json
+from imatch.core.io.tables import write_rows
+from imatch.datasets.manifest import (
     CHIPS,
     KEYPOINTS,
     MANIFEST,
@@ -19,6 +17,8 @@ from imatch.training.data.manifest import (
     KeypointRow,
     PairRow,
 )
+from imatch.training.card import card
+from imatch.training.checkpoint import Checkpoint
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
-from imatch.models.superpoint_points import heatmap
+from imatch.models.superpoint.points import heatmap
 from imatch.training.losses_detector import detector_loss, soft_targets, whole_cells
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from imatch.core.types import Features
+from imatch.datasets.sample import PairSample
 from imatch.geometry.transform import apply_matrix
-from imatch.matchers.nearest import Nearest
-from imatch.training.sample import PairSample
+from imatch.matchers.sparse.nearest import Nearest
 from imatch.training.validation import keypoint_figures, match_figures
 
 MakePair = Callable[..., PairSample]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from imatch.training.config import TrainerConfig, load_settings
-from imatch.training.loading import Draw, endless
+from imatch.training.loader import Draw, endless
 from imatch.training.trainer import Loaders, Trainer
 
 

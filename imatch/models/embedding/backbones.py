@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from imatch.core.errors import ConfigError, WeightsError
 from imatch.models.checkpoint import load_parameters, load_state
 from imatch.models.embedding.lite0 import EfficientNetLite0
-from imatch.models.superpoint import share_bands
+from imatch.models.superpoint.network import share_bands
 from imatch.models.weights import Found, require_weights
 
 LITE0 = "efficientnet-lite0"

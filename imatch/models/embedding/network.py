@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from imatch.core.errors import WeightsError
-from imatch.core.files import atomic_path
-from imatch.core.jsontext import parse_json
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import parse_json
 from imatch.models.embedding.backbones import BACKBONES, LITE0, Started, make_backbone
 from imatch.models.embedding.pooling import PoolName, make_pool, share_of_ground
 

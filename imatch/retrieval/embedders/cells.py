@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812
 
 from imatch.core.types import BoolArray
-from imatch.models.superpoint import CELL
+from imatch.models.superpoint.network import CELL
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.embedders.local import LocalDescriptors, make_local
-from imatch.retrieval.metrics import unit
+from imatch.retrieval.evaluate.metrics import unit
 
 _LOCAL, _GRID, _CHIP = "superpoint-s2", 8, 128
 

@@ -13,10 +13,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import BoolArray
-from imatch.matchers.aliked import Aliked
 from imatch.matchers.base import MatcherOptions
+from imatch.matchers.sparse.aliked import Aliked
 from imatch.models.device import resolve_device
-from imatch.models.superpoint import CELL, load_superpoint
+from imatch.models.superpoint.network import CELL, load_superpoint
 from imatch.models.weights import Found, require_weights
 
 #: Descriptors of ALIKED are taken every so many pixels; SuperPoint has one a cell of 8.

@@ -69,7 +69,7 @@ EMBEDDERS = Embedders(
         ),
         EmbedderRow(
             "edges",
-            "imatch.retrieval.edges:edges",
+            "imatch.retrieval.duplicates.hog:edges",
             (),
             "Apache-2.0",
             "directions of edges on a grid; no weights, one date and one framing",

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.fingerprint import check_unchanged, fingerprints
-from imatch.core.redaction import get_logger, redacted
-from imatch.pipeline.batch_folders import list_images
+from imatch.core.io.fingerprint import check_unchanged, fingerprints
+from imatch.core.io.redaction import get_logger, redacted
+from imatch.pipeline.batch.folders import list_images
 from imatch.raster import RasterInfo, Source, open_source
 from imatch.raster.gdal import kept_open
 from imatch.raster.names import is_virtual
+from imatch.retrieval.chips import Cell, Chip, read_chip, stacked
 from imatch.retrieval.index.footprints import write_footprints
 from imatch.retrieval.index.manifest import FILE, Manifest
 from imatch.retrieval.index.store import IndexedImage, Store, file_facts
-from imatch.retrieval.index.structure import build, require_faiss
-from imatch.retrieval.view import Cell, Chip, read_chip, stacked
+from imatch.retrieval.index.vector_index import build, require_faiss
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder

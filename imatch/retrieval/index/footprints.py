@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from imatch.core.errors import ImatchError
-from imatch.core.files import atomic_path
+from imatch.core.io.files import atomic_path
 from imatch.raster.geodesy import WGS84, apply_affine, reproject_points
 from imatch.retrieval.index.store import IndexedImage, Store
 

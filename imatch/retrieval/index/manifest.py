@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imatch._version import __version__
 from imatch.core.errors import InputError
-from imatch.core.files import atomic_path
-from imatch.core.jsontext import parse_json, to_json
-from imatch.retrieval.view import Cutting
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import parse_json, to_json
+from imatch.retrieval.chips import Cutting
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder

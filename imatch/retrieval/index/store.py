@@ -27,11 +27,11 @@ from pydantic import TypeAdapter
 from rasterio.crs import CRS
 
 from imatch.core.errors import InputError, OutputError
-from imatch.core.files import inside, remove_leftovers
-from imatch.core.journal import mend
-from imatch.raster.place import misplaced
+from imatch.core.io.files import inside, remove_leftovers
+from imatch.core.io.tables import mend
+from imatch.raster.geocoding_check import misplaced
+from imatch.retrieval.chips import Cell
 from imatch.retrieval.index.manifest import FILE, Manifest, read_manifest, write_manifest
-from imatch.retrieval.view import Cell
 
 VECTORS, CELLS, IMAGES = "vectors.f32", "cells.f64", "images.jsonl"
 _LOCK = ".lock"

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.files import inside
+from imatch.core.io.files import inside
 from imatch.core.types import BoolArray
-from imatch.training.data.chips import read_chip
-from imatch.training.data.manifest import ChipRow, Manifest, load_manifest
-from imatch.training.data.pairs import stretched
+from imatch.datasets.chip_files import read_chip
+from imatch.datasets.manifest import ChipRow, Manifest, load_manifest
+from imatch.datasets.pairs import stretched
 
 CENTRE = -1
 """The crop in the middle of a chip; 0 to 3 are those in its corners."""

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imatch.core.types import BoolArray
-from imatch.training.augment import PLAIN, Augmentation
+from imatch.training.augment.pair import PLAIN, Augmentation
+from imatch.training.embedder.batch_plan import Plan
+from imatch.training.embedder.batch_plan import Sampler as Chooser
 from imatch.training.embedder.chips import CENTRE, PlaceChips, cropped
 from imatch.training.embedder.config import AugmentConfig
 from imatch.training.embedder.label_map import LabelMap, one_hot
-from imatch.training.embedder.plans import Plan
-from imatch.training.embedder.plans import Sampler as Chooser
 
 
 @dataclass(frozen=True, eq=False)

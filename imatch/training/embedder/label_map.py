@@ -16,10 +16,10 @@ from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.datasets.manifest import ChipRow
 from imatch.raster.gdal import check_file, explained, session
 from imatch.raster.remote import check_reach
 from imatch.raster.vectors import reading_vectors
-from imatch.training.data.manifest import ChipRow
 from imatch.training.embedder.config import LabelConfig
 
 _VECTORS = frozenset({".geojson", ".json", ".gpkg", ".shp", ".fgb", ".gml", ".kml"})

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imatch.core.files import atomic_path
+from imatch.core.io.files import atomic_path
 from imatch.training.embedder.config import MiningConfig
 from imatch.training.embedder.losses import Tuples, pairs_of
 from imatch.training.embedder.metric import learning

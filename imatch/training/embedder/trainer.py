@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from imatch.bench.environment import environment
 from imatch.core.errors import ConfigError
+from imatch.datasets.manifest import load_manifest
 from imatch.models.device import seeded
-from imatch.retrieval.metrics import figures, rank
-from imatch.training.data.manifest import load_manifest
+from imatch.retrieval.evaluate.metrics import figures, rank
+from imatch.training.embedder.batch_plan_places import Random
 from imatch.training.embedder.chips import CENTRE, PlaceChips
 from imatch.training.embedder.config import LABELLED, EmbedderConfig
 from imatch.training.embedder.data import Batch, Shown, batches, spread
+from imatch.training.embedder.figures import plane, scatter, umap_module
+from imatch.training.embedder.initialisation import make_start
 from imatch.training.embedder.label_map import LabelMap
 from imatch.training.embedder.losses import Tuples, make_loss
 from imatch.training.embedder.miners import Mined, confusions, make_miner
-from imatch.training.embedder.pictures import plane, scatter, umap_module
-from imatch.training.embedder.plans_places import Random
 from imatch.training.embedder.samplers import make_sampler
-from imatch.training.embedder.starts import make_start
 from imatch.training.lineage import start_facts
 from imatch.training.trainer import Loaders, Trainer
 

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from imatch.models.loftr_shape import SHAPES, Shape
-from imatch.training.augment import AugmentConfig
+from imatch.models.loftr.shape import SHAPES, Shape
+from imatch.training.augment.pair import AugmentConfig
 from imatch.training.config import Settings, TrainerConfig
-from imatch.training.shown import PairsConfig, ViewsConfig
+from imatch.training.views import PairsConfig, ViewsConfig
 
 Loss = Literal["focal", "dual-softmax"]
 

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Rendered
+from imatch.datasets.mixture import Mixture, PairDataset
+from imatch.datasets.pairs import ChipPairs, Key
+from imatch.datasets.sample import PairSample
+from imatch.datasets.synthetic.pairs import LandscapePairs
+from imatch.matchers.dense.loftr_s2 import LoFTRS2
 from imatch.matchers.images import prepare
-from imatch.matchers.loftr_s2 import LoFTRS2
-from imatch.training.augment import Augmentation
-from imatch.training.data.landscapes import LandscapePairs
-from imatch.training.data.mixture import Mixture, PairDataset
-from imatch.training.data.pairs import ChipPairs, Key
-from imatch.training.loading import Draw
+from imatch.training.augment.pair import Augmentation
+from imatch.training.loader import Draw
 from imatch.training.loftr.config import DataConfig, DistilConfig, LoFTRConfig, ValidationConfig
 from imatch.training.loftr.labels import Aligned, Alignments, as_aligned
-from imatch.training.sample import PairSample
-from imatch.training.shown import Pairs, PairsConfig, one_date, open_pairs, validation_pairs
+from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs, validation_pairs
 
 Kind = Literal["season", "hard", "self", "landscape", "distil"]
 

@@ -7,10 +7,10 @@ import torch
 
 from imatch.bench.metrics import auc
 from imatch.core.types import Matches
+from imatch.datasets.sample import PairSample
 from imatch.geometry.transform import apply_matrix
-from imatch.models.loftr import LoFTR
-from imatch.models.loftr_match import tie_points
-from imatch.training.sample import PairSample
+from imatch.models.loftr.match import tie_points
+from imatch.models.loftr.network import LoFTR
 from imatch.training.validation import registration_error
 
 

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.arrays import read_arrays
-from imatch.core.files import atomic_path
+from imatch.core.io.files import atomic_path
 from imatch.core.progress import progress
+from imatch.datasets.sample import PairSample
 from imatch.geometry.transform import apply_matrix
-from imatch.pipeline.match import match
-from imatch.pipeline.result import Registration
+from imatch.pipeline.pair.match import match
+from imatch.pipeline.registration.result import Registration
 from imatch.raster import array_source
 from imatch.training.loftr.config import DistilConfig
-from imatch.training.sample import PairSample
-from imatch.training.shown import Pairs
+from imatch.training.views import Pairs
 
 _BOUND = 1.96
 """From a 95 % bound to a standard deviation."""

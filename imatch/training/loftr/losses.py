@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from imatch.models.loftr_match import dual_softmax
+from imatch.models.loftr.match import dual_softmax
 from imatch.training.loftr.config import LossConfig
 from imatch.training.loftr.truth import Truth
 

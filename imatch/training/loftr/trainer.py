@@ -15,26 +15,26 @@ from torch import Tensor, nn
 
 from imatch.bench.environment import environment
 from imatch.core.types import Features
+from imatch.datasets.manifest import facts_of
+from imatch.datasets.mixture import PairDataset
+from imatch.datasets.sample import PairSample
 from imatch.models.device import seeded
-from imatch.models.loftr import Cells, LoFTR, coarse_parts
-from imatch.models.loftr_backbone import KeypointBackbone
-from imatch.training.augment import Augmentation
+from imatch.models.loftr.backbone import KeypointBackbone
+from imatch.models.loftr.network import Cells, LoFTR, coarse_parts
+from imatch.training.augment.pair import Augmentation
 from imatch.training.collate import PairBatch, collate
-from imatch.training.data.manifest import facts_of
-from imatch.training.data.mixture import PairDataset
 from imatch.training.lineage import start_facts
-from imatch.training.loading import endless
+from imatch.training.loader import endless
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.data import Shown, open_mixture, open_validation, validation_cases
 from imatch.training.loftr.figures import figures, matches_of
+from imatch.training.loftr.initialisation import Start, make_start
 from imatch.training.loftr.labels import Alignments
 from imatch.training.loftr.losses import coarse_loss, fine_loss
-from imatch.training.loftr.starts import Start, make_start
 from imatch.training.loftr.truth import Truth, truth_of
-from imatch.training.pictures import match_picture
-from imatch.training.sample import PairSample
-from imatch.training.shown import Pairs
+from imatch.training.match_figure import match_picture
 from imatch.training.trainer import Loaders, Trainer
+from imatch.training.views import Pairs
 
 _PLACES = 64
 """Cells by which places are shifted at most in training: matching sees images of 640 pixels."""

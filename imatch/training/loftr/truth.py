@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imatch.models.loftr import Cells
-from imatch.models.loftr_match import cells_seen, centres
-from imatch.models.loftr_shape import Shape
+from imatch.models.loftr.match import cells_seen, centres
+from imatch.models.loftr.network import Cells
+from imatch.models.loftr.shape import Shape
 from imatch.training.collate import PairBatch, map_points
 
 

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from imatch.training.augment import AugmentConfig
+from imatch.training.augment.pair import AugmentConfig
 from imatch.training.config import Settings, TrainerConfig
 from imatch.training.losses import DescriptorLoss
-from imatch.training.shown import PairsConfig, ViewsConfig
+from imatch.training.views import PairsConfig, ViewsConfig
 
 
 class ModelConfig(Settings):

@@ -8,12 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from imatch.training.augment import Augmentation, Augmented
+from imatch.datasets.sample import PairSample
+from imatch.training.augment.pair import Augmentation, Augmented
 from imatch.training.collate import PairBatch, collate
-from imatch.training.loading import Draw
-from imatch.training.sample import PairSample
-from imatch.training.shown import Pairs, one_date, with_bands
+from imatch.training.loader import Draw
 from imatch.training.superpoint.config import ObjectiveConfig
+from imatch.training.views import Pairs, one_date, with_bands
 
 Kind = Literal["one-date", "two-dates"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from imatch.core.types import Features
-from imatch.matchers.sparse import best_valid
-from imatch.matchers.superpoint import ALL_MAXIMA
-from imatch.models.superpoint import SuperPoint
-from imatch.models.superpoint_points import detect, sample
+from imatch.matchers.sparse.base import best_valid
+from imatch.matchers.sparse.superpoint import ALL_MAXIMA
+from imatch.models.superpoint.network import SuperPoint
+from imatch.models.superpoint.points import detect, sample
 
 
 def extract(

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imatch.core.arrays import read_arrays
-from imatch.core.files import atomic_path
-from imatch.models.superpoint_points import refine, suppress
-from imatch.training.augment_geometry import ViewConfig, draw_views
+from imatch.core.io.files import atomic_path
+from imatch.datasets.sample import PairSample
+from imatch.models.superpoint.points import refine, suppress
+from imatch.training.augment.geometry import ViewConfig, draw_views
 from imatch.training.collate import map_points
-from imatch.training.sample import PairSample
 from imatch.training.superpoint.config import LabelConfig
-from imatch.training.superpoint.observers import Observed, Observer
+from imatch.training.superpoint.teachers import Observed, Observer
 
 _BORDER = 4
 _VIEWS = ViewConfig(rotation_deg=40, scale=1.3, shear=0.1, perspective=0.1, shift_px=0, turn=False)

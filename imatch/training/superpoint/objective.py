@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from imatch.core.types import BoolArray
-from imatch.models.superpoint_points import sample
-from imatch.training.augment_geometry import Matrix, move_points
+from imatch.models.superpoint.points import sample
+from imatch.training.augment.geometry import Matrix, move_points
 from imatch.training.collate import map_points
 from imatch.training.losses import DESCRIPTOR_LOSSES, info_nce, too_near
 from imatch.training.losses_detector import detector_loss, soft_targets, whole_cells
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import Batch, Item
+from imatch.training.superpoint.distillation import Lesson
 from imatch.training.superpoint.labels import PairLabels, Points
-from imatch.training.superpoint.lessons import Lesson
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,24 +15,30 @@ from torch import Tensor, nn
 
 from imatch.bench.environment import environment
 from imatch.core.types import Features
+from imatch.datasets.manifest import facts_of
+from imatch.datasets.sample import PairSample
 from imatch.matchers.base import MatcherOptions
-from imatch.matchers.nearest import Nearest
-from imatch.matchers.sparse import Pairing
+from imatch.matchers.sparse.base import Pairing
+from imatch.matchers.sparse.nearest import Nearest
 from imatch.models.device import seeded
-from imatch.models.superpoint import SuperPoint
-from imatch.models.superpoint_points import read_coarse
-from imatch.training.augment import Augmentation
-from imatch.training.data.manifest import facts_of
+from imatch.models.superpoint.network import SuperPoint
+from imatch.models.superpoint.points import read_coarse
+from imatch.training.augment.pair import Augmentation
 from imatch.training.lineage import start_facts
-from imatch.training.loading import Draws, endless
-from imatch.training.pictures import match_picture
-from imatch.training.sample import PairSample
-from imatch.training.shown import Pairs, open_pairs, validation_pairs
+from imatch.training.loader import Draws, endless
+from imatch.training.match_figure import match_picture
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import Batch, Shown, gather
+from imatch.training.superpoint.distillation import Lessons
 from imatch.training.superpoint.extract import extract
+from imatch.training.superpoint.figures import heat_picture
+from imatch.training.superpoint.initialisation import (
+    Start,
+    make_start,
+    measure_statistics,
+    solve_last_layer,
+)
 from imatch.training.superpoint.labels import Labels
-from imatch.training.superpoint.lessons import Lessons
 from imatch.training.superpoint.objective import (
     Targets,
     correspondences,
@@ -42,21 +48,15 @@ from imatch.training.superpoint.objective import (
     distil_objective,
     taught_points,
 )
-from imatch.training.superpoint.observers import (
+from imatch.training.superpoint.teachers import (
     AlikedObserver,
     Observer,
     Remembering,
     SuperPointObserver,
 )
-from imatch.training.superpoint.pictures import heat_picture
-from imatch.training.superpoint.starts import (
-    Start,
-    make_start,
-    measure_statistics,
-    solve_last_layer,
-)
 from imatch.training.trainer import Loaders, Trainer
 from imatch.training.validation import keypoint_figures, match_figures
+from imatch.training.views import Pairs, open_pairs, validation_pairs
 
 
 class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
@@ -106,7 +106,7 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
             self.lessons = Lessons(self.teacher, points, place)
         self.pairings: dict[str, Pairing] = {"": Nearest()}
         if config.validation.lightglue:
-            from imatch.matchers.lightglue import LightGlue
+            from imatch.matchers.sparse.lightglue import LightGlue
 
             options = MatcherOptions(device=str(self.device), fetch=True)
             self.pairings["lightglue_"] = LightGlue("aliked", "aliked-lightglue", options)

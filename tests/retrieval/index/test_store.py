@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import InputError, OutputError
+from imatch.retrieval.chips import Cell
 from imatch.retrieval.index.manifest import Manifest, ModelFacts, read_manifest, write_manifest
 from imatch.retrieval.index.store import IMAGES, VECTORS, IndexedImage, Store
-from imatch.retrieval.index.structure import Searcher
-from imatch.retrieval.view import Cell
+from imatch.retrieval.index.vector_index import Searcher
 
 MANIFEST = Manifest(
     model=ModelFacts(name="m", source="m", identity="a" * 64, dim=3, bands=3, chip_px=8)

@@ -12,8 +12,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from imatch.raster.landscape import landscape
-from imatch.raster.landscape_view import Season, render_landscape
+from imatch.datasets.synthetic.landscape import landscape
+from imatch.datasets.synthetic.landscape_view import Season, render_landscape
 
 WriteImage = Callable[..., Path]
 #: Where the test scenes lie: UTM 31N, 10 m pixels.

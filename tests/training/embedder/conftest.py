@@ -11,10 +11,9 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from imatch.core.journal import write_rows
-from imatch.training.config import load_settings
-from imatch.training.data.chips import Coding, write_chip
-from imatch.training.data.manifest import (
+from imatch.core.io.tables import write_rows
+from imatch.datasets.chip_files import Coding, write_chip
+from imatch.datasets.manifest import (
     CHIPS,
     KEYPOINTS,
     MANIFEST,
@@ -24,6 +23,7 @@ from imatch.training.data.manifest import (
     KeypointRow,
     PairRow,
 )
+from imatch.training.config import load_settings
 from imatch.training.embedder.config import EmbedderConfig
 
 SIDE = 40

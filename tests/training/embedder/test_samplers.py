@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
+from imatch.training.embedder.batch_plan_labels import Labels, Proportions
+from imatch.training.embedder.batch_plan_places import Cluster, Random, Recipe, TileDistance
 from imatch.training.embedder.chips import Layout, PlaceChips
 from imatch.training.embedder.config import EmbedderConfig
-from imatch.training.embedder.plans_labels import Labels, Proportions
-from imatch.training.embedder.plans_places import Cluster, Random, Recipe, TileDistance
 from imatch.training.embedder.samplers import make_sampler
 
 Configure = Callable[..., EmbedderConfig]

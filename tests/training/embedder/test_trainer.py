@@ -13,8 +13,8 @@ from imatch.retrieval.embedders import load_embedder
 from imatch.training.checkpoint import Checkpoints
 from imatch.training.embedder.config import EmbedderConfig
 from imatch.training.embedder.export import export
+from imatch.training.embedder.figures import plane, scatter
 from imatch.training.embedder.miners import confusions
-from imatch.training.embedder.pictures import plane, scatter
 from imatch.training.embedder.trainer import EmbedderTrainer
 from imatch.training.tracking import read_log
 

@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from imatch.core.journal import write_rows
-from imatch.core.jsontext import to_json
-from imatch.training.config import load_settings
-from imatch.training.data.chips import Coding, write_chip
-from imatch.training.data.manifest import (
+from imatch.core.io.jsontext import to_json
+from imatch.core.io.tables import write_rows
+from imatch.datasets.chip_files import Coding, write_chip
+from imatch.datasets.manifest import (
     CHIPS,
     KEYPOINTS,
     MANIFEST,
@@ -23,9 +22,10 @@ from imatch.training.data.manifest import (
     KeypointRow,
     PairRow,
 )
-from imatch.training.data.pairs import Key
+from imatch.datasets.pairs import Key
+from imatch.datasets.sample import PairSample
+from imatch.training.config import load_settings
 from imatch.training.loftr.config import LoFTRConfig
-from imatch.training.sample import PairSample
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imatch.core.errors import ConfigError
-from imatch.models.loftr_shape import COMPACT, PUBLISHED, TEACHER
+from imatch.models.loftr.shape import COMPACT, PUBLISHED, TEACHER
 from imatch.training.config import as_yaml, load_settings
 from imatch.training.loftr.config import LoFTRConfig
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.matchers.loftr_s2 import LoFTRS2
-from imatch.training.augment import Augmentation, AugmentConfig
-from imatch.training.data.pairs import ChipPairs
+from imatch.datasets.pairs import ChipPairs
+from imatch.matchers.dense.loftr_s2 import LoFTRS2
+from imatch.training.augment.pair import Augmentation, AugmentConfig
 from imatch.training.loftr.config import DataConfig, DistilConfig, LoFTRConfig, ValidationConfig
 from imatch.training.loftr.data import (
     Shown,

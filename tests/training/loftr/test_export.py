@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from imatch.core.errors import InputError, OutputError
 from imatch.matchers import load_matcher
-from imatch.models.loftr import LoFTR
-from imatch.models.loftr_shape import COMPACT
+from imatch.models.loftr.network import LoFTR
+from imatch.models.loftr.shape import COMPACT
 from imatch.models.weights import sha256_of
 from imatch.training.checkpoint import Checkpoints
 from imatch.training.loftr.config import LoFTRConfig

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from imatch.models.loftr import Cells
+from imatch.models.loftr.network import Cells
 from imatch.training.loftr.config import LossConfig
 from imatch.training.loftr.losses import coarse_loss, fine_loss
 from imatch.training.loftr.truth import Truth

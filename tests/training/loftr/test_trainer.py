@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from imatch.core.types import Matches
-from imatch.models.loftr import coarse_parts
-from imatch.models.loftr_shape import COMPACT
+from imatch.models.loftr.network import coarse_parts
+from imatch.models.loftr.shape import COMPACT
 from imatch.training.checkpoint import Checkpoints
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.data import as_matched

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from imatch.models.loftr_shape import COMPACT, SEASONS, TEACHER, Shape
+from imatch.datasets.sample import PairSample
+from imatch.models.loftr.shape import COMPACT, SEASONS, TEACHER, Shape
 from imatch.training.collate import collate
 from imatch.training.loftr.truth import Truth, truth_of
-from imatch.training.sample import PairSample
 
 
 def truth(pair: PairSample, matrix: Any = None, shape: Shape = COMPACT, **changes: Any) -> Truth:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from imatch.models.superpoint import SuperPoint
+from imatch.models.superpoint.network import SuperPoint
 from imatch.training.config import load_settings
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.observers import Observed
+from imatch.training.superpoint.teachers import Observed
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from imatch.training.augment import Augmentation, AugmentConfig
+from imatch.training.augment.pair import Augmentation, AugmentConfig
 from imatch.training.superpoint.config import ObjectiveConfig
 from imatch.training.superpoint.data import Shown, gather
 

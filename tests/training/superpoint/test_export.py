@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from imatch.core.errors import InputError, OutputError
-from imatch.models.superpoint import load_superpoint
+from imatch.models.superpoint.network import load_superpoint
 from imatch.models.weights import WEIGHTS, Found, sha256_of
 from imatch.training.checkpoint import Checkpoints
 from imatch.training.lineage import lineage_of

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from imatch.models.superpoint import SuperPoint
-from imatch.training.augment import PLAIN, Augmentation
+from imatch.datasets.sample import PairSample
+from imatch.models.superpoint.network import SuperPoint
+from imatch.training.augment.pair import PLAIN, Augmentation
 from imatch.training.collate import map_points
-from imatch.training.sample import PairSample
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import Item, Shown, gather
 from imatch.training.superpoint.labels import PairLabels, Points

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from imatch.models.superpoint import SuperPoint
+from imatch.models.superpoint.network import SuperPoint
 from imatch.training.checkpoint import Checkpoints
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.trainer import SuperPointTrainer

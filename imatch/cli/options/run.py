@@ -1,0 +1,110 @@
+"""Options of the verbs that match many pairs, and what they mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imatch.cli.options.common import CommandT, added, resume_option
+from imatch.cli.options.values import parse_size
+from imatch.core.errors import OutputError
+from imatch.core.io.redaction import get_logger
+
+if TYPE_CHECKING:
+    from imatch.matchers.sparse.feature_cache import FeatureCache
+
+_LOG = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how pairs are matched.
+
+    Attributes:
+        jobs: Worker processes.
+        dask: A cluster: ``local``, a scheduler's address, or None for processes of our own.
+        resume: Go on with an earlier run.
+        overwrite: Throw an earlier run away.
+        cache: Where features are kept, None for nowhere.
+    """
+
+    jobs: int
+    dask: str | None
+    resume: bool
+    overwrite: bool
+    cache: FeatureCache | None
+
+
+def run_options(command: CommandT) -> CommandT:
+    """What makes a `RunOptions`."""
+    return added(command, _RUN_OPTIONS)
+
+
+def chosen_run(params: dict[str, Any]) -> RunOptions:
+    """Take what `run_options` gave out of a command's parameters.
+
+    Raises:
+        click.UsageError: They contradict each other.
+    """
+    from imatch.matchers.sparse.feature_cache import DEFAULT_LIMIT, FeatureCache, default_folder
+    from imatch.pipeline.batch.dask import LOCAL
+
+    jobs, dask = params.pop("jobs"), params.pop("dask")
+    resume, overwrite = params.pop("resume"), params.pop("overwrite")
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite contradict each other")
+    named: Path | None = params.pop("cache_folder")
+    limit = params.pop("cache_size") or DEFAULT_LIMIT
+    cache = None
+    if not params.pop("no_cache"):
+        cache = FeatureCache((named or default_folder()).absolute(), limit)
+    if cache is not None and named is None:
+        try:
+            cache.prepare()
+        except OutputError as error:
+            # Nobody asked for it: it saves time where it can be had.
+            _LOG.warning("no features are kept: %s %s", error.subject, error.cause)
+            cache = None
+    jobs = jobs or ((os.cpu_count() or 1) if dask == LOCAL else 1)
+    return RunOptions(jobs, dask, resume, overwrite, cache)
+
+
+_RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--jobs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Worker processes; more than one take one thread each."
+        "  [default: 1; with --dask local one a core]",
+    ),
+    click.option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Run on a Dask cluster: local, or a scheduler's address such as tcp://host:8786.",
+    ),
+    resume_option,
+    click.option(
+        "--overwrite", is_flag=True, help="Throw away the run that the output folder holds."
+    ),
+    click.option(
+        "--cache",
+        "cache_folder",
+        type=click.Path(path_type=Path),
+        envvar="IMATCH_CACHE",
+        show_envvar=True,
+        metavar="DIR",
+        help="Where features are kept between pairs and runs.  [default: the user's cache folder]",
+    ),
+    click.option(
+        "--cache-size",
+        callback=parse_size,
+        metavar="SIZE",
+        help="What they may take; the least recently used go.  [default: 2GB]",
+    ),
+    click.option("--no-cache", is_flag=True, help="Keep no features on disk."),
+)

@@ -1,0 +1,140 @@
+"""``imatch apply``: a solved registration on other rasters, vectors and whole products."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imatch.cli.errors import NOT_REGISTERED
+from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.options.common import files_offline_option, overwrite_option, verbosity_options
+from imatch.cli.options.raster import in_place_options, raster_options
+from imatch.cli.options.values import parse_size
+from imatch.cli.registration.match import refusal
+from imatch.core.errors import ImatchError, OutputError
+
+if TYPE_CHECKING:
+    from imatch.pipeline.registration.result import Registration
+
+
+@click.command(cls=Verb)
+@click.argument("result", metavar="RESULT.json", type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=str))
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder for the outputs, which keep their files' names; made where it is missing.",
+)
+@raster_options
+@click.option(
+    "--nodata",
+    type=float,
+    metavar="VALUE",
+    help="What marks missing ground in the rasters, instead of what they say.",
+)
+@in_place_options
+@click.option(
+    "--max-unpacked",
+    metavar="SIZE",
+    callback=parse_size,
+    help="Most that a product's files and pixels may take, as 50GB.  [default: 32GB, and of a zip"
+    " a hundred times its size, 2000 times with the pixels]",
+)
+@click.option("--force", is_flag=True, help="Apply a result that is not ok, or not near enough.")
+@overwrite_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Files at a time; each takes two threads.",
+)
+@files_offline_option
+@verbosity_options
+def apply(
+    result: Path,
+    files: tuple[str, ...],
+    *,
+    folder: Path,
+    force: bool,
+    jobs: int,
+    **settings: Any,
+) -> None:
+    """Apply a registration to other files of the target's scene.
+
+    RESULT.json is what match or register wrote. Rasters of any pixel size are put on the
+    reference's lattice as GeoTIFF, vectors move with them and keep their format, and a Sentinel-2
+    product (.SAFE folder or zip) is written whole.
+
+    Exits with 1 if a file could not be done, after the others, and with 3 if the registration is
+    not ok or does not meet the tolerance that was asked of it.
+
+    \b
+    imatch apply result.json B0*_10m.jp2 SCL_20m.jp2 fields.gpkg -o registered
+    imatch apply result.json S2A_MSIL2A_20180823.SAFE -o registered --grid target --jobs 2
+    imatch apply result.json scene.tif -o registered --geotransform-only
+    """  # noqa: D301 - click wants the backspace itself.
+    from imatch.core.progress import progress
+    from imatch.export.json import read_registration
+    from imatch.pipeline.apply.file import ApplyOptions
+    from imatch.pipeline.apply.files import apply_files
+    from imatch.pipeline.apply.geotransform import check_geotransform
+    from imatch.pipeline.registration.geo_correction import Mapping
+
+    if settings["geotransform_only"] and settings["nodata"] is not None:
+        raise click.UsageError(
+            "--geotransform-only leaves the pixels as they are, so --nodata has no meaning"
+        )
+    registration = read_registration(result)
+    if not (registration.accepted or force):
+        _refuse(registration, result)
+    try:
+        mapping = Mapping.of(registration)
+    except ImatchError as error:
+        raise type(error)(error.cause, subject=result, hint=error.hint) from error
+    if settings["geotransform_only"]:
+        check_geotransform(mapping.reference)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=folder) from error
+
+    options = ApplyOptions(**settings)
+    failed: list[ImatchError] = []
+    label = f"{len(files)} files" if len(files) > 1 else Path(files[0]).name
+    with progress(label, total=100 * len(files), enabled=not is_quiet()) as advance:
+        outcomes = apply_files(
+            mapping,
+            files,
+            folder,
+            options,
+            jobs=jobs,
+            on_progress=lambda share: advance(100 * share),
+        )
+        for done in outcomes:
+            if done.error is None:
+                note(f"wrote {done.out}" + (f" ({done.remark})" if done.remark else ""))
+            else:
+                failed.append(done.error)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        for failure in failed:
+            click.echo(f"imatch: error: {failure}", err=True)
+        raise ImatchError(f"{len(failed)} of {len(files)} files could not be done", subject=folder)
+
+
+def _refuse(registration: Registration, result: Path) -> None:
+    click.echo(
+        f"imatch: {result}: the registration is not to be applied, {refusal(registration)};"
+        " pass --force to apply it nevertheless",
+        err=True,
+    )
+    click.get_current_context().exit(NOT_REGISTERED)

@@ -1,0 +1,184 @@
+"""``imatch stack``: a time series tied together, through whatever dates match."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imatch.cli.console import command_line, stdout_console
+from imatch.cli.errors import NOT_REGISTERED
+from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.options.common import format_option, verbosity_options
+from imatch.cli.options.match import chosen_config, config_options
+from imatch.cli.options.raster import raster_fields, raster_options
+from imatch.cli.options.run import chosen_run, run_options
+from imatch.cli.registration.match import refusal
+
+if TYPE_CHECKING:
+    from imatch.pipeline.stack.result import Stack
+    from imatch.pipeline.stack.run import Model
+
+JOINT = ("auto", "translation", "similarity", "affine")
+
+
+@click.command(cls=Verb)
+@click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder for stack.json, transforms/, edges.csv, report.html and the pairs' results.",
+)
+@click.option(
+    "--reference",
+    metavar="IMAGE",
+    help="The image the others are laid on, by its path or name.  [default: the most central]",
+)
+@click.option(
+    "--pairs",
+    default="auto",
+    show_default=True,
+    metavar="CHOICE",
+    help="Which pairs to match: all, reference, neighbours:K (in time), or auto: all of up to 12"
+    " images, else those with the reference, the neighbours and the same season of other years,"
+    " and more only for what these do not tie.",
+)
+@click.option(
+    "--joint",
+    type=click.Choice(JOINT),
+    default="auto",
+    show_default=True,
+    help="Family of the images' transforms; auto takes the simplest that explains the pairs.",
+)
+@run_options
+@click.option(
+    "--warp",
+    is_flag=True,
+    help="Also write every image that is ok, and near enough, onto the reference's pixels, into"
+    " DIR/registered.",
+)
+@raster_options
+@format_option
+@config_options
+@verbosity_options
+def stack(
+    images: tuple[str, ...],
+    *,
+    out: Path,
+    reference: str | None,
+    pairs: str,
+    joint: Model,
+    warp: bool,
+    fmt: str,
+    **fields: Any,
+) -> None:
+    """Tie IMAGES of one place together, taken on many dates.
+
+    Where two dates do not match, others lead from one to the other: pairs are matched one by one,
+    and all transforms are solved together from them. A wrong pair is outvoted and named; an image
+    that nothing ties is named too. Every file in DIR/transforms is a result for imatch apply.
+
+    Exits with 0 if every image is tied, 3 if one is uncertain, not tied or does not meet the
+    --tolerance.
+
+    \b
+    imatch stack scenes/T36UYA_*.tif -o stack --jobs 2
+    imatch stack *.jp2 -o stack --reference T31TCJ_20180823.jp2 --pairs neighbours:3 --warp
+    """  # noqa: D301 - click wants the backspace itself.
+    from imatch.core.progress import progress
+    from imatch.export.stack.files import check_folder, write_stack
+    from imatch.pipeline.stack.run import stack as tie
+
+    rasters, run = raster_fields(fields), chosen_run(fields)
+    config = chosen_config(fields)
+    check_folder(out, resume=run.resume, overwrite=run.overwrite)
+
+    with ExitStack() as shown:
+        advance: list[Callable[[float], None]] = [lambda _step: None]
+
+        def begin(count: int) -> None:
+            shown.close()
+            bar = progress("matching", count, enabled=not is_quiet())
+            advance[0] = shown.enter_context(bar)
+
+        solved = tie(
+            images,
+            out,
+            config,
+            reference=reference,
+            pairs=pairs,
+            model=joint,
+            **vars(run),
+            command=command_line(),
+            on_round=begin,
+            on_result=lambda _row: advance[0](1),
+        )
+    write_stack(solved, out)
+    if warp:
+        rasters["nodata"] = config.tgt_nodata
+        _warp(solved, out, rasters, overwrite=run.resume or run.overwrite)
+    _show(solved, fmt)
+    note(f"wrote {out / 'report.html'}")
+    if not solved.sure or not all(i.registration.accepted for i in solved.images):
+        click.get_current_context().exit(NOT_REGISTERED)
+
+
+def _warp(solved: Stack, out: Path, rasters: dict[str, Any], *, overwrite: bool) -> None:
+    """Write every image that is accepted; one that cannot be written does not cost the others."""
+    from imatch.core.errors import ImatchError, OutputError
+    from imatch.core.io.files import inside
+    from imatch.core.progress import progress
+    from imatch.export.stack.files import REGISTERED
+    from imatch.pipeline.apply.raster import apply_raster
+    from imatch.pipeline.registration.geo_correction import Mapping
+
+    folder = out / REGISTERED
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=folder) from error
+    failure: ImatchError | None = None
+    sure = [image for image in solved.images if image.registration.accepted]
+    with progress("writing", len(sure), enabled=not is_quiet()) as advance:
+        for image in sure:
+            mapping = Mapping.of(image.registration)
+            given = dict(rasters)
+            if given["grid"] == "reference" and given["res"] is None and given["bounds"] is None:
+                given["lattice"] = mapping.reference_lattice
+            try:
+                path = inside(folder, f"{image.name}.tif")
+                apply_raster(mapping, image.path, path, overwrite=overwrite, **given)
+            except ImatchError as error:
+                failure = failure or error
+                note(f"not written: {error}")
+            advance(1)
+    for image in solved.images:
+        refused = refusal(image.registration)
+        if refused is not None:
+            if overwrite:  # What an earlier run wrote of it does not hold any more.
+                inside(folder, f"{image.name}.tif").unlink(missing_ok=True)
+            note(f"not written: {image.name}: {refused}")
+    if failure is not None:
+        raise failure
+
+
+def _show(solved: Stack, fmt: str) -> None:
+    from imatch.core.io.jsontext import to_json
+    from imatch.export.stack.tables import headline
+    from imatch.export.stack.terminal import print_stack
+
+    if fmt == "json":
+        click.echo(to_json(solved.to_dict()))
+    else:
+        with stdout_console() as console:
+            print_stack(solved, console)
+    if not solved.sure and (fmt == "json" or not sys.stdout.isatty()):
+        click.echo(f"imatch: {headline(solved)}", err=True)

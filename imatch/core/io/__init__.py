@@ -1,0 +1,1 @@
+"""Reading and writing files: atomic outputs, JSON, YAML, CSV, fingerprints."""

@@ -1,0 +1,76 @@
+"""JSON that people can read too."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imatch.core.io.redaction import redacted
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        ValueError: It is no JSON, no UTF-8, or nested more deeply than anything of ours.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def to_json(value: object, *, indent: str = "") -> str:
+    """Strictly valid JSON that can be read: lists of plain values stay on one line.
+
+    Columns of a thousand tie points are one line each and a matrix three, where
+    ``json.dumps(indent=2)`` gives every number a line of its own.
+
+    Args:
+        value: Dictionaries, sequences, numbers, strings, paths, NumPy arrays and scalars. NaN and
+            infinities become null, since JSON has neither; URLs in strings are `redacted`.
+        indent: Blanks before the members of `value`'s parent.
+
+    Returns:
+        The text, without a final newline.
+
+    Raises:
+        TypeError: A value of another kind.
+
+    Example:
+        >>> print(to_json({"rmse_px": 0.5, "shift_px": (3.0, float("nan"))}))
+        {
+          "rmse_px": 0.5,
+          "shift_px": [3.0, null]
+        }
+    """
+    inner = indent + "  "
+    match value:
+        case np.ndarray() | np.generic():
+            return to_json(value.tolist(), indent=indent)
+        case Mapping() if value:
+            rows = [
+                f"{inner}{to_json(str(key))}: {to_json(item, indent=inner)}"
+                for key, item in value.items()
+            ]
+            return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+        case Mapping():
+            return "{}"
+        case str():
+            return json.dumps(redacted(value), ensure_ascii=False)
+        case Sequence() | set() | frozenset():
+            items = [to_json(item, indent=inner) for item in value]
+            if any("\n" in item or item.startswith("[") for item in items):
+                return "[\n" + ",\n".join(inner + item for item in items) + f"\n{indent}]"
+            return "[" + ", ".join(items) + "]"
+        case Path():
+            return json.dumps(redacted(str(value)), ensure_ascii=False)
+        case float() if not math.isfinite(value):
+            return "null"
+        case _:
+            return json.dumps(value, allow_nan=False)

@@ -1,0 +1,1 @@
+"""Downloading images: STAC, Kaggle, files on the web."""

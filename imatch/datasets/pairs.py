@@ -1,0 +1,263 @@
+"""Prepared chips as pairs to train on."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.errors import ConfigError, InputError
+from imatch.core.io.files import inside
+from imatch.core.types import BoolArray
+from imatch.datasets.chip_files import load_mask, read_chip
+from imatch.datasets.manifest import ChipRow, KeypointRow, Manifest, PairRow, load_manifest
+from imatch.datasets.sample import PairSample
+
+#: An index of the present epoch, or (epoch, index).
+Key: TypeAlias = int | tuple[int, int]
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_Stored: TypeAlias = "tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolArray]"
+
+
+class ChipPairs:
+    """A map-style data set of the pairs of one split; PyTorch's `DataLoader` takes it as it is.
+
+    What it gives is a function of (seed, epoch, index): the order of the two dates is drawn anew in
+    every epoch, all else is fixed. Workers that outlive an epoch are asked by (epoch, index).
+
+    Args:
+        data: The folder of a prepared data set, or its manifest.
+        split: ``train``, ``val`` or ``test``.
+        seed: Of the draws.
+        repeat: How often an epoch goes over the pairs.
+        channels: 1 for luminance, 3 for three bands (one is repeated), None for the bands as they
+            are stored, which may differ from source to source.
+        stretch: Which 1 and 99 % become 0 and 1: those of the ``chip``, as a matcher renders an
+            image of that size, or of the whole ``scene``.
+        sources: Only these.
+        known_only: Leave out pairs whose residual is unknown.
+        max_changed: Leave out pairs of which more has changed.
+        singles: Whether chips make pairs with themselves: ``none``, those ``alone`` that have no
+            partner (images of one date), ``all``, or ``auto``: those alone, if there is no pair.
+        cache_mb: Decoded chips to keep in memory, in each process.
+
+    Raises:
+        InputError: The folder holds no data set.
+        ConfigError: The split or a source does not exist, or nothing is left.
+    """
+
+    def __init__(
+        self,
+        data: Path | Manifest,
+        split: str,
+        *,
+        seed: int = 0,
+        repeat: int = 1,
+        channels: Literal[1, 3] | None = None,
+        stretch: Literal["chip", "scene"] = "chip",
+        sources: Sequence[str] | None = None,
+        known_only: bool = False,
+        max_changed: float = 0.6,
+        singles: Literal["none", "alone", "all", "auto"] = "none",
+        cache_mb: float = 256.0,
+    ) -> None:
+        manifest = data if isinstance(data, Manifest) else load_manifest(data)
+        _check_names(manifest, split, sources)
+        self.manifest = manifest
+        self.split, self.seed, self.repeat = split, seed, repeat
+        self._channels, self._stretch = channels, stretch
+        wanted = set(sources or manifest.document["sources"])
+        chips = [c for c in manifest.chips if c.split == split and c.source in wanted]
+        rows = [
+            pair
+            for pair in manifest.pairs
+            if pair.split == split
+            and pair.source in wanted
+            and pair.changed_share <= max_changed
+            and (not known_only or np.isfinite(pair.sigma_px))
+        ]
+        paired = {path for pair in manifest.pairs for path in (pair.a, pair.b)}
+        if singles in ("all", "alone") or (singles == "auto" and not rows):
+            rows += [_single(c) for c in chips if singles == "all" or c.path not in paired]
+        if not rows:
+            raise ConfigError(
+                f"no pair of {split} is left",
+                subject=manifest.folder,
+                hint="let more change, allow unknown residuals, or take chips alone (singles)",
+            )
+        self.rows: tuple[PairRow, ...] = tuple(rows)
+        self._chips = {chip.path: chip for chip in chips}
+        self._points: dict[str, list[KeypointRow]] = {}
+        for point in manifest.keypoints:
+            self._points.setdefault(point.site, []).append(point)
+        self._cache: OrderedDict[str, _Stored] = OrderedDict()
+        self._room, self._held = cache_mb * 1e6, 0
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.repeat * len(self.rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw as in another epoch from now on."""
+        self.epoch = epoch
+
+    def __getitem__(self, key: Key) -> PairSample:
+        """One pair.
+
+        Args:
+            key: An index, or (epoch, index).
+
+        Raises:
+            IndexError: Beyond the end.
+            InputError: A chip is missing or damaged.
+        """
+        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{index} of {len(self)} pairs")
+        index %= len(self)
+        sample = self.pair(self.rows[index % len(self.rows)])
+        swap = np.random.default_rng([self.seed, epoch, index]).random() < 0.5
+        return sample.swapped() if swap else sample
+
+    def pair(self, row: PairRow) -> PairSample:
+        """The pair of a row of the table, first date first."""
+        first, second = self._chips[row.a], self._chips[row.b]
+        a, valid_a = self._image(first)
+        b, valid_b = self._image(second)
+        side = self.manifest.chip
+        changed = np.zeros(valid_a.shape, dtype=bool)
+        if row.changed:
+            mask = load_mask(inside(self.manifest.folder, row.changed))
+            changed[: mask.shape[0], : mask.shape[1]] = mask
+        assert valid_a.shape == (side, side)
+        # A clearing that was drawn on a later image is not there yet.
+        points = [p for p in self._points.get(row.site, ()) if not (p.date and first.date < p.date)]
+        return PairSample(
+            a=a,
+            b=b,
+            valid_a=valid_a,
+            valid_b=valid_b,
+            homography=np.array([[1, 0, row.dx], [0, 1, row.dy], [0, 0, 1.0]]),
+            sigma_px=row.sigma_px,
+            changed=changed,
+            keypoints_a=np.array([(p.x, p.y) for p in points], np.float32).reshape(-1, 2),
+            keypoint_sigma_a=np.array([p.sigma_px for p in points], np.float32),
+            place=row.site,
+            dates=(first.date, second.date),
+            source=row.source,
+        )
+
+    def _image(self, chip: ChipRow) -> tuple[NDArray[np.float32], BoolArray]:
+        """(C, side, side) float32 in [0, 1] and (side, side) bool; small chips are padded."""
+        stored, valid = self._stored(chip.path)
+        image = stretched(chip, stored, valid, self._stretch, self._channels)
+        side = self.manifest.chip
+        height, width = valid.shape
+        padding = ((0, side - height), (0, side - width))
+        if padding == ((0, 0), (0, 0)):
+            return image, valid
+        return np.pad(image, ((0, 0), *padding)), np.pad(valid, padding)
+
+    def _stored(self, path: str) -> _Stored:
+        if path in self._cache:
+            self._cache.move_to_end(path)
+            return self._cache[path]
+        item = read_chip(inside(self.manifest.folder, path))
+        self._cache[path] = item
+        self._held += item[0].nbytes + item[1].nbytes
+        while self._held > self._room and len(self._cache) > 1:
+            _, (pixels, valid) = self._cache.popitem(last=False)
+            self._held -= pixels.nbytes + valid.nbytes
+        return item
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Each worker fills its own cache; sending this one along would only cost time.
+        return self.__dict__ | {"_cache": OrderedDict(), "_held": 0}
+
+
+def stretched(
+    chip: ChipRow,
+    stored: NDArray[np.uint8] | NDArray[np.uint16],
+    valid: BoolArray,
+    stretch: Literal["chip", "scene"] = "chip",
+    channels: Literal[1, 3] | None = None,
+) -> NDArray[np.float32]:
+    """A chip as a matcher sees it.
+
+    Args:
+        chip: Its row.
+        stored: (C, H, W) numbers as `read_chip` gives them.
+        valid: (H, W) bool.
+        stretch: Which 1 and 99 % become 0 and 1, see `ChipPairs`.
+        channels: See `ChipPairs`.
+
+    Returns:
+        (channels, H, W) float32 in [0, 1], 0 where not valid.
+    """
+    texts = (chip.low, chip.high) if stretch == "chip" else (chip.scene_low, chip.scene_high)
+    low, high = (np.array(text.split(), np.float32)[:, None, None] for text in texts)
+    # A band that is all one value becomes 0.5, as matchers see it.
+    flat = high <= low
+    scaled = (stored.astype(np.float32) - low) / np.where(flat, np.float32(1), high - low)
+    image = _channelled(np.clip(np.where(flat, np.float32(0.5), scaled), 0, 1), channels)
+    image[:, ~valid] = 0
+    return image
+
+
+def _channelled(image: NDArray[np.float32], channels: Literal[1, 3] | None) -> NDArray[np.float32]:
+    """The channels asked for, by the rules of `imatch.raster.read.render`."""
+    count = len(image)
+    if channels == 1 and count > 1:
+        weights = _LUMA if count == 3 else np.full(count, 1 / count, np.float32)
+        image = np.tensordot(weights, image, axes=1)[None]
+    elif channels == 3 and count == 1:
+        image = np.repeat(image, 3, axis=0)
+    elif channels == 3 and count == 2:
+        image = np.concatenate([image, image.mean(axis=0, keepdims=True)])
+    elif channels == 3:
+        image = image[:3]
+    return image.astype(np.float32)
+
+
+def _check_names(manifest: Manifest, split: str, sources: Sequence[str] | None) -> None:
+    splits = list(manifest.document["counts"])
+    if split not in splits:
+        raise ConfigError(
+            f"has no split {split!r}", subject=manifest.folder, hint=f"it has {', '.join(splits)}"
+        )
+    known = list(manifest.document["sources"])
+    for name in sources or ():
+        if name not in known:
+            raise ConfigError(
+                f"has no source {name!r}",
+                subject=manifest.folder,
+                hint=f"it has {', '.join(known)}",
+            )
+    if not manifest.chips:
+        raise InputError("holds no chips", subject=manifest.folder)
+
+
+def _single(chip: ChipRow) -> PairRow:
+    nothing = float("nan")
+    return PairRow(
+        site=chip.site,
+        split=chip.split,
+        source=chip.source,
+        a=chip.path,
+        b=chip.path,
+        dx=0.0,
+        dy=0.0,
+        sigma_px=0.0,
+        log_odds=nothing,
+        measured="chip",
+        given_dx=nothing,
+        given_dy=nothing,
+        apart=0.0,
+        changed="",
+        changed_share=0.0,
+        tag=chip.tag,
+    )

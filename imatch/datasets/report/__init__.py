@@ -1,0 +1,1 @@
+"""Data cards, contact sheets and previews."""

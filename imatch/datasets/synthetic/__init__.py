@@ -1,0 +1,1 @@
+"""Synthetic landscapes and pairs with exact truth."""

@@ -1,0 +1,281 @@
+"""What came of a batch: a summary for programs, and one HTML file for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import to_json
+from imatch.export.batch import plots
+from imatch.export.html import Cell, Table, data_url, definitions, image, page, table_html
+from imatch.export.text import number
+from imatch.pipeline.batch.journal import PREVIEWS, SUMMARIES
+from imatch.pipeline.batch.result import OUTCOMES, BatchResult
+from imatch.pipeline.batch.run import BatchRun
+
+SCHEMA = "imatch.batch/1"
+_FIGURES = ("shift_px", "shift_m", "ci95_px", "bound_px", "bound_m", "rmse_px", "rmse_m", "seconds")
+_PICTURES = 12
+_STYLE = """
+#pairs th { cursor: pointer; } #pairs th[data-order]::after { content: " ↓"; }
+#pairs th[data-order="1"]::after { content: " ↑"; }
+.plots { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(360px, 1fr)); }
+.strips { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(480px, 1fr)); }
+"""
+# A click on a column's head sorts the table by it, numbers as numbers, what is unknown last.
+_SCRIPT = """
+document.querySelectorAll("#pairs th").forEach((head, column) => {
+  head.addEventListener("click", () => {
+    const order = head.dataset.order === "1" ? -1 : 1;
+    document.querySelectorAll("#pairs th").forEach(other => delete other.dataset.order);
+    head.dataset.order = order;
+    const body = head.closest("table").tBodies[0];
+    const text = row => row.cells[column].textContent.trim();
+    const empty = value => value === "" || value === "–";
+    [...body.rows].sort((one, other) => {
+      const a = text(one), b = text(other);
+      if (empty(a) || empty(b)) return empty(a) - empty(b);
+      const x = Number(a), y = Number(b);
+      const numbers = !Number.isNaN(x) && !Number.isNaN(y);
+      return order * (numbers ? x - y : a.localeCompare(b));
+    }).forEach(row => body.append(row));
+  });
+});
+"""
+
+
+def write_report(run: BatchRun) -> dict[str, Any]:
+    """Write ``summary.json`` and ``report.html`` into the batch's folder.
+
+    Args:
+        run: What came of it.
+
+    Returns:
+        The summary.
+
+    Raises:
+        OutputError: The disk refused.
+    """
+    summary = summarise(run)
+    for name, text in zip(SUMMARIES, (to_json(summary) + "\n", to_html(run, summary)), strict=True):
+        with atomic_path(run.out / name, overwrite=True) as path:
+            path.write_text(text, encoding="utf-8")
+    return summary
+
+
+def summarise(run: BatchRun) -> dict[str, Any]:
+    """The figures of a batch, JSON-ready, schema ``imatch.batch/1``.
+
+    - ``pairs``, ``registered`` (``ok``, and within the tolerance where one was asked for),
+      ``counts`` (by status), ``outside_tolerance``, ``attempts`` beyond the first.
+    - ``figures``: median, 90th percentile and largest of what the pairs that are ``ok`` say.
+    - ``features``: images whose keypoints were extracted, and that came from the cache.
+    - ``failures``: the rows that are not registered, the worst first; ``results``: all rows.
+    - ``settings``, ``sittings``: what was asked, and how it was run.
+    """
+    rows = run.results
+    accepted = [row for row in rows if row.status == "ok"]
+    return {
+        "schema": SCHEMA,
+        "folder": str(run.out),
+        "pairs": len(rows),
+        "registered": sum(row.registered for row in rows),
+        "counts": run.counts,
+        "outside_tolerance": sum(row.status == "ok" and not row.registered for row in rows),
+        "retried": sum(row.attempts > 1 for row in rows),
+        "figures": {name: _spread(getattr(row, name) for row in accepted) for name in _FIGURES},
+        "features": {
+            "extracted": sum(row.extracted for row in rows),
+            "from_cache": sum(row.from_cache for row in rows),
+        },
+        "workers": sorted({row.worker for row in rows if row.worker}),
+        "failures": [row.name for row in failures(rows)],
+        "results": [_values(row) for row in rows],
+        "settings": run.settings,
+        "sittings": run.sittings,
+    }
+
+
+def failures(rows: Iterable[BatchResult]) -> list[BatchResult]:
+    """The rows that are not registered: errors first, then refusals, in their order."""
+    return sorted((row for row in rows if not row.registered), key=lambda row: _rank(row.status))
+
+
+def why(row: BatchResult) -> str:
+    """Why a pair is not registered."""
+    if row.status == "ok":
+        return f"the tolerance is not met: any place within {_figure(row.bound_px)} px at 95%"
+    return row.error or row.reason
+
+
+def to_html(run: BatchRun, summary: dict[str, Any]) -> str:
+    """The report: failures first, then the worst pictures, the plots and all pairs."""
+    rows = run.results
+    lost = failures(rows)
+    counts = ", ".join(f"{n} {status}" for status, n in reversed(run.counts.items()) if n)
+    drawn = [plots.shift_plot(rows), plots.accuracy_plot(rows)]
+    alts = ("Shift of each pair", "Share of pairs within an error")
+    figures = "".join(
+        image(text.encode(), "svg+xml", alt)
+        for text, alt in zip(drawn, alts, strict=True)
+        if text is not None
+    )
+    sections = [
+        ("Not registered", _lost_html(lost)),
+        ("Shifts and accuracy", f'<div class="plots">{figures}</div>' if figures else ""),
+        ("Worst pairs", _pictures(run.out, rows)),
+        ("Pairs", table_html(pairs_table(rows))),
+        ("How these numbers were made", definitions(_facts(run, summary))),
+    ]
+    return page(
+        f"imatch batch: {len(rows)} pairs",
+        "Batch",
+        f"{summary['registered']} of {len(rows)} pairs are registered: {counts}",
+        [(title, body) for title, body in sections if body],
+        style=_STYLE,
+        script=_SCRIPT,
+    )
+
+
+def pairs_table(rows: Sequence[BatchResult]) -> Table:
+    """Every pair's figures."""
+    names = (
+        ("shift px", "shift_px"),
+        ("± px", "ci95_px"),
+        ("shift m", "shift_m"),
+        ("bound px", "bound_px"),
+        ("RMSE px", "rmse_px"),
+        ("RMSE m", "rmse_m"),
+        ("coverage", "coverage"),
+        ("inliers", "n_inliers"),
+        ("seconds", "seconds"),
+        ("attempts", "attempts"),
+    )
+    header = ("name", "status", *(title for title, _ in names), "model", "found by")
+    note = (
+        "Figures in target pixels unless m says metres; bound: any place of the overlap lies"
+        " within it at 95 %. A click on a column's name sorts by it."
+    )
+    made = tuple(
+        (
+            Cell(row.name),
+            Cell(row.status, 1.0 if row.registered else None),
+            *(Cell(_figure(getattr(row, name))) for _, name in names),
+            Cell(row.model),
+            Cell(row.found_by),
+        )
+        for row in rows
+    )
+    return Table("Pairs", note, header, made, ("status", "model", "found by"))
+
+
+def _lost_html(lost: Sequence[BatchResult]) -> str:
+    if not lost:
+        return '<p class="note">None: every pair is registered.</p>'
+    body = "".join(
+        f"<tr><td>{escape(row.name)}</td><td>{escape(row.status)}</td><td>{row.attempts}</td>"
+        f"<td>{escape(why(row))}</td></tr>"
+        for row in lost
+    )
+    note = "Errors are tried again with <code>--resume</code>; a refusal is an answer."
+    return (
+        f'<p class="note">{note}</p><div class="scroll"><table class="words"><thead><tr>'
+        "<th>name</th><th>status</th><th>attempts</th><th>why</th></tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _pictures(out: Path, rows: Sequence[BatchResult]) -> str:
+    """The pictures of the least sure pairs that have one."""
+
+    def doubt(row: BatchResult) -> tuple[int, float]:
+        return _rank(row.status), -row.bound_px if math.isfinite(row.bound_px) else -math.inf
+
+    strips = []
+    for row in sorted(rows, key=doubt):
+        path = out / PREVIEWS / f"{row.name}.jpg"
+        if row.status == "error" or not path.is_file():
+            continue
+        bound = f", any place within {_figure(row.bound_px)} px" if row.registered else ""
+        strips.append(
+            f'<figure><img loading="lazy" alt="{escape(row.name)}"'
+            f' src="{data_url(path.read_bytes(), "jpeg")}"><figcaption><b>{escape(row.name)}</b>'
+            f" {escape(row.status)}{bound}</figcaption></figure>"
+        )
+        if len(strips) == _PICTURES:
+            break
+    if not strips:
+        return ""
+    legend = (
+        "Reference, target, and a checkerboard of both after registration where there is a"
+        " transform: the reference's squares grey, the target's blue."
+    )
+    return f'<p class="note">{legend}</p><div class="strips">{"".join(strips)}</div>'
+
+
+def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    from imatch.pipeline.scene.config import SceneConfig
+
+    defaults = SceneConfig().model_dump(mode="json")
+    changed = [
+        f"{name}={value}"
+        for name, value in run.settings.items()
+        if value != defaults.get(name) and value not in ([], {})
+    ]
+    last = run.sittings[-1] if run.sittings else {}
+    features = summary["features"]
+    engine = str(last.get("engine"))
+    if "jobs" in last:
+        engine += f", {last['jobs']} job{'s' * (last['jobs'] != 1)}"
+    found = [
+        ("Folder", summary["folder"]),
+        ("Settings", ", ".join(changed) or "the defaults"),
+        ("Commands", "; ".join(f"`{s['command']}`" for s in run.sittings if s.get("command"))),
+        ("Started", ", ".join(str(sitting.get("started")) for sitting in run.sittings)),
+        ("Engine", engine),
+        ("Workers", str(len(summary["workers"]))),
+        (
+            "Features",
+            f"{features['extracted']} images extracted, {features['from_cache']} from the cache",
+        ),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in last.get("versions", {}).items())),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def _values(row: BatchResult) -> dict[str, Any]:
+    """A row as it is in the table, None for what is unknown."""
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+def _spread(values: Iterable[float]) -> dict[str, float | None]:
+    known = np.array([value for value in values if math.isfinite(value)])
+    if not len(known):
+        return {"median": None, "p90": None, "max": None}
+    return {
+        "median": float(np.median(known)),
+        "p90": float(np.percentile(known, 90)),
+        "max": float(known.max()),
+    }
+
+
+def _figure(value: float | int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return number(value) if math.isfinite(value) else "–"
+
+
+def _rank(status: str) -> int:
+    known: tuple[str, ...] = OUTCOMES
+    return known.index(status) if status in known else 0

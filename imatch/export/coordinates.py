@@ -1,0 +1,73 @@
+"""Where things lie: pixels to the coordinates in which GIS programs show them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.errors import OutputError
+from imatch.pipeline.registration.result import ImageSummary, Registration
+
+_PIXELS_UPWARDS = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+
+
+def shown_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where a GIS shows the given pixels of an image.
+
+    An image lies where its transform has it, in a CRS or not. One without any is laid by QGIS with
+    its upper left corner in the origin, one unit a pixel and y upwards, so that its rows have
+    negative y.
+
+    Args:
+        image: The image.
+        xy: (N, 2) native pixels, the centre of the first is (0, 0).
+
+    Returns:
+        (N, 2) map coordinates.
+
+    Example:
+        >>> shown_xy(ImageSummary(None, 9, 9), np.array([[0.0, 0.0]]))
+        array([[ 0.5, -0.5]])
+    """
+    a, b, c, d, e, f = (_PIXELS_UPWARDS if image.transform is None else image.transform)[:6]
+    column, row = xy[:, 0] + 0.5, xy[:, 1] + 0.5
+    return np.column_stack([a * column + b * row + c, d * column + e * row + f])
+
+
+def reference_xy(registration: Registration) -> NDArray[np.float64]:
+    """(N, 2) where a GIS shows the tie points over the reference."""
+    points = registration.tie_points
+    if points.map_xy is not None:
+        return points.map_xy
+    return shown_xy(registration.reference, points.ref_xy)
+
+
+def claimed_xy(registration: Registration) -> NDArray[np.float64] | None:
+    """Where the target's own geocoding puts the tie points.
+
+    Args:
+        registration: What was found.
+
+    Returns:
+        (N, 2) in the reference's CRS, or None unless both images are geocoded.
+
+    Raises:
+        OutputError: The two CRSs cannot be related.
+    """
+    from pyproj import CRS, Transformer
+    from pyproj.exceptions import ProjError
+
+    reference, target = registration.reference, registration.target
+    if registration.tie_points.map_xy is None or not target.geocoded:
+        return None
+    if reference.crs is None or target.crs is None:
+        return None
+    xy = shown_xy(target, registration.tie_points.tgt_xy)
+    try:
+        source, destination = CRS.from_user_input(target.crs), CRS.from_user_input(reference.crs)
+        if source == destination:
+            return xy
+        convert = Transformer.from_crs(source, destination, always_xy=True)
+        return np.column_stack(convert.transform(xy[:, 0], xy[:, 1]))
+    except ProjError as error:
+        raise OutputError(f"the images' CRSs cannot be related: {error}") from error

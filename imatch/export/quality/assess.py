@@ -1,0 +1,178 @@
+"""The quality report: before and after, for someone who decides whether to trust a registration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imatch.core.errors import ConfigError
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import to_json
+from imatch.export.quality.cells import Cell, examine, tally
+from imatch.export.quality.evidence import (
+    Autocorrelation,
+    Field,
+    Residuals,
+    autocorrelation,
+    correction_field,
+    residuals,
+    statistics,
+)
+from imatch.export.quality.views import Image, Pair, View
+from imatch.export.text import (
+    accuracy_text,
+    certificate_text,
+    model_text,
+    shift_text,
+)
+from imatch.pipeline.registration.result import Registration
+
+SCHEMA = "imatch.quality/1"
+_LEAST_SIZE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """Everything a report shows.
+
+    Attributes:
+        registration: What was found.
+        view: The overlap, reduced.
+        residuals: Of the tie points that agree; None without a transform or such points.
+        correlated_before: Whether neighbouring residuals are alike in the pair as it came.
+        correlated_after: The same as registered.
+        field: The correction; None without a transform.
+        cells: What the images say, window by window.
+    """
+
+    registration: Registration
+    view: View
+    residuals: Residuals | None
+    correlated_before: Autocorrelation | None
+    correlated_after: Autocorrelation | None
+    field: Field | None
+    cells: list[Cell]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures of the report, schema ``imatch.quality/1``; what is unknown is null.
+
+        - ``status``, ``reason``, ``verdict`` (the certificate, accuracy, shift and model in words)
+          and ``certificate``: as in the registration's own document.
+        - ``residuals``: ``baseline`` (what "before" means), and of ``before``, ``after`` and
+          ``after_at_check_points`` the number, RMSE, median, CE90, maximum, and mean and spread
+          along the reference's axes, target pixels; ``metres_per_px`` to convert them.
+        - ``autocorrelation``: ``before`` and ``after``: Moran's I, its p-value, the part that
+          neighbours share in pixels, and the correlation by distance.
+        - ``correction``: mean and largest length of the whole and of its local part, pixels.
+        - ``cells``: the windows looked at, with agreement and offset before and after, tie points
+          and RMSE; ``findings``: how many support, contradict, or say nothing.
+        - ``provenance``, ``reference``, ``target``: as in the registration's own document.
+        """
+        registration = self.registration
+        document = registration.to_dict()
+        found = self.residuals
+        spreads = None
+        if found is not None:
+            spreads = {
+                "baseline": found.baseline,
+                "metres_per_px": found.metres,
+                "before": statistics(found.before),
+                "after": statistics(found.after),
+                "after_at_check_points": statistics(found.after[found.check]),
+            }
+        return {
+            "schema": SCHEMA,
+            "status": registration.status,
+            "reason": registration.reason,
+            "verdict": {
+                "certificate": certificate_text(registration),
+                "accuracy": accuracy_text(registration),
+                "shift": shift_text(registration),
+                "model": model_text(registration),
+                "local": None if registration.local is None else registration.local.kind,
+            },
+            "certificate": document["certificate"],
+            "residuals": spreads,
+            "autocorrelation": {
+                name: None if value is None else value.to_dict()
+                for name, value in (
+                    ("before", self.correlated_before),
+                    ("after", self.correlated_after),
+                )
+            },
+            "correction": None if self.field is None else self.field.to_dict(),
+            "cells": [cell.to_dict() for cell in self.cells],
+            "findings": tally(self.cells),
+            "reference": document["reference"],
+            "target": document["target"],
+            "provenance": document["provenance"],
+        }
+
+
+def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 900) -> Quality:
+    """Look at a registration: its tie points, and the images before and after.
+
+    Args:
+        registration: What was found.
+        ref: The reference: the source that was matched, or its file.
+        tgt: The target.
+        size: Longest side of the pictures, pixels.
+
+    Raises:
+        InputError: An image cannot be read, or has not the geocoding that was corrected.
+    """
+    pair = Pair(registration, ref, tgt)
+    frame = pair.overlap(size)
+    found = residuals(pair)
+    return Quality(
+        registration,
+        pair.view(frame),
+        found,
+        None if found is None else autocorrelation(found.ref_xy, found.before),
+        None if found is None else autocorrelation(found.ref_xy, found.after),
+        correction_field(pair, frame),
+        examine(pair, frame, found),
+    )
+
+
+def write_quality(
+    registration: Registration,
+    ref: Image,
+    tgt: Image,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    size: int = 900,
+) -> None:
+    """Write the evidence for and against a registration.
+
+    Args:
+        registration: What was found; a refusal has a report too.
+        ref: The reference: the source that was matched, or its file.
+        tgt: The target.
+        path: ``.html``: one page that needs nothing else; ``.json``: its figures.
+        overwrite: Whether an existing file may be replaced.
+        size: Longest side of the pictures, pixels.
+
+    Raises:
+        ConfigError: Another suffix, or pictures too small to see anything.
+        InputError: An image cannot be read, or has not the geocoding that was corrected.
+        OutputError: The place refuses.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".html", ".htm", ".json"):
+        raise ConfigError("is no .html or .json", subject=path, hint="name the report so")
+    if size < _LEAST_SIZE:
+        raise ConfigError(
+            f"is too small for pictures: {size}", subject="size", hint=f"at least {_LEAST_SIZE}"
+        )
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        quality = assess(registration, ref, tgt, size=size)
+        if suffix == ".json":
+            text = to_json(quality.to_dict()) + "\n"
+        else:
+            from imatch.export.quality.page import to_html
+
+            text = to_html(quality)
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,186 @@
+"""Before and after: a pair on the reference's pixels, as it came and as it was registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from os import PathLike
+from typing import TypeAlias
+
+import numpy as np
+from affine import Affine
+from numpy.typing import ArrayLike, NDArray
+
+from imatch.core.types import BoolArray, Rendered
+from imatch.geometry.correction import Correction
+from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.result import Registration
+from imatch.raster import Source, open_source, render
+from imatch.raster.grid import Lattice
+from imatch.raster.warp.warp import render_through
+
+Image: TypeAlias = "Source | str | PathLike[str]"
+Places: TypeAlias = NDArray[np.float64]
+Convert: TypeAlias = Callable[[ArrayLike], Places]
+
+_SAMPLES = 65
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A part of the reference, at a resolution of its own.
+
+    Attributes:
+        left: Its left edge, corner-based reference pixels.
+        top: Its upper edge.
+        step: Reference pixels a pixel of the frame, 1 or more.
+        width: Columns.
+        height: Rows.
+    """
+
+    left: float
+    top: float
+    step: float
+    width: int
+    height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.width, self.height
+
+    def to_reference(self, xy: ArrayLike) -> Places:
+        """(N, 2) pixels of the frame as reference pixels."""
+        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        return (points + 0.5) * self.step + (self.left, self.top) - 0.5
+
+    def from_reference(self, xy: ArrayLike) -> Places:
+        """(N, 2) reference pixels as pixels of the frame."""
+        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        return (points + 0.5 - (self.left, self.top)) / self.step - 0.5
+
+    def on(self, whole: Lattice) -> Lattice:
+        """The frame as a lattice, given that of the reference."""
+        place = Affine.translation(self.left, self.top) @ Affine.scale(self.step)
+        return Lattice(whole.transform @ place, whole.crs, self.width, self.height)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A frame of the pair.
+
+    Attributes:
+        frame: Where it lies.
+        ref: The reference.
+        before: The target as its geocoding (or a plain resize) lays it on the reference.
+        after: The target as registered; None without a transform.
+    """
+
+    frame: Frame
+    ref: Rendered
+    before: Rendered
+    after: Rendered | None
+
+
+class Pair:
+    """A registration and its images, to be looked at on the reference's pixels.
+
+    Args:
+        registration: What was found.
+        ref: The reference: a source, or a file whose bands are those that were matched.
+        tgt: The target.
+
+    Raises:
+        InputError: An image cannot be read.
+    """
+
+    def __init__(self, registration: Registration, ref: Image, tgt: Image) -> None:
+        self.registration = registration
+        self.ref = _opened(ref, registration.reference.bands)
+        self.tgt = _opened(tgt, registration.target.bands)
+        self.before = self._as_it_came()
+        self.after = None if registration.transform is None else Mapping.of(registration)
+
+    @property
+    def without_local(self) -> Mapping | None:
+        """The registration with its global transform alone."""
+        if self.after is None:
+            return None
+        return replace(self.after, correction=Correction(self.after.correction.matrix))
+
+    def places(self, mapping: Mapping, frame: Frame | None = None) -> Convert:
+        """From pixels of a frame (the whole reference without one) to those of the target."""
+        whole = mapping.reference_lattice
+        return mapping.to_pixels(whole if frame is None else frame.on(whole), self.tgt.info)
+
+    def upright(self, mapping: Mapping, vectors: Places) -> Places:
+        """(N, 2) displacements in target pixels, turned into the reference's axes; lengths stay."""
+        middle = np.array(self.ref.info.size) / 2
+        native = self.places(mapping)(np.add(middle, [[0, 0], [1, 0], [0, 1]]))
+        jacobian = (native[1:] - native[0]).T
+        if not np.isfinite(jacobian).all():
+            return vectors
+        # The orthogonal matrix nearest to the derivative (Higham, 1986).
+        left, _, right = np.linalg.svd(jacobian)
+        return np.asarray(vectors @ (left @ right))
+
+    def overlap(self, longest: int) -> Frame:
+        """The part of the reference that the target covers, at most `longest` pixels long."""
+        width, height = self.ref.info.size
+        x, y = np.linspace(0, width - 1, _SAMPLES), np.linspace(0, height - 1, _SAMPLES)
+        points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        native = self.places(self.after or self.before)(points)
+        with np.errstate(invalid="ignore"):
+            inside = (native > -0.5).all(axis=1) & (native < np.array(self.tgt.info.size)).all(1)
+        seen = points[inside] if inside.any() else points
+        pad = np.array([width, height]) / (_SAMPLES - 1)
+        low = np.maximum(0, np.floor(seen.min(axis=0) - pad))
+        high = np.minimum([width, height], np.ceil(seen.max(axis=0) + 1 + pad))
+        step = max(1.0, float((high - low).max()) / longest)
+        columns, rows = np.maximum(1, np.floor((high - low) / step + 1e-9)).astype(int)
+        return Frame(float(low[0]), float(low[1]), step, int(columns), int(rows))
+
+    def finest(self, at: ArrayLike) -> float:
+        """Reference pixels a pixel of the coarser of the two images, near a reference pixel."""
+        if self.after is None:
+            return 1.0
+        steps = np.add(at, [[0, 0], [1, 0], [0, 1]])
+        native = self.places(self.after)(steps)
+        area = abs(np.linalg.det(native[1:] - native[0]))
+        return float(max(1.0, 1 / np.sqrt(area))) if np.isfinite(area) and area > 0 else 1.0
+
+    def view(self, frame: Frame) -> View:
+        """Render a frame of both images, in grey."""
+        lattice = frame.on(self.before.reference_lattice)
+        draw = partial(render_through, lattice=lattice)
+        images = [
+            render(draw(self.ref, to_pixels=frame.to_reference), 1),
+            *(
+                render(draw(self.tgt, to_pixels=self.places(mapping, frame)), 1)
+                for mapping in (self.before, self.after)
+                if mapping is not None
+            ),
+        ]
+        return View(frame, images[0], images[1], images[2] if len(images) == 3 else None)
+
+    def _as_it_came(self) -> Mapping:
+        """By the target's own geocoding where both have one, else by stretching frame on frame."""
+        registration = self.registration
+        reference, target = registration.reference, registration.target
+        compared = registration.provenance.get("config", {}).get("use_geocoding", True)
+        geocoded = self.ref.info.geocoded and self.tgt.info.geocoded and compared
+        if registration.map_matrix is not None or (registration.transform is None and geocoded):
+            return Mapping(Correction(np.eye(3)), reference, target, on_map=True)
+        x, y = target.width / reference.width, target.height / reference.height
+        resize = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+        return Mapping(Correction(resize), reference, target, on_map=False)
+
+
+def both_valid(first: Rendered, second: Rendered) -> BoolArray:
+    """(H, W) ground that two images of one frame see."""
+    return np.asarray(first.valid & second.valid)
+
+
+def _opened(image: Image, bands: tuple[str, ...]) -> Source:
+    return image if isinstance(image, Source) else open_source(image, bands=bands or None)

@@ -1,0 +1,1 @@
+"""Least-squares adjustment of a network of pairwise registrations."""

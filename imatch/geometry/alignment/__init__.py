@@ -1,0 +1,1 @@
+"""Correlation-based alignment of images: coarse search, fine alignment, local accuracy."""

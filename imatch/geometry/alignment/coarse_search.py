@@ -1,0 +1,133 @@
+"""Exhaustive coarse search: every rotation, scale and shift, by correlation of directions.
+
+Where the ground has changed so much that no keypoint is found again, the layout of its edges as a
+whole still correlates. A reduced target is turned and scaled through a grid of angles and factors;
+one FFT a grid point gives all shifts at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from imatch.core.types import Rendered
+from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A rough transform to be refined and tested.
+
+    Attributes:
+        matrix: (3, 3) reference pixel to target pixel.
+        score: Height of its correlation peak in standard deviations of the surface.
+    """
+
+    matrix: NDArray[np.float64]
+    score: float
+
+
+@dataclass(frozen=True)
+class CoarseGrid:
+    """The rotations and scales tried.
+
+    Attributes:
+        angles: Degrees.
+        scales: Target pixels per reference pixel.
+        side: Longer side of the reduced images, pixels.
+    """
+
+    angles: tuple[float, ...]
+    scales: tuple[float, ...]
+    side: int = 160
+
+
+def _steps(limit: float, count: int) -> tuple[float, ...]:
+    return tuple(float(v) for v in np.linspace(-limit, limit, count))
+
+
+# As two geocoded products differ; as two images without geocoding do; any rotation at all.
+NEAR = CoarseGrid(_steps(2, 3), tuple(np.exp(_steps(0.02, 3))))
+FREE = CoarseGrid(_steps(33, 23), tuple(np.exp(_steps(0.24, 9))))
+ANY = CoarseGrid(tuple(float(a) for a in range(-180, 180, 3)), tuple(np.exp(_steps(0.24, 9))))
+# Any rotation and up to twice the size, on few pixels, which forgive wide steps.
+WIDE = CoarseGrid(
+    tuple(float(a) for a in range(-180, 180, 4)), tuple(np.exp(_steps(0.72, 19))), side=112
+)
+# The same as FREE on more pixels: a weaker likeness stands out from more noise.
+THOROUGH = CoarseGrid(_steps(33, 34), tuple(np.exp(_steps(0.24, 13))), side=256)
+
+
+def coarse_search(
+    ref: Rendered, tgt: Rendered, grid: CoarseGrid, keep: int = 4
+) -> Sequence[Hypothesis]:
+    """The best rough transforms of a grid of rotations and scales.
+
+    Args:
+        ref: Reference image.
+        tgt: Target image.
+        grid: What to try.
+        keep: How many distinct hypotheses to return.
+
+    Returns:
+        At most `keep` hypotheses, best first, no two of them alike.
+    """
+    small_ref, ref_scale = shrink(ref, grid.side)
+    small_tgt, tgt_scale = shrink(tgt, grid.side)
+    first, second = orientation_field(small_ref), orientation_field(small_tgt)
+    longest = max(*small_ref.size, *small_tgt.size)
+    # Half an image of padding keeps a shift from wrapping onto its opposite.
+    side = scipy.fft.next_fast_len(int(1.6 * longest))
+    spectrum = np.conj(scipy.fft.fft2(first, (side, side)))
+    width, height = small_tgt.size
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    # The common factor of the two reductions, so that scales mean full-size pixels.
+    zoom = tgt_scale[0, 0] / ref_scale[0, 0]
+    back, forth = np.linalg.inv(tgt_scale), ref_scale
+
+    def turned(angle: float) -> list[Hypothesis]:
+        return [at(angle, scale) for scale in grid.scales]
+
+    def at(angle: float, scale: float) -> Hypothesis:
+        turn = np.radians(angle)
+        a, b = scale * zoom * np.cos(turn), scale * zoom * np.sin(turn)
+        extent = np.hypot(width, height) if angle else max(width, height)
+        canvas = min(int(np.ceil(extent / (scale * zoom))), side)
+        matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]])
+        matrix[:2, 2] = centre - matrix[:2, :2] @ np.full(2, (canvas - 1) / 2)
+        warped = warp_field(second, matrix, (canvas, canvas))
+        surface = scipy.fft.ifft2(spectrum * scipy.fft.fft2(warped, (side, side))).real
+        peak = int(surface.argmax())
+        y, x = divmod(peak, side)
+        shift = np.eye(3)
+        shift[:2, 2] = x - side if x > side // 2 else x, y - side if y > side // 2 else y
+        score = float(surface.flat[peak] / max(float(surface.std()), 1e-12))
+        return Hypothesis(back @ matrix @ shift @ forth, score)
+
+    # The transforms run outside the interpreter's lock, so threads share the work; the order of
+    # the results, and so the answer, does not depend on them.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        found = [h for row in pool.map(turned, grid.angles) for h in row]
+    found.sort(key=lambda h: -h.score)
+    return _distinct(found, ref.size, keep)
+
+
+def _distinct(found: list[Hypothesis], size: tuple[int, int], keep: int) -> list[Hypothesis]:
+    width, height = size
+    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], dtype=float)
+    chosen: list[Hypothesis] = []
+    places: list[NDArray[np.float64]] = []
+    for hypothesis in found:
+        place = corners @ hypothesis.matrix[:2].T
+        if all(np.abs(place - other).max() > 0.1 * max(size) for other in places):
+            chosen.append(hypothesis)
+            places.append(place)
+        if len(chosen) == keep:
+            break
+    return chosen

@@ -1,0 +1,174 @@
+"""Pull a rough transform tight, from coarse to fine, and measure whether it is true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.types import Matches, Rendered
+from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_image
+from imatch.geometry.alignment.refine import Windows, measure
+from imatch.geometry.fit import residuals, reweighted
+from imatch.geometry.robust import search
+from imatch.geometry.transform import ModelKind, apply_matrix
+
+# A window agrees with a transform when it is displaced from it by less than this, pixels.
+AGREES = 1.5
+_FEWEST_WINDOWS = 6
+# Differences of scale are evened out in this many steps an octave.
+_STEPS = 3
+# Below this share of agreeing windows at the coarsest level a hypothesis is given up: wrong ones
+# reach 0.25 on large overlaps, right ones rarely fall under 0.3.
+_HOPELESS = 0.12
+# Where fewer windows agree the fit may have stopped short: it goes on while more come to agree.
+_DOUBTFUL = 0.5
+_FURTHER = 4
+# A window is reliable when it correlates this well, compared with the median of the agreeing ones.
+_RELIABLE = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A transform pulled tight, and what the windows say of it.
+
+    Attributes:
+        kind: Transform kind that was fitted.
+        matrix: (3, 3) reference pixel to target pixel.
+        matches: One tie point a window; the score is its correlation, clipped to [0, 1].
+        agree: Share of all windows that agree with the transform within 1.5 pixels.
+        strength: Mean correlation of the agreeing windows.
+        explained: Share of the windows which correlate as the agreeing ones do that agree, too. Low
+            where the ground moved in several ways (relief seen from two sides): the transform then
+            holds in parts only.
+        independent: Windows that do not overlap, as far as the common ground has room for them in
+            the image that shows it with fewer pixels.
+    """
+
+    kind: ModelKind
+    matrix: NDArray[np.float64]
+    matches: Matches
+    agree: float
+    strength: float
+    explained: float
+    independent: float
+
+
+class Aligner:
+    """Aligns one pair of images from any number of rough transforms.
+
+    Args:
+        ref: Reference image.
+        tgt: Target image.
+    """
+
+    def __init__(self, ref: Rendered, tgt: Rendered) -> None:
+        self._ref, self._tgt = ref, tgt
+        full = max(*ref.size, *tgt.size)
+        self._sides = [side for side in (192, 384, 768) if side < 0.75 * full] + [full]
+        # One pyramid serves all hypotheses; bound to the instance, so it goes with it.
+        self._level = lru_cache(maxsize=None)(self._make_level)
+
+    def align(
+        self, matrix: NDArray[np.float64], kind: ModelKind = "similarity"
+    ) -> Alignment | None:
+        """Refine a rough transform.
+
+        Args:
+            matrix: (3, 3) reference to target, right to within about 3 % of the image.
+            kind: Transform kind to fit.
+
+        Returns:
+            The alignment, or None where the windows support no transform near the given one.
+        """
+        found: Alignment | None = None
+        for index, side in enumerate(self._sides):
+            last = index == len(self._sides) - 1
+            found = self._at_level(side, matrix, kind, first=index == 0, rounds=3 if last else 2)
+            if found is None or (not last and found.agree < _HOPELESS):
+                return None
+            matrix = found.matrix
+        return None if found is None else self._pulled_on(found)
+
+    def _pulled_on(self, found: Alignment) -> Alignment:
+        """The same at full resolution, once more from where it stands, while that helps."""
+        for _ in range(_FURTHER):
+            if found.agree > _DOUBTFUL:
+                break
+            better = self.refit(found, found.kind)
+            if better is None or better.agree <= found.agree:
+                break
+            found = better
+        return found
+
+    def refit(self, alignment: Alignment, kind: ModelKind) -> Alignment | None:
+        """Measure once more at full resolution, fitting another transform kind."""
+        # The same windows as in `align`, where a small image has one level only.
+        alone = len(self._sides) == 1
+        return self._at_level(self._sides[-1], alignment.matrix, kind, first=alone, rounds=2)
+
+    def _make_level(
+        self, side: int, octave: float
+    ) -> tuple[
+        Rendered,
+        Rendered,
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.complex64],
+    ]:
+        # The finer of the two is reduced to the pixels of the coarser: magnified pixels would only
+        # blur, skipped ones would alias.
+        factor = side / self._sides[-1]
+        ref_factor = factor * 2.0 ** min(octave, 0.0)
+        tgt_factor = factor * 2.0 ** min(-octave, 0.0)
+        ref, ref_scale = shrink(self._ref, round(ref_factor * max(self._ref.size)))
+        tgt, tgt_scale = shrink(self._tgt, round(tgt_factor * max(self._tgt.size)))
+        return ref, tgt, ref_scale, tgt_scale, orientation_field(ref)
+
+    def _at_level(
+        self, side: int, matrix: NDArray[np.float64], kind: ModelKind, *, first: bool, rounds: int
+    ) -> Alignment | None:
+        zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+        octave = round(_STEPS * float(np.log2(zoom))) / _STEPS if zoom > 0 else 0.0
+        ref, tgt, ref_scale, tgt_scale, ref_field = self._level(side, octave)
+        current = tgt_scale @ matrix @ np.linalg.inv(ref_scale)
+        for turn in range(rounds):
+            warped = warp_image(tgt, current, ref.size)
+            windows = Windows(side=48 if first else 64, radius=8 if first and turn == 0 else 6)
+            common = ref.valid & warped.valid
+            moved = measure(ref_field, orientation_field(warped), common, windows)
+            usable = np.isfinite(moved.shift).all(axis=1)
+            if usable.sum() < _FEWEST_WINDOWS:
+                return None
+            ref_xy = moved.centre[usable]
+            tgt_xy = apply_matrix(current, ref_xy + moved.shift[usable])
+            begin = search(kind, ref_xy, tgt_xy, 2.0) if turn == 0 else current
+            if begin is None:
+                return None
+            refined = reweighted(kind, ref_xy, tgt_xy, begin, 2.0)
+            step = np.abs(apply_matrix(refined, ref_xy) - apply_matrix(current, ref_xy)).max()
+            current = refined
+            if turn > 0 and step < 0.02:
+                break
+        agrees = residuals(current, ref_xy, tgt_xy) < AGREES
+        peak = moved.peak[usable]
+        share = float(agrees.sum() / len(moved))
+        strength = float(peak[agrees].mean()) if agrees.any() else 0.0
+        matches = Matches(
+            apply_matrix(np.linalg.inv(ref_scale), ref_xy),
+            apply_matrix(np.linalg.inv(tgt_scale), tgt_xy),
+            np.clip(peak, 0.0, 1.0),
+        )
+        full = np.linalg.inv(tgt_scale) @ current @ ref_scale
+        # Overlapping windows say the same thing twice, and so do the pixels of a magnified image:
+        # only so many windows are independent, counted where the pixels are larger.
+        area = common.sum() * min(1.0, abs(float(np.linalg.det(current[:2, :2]))))
+        independent = min(float(len(moved)), area / moved.side**2)
+        explained = 0.0
+        if agrees.any():
+            reliable = peak >= _RELIABLE * float(np.median(peak[agrees]))
+            explained = float((agrees & reliable).sum() / reliable.sum())
+        figures = share, strength, explained, independent
+        return Alignment(kind, full / full[2, 2], matches, *figures)

@@ -1,0 +1,1 @@
+"""Smooth and piecewise displacement models."""

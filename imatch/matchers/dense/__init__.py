@@ -1,0 +1,1 @@
+"""Matchers without keypoints: dense networks and phase correlation."""

@@ -1,0 +1,1 @@
+"""Matchers of keypoints with descriptors."""

@@ -1,0 +1,1 @@
+"""The LoFTR network and its weights."""

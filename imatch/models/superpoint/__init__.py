@@ -1,0 +1,1 @@
+"""The SuperPoint network and its keypoint extraction."""

@@ -1,0 +1,1 @@
+"""Applying a registration to rasters, products and vectors."""

@@ -1,0 +1,1 @@
+"""Registration of many pairs, on this machine or a cluster, resumable."""

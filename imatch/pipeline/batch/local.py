@@ -1,0 +1,212 @@
+"""A batch on this machine: worker processes, each a pool of its own.
+
+A pool of one process breaks alone. The pair that ran in it is known, so it and no other is charged
+with an attempt, and a pair out of time can be ended without a neighbour's loss.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from imatch.core.errors import ImatchError
+from imatch.core.io.redaction import get_logger
+from imatch.core.workers import begin_worker, one_thread_each
+from imatch.pipeline.batch.executor import Engine, given_up, out_of_time
+from imatch.pipeline.batch.pairs import BatchPair
+from imatch.pipeline.batch.result import BatchResult
+from imatch.pipeline.batch.worker import Task, WorkerError, prepare, run_pair, worker_name
+
+_LOG = get_logger(__name__)
+# Workers that die one after another before they are ready: something is wrong with all of them.
+_FALSE_STARTS = 3
+
+
+class LocalWorkers(Engine):
+    """Worker processes on this machine.
+
+    Args:
+        jobs: How many; more than one take one thread each.
+    """
+
+    def __init__(self, jobs: int = 1) -> None:
+        self.jobs = jobs
+
+    def facts(self) -> dict[str, Any]:
+        """See `Engine.facts`."""
+        return {"engine": "local", "jobs": self.jobs}
+
+    def run(
+        self, task: Task, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
+    ) -> Generator[BatchResult, None, None]:
+        """See `Engine.run`."""
+        task = replace(task, single_thread=self.jobs > 1)
+        waiting, attempts, false_starts = deque(pairs), Counter[str](), 0
+        workers = [_Worker(task) for _ in range(min(self.jobs, len(pairs)))]
+        try:
+            while waiting or any(worker.pair is not None for worker in workers):
+                for worker in workers:
+                    if worker.idle and waiting:
+                        attempts[waiting[0].name] += 1
+                        worker.begin(waiting.popleft())
+                for worker in _reporting(workers, timeout):
+                    pair, label = worker.pair, worker.label
+                    if pair is None:
+                        false_starts = 0 if worker.started() else false_starts + 1
+                        if false_starts >= _FALSE_STARTS:
+                            raise ImatchError(
+                                "worker processes are killed before they are ready",
+                                hint="run with fewer --jobs, there may be too little memory",
+                            )
+                        continue
+                    count = attempts[pair.name]
+                    done = worker.take(timeout)
+                    if isinstance(done, BatchResult):
+                        yield replace(done, attempts=count)
+                    elif done is None:
+                        assert timeout is not None, "nothing ends without a result in its own time"
+                        yield out_of_time(pair, timeout, count, label)
+                    elif count <= retries:
+                        _LOG.info("%s is begun anew: %s", pair.name, done)
+                        waiting.append(pair)
+                    else:
+                        yield given_up(pair, done, count, label)
+        finally:
+            for worker in workers:
+                worker.end()
+
+
+class _Worker:
+    """A process, and the pair it is at.
+
+    Args:
+        task: How it runs its pairs.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self.pair: BatchPair | None = None
+        self.label = ""
+        self.future: Future[Any] | None = None
+        self._since = 0.0
+        self._open()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a pair."""
+        return self.future is None
+
+    def begin(self, pair: BatchPair) -> None:
+        """Give it a pair."""
+        self.pair, self._since = pair, time.monotonic()
+        try:
+            self.future = self._pool.submit(run_pair, self._task, pair)
+        except BrokenProcessPool as error:
+            # It was killed while it had nothing to do; told like any other death.
+            self.future = Future()
+            self.future.set_exception(error)
+
+    def late(self, timeout: float | None) -> bool:
+        """Whether its pair is out of time."""
+        if timeout is None or self.pair is None:
+            return False
+        return time.monotonic() - self._since >= timeout
+
+    def remaining(self, timeout: float | None) -> float | None:
+        """Seconds until its pair is out of time; None for never."""
+        if timeout is None or self.pair is None:
+            return None
+        return max(0.0, self._since + timeout - time.monotonic())
+
+    def started(self) -> bool:
+        """Take note that the process is ready, or that it died over it, which begins another.
+
+        Raises:
+            ImatchError: The matcher cannot be loaded.
+        """
+        assert self.future is not None
+        try:
+            self.label = self.future.result()
+        except BrokenProcessPool:
+            self._reopen()
+            return False
+        self.future = None
+        return True
+
+    def take(self, timeout: float | None) -> BatchResult | str | None:
+        """What came of the pair: its row, why there is none, or None when it is out of time."""
+        assert self.future is not None
+        self.pair, future = None, self.future
+        if not future.done():
+            assert timeout is not None
+            self._reopen()
+            return None
+        try:
+            result: BatchResult = future.result()
+        except WorkerError as error:
+            self.future = None
+            return str(error)
+        except BrokenProcessPool:
+            how = self._death()
+            self._reopen()
+            return how
+        self.future = None
+        return result
+
+    def end(self) -> None:
+        """End the process, whatever it is at."""
+        if self.future is not None:
+            self._process.kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _open(self) -> None:
+        # Fresh interpreters: forked ones would inherit this process's memory, and torch's threads.
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=begin_worker
+        )
+        with one_thread_each(self._task.single_thread):
+            self.future = self._pool.submit(_ready, self._task)
+        # The pool has no way of its own to end work that has begun (before Python 3.14).
+        self._process: BaseProcess = next(iter(self._pool._processes.values()))
+
+    def _reopen(self) -> None:
+        self.end()
+        self._open()
+
+    def _death(self) -> str:
+        # The pool's own thread waits for the process; two that wait at once may both miss its code.
+        self._pool.shutdown(wait=True)
+        code = self._process.exitcode or 0
+        if code >= 0:
+            return f"its worker process ended with code {code}"
+        name = str(-code)
+        with suppress(ValueError):
+            name = signal.Signals(-code).name
+        memory = ", perhaps for its memory" if name == "SIGKILL" else ""
+        return f"its worker process was killed by {name}{memory}"
+
+
+def _ready(task: Task) -> str:
+    prepare(task)
+    return worker_name()
+
+
+def _reporting(workers: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
+    """Wait until some have something to tell."""
+    futures = [worker.future for worker in workers if worker.future is not None]
+    left = [rest for worker in workers if (rest := worker.remaining(timeout)) is not None]
+    wait(futures, timeout=min(left, default=None), return_when=FIRST_COMPLETED)
+    return [
+        worker
+        for worker in workers
+        if worker.future is not None and (worker.future.done() or worker.late(timeout))
+    ]

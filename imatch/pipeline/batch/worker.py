@@ -1,0 +1,193 @@
+"""What a worker of a batch does: one pair, whole, and its result on disk before it is reported."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+
+from imatch.core.errors import ImatchError
+from imatch.core.io.files import atomic_path, inside
+from imatch.core.io.offline import is_offline, offline
+from imatch.core.io.redaction import redacted
+from imatch.matchers.sparse.feature_cache import FeatureCache
+from imatch.pipeline.batch.pairs import BatchPair
+from imatch.pipeline.batch.result import BatchResult
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.load import load_solver, solver_settings
+from imatch.pipeline.pair.match import match
+from imatch.pipeline.pair.registrar import Solver
+from imatch.pipeline.registration.io import write_json
+from imatch.pipeline.registration.result import Registration
+from imatch.pipeline.scene.checkpoint import clear
+from imatch.raster.names import is_virtual
+
+RESULTS, REGISTERED, STATE = "results", "registered", "state"
+Finish: TypeAlias = Callable[[Registration, BatchPair, Path], None]
+# Models in memory, since a table may name a matcher for each pair.
+_MODELS = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """How the pairs of a batch are run; travels to every worker.
+
+    Attributes:
+        config: The settings they share.
+        out: The batch's folder, absolute.
+        cache: Where features are kept on disk, None for memory only.
+        warp: Register the whole scene (`imatch.pipeline.scene.register.register`), not the
+            reduced pair alone, and write the target as registered, with these arguments of
+            `apply_raster`.
+        finish: Called with each registration, its pair and the folder, to write more of it. It has
+            to be importable by name (a module's function, or an object of a module's class).
+        single_thread: One thread only, since several workers share the machine.
+        offline: Make no request, wherever the worker is.
+    """
+
+    config: MatchConfig
+    out: Path
+    cache: FeatureCache | None = None
+    warp: Mapping[str, Any] | None = None
+    finish: Finish | None = None
+    single_thread: bool = False
+    offline: bool = field(default_factory=is_offline)
+
+
+class WorkerError(Exception):
+    """What nobody foresaw, told in a text that can travel between processes."""
+
+
+def result_path(out: Path, name: str) -> Path:
+    """The document of a pair."""
+    return inside(out / RESULTS, f"{name}.json")
+
+
+def registered_path(out: Path, name: str) -> Path:
+    """The warped target of a pair."""
+    return inside(out / REGISTERED, f"{name}.tif")
+
+
+def run_pair(task: Task, pair: BatchPair) -> BatchResult:
+    """Run a pair, write its document, give its row.
+
+    Raises:
+        WorkerError: Something other than an `ImatchError` went wrong; it may be worth another try.
+    """
+    # Neither a network nor its random numbers are shared: threads of one process take turns.
+    with _TURN:
+        started = time.perf_counter()
+        if task.single_thread:
+            cv2.setNumThreads(1)
+        try:
+            key = pair.key  # Of the images as they are before they are read.
+            with offline(task.offline):
+                result = replace(_run(task, pair), key=key)
+        except ImatchError as error:
+            result = BatchResult.lost(pair, str(error))
+        except Exception as error:
+            raise WorkerError(_told(error)) from error
+        seconds = time.perf_counter() - started
+        return replace(result, seconds=seconds, worker=worker_name()).in_one_line()
+
+
+def prepare(task: Task) -> None:
+    """Load what every pair needs.
+
+    Raises:
+        ImatchError: The matcher cannot be loaded.
+    """
+    with _TURN:
+        _model(task, task.config)
+
+
+def worker_name() -> str:
+    """Machine and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _run(task: Task, pair: BatchPair) -> BatchResult:
+    config = pair.config(task.config)
+    solver, cache = _model(task, config)
+    before = (0, 0) if cache is None else (cache.computed, cache.found)
+    if task.warp is None:
+        registration = match(pair.reference, pair.target, config, loaded=solver)
+    else:
+        registration = _register(task, pair, config, solver)
+    with atomic_path(result_path(task.out, pair.name), overwrite=True) as path:
+        write_json(registration, path)
+    if task.finish is not None:
+        task.finish(registration, pair, task.out)
+    if task.warp is not None:
+        clear(task.out / STATE / pair.name)  # Not before: a killed worker begins the pair anew.
+    result = BatchResult.of(pair, registration)
+    if cache is None:
+        return result
+    return replace(result, extracted=cache.computed - before[0], from_cache=cache.found - before[1])
+
+
+def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) -> Registration:
+    """Register a whole scene and write it; what a killed worker had of it is gone on with."""
+    from imatch.pipeline.apply.raster import apply_raster
+    from imatch.pipeline.pair.provenance import inputs_of
+    from imatch.pipeline.registration.geo_correction import Mapping as Places
+    from imatch.pipeline.scene.register import register
+
+    # Nobody can tell whether what is no local file is the same in a later run.
+    known = not (is_virtual(pair.reference) or is_virtual(pair.target))
+    registration = register(
+        pair.reference,
+        pair.target,
+        config,
+        loaded=solver,
+        state=inside(task.out / STATE, pair.name) if known else None,
+        overwrite=True,
+    )
+    path = registered_path(task.out, pair.name)
+    path.unlink(missing_ok=True)
+    if registration.accepted:
+        path.parent.mkdir(exist_ok=True)
+        assert task.warp is not None
+        apply_raster(
+            Places.of(registration),
+            pair.target,
+            path,
+            nodata=config.tgt_nodata,
+            inputs=inputs_of(registration),
+            overwrite=True,
+            **task.warp,
+        )
+    return registration
+
+
+def _model(task: Task, config: MatchConfig) -> tuple[Solver, FeatureCache | None]:
+    """The solver of a configuration, loaded once, and the cache it uses."""
+    folder = None if task.cache is None else str(task.cache.folder)
+    key = solver_settings(config).model_dump_json(), folder
+    if key not in _models:
+        _models[key] = load_solver(config, cache=task.cache), task.cache
+    _models.move_to_end(key)
+    while len(_models) > _MODELS:
+        _models.popitem(last=False)
+    return _models[key]
+
+
+def _told(error: Exception) -> str:
+    """The kind of an error, its text, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return redacted(text + where)
+
+
+_TURN = threading.Lock()
+_models: OrderedDict[tuple[object, ...], tuple[Solver, FeatureCache | None]] = OrderedDict()

@@ -1,0 +1,1 @@
+"""Registration of two images: configuration, matchers, registrars and `match`."""

@@ -1,0 +1,206 @@
+"""The default: a cascade that stops as soon as an answer is certain.
+
+Every stage proposes rough transforms; each is pulled tight by local correlation and put to the same
+test, so a stage can only add answers, never a different standard of truth. Cheap stages come first:
+the neighbourhood of the identity, then the rotations and scales by which two products of one place
+usually differ, then any rotation, then any scale, and matchers that learnt the seasons last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.types import Matches, Rendered
+from imatch.geometry.acceptance import certify
+from imatch.geometry.alignment.coarse_search import (
+    ANY,
+    FREE,
+    NEAR,
+    THOROUGH,
+    WIDE,
+    CoarseGrid,
+    coarse_search,
+)
+from imatch.geometry.alignment.fine_alignment import Aligner, Alignment
+from imatch.geometry.alignment.orientation import shrink
+from imatch.geometry.estimate import EstimateOptions, estimate, failed
+from imatch.geometry.evidence import Evidence
+from imatch.geometry.transform import apply_matrix
+from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions, Weighted
+from imatch.matchers.registry import MATCHERS, load_matcher
+from imatch.pipeline.pair.registrar import Solution, Solver, Stage
+
+# Longest side of the images that the learnt matchers see, pixels, and most points they may take.
+_LEARNT_SIDE = 640
+_LEARNT_BUDGET = 1024
+# Alignments whose corners lie closer than this share of the image are one and the same.
+_SAME_PLACE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A proposal pulled tight.
+
+    Attributes:
+        odds: Log-odds that it is right.
+        stage: Who proposed it.
+        alignment: It.
+    """
+
+    odds: float
+    stage: str
+    alignment: Alignment
+
+
+class Auto(Matcher, Solver):
+    """The cascade, as a solver of the pipeline and as a matcher for those who only want matches.
+
+    Args:
+        options: As for any matcher.
+    """
+
+    name = "auto"
+    channels: Literal[1, 3] = 3
+    #: The matchers asked last, in this order; their weights come with imatch.
+    learnt: tuple[str, ...] = ("superpoint-s2", "loftr-s2")
+    #: When an alignment is believed.
+    evidence = Evidence()
+
+    def __init__(self, options: MatcherOptions = DEFAULTS) -> None:
+        super().__init__(options)
+        # Found and verified now; the libraries behind them are loaded when their turn comes, which
+        # most pairs never see.
+        self._checkpoints = Weighted(options)
+        self._checkpoints.weights = tuple(
+            weights for name in self.learnt for weights in MATCHERS[name].weights
+        )
+        self._checkpoints.prepare()
+        self._loaded: dict[str, Matcher] = {}
+
+    def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
+        found = self.solve(ref, tgt, EstimateOptions(seed=self.options.seed))
+        return found.matches.select(found.estimate.inlier)
+
+    def solve(
+        self,
+        ref: Rendered,
+        tgt: Rendered,
+        options: EstimateOptions,
+        *,
+        geocoded: bool = False,
+        on_stage: Stage = lambda _text: None,
+    ) -> Solution:
+        """See `Solver.solve`."""
+        none = Matches()
+        for image, name in ((ref, "reference"), (tgt, "target")):
+            if not image.valid.any() or np.ptp(image.pixels[:, image.valid]) == 0:
+                blank = failed(none, f"the {name} shows one value everywhere")
+                return Solution(none, blank, self.name)
+        aligner, candidates = Aligner(ref, tgt), list[Candidate]()
+        for stage, proposals in self._stages(ref, tgt, options, geocoded, on_stage):
+            candidates += self.aligned(aligner, stage, proposals)
+            if any(candidate.odds >= self.evidence.stop for candidate in candidates):
+                break
+        on_stage("certifying")
+        return self.answer(aligner, candidates, ref, tgt, options)
+
+    def aligned(
+        self, aligner: Aligner, stage: str, proposals: Iterable[NDArray[np.float64]]
+    ) -> list[Candidate]:
+        """A stage's proposals pulled tight, without those that nothing correlates with."""
+        found = [alignment for m in proposals if (alignment := aligner.align(m)) is not None]
+        return [Candidate(self.evidence.log_odds(one), stage, one) for one in found]
+
+    def answer(
+        self,
+        aligner: Aligner,
+        candidates: Sequence[Candidate],
+        ref: Rendered,
+        tgt: Rendered,
+        options: EstimateOptions,
+    ) -> Solution:
+        """The best of all candidates, judged."""
+        if not candidates:
+            none = Matches()
+            return Solution(none, failed(none, "no part of the images correlates"), self.name)
+        best = max(candidates, key=lambda candidate: candidate.odds)
+        rivals = [c.odds for c in candidates if _contradict(c.alignment, best.alignment, ref, tgt)]
+        rival = max(rivals, default=-math.inf)
+        alignment, found = certify(
+            aligner, best.alignment, ref.valid, tgt.valid, options, self.evidence, rival
+        )
+        return Solution(alignment.matches, found, best.stage)
+
+    def _stages(
+        self,
+        ref: Rendered,
+        tgt: Rendered,
+        options: EstimateOptions,
+        geocoded: bool,
+        on_stage: Stage,
+    ) -> Iterator[tuple[str, list[NDArray[np.float64]]]]:
+        def correlate(grid: CoarseGrid, keep: int) -> list[NDArray[np.float64]]:
+            return [h.matrix for h in coarse_search(ref, tgt, grid, keep)]
+
+        on_stage("correlating near the given position")
+        yield "near", correlate(NEAR, 2)
+        on_stage("correlating over rotations and scales")
+        yield "free", correlate(FREE, 3)
+        on_stage("correlating more thoroughly")
+        yield "thorough", correlate(THOROUGH, 3)
+        if not geocoded:
+            on_stage("correlating over all rotations")
+            yield "any", correlate(ANY, 4)
+            on_stage("correlating over all rotations and wide scales")
+            yield "wide", correlate(WIDE, 4)
+        for name in self.learnt:
+            on_stage(f"matching with {name}")
+            yield name, self.proposed_by(name, ref, tgt, options)
+
+    def proposed_by(
+        self, name: str, ref: Rendered, tgt: Rendered, options: EstimateOptions
+    ) -> list[NDArray[np.float64]]:
+        """What a matcher says, on reduced images: a proposal need not be precise, but quick.
+
+        Args:
+            name: One of `learnt`.
+            ref: Reference.
+            tgt: Target.
+            options: As for `solve`.
+
+        Returns:
+            (3, 3) reference to target, or nothing.
+        """
+        small_ref, ref_scale = shrink(ref, _LEARNT_SIDE)
+        small_tgt, tgt_scale = shrink(tgt, _LEARNT_SIDE)
+        matches = self._matcher(name).match(small_ref, small_tgt)
+        found = estimate(matches, small_ref.valid, small_tgt.valid, options)
+        if found.transform is None:
+            return []
+        return [np.linalg.inv(tgt_scale) @ found.transform.matrix @ ref_scale]
+
+    @property
+    def weights_used(self) -> dict[str, str]:
+        """sha256 of the checkpoints of the matchers asked last, by weight name."""
+        return self._checkpoints.weights_used
+
+    def _matcher(self, name: str) -> Matcher:
+        if name not in self._loaded:
+            budget = min(self.options.max_keypoints, _LEARNT_BUDGET)
+            options = {**vars(self.options), "max_keypoints": budget}
+            self._loaded[name] = load_matcher(name, **options)
+        return self._loaded[name]
+
+
+def _contradict(one: Alignment, other: Alignment, ref: Rendered, tgt: Rendered) -> bool:
+    """Whether two alignments put the reference at different places of the target."""
+    width, height = ref.size
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+    gap = apply_matrix(one.matrix, corners) - apply_matrix(other.matrix, corners)
+    return bool(np.hypot(*gap.T).mean() > _SAME_PLACE * max(tgt.size))

@@ -1,0 +1,250 @@
+"""Match two rasters, end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.errors import ConfigError
+from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
+from imatch.core.types import Rendered
+from imatch.geometry.estimate import EstimateOptions
+from imatch.geometry.transform_limits import Limits
+from imatch.matchers import MATCHERS
+from imatch.pipeline.pair.config import MatchConfig, make_config
+from imatch.pipeline.pair.load import as_solver, load_solver, settled
+from imatch.pipeline.pair.provenance import provenance
+from imatch.pipeline.pair.registrar import Solution, Solver
+from imatch.pipeline.registration.certificate import Tolerance
+from imatch.pipeline.registration.result import Registration
+from imatch.pipeline.registration.to_registration import assemble
+from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
+from imatch.raster.read.source import settings_of
+
+if TYPE_CHECKING:
+    from imatch.matchers import Matcher
+
+Image: TypeAlias = "str | PathLike[str] | NDArray[Any] | Source"
+
+# How far two products' geocoding may disagree before the answer is rather a fluke.
+_GEOCODED = {"prior_rotation_deg": 15.0, "prior_scale": 1.2}
+
+
+def match(
+    ref: Image,
+    tgt: Image,
+    config: MatchConfig | None = None,
+    *,
+    loaded: Solver | Matcher | None = None,
+    on_stage: Callable[[str], None] | None = None,
+    **overrides: Any,
+) -> Registration:
+    """Register the target onto the reference.
+
+    Args:
+        ref: Reference image: a path, a numpy array ((H, W), (H, W, C) or (C, H, W)) or a `Source`.
+        tgt: Target image.
+        config: Settings; the defaults when None.
+        loaded: A solver (`load_solver`) or matcher (`load_matcher`) loaded before, to match many
+            pairs with one model. Settings it was made with are then its own: the configuration may
+            repeat them, and may not contradict them. ``config.matcher`` names a matcher.
+        on_stage: Called with what is being done now, for a progress display.
+        **overrides: Fields of `MatchConfig` to replace, e.g. ``matcher="sift"``.
+
+    Returns:
+        The registration. No answer is a status with a reason, not an exception.
+
+    Raises:
+        ImatchError: An image, an option or a checkpoint that cannot be used.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> noise = rng.random((40, 40)).repeat(8, axis=0).repeat(8, axis=1)
+        >>> r = match(noise[:, :280], noise[:, 20:300], matcher="sift")
+        >>> r.status, [round(v) for v in r.shift_px]
+        ('ok', [-20, 0])
+    """
+    started = time.perf_counter()
+    config = make_config(config, **overrides) if overrides else config or MatchConfig()
+    return solve(ref, tgt, config, loaded=loaded, on_stage=on_stage).registration(started)
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A pair that a solver has answered, before the answer is put into a user's terms.
+
+    Attributes:
+        config: The settings.
+        sources: Reference and target.
+        inputs: Of each, the fingerprints of its files when it was opened.
+        pair: The working pair.
+        rendered: What the solver saw.
+        solution: Its answer, working pixels.
+        solver: The solver.
+        tolerance: What the certificate has to reach, None for nothing.
+    """
+
+    config: MatchConfig
+    sources: tuple[Source, Source]
+    inputs: tuple[tuple[Fingerprint, ...], ...]
+    pair: WorkPair
+    rendered: tuple[Rendered, Rendered]
+    solution: Solution
+    solver: Solver
+    tolerance: Tolerance | None
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the answer comes from, JSON-ready."""
+        return {
+            **provenance(
+                self.config, self.solver.weights_used, self.sources, self.inputs, self.pair
+            ),
+            "found_by": self.solution.found_by,
+        }
+
+    def check_inputs(self) -> None:
+        """Make sure that the answer is one of the files as they are.
+
+        Raises:
+            InputError: A file has changed since it was opened.
+        """
+        for files in self.inputs:
+            check_unchanged(files)
+
+    def registration(self, started: float) -> Registration:
+        """The registration as the solver found it.
+
+        Args:
+            started: `time.perf_counter` when the work began.
+
+        Raises:
+            InputError: A file has changed since it was opened.
+        """
+        self.check_inputs()
+        return assemble(
+            self.solution.estimate,
+            self.solution.matches,
+            self.pair,
+            self.sources,
+            self.rendered,
+            matcher=self.solver.name,
+            gsd_m=self.config.gsd_m,
+            tolerance=self.tolerance,
+            seconds=time.perf_counter() - started,
+            provenance=self.provenance(),
+        )
+
+
+def solve(
+    ref: Image,
+    tgt: Image,
+    config: MatchConfig,
+    *,
+    loaded: Solver | Matcher | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Solved:
+    """Read a pair at working size and solve it: `match` without its last step.
+
+    Args:
+        ref: As for `match`.
+        tgt: As for `match`.
+        config: Settings.
+        loaded: As for `match`.
+        on_stage: As for `match`.
+
+    Raises:
+        ImatchError: As for `match`.
+    """
+    stage = on_stage or (lambda _text: None)
+    if loaded is None:
+        _ = MATCHERS[config.matcher]  # An unknown name fails before anything is read.
+    # What a wrong path or an impossible wish costs is known before a checkpoint is fetched.
+    stage("reading")
+    sources = open_images(ref, tgt, config)
+    inputs = tuple(fingerprints(source.files) for source in sources)
+    # What a source was opened with, no matter who opened it.
+    config = config.model_copy(
+        update={
+            f"{side}_{name}": Path(value) if name == "mask" and isinstance(value, str) else value
+            for side, source in zip(("ref", "tgt"), sources, strict=True)
+            for name, value in zip(("bands", "nodata", "mask"), source.opened_with, strict=True)
+        }
+    )
+    tolerance = None if config.tolerance is None else Tolerance.parse(config.tolerance)
+    _check_metres(tolerance, config, sources)
+    pair = read_pair(
+        *sources, size=config.size, margin=config.margin, use_geocoding=config.use_geocoding
+    )
+    if loaded is None:
+        stage(f"loading {config.matcher}")
+        solver = load_solver(config)
+    else:
+        solver = as_solver(loaded, config)
+        config = settled(solver, config)
+    rendered = render(pair.ref, solver.channels), render(pair.tgt, solver.channels)
+    limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
+    options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
+    solution = solver.solve(*rendered, options, geocoded=pair.geocoded, on_stage=stage)
+    return Solved(config, sources, inputs, pair, rendered, solution, solver, tolerance)
+
+
+def _check_metres(
+    tolerance: Tolerance | None, config: MatchConfig, sources: tuple[Source, Source]
+) -> None:
+    known = config.gsd_m is not None or any(source.info.gsd_m for source in sources)
+    if tolerance is not None and tolerance.unit == "m" and not known:
+        raise ConfigError(
+            "neither image says how many metres its pixels are",
+            subject=f"tolerance {tolerance}",
+            hint="give the reference's GSD (--gsd), or a tolerance in px",
+        )
+
+
+def open_images(ref: Image, tgt: Image, config: MatchConfig) -> tuple[Source, Source]:
+    """Opens a pair with the bands, nodata values and masks of a configuration.
+
+    Args:
+        ref: As for `match`.
+        tgt: As for `match`.
+        config: The settings.
+
+    Raises:
+        InputError: An image cannot be used.
+        ConfigError: A `Source` was opened with other settings than these.
+    """
+    return (
+        _source(ref, "ref", config.ref_bands, config.ref_nodata, config.ref_mask),
+        _source(tgt, "tgt", config.tgt_bands, config.tgt_nodata, config.tgt_mask),
+    )
+
+
+def _source(
+    image: Image,
+    side: str,
+    bands: tuple[int | str, ...] | None,
+    nodata: float | None,
+    mask: Path | None,
+) -> Source:
+    if isinstance(image, str | PathLike):
+        return open_source(image, bands=bands, nodata=nodata, mask=mask)
+    if isinstance(image, np.ndarray):
+        return array_source(image, bands=bands, nodata=nodata, mask=mask)
+    asked = settings_of(bands, nodata, mask)
+    for name, wanted, given in zip(
+        ("bands", "nodata", "mask"), asked, image.opened_with, strict=True
+    ):
+        if wanted is not None and wanted is not given and wanted != given:
+            raise ConfigError(
+                f"{image.info.name} is open already, and not with {wanted!r}",
+                subject=f"{side}_{name}",
+                hint="open it with that (open_source), or give its path",
+            )
+    return image

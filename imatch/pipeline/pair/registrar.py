@@ -1,0 +1,126 @@
+"""Solvers: two rendered images in, tie points and a judged transform out.
+
+A single matcher is one solver; the cascade `auto` is another. The pipeline around them reads files
+and speaks of metres; they do not.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from imatch.core.types import Matches, Rendered
+from imatch.geometry.acceptance import certify
+from imatch.geometry.alignment.fine_alignment import Aligner
+from imatch.geometry.estimate import Estimate, EstimateOptions, estimate
+from imatch.geometry.evidence import Evidence
+
+if TYPE_CHECKING:
+    from imatch.matchers import Matcher
+
+Stage = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a solver found, in working pixels.
+
+    Attributes:
+        matches: The tie points behind the estimate.
+        estimate: The transform, its accuracy and status.
+        found_by: The stage that found it.
+    """
+
+    matches: Matches
+    estimate: Estimate
+    found_by: str
+
+
+class Solver(ABC):
+    """Registers one rendered image onto another.
+
+    Attributes:
+        name: What users type.
+        channels: Bands it wants to see, 1 or 3.
+    """
+
+    name: str
+    channels: Literal[1, 3]
+
+    @abstractmethod
+    def solve(
+        self,
+        ref: Rendered,
+        tgt: Rendered,
+        options: EstimateOptions,
+        *,
+        geocoded: bool = False,
+        on_stage: Stage = lambda _text: None,
+    ) -> Solution:
+        """Find the transform from `ref` to `tgt`.
+
+        Args:
+            ref: Reference.
+            tgt: Target.
+            options: Transform kind, threshold, limits and seed.
+            geocoded: Whether both stand on one map grid, so that the answer is near the identity.
+            on_stage: Told what is being done.
+        """
+
+    @property
+    @abstractmethod
+    def weights_used(self) -> dict[str, str]:
+        """sha256 of the checkpoints in use, by weight name."""
+
+
+class MatcherSolver(Solver):
+    """One matcher and one robust estimate.
+
+    Args:
+        name: Registry name of the matcher.
+        matcher: The matcher.
+        refine: Whether what the matches agree on is pulled tight by local correlation, and judged
+            by how many windows agree then, as `auto` does with every proposal.
+    """
+
+    def __init__(self, name: str, matcher: Matcher, *, refine: bool = False) -> None:
+        self.name, self.matcher, self.refine = name, matcher, refine
+        self.channels = matcher.channels
+
+    def solve(
+        self,
+        ref: Rendered,
+        tgt: Rendered,
+        options: EstimateOptions,
+        *,
+        geocoded: bool = False,  # noqa: ARG002 - matchers look everywhere
+        on_stage: Stage = lambda _text: None,
+    ) -> Solution:
+        """See `Solver.solve`."""
+        on_stage(f"matching with {self.name}")
+        matches = self.matcher.match(ref, tgt)
+        on_stage("estimating")
+        found = Solution(matches, estimate(matches, ref.valid, tgt.valid, options), self.name)
+        if not self.refine or found.estimate.transform is None:
+            return found
+        on_stage("refining")
+        return _refined(found, ref, tgt, options)
+
+    @property
+    def weights_used(self) -> dict[str, str]:
+        """See `Solver.weights_used`."""
+        return self.matcher.weights_used
+
+
+def _refined(rough: Solution, ref: Rendered, tgt: Rendered, options: EstimateOptions) -> Solution:
+    """A matcher's answer as local correlation has it; the answer itself, in doubt, without any."""
+    assert rough.estimate.transform is not None
+    aligner = Aligner(ref, tgt)
+    alignment = aligner.align(rough.estimate.transform.matrix)
+    if alignment is None:
+        doubt = "the matches agree, but no part of the images correlates where they say"
+        return replace(rough, estimate=replace(rough.estimate, status="uncertain", reason=doubt))
+    alignment, found = certify(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+    return replace(rough, matches=alignment.matches, estimate=found)

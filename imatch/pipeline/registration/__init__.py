@@ -1,0 +1,1 @@
+"""What a registration is: transform, accuracy, certificate, and its JSON document."""

@@ -1,0 +1,73 @@
+"""The JSON document: the whole registration, for other programs and for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from imatch.core.errors import InputError
+from imatch.core.io.jsontext import to_json
+from imatch.pipeline.registration.result import Registration, Status
+
+
+def write_json(registration: Registration, path: Path) -> None:
+    """Write the document of `Registration.to_dict`, UTF-8."""
+    path.write_text(to_json(registration.to_dict()) + "\n", encoding="utf-8")
+
+
+def read_registration(path: Path) -> Registration:
+    """Read back what `write_json` wrote.
+
+    The working images are not in the file, so `Registration.preview` is None.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The registration.
+
+    Raises:
+        InputError: It cannot be read, is not JSON, or not a registration of a known schema.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except OSError as error:
+        raise InputError(error.strerror or str(error), subject=path) from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # Also a UnicodeDecodeError: a picture given by mistake.
+        raise InputError(
+            f"is not JSON ({error})", subject=path, hint="name a .json file that match wrote"
+        ) from error
+    if not isinstance(data, dict):
+        raise InputError(
+            "is not a registration", subject=path, hint="name a .json file that match wrote"
+        )
+    try:
+        registration = Registration.from_dict(data)
+        _check(data)
+    except InputError as error:
+        raise InputError(error.cause, subject=path, hint=error.hint) from error
+    except KeyError as error:
+        raise InputError(f"lacks the key {error}", subject=path, hint="write it anew") from error
+    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        first = str(error).partition("\n")[0]
+        raise InputError(
+            f"holds a value that makes no sense ({first})", subject=path, hint="write it anew"
+        ) from error
+    return registration
+
+
+def _check(data: dict[str, Any]) -> None:
+    """What `Registration.from_dict` takes on trust."""
+    if data["status"] not in get_args(Status):
+        raise InputError(f"unknown status {data['status']!r}")
+    lengths = {name: len(column) for name, column in data["tie_points"].items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"the tie points' columns differ in length: {lengths}")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

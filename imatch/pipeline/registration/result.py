@@ -1,0 +1,394 @@
+"""What a registration is: the answer, how far to trust it, and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from imatch.core.errors import InputError
+from imatch.core.types import BoolArray
+from imatch.geometry.correction import DisplacementGrid
+from imatch.geometry.transform import ModelKind, Transform
+from imatch.pipeline.registration.certificate import Certificate, read_pair
+from imatch.raster import RasterInfo
+from imatch.raster.image import is_geocoded
+
+SCHEMA = "imatch.registration/1"
+Status: TypeAlias = Literal["ok", "uncertain", "failed"]
+Pair: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ImageSummary:
+    """One side of a registration.
+
+    Attributes:
+        path: The file or `redacted` URL, or None for an array.
+        width: Native columns.
+        height: Native rows.
+        bands: Names of the bands that were matched.
+        crs: ``"EPSG:32631"`` or WKT, also of a local (engineering) system; None without.
+        transform: The six corner-based affine coefficients (a, b, c, d, e, f) from pixels to `crs`,
+            or to a plane that no CRS describes (a world file); None where pixels are all there is.
+        gsd_m: (x, y) ground sampling distance in metres, or None where unknown.
+    """
+
+    path: str | None
+    width: int
+    height: int
+    bands: tuple[str, ...] = ()
+    crs: str | None = None
+    transform: tuple[float, ...] | None = None
+    gsd_m: Pair | None = None
+
+    @classmethod
+    def of(cls, info: RasterInfo, gsd_m: float | None = None) -> ImageSummary:
+        """Describes an open image.
+
+        Args:
+            info: The image.
+            gsd_m: Metres per pixel where the file does not say.
+        """
+        path = None if info.driver == "array" else info.name
+        gsd = info.gsd_m if info.gsd_m is not None or gsd_m is None else (gsd_m, gsd_m)
+        return cls(
+            str(info.path) if info.path is not None else path,
+            info.width,
+            info.height,
+            info.band_names,
+            None if info.crs is None else info.crs.to_string(),
+            None if info.transform == Affine.identity() else tuple(info.transform)[:6],
+            gsd,
+        )
+
+    @property
+    def geocoded(self) -> bool:
+        """Whether pixels are tied to the Earth."""
+        if self.crs is None or self.transform is None:
+            return False
+        return is_geocoded(Affine(*self.transform), CRS.from_user_input(self.crs))
+
+
+@dataclass(frozen=True, eq=False)
+class TiePoints:
+    """Every match with what became of it; all arrays have N rows.
+
+    Attributes:
+        ref_xy: (N, 2) native reference pixels.
+        tgt_xy: (N, 2) native target pixels.
+        scores: (N,) in [0, 1].
+        inlier: (N,) bool, agrees with the transform.
+        check: (N,) bool, was held out of the fit that gave the accuracy figures.
+        residual_xy: (N, 2) ``tgt_xy - predicted``, target pixels; NaN when no transform was found.
+        residual_m: (N,) length of the residual in metres; NaN where metres are unknown.
+        map_xy: (N, 2) reference map coordinates, or None when the reference is not geocoded.
+    """
+
+    ref_xy: NDArray[np.float64]
+    tgt_xy: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    inlier: BoolArray
+    check: BoolArray
+    residual_xy: NDArray[np.float64]
+    residual_m: NDArray[np.float64]
+    map_xy: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def residual_px(self) -> NDArray[np.float64]:
+        """(N,) length of the residual in target pixels."""
+        return np.asarray(np.hypot(self.residual_xy[:, 0], self.residual_xy[:, 1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Columns of equal length; NaN becomes null."""
+        columns: dict[str, NDArray[Any]] = {
+            "ref_x": self.ref_xy[:, 0],
+            "ref_y": self.ref_xy[:, 1],
+            "tgt_x": self.tgt_xy[:, 0],
+            "tgt_y": self.tgt_xy[:, 1],
+            "score": self.scores,
+            "inlier": self.inlier,
+            "check": self.check,
+            "residual_x_px": self.residual_xy[:, 0],
+            "residual_y_px": self.residual_xy[:, 1],
+            "residual_m": self.residual_m,
+        }
+        if self.map_xy is not None:
+            columns |= {"map_x": self.map_xy[:, 0], "map_y": self.map_xy[:, 1]}
+        return {name: _jsonable(values) for name, values in columns.items()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TiePoints:
+        """The inverse of `to_dict`."""
+
+        def column(name: str) -> NDArray[np.float64]:
+            return np.array([np.nan if v is None else v for v in data[name]], dtype=np.float64)
+
+        def points(x: str, y: str) -> NDArray[np.float64]:
+            return np.column_stack([column(x), column(y)])
+
+        return cls(
+            points("ref_x", "ref_y"),
+            points("tgt_x", "tgt_y"),
+            column("score"),
+            np.array(data["inlier"], dtype=bool),
+            np.array(data["check"], dtype=bool),
+            points("residual_x_px", "residual_y_px"),
+            column("residual_m"),
+            points("map_x", "map_y") if "map_x" in data else None,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """The pair as the matcher saw it, for pictures; lives in memory only.
+
+    Attributes:
+        ref: (H, W, C) uint8 rendering of the reference at working resolution; C is 1 or 3.
+        tgt: (H', W', C) uint8 rendering of the target at working resolution.
+        ref_valid: (H, W) bool.
+        tgt_valid: (H', W') bool.
+        ref_xy: (N, 2) tie points in working reference pixels, in the order of `TiePoints`.
+        tgt_xy: (N, 2) tie points in working target pixels.
+        matrix: (3, 3) working reference pixel to working target pixel, or None when none was found.
+        gsd_m: (x, y) metres per working reference pixel, or None.
+        common_grid: Both sides share one map grid, so "before" is simply pixel over pixel.
+    """
+
+    ref: NDArray[np.uint8]
+    tgt: NDArray[np.uint8]
+    ref_valid: BoolArray
+    tgt_valid: BoolArray
+    ref_xy: NDArray[np.float64]
+    tgt_xy: NDArray[np.float64]
+    matrix: NDArray[np.float64] | None
+    gsd_m: Pair | None
+    common_grid: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """The answer to "where does the target lie on the reference?".
+
+    Figures in pixels are native target pixels, since `matrix` maps into them; figures in metres are
+    ground distances, None where neither image says how large its pixels are.
+
+    Attributes:
+        status: ``ok``, ``uncertain`` (a transform is given, do not rely on it) or ``failed``.
+        reason: One sentence saying why the status is what it is.
+        reference: The reference image.
+        target: The target image.
+        matcher: Registry name.
+        seconds: Wall time of the whole match.
+        tie_points: Every match.
+        transform: Native reference pixel to native target pixel; None when failed.
+        map_matrix: (3, 3) true reference map coordinate to the coordinate at which the target's
+            geocoding puts the same ground, in the reference's CRS; None unless both are geocoded.
+            It does not depend on the GSD, so it applies to sibling products too.
+        local: Smooth displacement added to what the transform gives, None without one: a function
+            of reference map coordinates on top of `map_matrix` where that is known, else of
+            reference pixels on top of `transform`.
+        shift_px: (x, y) displacement of the target at the centre of the overlap, in target pixels:
+            beyond its geocoding where both are geocoded, else between pixel positions.
+        shift_m: (east, north) the same in metres; None unless both are geocoded.
+        ci95_px: Half-width of the 95 % confidence interval of the shift, (x, y), target pixels.
+        ci95_m: The same in metres.
+        rmse_px: Root mean square residual at check points held out from the fit.
+        rmse_m: The same in metres.
+        ce90_px: 90th percentile of the residual length at check points (circular error, CE90).
+        ce90_m: The same in metres.
+        coverage: Share of the overlap's cells that hold an inlier, 0 to 1.
+        n_matches: Putative matches.
+        n_inliers: Matches that agree with the transform.
+        n_check: Check points behind the accuracy figures.
+        certificate: The shift, the 95 % bound on any position, the evidence and the threshold it
+            had to reach, and whether the tolerance asked for is met.
+        provenance: Files' sizes, configuration, weights' sha256, seed, versions.
+        preview: The working images, or None when read back from a file.
+
+    The JSON document, schema ``imatch.registration/1``, is the contract with other programs. Every
+    key is always there; null is what is unknown or does not apply, and stands for NaN and
+    infinities. Pairs are [x, y] or [east, north], matrices are lists of three rows.
+
+    - ``schema``: ``"imatch.registration/1"``; a change that could break a reader changes it.
+    - ``status``, ``reason``, ``matcher``, ``seconds``: as above.
+    - ``model``: ``translation``, ``similarity``, ``affine`` or ``homography``; null when failed.
+    - ``matrix``: `transform` as 3 x 3: native reference pixel (x, y, 1), the centre of the first
+      pixel being (0, 0), to native target pixel, after division by the third component.
+    - ``local``: null, or a cubic B-spline over a lattice: ``kind``, ``origin`` and ``step`` of the
+      nodes as [x, y], and ``coefficients`` (rows of nodes, each [dx, dy]); in the units of
+      ``map_matrix``, or of ``matrix`` where that is null.
+    - ``map_matrix``, ``shift_px``, ``shift_m``, ``ci95_px``, ``ci95_m``, ``rmse_px``, ``rmse_m``,
+      ``ce90_px``, ``ce90_m``, ``coverage``, ``n_matches``, ``n_inliers``, ``n_check``: as above.
+    - ``certificate``: an object with the attributes of `Certificate`.
+    - ``reference``, ``target``: objects with ``path`` (file or URL; null for an array), ``width``
+      and ``height`` in pixels, ``bands`` (names of those matched), ``crs`` (``"EPSG:32631"`` or
+      WKT), ``transform`` (corner-based affine coefficients a, b, c, d, e, f, which without a
+      ``crs`` lead to the plane of a world file) and ``gsd_m``.
+    - ``provenance``: ``config`` (every setting), ``weights`` (name to sha256), ``files`` (path,
+      ``bytes``, ``modified_ns`` and ``sha256``, or ``sha256_of_parts`` of a large file, and in a
+      member ``files`` the same of each other file it is read from; of what is no file, its name),
+      ``working`` (sizes and grid of what the matcher saw), ``versions``, ``found_by`` (the stage
+      that found the answer), ``matrix_error_px``: how far ``matrix`` strays from the exact map,
+      which is curved between two CRSs; 0 within one; and of
+      a whole scene ``scene``: its ``levels`` (factor, tiles by outcome, windows), the tiles that
+      agree and those discarded, the ``rough`` answer it began from, what each candidate for the
+      ``local`` displacement reached on held-out tie points, ``jobs`` and ``seconds``.
+    - ``tie_points``: columns of equal length, a row a match: ``ref_x``, ``ref_y``, ``tgt_x``,
+      ``tgt_y`` (native pixels), ``score`` (0 to 1), ``inlier``, ``check`` (held out of the fit),
+      ``residual_x_px``, ``residual_y_px`` (target pixels, measured minus predicted),
+      ``residual_m`` (length), and, where the reference is geocoded, ``map_x``, ``map_y`` (its
+      map coordinates).
+    """
+
+    status: Status
+    reason: str
+    reference: ImageSummary
+    target: ImageSummary
+    matcher: str
+    seconds: float
+    tie_points: TiePoints
+    transform: Transform | None = None
+    map_matrix: NDArray[np.float64] | None = None
+    shift_px: Pair | None = None
+    shift_m: Pair | None = None
+    ci95_px: Pair | None = None
+    ci95_m: Pair | None = None
+    rmse_px: float | None = None
+    rmse_m: float | None = None
+    ce90_px: float | None = None
+    ce90_m: float | None = None
+    coverage: float = 0.0
+    n_matches: int = 0
+    n_inliers: int = 0
+    n_check: int = 0
+    certificate: Certificate = field(default_factory=Certificate)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    preview: Preview | None = field(default=None, repr=False)
+    local: DisplacementGrid | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the answer is to be relied on, and as near as was asked: it may be applied."""
+        met = self.certificate.tolerance is None or self.certificate.passes is True
+        return self.status == "ok" and met
+
+    @property
+    def model(self) -> ModelKind | None:
+        """The kind of the transform, None when failed."""
+        return None if self.transform is None else self.transform.kind
+
+    @property
+    def matrix(self) -> NDArray[np.float64] | None:
+        """(3, 3) native reference pixel to native target pixel, None when failed."""
+        return None if self.transform is None else self.transform.matrix
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document, schema `imatch.registration/1`; the class describes each key."""
+        return {
+            "schema": SCHEMA,
+            "status": self.status,
+            "reason": self.reason,
+            "model": self.model,
+            "matrix": _jsonable(self.matrix),
+            "map_matrix": _jsonable(self.map_matrix),
+            "local": None if self.local is None else self.local.to_dict(),
+            "shift_px": _jsonable(self.shift_px),
+            "shift_m": _jsonable(self.shift_m),
+            "ci95_px": _jsonable(self.ci95_px),
+            "ci95_m": _jsonable(self.ci95_m),
+            "rmse_px": _jsonable(self.rmse_px),
+            "rmse_m": _jsonable(self.rmse_m),
+            "ce90_px": _jsonable(self.ce90_px),
+            "ce90_m": _jsonable(self.ce90_m),
+            "coverage": _jsonable(self.coverage),
+            "n_matches": self.n_matches,
+            "n_inliers": self.n_inliers,
+            "n_check": self.n_check,
+            "certificate": self.certificate.to_dict(),
+            "matcher": self.matcher,
+            "seconds": _jsonable(self.seconds),
+            "reference": _summary_dict(self.reference),
+            "target": _summary_dict(self.target),
+            "provenance": self.provenance,
+            "tie_points": self.tie_points.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Registration:
+        """Read a document written by `to_dict`.
+
+        Raises:
+            InputError: It is not a registration, or of a schema this version does not know.
+        """
+        if data.get("schema") != SCHEMA:
+            raise InputError(
+                f"its schema is {data.get('schema')!r}, not {SCHEMA!r}",
+                hint="it was not written by this version's match",
+            )
+
+        def array(name: str) -> NDArray[np.float64] | None:
+            return None if data[name] is None else np.asarray(data[name], dtype=np.float64)
+
+        matrix, model = array("matrix"), data["model"]
+        return cls(
+            status=data["status"],
+            reason=data["reason"],
+            reference=_summary_from(data["reference"]),
+            target=_summary_from(data["target"]),
+            matcher=data["matcher"],
+            seconds=data["seconds"],
+            tie_points=TiePoints.from_dict(data["tie_points"]),
+            transform=None if matrix is None else Transform(model, matrix),
+            map_matrix=array("map_matrix"),
+            local=DisplacementGrid.from_dict(data["local"]) if data.get("local") else None,
+            shift_px=read_pair(data["shift_px"]),
+            shift_m=read_pair(data["shift_m"]),
+            ci95_px=read_pair(data["ci95_px"]),
+            ci95_m=read_pair(data["ci95_m"]),
+            **{name: data[name] for name in ("rmse_px", "rmse_m", "ce90_px", "ce90_m", "coverage")},
+            **{name: data[name] for name in ("n_matches", "n_inliers", "n_check")},
+            certificate=Certificate.from_dict(data["certificate"]),
+            provenance=data["provenance"],
+        )
+
+
+def _jsonable(value: Any) -> Any:
+    """Plain Python numbers; NaN and infinities become None, since JSON has neither."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return [_jsonable(item) for item in (value.tolist() if hasattr(value, "tolist") else value)]
+
+
+def _summary_dict(image: ImageSummary) -> dict[str, Any]:
+    return {
+        "path": image.path,
+        "width": image.width,
+        "height": image.height,
+        "bands": list(image.bands),
+        "crs": image.crs,
+        "transform": None if image.transform is None else list(image.transform),
+        "gsd_m": None if image.gsd_m is None else list(image.gsd_m),
+    }
+
+
+def _summary_from(data: dict[str, Any]) -> ImageSummary:
+    transform, gsd = data["transform"], data["gsd_m"]
+    return ImageSummary(
+        data["path"],
+        data["width"],
+        data["height"],
+        tuple(data["bands"]),
+        data["crs"],
+        None if transform is None else tuple(transform),
+        None if gsd is None else (gsd[0], gsd[1]),
+    )

@@ -1,0 +1,1 @@
+"""Registration of whole scenes tile by tile, with checkpoints."""

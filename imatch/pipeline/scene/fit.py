@@ -1,0 +1,394 @@
+"""From the windows of a scene to its transform: what agrees, what bends, and how far to trust it.
+
+Everything is fitted in pixels of the level at which the windows were measured; the answer is given
+in working pixels of the rough pair, so that it is told in the same terms as any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from imatch.core.types import BoolArray, Matches
+from imatch.geometry.accuracy import coverage, overlap_mask
+from imatch.geometry.alignment.fine_alignment import AGREES
+from imatch.geometry.alignment.local_accuracy import Whole
+from imatch.geometry.consensus import Consensus, consensus
+from imatch.geometry.correction import DisplacementGrid
+from imatch.geometry.estimate import Estimate, Status
+from imatch.geometry.fit import least_squares, minimum_points, reweighted
+from imatch.geometry.model_selection import select_kind
+from imatch.geometry.nonrigid.deformation import Trial, choose_local
+from imatch.geometry.nonrigid.local_models import LOCAL_KINDS, LocalKind, LocalModel
+from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform, apply_matrix
+from imatch.geometry.transform_limits import Limits, implausibility
+from imatch.pipeline.pair.match import Solved
+from imatch.pipeline.registration.work import WorkModel, frames
+from imatch.pipeline.scene.config import SceneConfig
+from imatch.pipeline.scene.measure import TileResult
+from imatch.pipeline.scene.tiles import Level
+
+# Windows and blocks: their errors go together over somewhat more than one of them, and a block
+# that is held out has to be a gap in the tie points.
+_BLOCK_WINDOWS, _BLOCK_CELLS = 1.5, 2.5
+# Share of the squared error a richer transform kind must save: windows feel relief and shadow.
+_GAIN_OF_KIND = 0.15
+# Residuals of a local model beyond this do not count, pixels.
+_LOCAL_THRESHOLD = 2 * AGREES
+# What `ok` takes: tie points, the share of the tiles and of the windows that agree (of unrelated
+# ground a twentieth of the windows does), of the overlap's cells with a tie point, and the largest
+# 95 % uncertainty of a corner, pixels.
+_LEAST_POINTS, _LEAST_TILES, _LEAST_WINDOWS, _LEAST_COVERAGE = 30, 1 / 3, 0.15, 0.1
+# Under clouds fewer tiles will do where so many cannot agree by chance, as one in forty does.
+_CLOUDED_TILES, _TILE_BY_CHANCE, _CHANCE = 1 / 5, 1 / 40, 1e-6
+_CORNER = 6.0
+# Places where the uncertainty of a bent image is watched, along either axis.
+_WATCHED = 7
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """The windows of a level in which a displacement was found; N of them.
+
+    Attributes:
+        level: The level.
+        ref: (N, 2) working pixels of the reference.
+        tgt: (N, 2) working pixels of the target.
+        peak: (N,) correlation.
+        tile: (N, 2) column and row of the tile.
+        sought: How many windows were correlated in all.
+        scale: Level pixels per working pixel.
+    """
+
+    level: Level
+    ref: NDArray[np.float64]
+    tgt: NDArray[np.float64]
+    peak: NDArray[np.float64]
+    tile: NDArray[np.int64]
+    sought: int
+    scale: float
+
+    @classmethod
+    def of(cls, results: Sequence[TileResult], level: Level, solved: Solved) -> Windows:
+        """Gather what tiles gave, in the order of their keys."""
+        results = sorted(results, key=lambda result: result.key)
+        ref = np.concatenate([np.zeros((0, 2)), *(r.ref_xy for r in results)])
+        tgt = np.concatenate([np.zeros((0, 2)), *(r.tgt_xy for r in results)])
+        peak = np.concatenate([np.zeros(0), *(r.peak for r in results)])
+        tile = np.concatenate(
+            [
+                np.zeros((0, 2), np.int64),
+                *(np.tile([r.key[2], r.key[1]], (len(r.peak), 1)) for r in results),
+            ]
+        )
+        found = np.isfinite(tgt).all(axis=1)
+        pair = solved.pair
+        ref, tgt = pair.ref_map.to_work(ref[found]), pair.tgt_map.to_work(tgt[found])
+        usable = np.isfinite(ref).all(axis=1) & np.isfinite(tgt).all(axis=1)
+        return cls(
+            level,
+            ref[usable],
+            tgt[usable],
+            peak[found][usable],
+            tile[found][usable],
+            len(found),
+            native_scale(solved) / math.sqrt(level.factor[0] * level.factor[1]),
+        )
+
+    def agreeing(self, model: WorkModel) -> Consensus:
+        """What the windows say of one another, displacements being those from a model."""
+        moved = (self.tgt - model.apply(self.ref)) * self.scale
+        return consensus(self.ref * self.scale, moved, self.tile)
+
+    @property
+    def block(self) -> float:
+        """Side of a block that can be held out, level pixels."""
+        return max(_BLOCK_WINDOWS * self.level.window, _BLOCK_CELLS * self.level.cell)
+
+    @property
+    def reach(self) -> float:
+        """How far ground may lie beyond the outermost windows, level pixels."""
+        return 0.5 * self.level.window + self.level.cell
+
+
+@dataclass(frozen=True, eq=False)
+class SceneFit:
+    """The answer of a scene, in working pixels.
+
+    Attributes:
+        estimate: The global transform, with the accuracy of the whole model.
+        matches: The windows, agreeing or not.
+        local: Displacement on top, in the frame of the registration; None without.
+        trials: How the candidates for it did.
+        tiles_agree: Tiles that agree with those around them.
+        tiles: Tiles in which a displacement was found.
+    """
+
+    estimate: Estimate
+    matches: Matches
+    local: DisplacementGrid | None
+    trials: tuple[Trial, ...]
+    tiles_agree: int
+    tiles: int
+
+
+def native_scale(solved: Solved) -> float:
+    """Native pixels of the reference per working pixel, in the middle of the overlap."""
+    middle = np.array([solved.solution.estimate.centre])
+    corners = solved.pair.ref_map.to_native(middle + np.array([[0, 0], [1, 0], [0, 1.0]]))
+    return math.sqrt(abs(float(np.linalg.det(corners[1:] - corners[0]))))
+
+
+def lead(windows: Windows, model: WorkModel, kind: ModelKind) -> tuple[WorkModel, Consensus]:
+    """A better prediction for the next level; the same where too little agrees.
+
+    Args:
+        windows: What was measured.
+        model: What was predicted.
+        kind: Kind of the transform.
+    """
+    found = windows.agreeing(model)
+    if found.inlier.sum() < max(12, 2 * minimum_points(kind)):
+        return model, found
+    ref, tgt = (xy[found.inlier] * windows.scale for xy in (windows.ref, windows.tgt))
+    # What bends the image is not an outlier here.
+    matrix = _fitted(kind, ref, tgt)
+    if matrix is None:
+        return model, found
+    frame = _Frame(windows, model)
+    left = tgt - apply_matrix(matrix, ref)
+    choice = choose_local(
+        frame.places[found.inlier],
+        left,
+        threshold=_LOCAL_THRESHOLD,
+        block=frame.units(windows.block),
+        margin=frame.units(windows.reach),
+        kinds=("polynomial3", "spline"),
+    )
+    local = None
+    if choice.model is not None:
+        local = frame.grid(
+            choice.model.fit(frame.places[found.inlier], left, threshold=_LOCAL_THRESHOLD)
+        )
+    return WorkModel(_unscaled(matrix, windows.scale), model.pair, local), found
+
+
+def fit_scene(windows: Windows, model: WorkModel, solved: Solved, config: SceneConfig) -> SceneFit:
+    """Fit the whole scene and judge the answer.
+
+    Args:
+        windows: What was measured at the finest level.
+        model: What was predicted there.
+        solved: The rough answer.
+        config: Settings.
+    """
+    found = windows.agreeing(model)
+    scale, seed = windows.scale, config.seed
+    matches = Matches(windows.ref, windows.tgt, np.clip(windows.peak, 0.0, 1.0))
+    tiles = len(found.tiles), int(found.agrees.sum())
+    few = _too_few(found, windows)
+    if few is not None:
+        return _refused(solved, few, tiles)
+    inlier = found.inlier.copy()
+    ref, tgt = (xy[inlier] * scale for xy in (windows.ref, windows.tgt))
+    chosen = _global(ref, tgt, windows, solved, config)
+    if chosen is None:
+        return _refused(solved, "no plausible transform agrees with the tie points", tiles)
+    kind, matrix, threshold = chosen
+    frame = _Frame(windows, model)
+    places = frame.places[inlier]
+    left = tgt - apply_matrix(matrix, ref)
+    local_model: LocalModel | None = None
+    trials: tuple[Trial, ...] = ()
+    if config.local != "none":
+        kinds: tuple[LocalKind, ...] = LOCAL_KINDS if config.local == "auto" else (config.local,)
+        choice = choose_local(
+            places,
+            left,
+            threshold=_LOCAL_THRESHOLD,
+            block=frame.units(windows.block),
+            margin=frame.units(windows.reach),
+            seed=seed,
+            kinds=kinds,
+            always=config.local != "auto",
+        )
+        local_model, trials = choice.model, choice.trials
+    whole = Whole(kind, matrix, local_model, threshold, _LOCAL_THRESHOLD)
+    field = whole.field(places, ref, tgt)
+    rest = left if field is None else left - field.displacement(places)
+    # A window that its neighbours confirm may still be one the model cannot follow.
+    follows = np.hypot(*rest.T) < AGREES
+    inlier[inlier] = follows
+    if inlier.sum() < _LEAST_POINTS:
+        few = f"only {int(inlier.sum())} tie points agree with one transform"
+        return _refused(solved, few, tiles)
+    ref, tgt, places = ref[follows], tgt[follows], places[follows]
+
+    points = whole.check_points(places, ref, tgt, windows.block, seed)
+    check = np.zeros(len(matches), dtype=bool)
+    check_xy = np.full((len(matches), 2), np.nan)
+    rows = np.flatnonzero(inlier)[points.index]
+    check[rows], check_xy[rows] = True, points.residual_xy / scale
+
+    work = _unscaled(matrix, scale)
+    overlap = overlap_mask(work, solved.rendered[0].valid, solved.rendered[1].valid)
+    watched, centre = _watched(overlap, windows.ref[inlier], bent=local_model is not None)
+    at = watched * scale, apply_matrix(frame.ref_frame, watched)
+    half = whole.half_width(places, ref, tgt, at, windows.block, seed)
+    estimate = Estimate(
+        "uncertain",
+        "not judged",
+        inlier,
+        check,
+        check_xy,
+        Transform(kind, work),
+        points.rmse / scale,
+        points.ce90 / scale,
+        (float(half[0, 0]) / scale, float(half[0, 1]) / scale),
+        float(np.hypot(*half[1:].T).max()) / scale,
+        coverage(windows.ref[inlier], overlap, 0.5 * windows.level.window / scale),
+        centre,
+        solved.solution.estimate.log10_nfa,
+        solved.solution.estimate.evidence,
+    )
+    status, reason = _judged(estimate, windows, tiles)
+    local = None if field is None else frame.grid(field)
+    judged = replace(estimate, status=status, reason=reason)
+    return SceneFit(judged, matches, local, trials, tiles[1], tiles[0])
+
+
+class _Frame:
+    """Between level pixels and the frame in which a registration is told."""
+
+    def __init__(self, windows: Windows, model: WorkModel) -> None:
+        self.ref_frame, tgt_frame = frames(model.pair)
+        self.places = apply_matrix(self.ref_frame, windows.ref)
+        self._linear = tgt_frame[:2, :2] / windows.scale
+        self._scale = windows.scale
+
+    def units(self, pixels: float) -> float:
+        """A length on the reference, in units of the frame."""
+        return pixels / self._scale * math.sqrt(abs(float(np.linalg.det(self.ref_frame[:2, :2]))))
+
+    def grid(self, field: DisplacementGrid) -> DisplacementGrid:
+        """A displacement in level pixels as one in the frame's units."""
+        moved = field.coefficients @ self._linear.T
+        return DisplacementGrid(field.kind, field.origin, field.step, moved)
+
+
+def _fitted(
+    kind: ModelKind, ref: NDArray[np.float64], tgt: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """(3, 3) transform fitted to windows that agree with one another, all of which count."""
+    try:
+        start = least_squares(kind, ref, tgt)
+    except np.linalg.LinAlgError:
+        return None
+    return reweighted(kind, ref, tgt, start, _reach(start, ref, tgt))
+
+
+def _reach(
+    matrix: NDArray[np.float64], ref: NDArray[np.float64], tgt: NDArray[np.float64]
+) -> float:
+    """Residuals beyond this are no part of a global transform, pixels."""
+    left = np.hypot(*(tgt - apply_matrix(matrix, ref)).T)
+    return max(AGREES, 2 * float(np.percentile(left, 95)))
+
+
+def _global(
+    ref: NDArray[np.float64],
+    tgt: NDArray[np.float64],
+    windows: Windows,
+    solved: Solved,
+    config: SceneConfig,
+) -> tuple[ModelKind, NDArray[np.float64], float] | None:
+    """Kind, (3, 3) matrix in level pixels and the reach of its residuals."""
+    kinds = MODEL_KINDS if config.model == "auto" else (config.model,)
+    shape = solved.rendered[0].valid.shape
+    found: dict[ModelKind, NDArray[np.float64]] = {}
+    for kind in kinds:
+        matrix = _fitted(kind, ref, tgt)
+        if matrix is None:
+            continue
+        if not implausibility(_unscaled(matrix, windows.scale), shape, Limits()):
+            found[kind] = matrix
+    if not found:
+        return None
+    threshold = max(_reach(matrix, ref, tgt) for matrix in found.values())
+    gain = _GAIN_OF_KIND
+    kind = select_kind(found, ref, tgt, threshold, config.seed, windows.block, gain)
+    return kind, found[kind], _reach(found[kind], ref, tgt)
+
+
+def _too_few(found: Consensus, windows: Windows) -> str | None:
+    """Why the windows are not to be believed, or None."""
+    tiles, agree = len(found.tiles), int(found.agrees.sum())
+    count = int(found.inlier.sum())
+    if windows.sought == 0:
+        return "no tile shows valid ground with structure on both images"
+    if not _enough_tiles(agree, tiles):
+        return f"only {agree} of {tiles} tiles agree with those around them"
+    if count < _LEAST_POINTS:
+        return f"only {count} of {windows.sought} windows agree, {_LEAST_POINTS} are needed"
+    if count < _LEAST_WINDOWS * windows.sought:
+        return f"only {count} of {windows.sought} windows agree"
+    return None
+
+
+def _enough_tiles(agree: int, tiles: int) -> bool:
+    """Whether so many tiles that agree bear out the rough answer."""
+    if agree >= _LEAST_TILES * tiles:
+        return True
+    by_chance = float(binom.sf(agree - 1, tiles, _TILE_BY_CHANCE))
+    return agree >= _CLOUDED_TILES * tiles and by_chance < _CHANCE
+
+
+def _refused(solved: Solved, why: str, tiles: tuple[int, int]) -> SceneFit:
+    """The rough answer, no longer relied on."""
+    estimate = solved.solution.estimate
+    reason = f"at full resolution {why}; the answer is that of the reduced images"
+    rough = replace(estimate, status="uncertain", reason=reason)
+    return SceneFit(rough, solved.solution.matches, None, (), tiles[1], tiles[0])
+
+
+def _judged(estimate: Estimate, windows: Windows, tiles: tuple[int, int]) -> tuple[Status, str]:
+    count = int(estimate.inlier.sum())
+    said = f"{count} of {windows.sought} windows agree, in {tiles[1]} of {tiles[0]} tiles"
+    if estimate.coverage < _LEAST_COVERAGE:
+        return "uncertain", f"{said}, but they cover only {estimate.coverage:.0%} of the overlap"
+    if not estimate.corner_ci95 * windows.scale <= _CORNER:
+        return "uncertain", f"{said}, but they do not pin down the image's corners"
+    return "ok", f"{said}, over {estimate.coverage:.0%} of the overlap"
+
+
+def _watched(
+    overlap: BoolArray, tie_points: NDArray[np.float64], *, bent: bool
+) -> tuple[NDArray[np.float64], tuple[float, float]]:
+    """(1 + M, 2) working pixels whose uncertainty is told: the overlap's centre, then its bounds.
+
+    A global transform is least certain at a corner of the reference. A bent one may be so anywhere
+    in the overlap, and is held level beyond it.
+    """
+    y, x = np.nonzero(overlap)
+    centre = np.array([x.mean(), y.mean()]) if len(x) else tie_points.mean(axis=0)
+    height, width = overlap.shape
+    places = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
+    if bent and len(x):
+        columns = np.linspace(x.min(), x.max(), _WATCHED).astype(np.int64)
+        rows = np.linspace(y.min(), y.max(), _WATCHED).astype(np.int64)
+        lattice = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+        inside = lattice[overlap[lattice[:, 1], lattice[:, 0]]]
+        places = inside if len(inside) else places
+    return np.vstack([centre, places]), (float(centre[0]), float(centre[1]))
+
+
+def _unscaled(matrix: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """A transform between level pixels as one between working pixels."""
+    zoom = np.diag([scale, scale, 1.0])
+    work = np.linalg.inv(zoom) @ matrix @ zoom
+    return np.asarray(work / work[2, 2])

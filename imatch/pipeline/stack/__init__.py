@@ -1,0 +1,1 @@
+"""Registration of many dates of one place onto each other."""

@@ -1,0 +1,70 @@
+"""A series of images with all its pairs, solved: what the verdicts on it are passed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imatch.geometry.adjustment.graph import Joint
+from imatch.geometry.adjustment.network import Edge
+from imatch.pipeline.registration.result import Registration, Status
+from imatch.pipeline.stack.images import Member
+from imatch.pipeline.stack.pairs import Frames
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """A pair that was matched.
+
+    Attributes:
+        a: Place of its reference in the series.
+        b: Place of its target.
+        registration: What came of it; None where it could not be run.
+        error: Why not; empty otherwise.
+        seconds: How long it took.
+    """
+
+    a: int
+    b: int
+    registration: Registration | None
+    error: str = ""
+    seconds: float = float("nan")
+
+    @property
+    def status(self) -> Status:
+        """That of the registration; ``failed`` where there is none."""
+        return "failed" if self.registration is None else self.registration.status
+
+    @property
+    def reason(self) -> str:
+        """Why the status is what it is."""
+        return self.error if self.registration is None else self.registration.reason
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A series with all its pairs, solved.
+
+    Attributes:
+        members: The readable images.
+        frames: The planes it was solved in.
+        attempts: Pairs that were matched.
+        edges: Those that gave a transform.
+        rows: Of each attempt the place of its edge, or why it has none.
+        joint: The solution.
+    """
+
+    members: tuple[Member, ...]
+    frames: Frames
+    attempts: tuple[Attempt, ...]
+    edges: tuple[Edge, ...]
+    rows: dict[int, int | str]
+    joint: Joint
+
+    def of(self, node: int) -> list[int]:
+        """Attempts an image is in."""
+        return [i for i, attempt in enumerate(self.attempts) if node in (attempt.a, attempt.b)]
+
+    def counting(self, node: int) -> list[int]:
+        """Edges of an image that count."""
+        agrees = self.joint.agrees
+        return [i for i, e in enumerate(self.edges) if node in (e.a, e.b) and agrees[i]]

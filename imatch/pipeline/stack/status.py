@@ -1,0 +1,230 @@
+"""From the joint solution to what each image, pair and loop of a stack is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from imatch.geometry.adjustment.network import Support, components, loops, support
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.registration.result import Status
+from imatch.pipeline.stack.images import Member
+from imatch.pipeline.stack.network import Network
+from imatch.pipeline.stack.registration import Tied, lay_on, untied
+from imatch.pipeline.stack.result import Stack, StackImage, StackLoop, StackPair, Verdict
+
+# Largest 95 % uncertainty of a mapped corner of an image that is ok, pixels; as of a pair.
+_CORNER_PX = 6.0
+# So many attempts are told of an image that could not be tied.
+_TOLD = 3
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What an image is worth.
+
+    Attributes:
+        status: ``ok``, ``uncertain`` or ``failed``.
+        reason: One sentence saying why.
+        support: What ties it; None for the reference and for what is not tied.
+    """
+
+    status: Status
+    reason: str
+    support: Support | None = None
+
+
+def standings(network: Network) -> list[Standing]:
+    """What each image of a solved series is worth; `imatch.pipeline.stack.run` tells the rules."""
+    return [_standing(network, node) for node in range(len(network.members))]
+
+
+def _standing(network: Network, node: int) -> Standing:
+    joint, edges, count = network.joint, network.edges, len(network.members)
+    if node == joint.reference:
+        return Standing("ok", "the reference")
+    if not joint.tied[node]:
+        return Standing("failed", _why_untied(network, node))
+    held = support(joint.reference, node, count, edges, joint.agrees, joint.aside)
+    pairs = len(network.counting(node))
+    said = f"{pairs} pairs tie it" if pairs > 1 else "1 pair ties it"
+    if held.sure < 1:
+        why = f"{said}, but no way to the reference is one of sure pairs"
+        return Standing("uncertain", why, held)
+    if held.against >= held.sure:
+        others = "1 sure pair contradicts" if held.against == 1 else f"{held.against} contradict"
+        return Standing("uncertain", f"{said}, but {others} it as firmly", held)
+    bound = Tied.of(network, node).bound_px
+    if not bound <= _CORNER_PX:
+        return Standing("uncertain", f"{said}, but its corners only to {bound:.0f} px", held)
+    if held.sure > 1:
+        return Standing("ok", f"{said}, by {held.sure:g} ways that check one another", held)
+    if held.agreeing > 1:
+        return Standing("ok", f"{said}, checked by uncertain pairs only", held)
+    return Standing("ok", f"{said}, which nothing else checks", held)
+
+
+def _why_untied(network: Network, node: int) -> str:
+    joint, found = network.joint, []
+    for index in network.of(node):
+        attempt = network.attempts[index]
+        other = network.members[attempt.b if attempt.a == node else attempt.a].name
+        row = network.rows[index]
+        matched = 0 if attempt.registration is None else attempt.registration.n_inliers
+        if isinstance(row, str):
+            rank, why = 2, f"{attempt.status}: {row}"
+        elif attempt.status == "ok":
+            rank, why = 0, "ok, but contradicted" if joint.aside[row] else "ok"
+        else:
+            rank, why = 1, f"uncertain, and nothing confirms it: {attempt.reason}"
+        found.append((rank, -matched, f"{other} ({why})"))
+    if not found:
+        return "no pair with it was tried"
+    told = "; ".join(text for _, _, text in sorted(found)[:_TOLD])
+    more = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+    if _on_an_island(network, node):
+        return f"tied to images that nothing ties to the reference: {told}{more}"
+    return f"no pair ties it; the best: {told}{more}"
+
+
+def _on_an_island(network: Network, node: int) -> bool:
+    """Whether an image is tied to others, though not to the reference."""
+    sure = np.array([not edge.weak for edge in network.edges], dtype=bool)
+    label = components(len(network.members), network.edges, sure)
+    return bool((label == label[node]).sum() > 1)
+
+
+def judge(
+    network: Network,
+    members: Sequence[Member],
+    config: MatchConfig,
+    *,
+    seconds: float,
+    provenance: dict[str, Any],
+) -> Stack:
+    """Put a solution into a user's terms.
+
+    Args:
+        network: The solution.
+        members: All images, those that cannot be read too.
+        config: Settings of the pairs.
+        seconds: Wall time.
+        provenance: See `Stack`.
+    """
+    joint, frames = network.joint, network.frames
+    place = {member.path: node for node, member in enumerate(network.members)}
+    worth = standings(network)
+    images = []
+    for member in members:
+        own = place.get(member.copy_of or member.path)
+        if own is None:
+            lost = untied(network, member, config, f"cannot be read: {member.error}")
+            images.append(StackImage(member.name, member.path, member.date, lost))
+        elif member.copy_of:
+            images.append(_copy(network, own, member, worth[own], config))
+        else:
+            images.append(_image(network, own, worth[own], config))
+    metres = frames.pixel[joint.reference] * frames.metres[joint.reference]
+    return Stack(
+        network.members[joint.reference].name,
+        joint.model,
+        frames.on_map,
+        tuple(images),
+        tuple(_pair(network, index) for index in range(len(network.attempts))),
+        _loops(network),
+        joint.scatter,
+        float(joint.scatter * metres),
+        joint.chi_squared,
+        joint.freedom,
+        seconds,
+        provenance,
+    )
+
+
+def _image(network: Network, node: int, worth: Standing, config: MatchConfig) -> StackImage:
+    member, joint = network.members[node], network.joint
+    if joint.tied[node]:
+        registration = lay_on(network, node, config, worth.status, worth.reason)
+    else:
+        registration = untied(network, member, config, worth.reason)
+    return StackImage(
+        member.name,
+        member.path,
+        member.date,
+        registration,
+        pairs=len(network.of(node)),
+        counting=len(network.counting(node)),
+        aside=sum(bool(joint.aside[i]) for i, e in enumerate(network.edges) if node in (e.a, e.b)),
+        ways=0.0 if worth.support is None else worth.support.sure,
+    )
+
+
+def _copy(
+    network: Network, node: int, member: Member, worth: Standing, config: MatchConfig
+) -> StackImage:
+    """An image that repeats another: it lies where that does, and no pair of its own is tried."""
+    original = _image(network, node, worth, config)
+    registration = replace(
+        original.registration,
+        target=member.summary(),
+        reason=f"the same pixels as {original.name}, of which: {original.reason}",
+    )
+    return StackImage(
+        member.name,
+        member.path,
+        member.date,
+        registration,
+        ways=original.ways,
+        copy_of=original.name,
+    )
+
+
+def _pair(network: Network, index: int) -> StackPair:
+    attempt, joint, frames = network.attempts[index], network.joint, network.frames
+    names = network.members[attempt.a].name, network.members[attempt.b].name
+    row = network.rows[index]
+    common = (attempt.status, attempt.reason)
+    if isinstance(row, str):
+        return StackPair(*names, attempt.status, row, "unused", seconds=attempt.seconds)
+    edge = network.edges[row]
+    verdict: Verdict = "unused"
+    if joint.agrees[row]:
+        verdict = "counts"
+    elif joint.aside[row]:
+        verdict = "aside"
+    elif edge.weak:
+        verdict = "unconfirmed"
+    pixel = frames.pixel[edge.b]
+    residual = float(joint.residual[row])
+    return StackPair(
+        *names,
+        *common,
+        verdict,
+        stated_px=edge.sigma / float(pixel),
+        residual_px=residual,
+        residual_m=float(residual * pixel * frames.metres[edge.b]),
+        misfit=float(joint.misfit[row]),
+        checked=float(joint.checked[row]),
+        seconds=attempt.seconds,
+    )
+
+
+def _loops(network: Network) -> tuple[StackLoop, ...]:
+    joint, frames = network.joint, network.frames
+    sure = np.array([not edge.weak for edge in network.edges], dtype=bool)
+    found = []
+    use = sure | joint.agrees
+    for loop in loops(joint.reference, len(network.members), network.edges, use):
+        first = loop.nodes[0]
+        found.append(
+            StackLoop(
+                tuple(network.members[node].name for node in loop.nodes),
+                float(loop.closure / frames.pixel[first]),
+                float(loop.closure * frames.metres[first]),
+                bool(joint.agrees[list(loop.edges)].all()),
+            )
+        )
+    return tuple(sorted(found, key=lambda loop: -loop.closure_px))

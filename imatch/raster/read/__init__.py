@@ -1,0 +1,1 @@
+"""Reading rasters: files, products, arrays, masks."""

@@ -1,0 +1,402 @@
+"""Raster files, Sentinel-2 products and everything else GDAL reads."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.io import DatasetReader
+from rasterio.transform import from_gcps
+from rasterio.windows import Window
+from scipy import ndimage
+
+from imatch.core.errors import InputError
+from imatch.core.io.redaction import redacted
+from imatch.raster.gdal import check_extent, check_file, opened, reading
+from imatch.raster.geocoding_check import misplaced
+from imatch.raster.info import RasterInfo
+from imatch.raster.names import (
+    container_of,
+    is_remote,
+    is_virtual,
+    local_files,
+    no_image,
+    openable,
+)
+from imatch.raster.read.bands import band_names, default_bands, select_bands
+from imatch.raster.read.mask import MaskFrame, open_mask
+from imatch.raster.read.overviews import Level, choose_level, is_wavelet
+from imatch.raster.read.resample import Chunk
+from imatch.raster.read.samples import log_caveats
+from imatch.raster.read.sentinel2 import choose_safe_bands, find_safe, is_granule_file
+from imatch.raster.read.source import Source, settings_of
+
+_GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "uint64": "UInt64",
+    "int64": "Int64",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+#: GCPs explained by an affine transform within this many pixels geocode an image.
+_GCP_PX = 0.5
+_COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True)
+class _Band:
+    """A band and where it lives; `nodata` is what we impose, None where the file is believed."""
+
+    file: str
+    index: int
+    name: str
+    dtype: str
+    nodata: float | None
+    palette: bool = False
+
+
+class FileSource(Source):
+    """One or several files of one footprint, read as one image.
+
+    Args:
+        info: Description of the image.
+        bands: Where each band is.
+        trim_collar: Whether a black collar is missing ground.
+    """
+
+    def __init__(self, info: RasterInfo, bands: Sequence[_Band], *, trim_collar: bool) -> None:
+        self.info = info
+        self._bands = tuple(bands)
+        self._trim_collar = trim_collar
+
+    def _chunks(
+        self, window: Window, factor: float, size: tuple[int, int] | None
+    ) -> Iterator[Chunk]:
+        for file, group in itertools.groupby(self._bands, key=lambda band: band.file):
+            yield self._read_file(file, list(group), window, factor, size)
+
+    def _read_file(
+        self,
+        file: str,
+        bands: list[_Band],
+        window: Window,
+        factor: float,
+        size: tuple[int, int] | None,
+    ) -> Chunk:
+        with opened(file) as dataset:
+            # Bands of a coarser file lie under the same footprint.
+            ratio = self.info.width / dataset.width, self.info.height / dataset.height
+            # Overviews made without knowledge of a nodata value mix it into their pixels. JP2's are
+            # too precious to do without: there the rim of missing ground is given up below.
+            plain = any(band.nodata is not None and band.nodata == band.nodata for band in bands)
+            wanted = 1.0 if plain and not is_wavelet(dataset) else factor / max(ratio)
+            level = choose_level(dataset, file, bands[0].index, wanted)
+            marked = any(_has_mask(dataset, band) for band in bands)
+        to_native = Affine.scale(*ratio) @ level.to_native
+        part, shape = _plan(window, to_native, level, factor, size)
+        check_extent(
+            part.width * part.height * len(bands), file, "make reduced levels: gdaladdo -r average"
+        )
+        indexes = [band.index for band in bands]
+        document = _virtual(file, level, bands)
+        pixels = np.empty((len(bands), *shape), dtype=np.float32)
+        masks = np.full(pixels.shape, 255, dtype=np.uint8)
+        with opened(file, level.number) as dataset, reading(file):
+            if document is None:
+                dataset.read(indexes, window=part, out=pixels, resampling=Resampling.average)
+            if document is None or marked:
+                # The nearest pixel's mask: how much of the rest is valid matters to the mean only.
+                dataset.read_masks(indexes, window=part, out=masks)
+        if document is not None:
+            with opened(document) as dataset, reading(file):
+                dataset.read(window=part, out=pixels, resampling=Resampling.average)
+                masks &= dataset.read_masks(window=part, out_shape=pixels.shape)
+            if level.number is not None:
+                masks = ndimage.minimum_filter(masks, size=(1, 5, 5))
+        pixels[masks == 0] = np.nan
+        scale = Affine.scale(part.width / shape[1], part.height / shape[0])
+        return Chunk(pixels, to_native @ Affine.translation(part.col_off, part.row_off) @ scale)
+
+
+def _plan(
+    window: Window, to_native: Affine, level: Level, factor: float, size: tuple[int, int] | None
+) -> tuple[Window, tuple[int, int]]:
+    """Whole pixels of a level that hold a native window, and the (height, width) to read them at.
+
+    At full resolution a whole window is read right at the size wanted, if that is no enlargement;
+    else with a rim, for the resampling that follows, and twice as fine as wanted.
+    """
+    inverse = ~to_native
+    x0, y0 = inverse @ (window.col_off, window.row_off)
+    x1, y1 = inverse @ (window.col_off + window.width, window.row_off + window.height)
+    whole = all(abs(v - round(v)) < 1e-6 for v in (x0, y0, x1, y1))
+    if size is not None and level.number is None and whole:
+        part = Window(round(x0), round(y0), round(x1) - round(x0), round(y1) - round(y0))
+        if part.width >= size[0] and part.height >= size[1]:
+            return part, (size[1], size[0])
+    if size is not None:
+        factor = max(1.0, factor / 2)
+    reduce = max(1.0, factor / min(to_native.a, to_native.e))
+    rim = 4 * reduce
+    if size is not None:
+        # The kernel of the resampling that follows reaches further along the more reduced axis.
+        rim = max(rim, 2 * (x1 - x0) / size[0], 2 * (y1 - y0) / size[1])
+    left, top = max(0, int(np.floor(x0 - rim))), max(0, int(np.floor(y0 - rim)))
+    right = min(level.width, int(np.ceil(x1 + rim)))
+    bottom = min(level.height, int(np.ceil(y1 + rim)))
+    width, height = max(1, right - left), max(1, bottom - top)
+    shape = (max(1, int(np.ceil(height / reduce))), max(1, int(np.ceil(width / reduce))))
+    return Window(left, top, width, height), shape
+
+
+def _virtual(file: str, level: Level, bands: Sequence[_Band]) -> str | None:
+    """A VRT document that imposes nodata or expands a palette; None where neither is needed."""
+    if not any(band.nodata is not None or band.palette for band in bands):
+        return None
+    option = "NONE" if level.number is None else f"{level.number} only"
+    source = (
+        f'<SourceFilename relativeToVRT="0">{escape(file)}</SourceFilename>'
+        f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{option}</OOI></OpenOptions>'
+    )
+    parts = []
+    for number, band in enumerate(bands, start=1):
+        nodata = "" if band.nodata is None else f"<NoDataValue>{band.nodata!r}</NoDataValue>"
+        colour = ""
+        if band.palette:
+            colour = f"<ColorTableComponent>{_COLOURS.index(band.name) + 1}</ColorTableComponent>"
+        kind = "ComplexSource" if band.palette else "SimpleSource"
+        parts.append(
+            f'<VRTRasterBand dataType="{_GDAL_TYPES[band.dtype]}" band="{number}">{nodata}'
+            f"<{kind}>{source}<SourceBand>{band.index}</SourceBand>{colour}</{kind}>"
+            "</VRTRasterBand>"
+        )
+    size = f'rasterXSize="{level.width}" rasterYSize="{level.height}"'
+    return f"<VRTDataset {size}>{''.join(parts)}</VRTDataset>"
+
+
+def open_source(
+    path: str | PathLike[str],
+    *,
+    bands: Sequence[int | str] | None = None,
+    nodata: float | None = None,
+    mask: str | PathLike[str] | None = None,
+) -> Source:
+    """Open a raster for reading; its pixels stay where they are.
+
+    Args:
+        path: Any raster GDAL reads; a Sentinel-2 product (`.SAFE` folder, its zip, its
+            ``MTD_MSIL*.xml`` or a granule folder); as a string also a URL or a ``/vsi…`` path.
+        bands: 1-based indices or names, in the order wanted. By default at most three: a product's
+            10 m true-colour image, else red, green and blue by name or colour interpretation, else
+            the first three; never the alpha band.
+        nodata: Value that marks missing ground, instead of the file's own.
+        mask: Ground to ignore (see `open_mask`).
+
+    Returns:
+        The source. Files whose place is told by GCPs alone are geocoded where an affine transform
+        explains these within half a pixel; other GCPs, and RPCs, do not geocode.
+
+    Raises:
+        InputError: The file cannot be used as it is, or a band is not there.
+    """
+    name = fspath(path)
+    container = container_of(path)
+    known = None if is_virtual(path) else Path(path)
+    product = None if known is None else find_safe(known)
+    if product is None and (known is not None or container is not None):
+        check_file(known or Path(container or ""))
+    if product is not None:
+        chosen = choose_safe_bands(product, bands, subject=name)
+        source = _assemble(name, known, [_safe_band(b.file, b.index, b.name) for b in chosen])
+    else:
+        with opened(name) as dataset:
+            source = _assemble(name, known, _file_bands(name, dataset, bands))
+            _tell(dataset, name, source, nodata)
+    if nodata is not None:
+        source = _impose_nodata(source, nodata)
+    if mask is not None:
+        info = source.info
+        source._mask = open_mask(mask, MaskFrame(info.transform, info.crs, info.size))
+        source.files += local_files([fspath(mask)])
+    source.opened_with = settings_of(bands, nodata, mask)
+    return source
+
+
+def raster_info(path: str | PathLike[str], *, nodata: float | None = None) -> RasterInfo:
+    """Describes all bands of a raster file, whatever their type; its pixels need not be readable.
+
+    Args:
+        path: The file, or as a string also a URL, a ``/vsi…`` path or a part of a file.
+        nodata: Value that marks missing ground, instead of the file's own.
+
+    Raises:
+        InputError: It cannot be opened, or holds no bands.
+    """
+    name = fspath(path)
+    known = None if is_virtual(path) else Path(path)
+    if known is not None:
+        check_file(known)
+    with opened(name) as dataset:
+        if dataset.count == 0:
+            raise no_image(dataset, name)
+        names, types = band_names(dataset), dataset.dtypes
+        bands = [_Band(name, i, names[i - 1], types[i - 1], None) for i in dataset.indexes]
+        source = _assemble(name, known, bands)
+        _tell(dataset, name, source, nodata)
+    return source.info
+
+
+def _tell(dataset: DatasetReader, name: str, source: FileSource, nodata: float | None) -> None:
+    bands = [b.index for b in source._bands if not b.palette and b.dtype in _GDAL_TYPES]
+    if nodata is not None or is_remote(name) or is_granule_file(name):
+        bands = []
+    # A black collar is recognised without being declared.
+    log_caveats(dataset, name, bands, known=(0.0,) if source._trim_collar else ())
+
+
+def _safe_band(file: str, index: int, name: str) -> _Band:
+    with opened(file) as dataset:
+        # The format reserves 0 for missing ground (Sentinel-2 Product Specification, "NODATA").
+        nodata = None if "_TCI" in Path(file).name.upper() else 0.0
+        return _Band(file, index, name, dataset.dtypes[index - 1], nodata)
+
+
+def _file_bands(
+    file: str, dataset: DatasetReader, wanted: Sequence[int | str] | None
+) -> list[_Band]:
+    if dataset.count == 0:
+        raise no_image(dataset, file)
+    names = band_names(dataset)
+    if dataset.count == 1 and dataset.colorinterp[0] is ColorInterp.palette:
+        indexes = select_bands(_COLOURS, wanted or [1, 2, 3], subject=file)
+        return [_Band(file, 1, _COLOURS[i - 1], "uint8", None, palette=True) for i in indexes]
+    indexes = (
+        default_bands(dataset) if wanted is None else select_bands(names, wanted, subject=file)
+    )
+    found = []
+    for i in indexes:
+        dtype = dataset.dtypes[i - 1]
+        if dtype not in _GDAL_TYPES:
+            raise InputError(
+                f"band {i} is of type {dtype}",
+                subject=file,
+                hint="match real numbers: save its amplitude as float32 first",
+            )
+        imposed: float | None = None
+        unmarked = _unmarked(dataset, i)
+        if unmarked and dtype.startswith("float"):
+            imposed = float("nan")
+        elif unmarked and is_granule_file(file):
+            imposed = 0.0
+        found.append(_Band(file, i, names[i - 1], dtype, imposed))
+    return found
+
+
+def _unmarked(dataset: DatasetReader, index: int) -> bool:
+    """Whether a band says nothing about missing ground."""
+    return [flag.name for flag in dataset.mask_flag_enums[index - 1]] == ["all_valid"]
+
+
+def _has_mask(dataset: DatasetReader, band: _Band) -> bool:
+    """Whether the file masks a band by other means than the nodata value replaced by ours."""
+    flags = {flag.name for flag in dataset.mask_flag_enums[band.index - 1]}
+    return bool(flags & {"per_dataset", "alpha"}) or (band.nodata is None and "nodata" in flags)
+
+
+def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
+    """Describe bands that may come from files of different resolution."""
+    infos, wrongs = [], []
+    unmarked = True
+    files: list[str] = []
+    for file, group in itertools.groupby(bands, key=lambda band: band.file):
+        indexes = [band.index for band in group]
+        with opened(file) as dataset:
+            transform, crs, wrong = _geocoding(dataset)
+            wrongs.append(wrong)
+            nodata = dataset.nodatavals[indexes[0] - 1]
+            unmarked &= all(_unmarked(dataset, i) for i in indexes)
+            rows, columns = dataset.block_shapes[indexes[0] - 1]
+            block = (columns, rows)
+            facts = (dataset.width, dataset.height, transform, crs, nodata, dataset.driver, block)
+            infos.append(facts)
+            files += [openable(file), *dataset.files]
+    width, height, transform, crs, nodata, driver, block = max(infos, key=lambda info: info[0])
+    for w, h, other, *_ in infos:
+        corner, expected = other @ (w, h), transform @ (width, height)
+        if not np.allclose(corner, expected, atol=abs(transform.a) + abs(transform.b)):
+            raise InputError("its bands cover different ground", subject=name, hint="match one")
+    if nodata is None:
+        nodata = bands[0].nodata
+    unmarked &= all(band.nodata is None for band in bands)
+    info = RasterInfo(
+        path,
+        width,
+        height,
+        len(bands),
+        tuple(band.dtype for band in bands),
+        tuple(band.name for band in bands),
+        transform,
+        crs,
+        nodata,
+        driver,
+        redacted(name) if path is None else name,
+        block,
+        next(filter(None, wrongs), None),
+    )
+    trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}
+    source = FileSource(info, bands, trim_collar=trim)
+    source.files = local_files(files)
+    return source
+
+
+def _geocoding(dataset: DatasetReader) -> tuple[Affine, CRS | None, str | None]:
+    """Transform and CRS, or none and why those of the file make no sense."""
+    transform, crs = _claimed(dataset)
+    wrong = misplaced(transform, crs, (dataset.width, dataset.height))
+    return (transform, crs, None) if wrong is None else (Affine.identity(), None, wrong)
+
+
+def _claimed(dataset: DatasetReader) -> tuple[Affine, CRS | None]:
+    """Transform and CRS, from GCPs where the file has nothing better and they are plain."""
+    transform, crs = dataset.transform, dataset.crs
+    gcps, gcp_crs = dataset.gcps
+    if transform == Affine.identity() and gcp_crs is not None and len(gcps) >= 3:
+        fitted = from_gcps(gcps)
+        if misplaced(fitted, None, (dataset.width, dataset.height)) is None:
+            pixels = [~fitted @ (gcp.x, gcp.y) for gcp in gcps]
+            misfits = [
+                np.hypot(x - g.col, y - g.row) for (x, y), g in zip(pixels, gcps, strict=True)
+            ]
+            if max(misfits) <= _GCP_PX:
+                return fitted, gcp_crs
+    return transform, crs
+
+
+def _impose_nodata(source: FileSource, nodata: float) -> FileSource:
+    for band in source._bands:
+        kind = np.dtype(band.dtype)
+        if kind.kind in "iu":
+            limits = np.iinfo(kind)
+            if not (limits.min <= nodata <= limits.max and nodata == int(nodata)):
+                raise InputError(
+                    f"nodata {nodata:g} cannot occur in a {band.dtype} band",
+                    subject=source.info.name,
+                    hint=f"give a whole number from {limits.min} to {limits.max}",
+                )
+    bands = [replace(band, nodata=float(nodata)) for band in source._bands]
+    imposed = FileSource(replace(source.info, nodata=float(nodata)), bands, trim_collar=False)
+    imposed.files = source.files
+    return imposed

@@ -1,0 +1,135 @@
+"""Two images made comparable: on one map grid, or each resized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from imatch.core.errors import InputError, NoOverlapError
+from imatch.raster.image import GeoImage
+from imatch.raster.info import RasterInfo
+from imatch.raster.read.source import Source
+from imatch.raster.warp.common_grid import Grid, PixelMap, common_grid
+
+#: Working pixels either side of an image needs.
+MIN_SIDE_PX = 16
+#: Sizes within this factor of each other are reduced alike.
+_ALIKE = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class WorkPair:
+    """Reference and target as a matcher will see them, and the way back.
+
+    Attributes:
+        ref: The reference at working resolution.
+        tgt: The target at working resolution.
+        ref_map: Working to native pixels of the reference.
+        tgt_map: Working to native pixels of the target.
+        grid: The common grid, or None where pixels serve.
+    """
+
+    ref: GeoImage
+    tgt: GeoImage
+    ref_map: PixelMap
+    tgt_map: PixelMap
+    grid: Grid | None
+
+    @property
+    def geocoded(self) -> bool:
+        """Whether both lie on one map grid."""
+        return self.grid is not None
+
+
+def read_pair(
+    ref: Source,
+    tgt: Source,
+    *,
+    size: int = 1024,
+    margin: float = 0.1,
+    use_geocoding: bool = True,
+) -> WorkPair:
+    """Read two images so that they can be matched.
+
+    When both are geocoded they are rendered on a common grid (`common_grid`). Otherwise each is
+    reduced so that its longer side is at most `size`: both to one GSD where both GSDs are known,
+    by one factor where their sizes are within a factor of two, each by its own elsewhere.
+
+    Args:
+        ref: The reference.
+        tgt: The target.
+        size: Longest working side in pixels.
+        margin: Search margin round the overlap, share of its longer side.
+        use_geocoding: False to match by pixels even if both are geocoded.
+
+    Raises:
+        InputError: An image has no valid pixels, is too small, or is geocoded without sense.
+        NoOverlapError: Both are geocoded and share no (valid) ground.
+    """
+    if use_geocoding:
+        for source in (ref, tgt):
+            source.info.check_place()
+    if use_geocoding and ref.info.geocoded and tgt.info.geocoded:
+        return _on_grid(ref, tgt, size, margin)
+    images, maps = [], []
+    for source, factor in zip((ref, tgt), _factors(ref.info, tgt.info, size), strict=True):
+        w, h = source.info.size
+        work = (max(1, round(w / factor)), max(1, round(h / factor)))
+        _check_size(source.info, work)
+        image = source.read(size=work)
+        _check_valid(source.info, image)
+        images.append(image)
+        maps.append(PixelMap.resize((w, h), work))
+    return WorkPair(images[0], images[1], maps[0], maps[1], None)
+
+
+def _on_grid(ref: Source, tgt: Source, size: int, margin: float) -> WorkPair:
+    for source in (ref, tgt):
+        _check_size(source.info, source.info.size)
+    grid = common_grid(ref.info, tgt.info, size=size, margin=margin)
+    _check_size(ref.info, (grid.width, grid.height))
+    images = []
+    for source in (ref, tgt):
+        image = source.read_on(grid)
+        _check_valid(source.info, image, where=" in the overlap")
+        images.append(image)
+    if not (images[0].valid & images[1].valid).any():
+        raise NoOverlapError(
+            f"shares no valid ground with {tgt.info.name}, though their frames overlap",
+            subject=ref.info.name,
+            hint="choose images whose data overlap, or check the masks",
+        )
+    ref_map, tgt_map = (PixelMap.on_grid(grid, source.info) for source in (ref, tgt))
+    return WorkPair(images[0], images[1], ref_map, tgt_map, grid)
+
+
+def _factors(ref: RasterInfo, tgt: RasterInfo, size: int) -> tuple[float, float]:
+    """Native pixels per working pixel of both."""
+    longest = np.array([max(ref.size), max(tgt.size)], dtype=float)
+    own = np.maximum(1.0, longest / size)
+    gsds = ref.gsd_m, tgt.gsd_m
+    if gsds[0] is not None and gsds[1] is not None:
+        gsd = np.array([np.sqrt(g[0] * g[1]) for g in gsds if g is not None])
+        own = (own * gsd).max() / gsd
+    elif longest.max() <= _ALIKE * longest.min():
+        own[:] = own.max()
+    return float(own[0]), float(own[1])
+
+
+def _check_size(info: RasterInfo, size: tuple[int, int]) -> None:
+    if min(size) < MIN_SIDE_PX:
+        raise InputError(
+            f"is too small to match: {size[0]}x{size[1]} pixels at working resolution",
+            subject=info.name,
+            hint=f"give at least {MIN_SIDE_PX} pixels on each side",
+        )
+
+
+def _check_valid(info: RasterInfo, image: GeoImage, where: str = "") -> None:
+    if not image.valid.any():
+        raise InputError(
+            f"has no valid pixels{where}",
+            subject=info.name,
+            hint="check its nodata value and the mask, or choose another band",
+        )

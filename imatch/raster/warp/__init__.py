@@ -1,0 +1,1 @@
+"""Resampling rasters onto other grids."""

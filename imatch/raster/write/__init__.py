@@ -1,0 +1,1 @@
+"""Writing rasters: GeoTIFF and COG, with what the source says of its pixels."""

@@ -1,0 +1,245 @@
+"""Near-duplicates among many files: which are one picture, and in which groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from imatch.core.errors import InputError
+from imatch.core.io.files import atomic_path
+from imatch.core.io.redaction import redacted
+from imatch.core.io.tables import as_cell, write_csv
+from imatch.raster import open_source
+from imatch.retrieval.decision import Decision
+from imatch.retrieval.duplicates.normalisation import Form, form_of
+from imatch.retrieval.duplicates.similarity import FIGURES, Likeness, compare
+from imatch.retrieval.index.build import Skipped
+
+#: Columns of the table of pairs.
+COLUMNS = ("a", "b", "duplicate", "probability", *FIGURES, "group")
+# Of many files, pairs whose edges are less alike than this are not looked at more closely, and of
+# each file no more than its nearest.
+_UNLIKE, _NEAREST = 0.12, 64
+Tell = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class DuplicatePair:
+    """A pair and the answer.
+
+    Attributes:
+        a: One file.
+        b: The other.
+        probability: That they are one picture.
+        duplicate: Whether it reaches the threshold.
+        likeness: The figures behind it.
+        group: The group both belong to, from 1; 0 where they are not duplicates.
+    """
+
+    a: str
+    b: str
+    probability: float
+    duplicate: bool
+    likeness: Likeness
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What was found among files.
+
+    Attributes:
+        files: Those that could be read, in order.
+        pairs: The pairs asked for; of a folder those that are duplicates, surest first.
+        groups: Files that are one picture, the one with most pixels first; largest group first.
+        compared: Pairs that were looked at closely.
+        skipped: Files that could not be used.
+    """
+
+    files: tuple[str, ...]
+    pairs: tuple[DuplicatePair, ...]
+    groups: tuple[tuple[str, ...], ...]
+    compared: int
+    skipped: tuple[Skipped, ...] = ()
+
+
+def read_forms(
+    files: Iterable[str], on_file: Tell = lambda _files: None
+) -> tuple[dict[str, Form], list[Skipped]]:
+    """Bring files to the common form; what cannot be used is listed.
+
+    Args:
+        files: The files.
+        on_file: Told of each that is done.
+    """
+    forms: dict[str, Form] = {}
+    skipped = []
+    for file in dict.fromkeys(files):
+        try:
+            forms[file] = form_of(open_source(file))
+        except InputError as error:
+            skipped.append(Skipped(file, error.cause))
+        on_file(1)
+    return forms, skipped
+
+
+def find_duplicates(
+    files: Sequence[str],
+    decision: Decision,
+    *,
+    on_file: Tell = lambda _files: None,
+    on_start: Callable[[int], None] = lambda _pairs: None,
+    on_pair: Tell = lambda _pairs: None,
+) -> Duplicates:
+    """All near-duplicates among files.
+
+    Of more than a few files only pairs are compared whose edges run alike.
+
+    Args:
+        files: The files.
+        decision: When two are one picture.
+        on_file: Told of each file that is read.
+        on_start: Told how many pairs are to be compared.
+        on_pair: Told of each pair that is compared.
+
+    Raises:
+        InputError: None of the files could be used.
+    """
+    forms, skipped = read_forms(files, on_file)
+    if not forms:
+        first = f": {skipped[0].path}: {skipped[0].reason}" if skipped else ""
+        raise InputError(
+            f"none of {len(skipped)} images could be used{first}", hint="name readable images"
+        )
+    names = list(forms)
+    candidates = _candidates(np.stack([forms[name].vector for name in names]))
+    on_start(len(candidates))
+    found = []
+    for i, j in candidates:
+        pair = _judge(names[i], names[j], forms, decision)
+        if pair.duplicate:
+            found.append(pair)
+        on_pair(1)
+    return _grouped(found, forms, len(candidates), skipped, only=True)
+
+
+def judge_pairs(
+    pairs: Sequence[tuple[str, str]],
+    decision: Decision,
+    *,
+    on_file: Tell = lambda _files: None,
+    on_pair: Tell = lambda _pairs: None,
+) -> Duplicates:
+    """Answer for given pairs, and group those that are duplicates.
+
+    Args:
+        pairs: The files of each.
+        decision: When two are one picture.
+        on_file: Told of each file that is read.
+        on_pair: Told of each pair that is compared.
+
+    Raises:
+        InputError: None of the pairs could be used.
+    """
+    forms, skipped = read_forms((file for pair in pairs for file in pair), on_file)
+    judged = []
+    for a, b in pairs:
+        if a in forms and b in forms:
+            judged.append(_judge(a, b, forms, decision))
+        on_pair(1)
+    if not judged:
+        raise InputError(
+            f"none of {len(pairs)} pairs could be used: {skipped[0].path}: {skipped[0].reason}",
+            hint="name readable images",
+        )
+    return _grouped(judged, forms, len(judged), skipped, only=False)
+
+
+def _candidates(vectors: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Pairs of rows to be looked at closely, each once."""
+    count = len(vectors)
+    if count <= _NEAREST:
+        return list(combinations(range(count), 2))
+    chosen: set[tuple[int, int]] = set()
+    for start in range(0, count, 1024):
+        likeness = vectors[start : start + 1024] @ vectors.T
+        nearest = np.argpartition(-likeness, _NEAREST, axis=1)[:, : _NEAREST + 1]
+        for offset, row in enumerate(nearest):
+            i = start + offset
+            alike = row[likeness[offset, row] >= _UNLIKE]
+            chosen |= {(min(i, int(j)), max(i, int(j))) for j in alike if j != i}
+    return sorted(chosen)
+
+
+def _judge(a: str, b: str, forms: dict[str, Form], decision: Decision) -> DuplicatePair:
+    likeness = compare(forms[a], forms[b])
+    probability = decision.probability(asdict(likeness))
+    return DuplicatePair(a, b, probability, probability >= decision.threshold, likeness)
+
+
+def _grouped(
+    pairs: list[DuplicatePair],
+    forms: dict[str, Form],
+    compared: int,
+    skipped: list[Skipped],
+    *,
+    only: bool,
+) -> Duplicates:
+    names = list(forms)
+    place = {name: i for i, name in enumerate(names)}
+    links = [(place[pair.a], place[pair.b]) for pair in pairs if pair.duplicate]
+    rows, columns = np.array(links, dtype=np.int64).reshape(-1, 2).T
+    shape = len(names), len(names)
+    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+    labels = connected_components(graph, directed=False)[1]
+    members: dict[int, list[str]] = {}
+    for name, label in zip(names, labels.tolist(), strict=True):
+        members.setdefault(label, []).append(name)
+
+    def pixels(name: str) -> int:
+        width, height = forms[name].size
+        return width * height
+
+    groups = [sorted(group, key=lambda n: (-pixels(n), n)) for group in members.values()]
+    groups = sorted((g for g in groups if len(g) > 1), key=lambda g: (-len(g), g[0]))
+    number = {name: i for i, group in enumerate(groups, start=1) for name in group}
+    told = [
+        DuplicatePair(
+            pair.a,
+            pair.b,
+            pair.probability,
+            pair.duplicate,
+            pair.likeness,
+            number[pair.a] if pair.duplicate else 0,
+        )
+        for pair in pairs
+    ]
+    if only:
+        told.sort(key=lambda pair: (-pair.probability, pair.a, pair.b))
+    return Duplicates(
+        tuple(names), tuple(told), tuple(map(tuple, groups)), compared, tuple(skipped)
+    )
+
+
+def write_duplicates(found: Duplicates, path: Path, *, overwrite: bool = False) -> None:
+    """Write the pairs as CSV, columns `COLUMNS`.
+
+    Raises:
+        OutputError: The file exists, or the disk refused.
+    """
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        write_csv(temporary, COLUMNS, map(_row, found.pairs))
+
+
+def _row(pair: DuplicatePair) -> list[object]:
+    numbers = pair.probability, *(getattr(pair.likeness, name) for name in FIGURES)
+    texts = [f"{value:.4f}" for value in numbers]
+    names = as_cell(redacted(pair.a)), as_cell(redacted(pair.b))
+    return [*names, int(pair.duplicate), *texts, pair.group or ""]

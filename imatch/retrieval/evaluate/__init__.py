@@ -1,0 +1,1 @@
+"""Evaluation of embeddings, retrieval and same-place decisions."""

@@ -1,0 +1,136 @@
+"""A query and its hits side by side, with the matches that verified them."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from imatch.core.errors import InputError
+from imatch.export.figure_files import rgba
+from imatch.export.figures import FAINT, INK
+from imatch.export.panels import FITTED
+from imatch.export.subsample import thin
+from imatch.pipeline.registration.result import Preview, Registration
+from imatch.raster import GeoImage, Source, open_source, render
+from imatch.retrieval.chips import Cell
+from imatch.retrieval.results import Answer, centre
+from imatch.retrieval.search import Hit
+
+_DPI = 130
+_PANEL = 3.1
+_COLUMNS = 3
+_SIDE = 320
+_LINES = 40
+_COLOURS = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
+
+
+def draw(answer: Answer, query: Source) -> Figure:
+    """Draw an answer: the query, then each hit; a verified one beside the query with its matches.
+
+    Args:
+        answer: What was found.
+        query: The query.
+
+    Returns:
+        A figure that belongs to no window.
+    """
+    shown = _thumbnail(query, None)
+    count = len(answer.hits) + 1
+    rows = -(-count // _COLUMNS)
+    figure = Figure(figsize=(_COLUMNS * _PANEL * 1.25, rows * _PANEL * 1.12), facecolor="white")
+    FigureCanvasAgg(figure)
+    places = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axes in places:
+        axes.axis("off")
+    places[0].imshow(shown)
+    _title(places[0], f"query: {Path(answer.query).name}", INK)
+    for axes, hit in zip(places[1:], answer.hits, strict=False):
+        _draw_hit(axes, hit, answer)
+    figure.subplots_adjust(0.01, 0.02, 0.99, 0.95, wspace=0.04, hspace=0.16)
+    return figure
+
+
+def write_picture(answer: Answer, query: Source, path: Path) -> None:
+    """Write `draw` as PNG."""
+    figure = draw(answer, query)
+    with warnings.catch_warnings():
+        # A file name in a script that the font lacks shows as boxes; that is no reason to stop.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(path, dpi=_DPI, format="png")
+
+
+def _draw_hit(axes: Axes, hit: Hit, answer: Answer) -> None:
+    found = hit.verification
+    if found is not None and found.registration is not None and found.registration.preview:
+        _draw_matches(axes, found.registration, found.registration.preview)
+    else:
+        try:
+            image = open_source(hit.image.path, bands=answer.manifest.band_list)
+            axes.imshow(_thumbnail(image, hit.cell))
+        except InputError as error:
+            axes.text(0.5, 0.5, error.cause, ha="center", va="center", size=8, wrap=True)
+    middle = centre(hit)
+    place = "" if middle is None else f"  {middle[1]:.3f}°, {middle[0]:.3f}°"
+    text = f"{hit.rank}. {Path(hit.image.path).name}  {hit.similarity:.3f}{place}"
+    colour = INK
+    if found is not None:
+        text += f"\n{found.status}: {found.reason}"
+        colour = _COLOURS[found.status]
+    _title(axes, text, colour)
+
+
+def _title(axes: Axes, text: str, colour: str) -> None:
+    lines = [line if len(line) <= 64 else f"{line[:63]}…" for line in text.splitlines()]
+    axes.set_title("\n".join(lines), size=7.5, color=colour, loc="left", pad=3, parse_math=False)
+
+
+def _draw_matches(axes: Axes, registration: Registration, preview: Preview) -> None:
+    """The hit's ground on the left, the query on the right, lines between what agrees."""
+    (height, width), (tall, wide) = preview.ref.shape[:2], preview.tgt.shape[:2]
+    scale, gap = height / tall, 0.04 * width
+    right = width + gap + wide * scale
+    axes.imshow(rgba(preview.ref, preview.ref_valid), extent=(0, width, height, 0))
+    axes.imshow(rgba(preview.tgt, preview.tgt_valid), extent=(width + gap, right, height, 0))
+    axes.set_xlim(0, right)
+    axes.set_ylim(height, 0)
+    agreeing = np.flatnonzero(registration.tie_points.inlier)
+    if not len(agreeing):
+        axes.text(
+            0.5,
+            -0.04,
+            "no match",
+            transform=axes.transAxes,
+            ha="center",
+            va="top",
+            size=7,
+            color=FAINT,
+        )
+        return
+    scores = registration.tie_points.scores[agreeing]
+    kept = agreeing[thin(preview.ref_xy[agreeing], -scores, _LINES)]
+    ends = np.stack(
+        [preview.ref_xy[kept] + 0.5, (preview.tgt_xy[kept] + 0.5) * scale + (width + gap, 0)],
+        axis=1,
+    )
+    rim = [withStroke(linewidth=1.6, foreground="white", alpha=0.5)]
+    axes.add_collection(LineCollection(list(ends), colors=FITTED, linewidths=0.7, path_effects=rim))
+
+
+def _thumbnail(source: Source, cell: Cell | None) -> NDArray[np.uint8]:
+    """(h, w, 4) of an image or a part of it, reduced."""
+    window = None if cell is None else cell.window
+    width, height = source.info.size if cell is None else (cell.width, cell.height)
+    factor = min(1.0, _SIDE / max(width, height))
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    image: GeoImage = source.read(window, size)
+    seen = render(image, 3)
+    colour = np.rint(seen.pixels.transpose(1, 2, 0) * 255).astype(np.uint8)
+    return rgba(colour, seen.valid)

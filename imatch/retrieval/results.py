@@ -1,0 +1,194 @@
+"""What a search found, for people and programs: a table, JSON, GeoJSON, CSV, a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imatch.core.errors import ConfigError
+from imatch.core.io.files import atomic_path, check_output
+from imatch.core.io.jsontext import to_json
+from imatch.core.io.redaction import redacted
+from imatch.core.io.tables import as_cell, write_csv
+from imatch.pipeline.pair.provenance import versions
+from imatch.retrieval.index.manifest import Manifest
+from imatch.retrieval.search import Hit
+
+if TYPE_CHECKING:
+    from imatch.pipeline.registration.result import Registration
+    from imatch.raster import Source
+
+SCHEMA = "imatch.search/1"
+#: Columns of the table of hits.
+COLUMNS: tuple[str, ...] = (
+    "rank",
+    "similarity",
+    "status",
+    "evidence",
+    "image",
+    "left",
+    "top",
+    "width",
+    "height",
+    "longitude",
+    "latitude",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A query and its hits.
+
+    Attributes:
+        query: The file.
+        index: The index's folder.
+        manifest: What it was made with.
+        hits: Best first.
+    """
+
+    query: str
+    index: Path
+    manifest: Manifest
+    hits: Sequence[Hit]
+
+    @property
+    def registration(self) -> Registration | None:
+        """Of the best hit, onto its whole image; None unless verified and not failed."""
+        best = self.hits[0].verification if self.hits else None
+        return None if best is None or best.status == "failed" else best.registration
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document, schema ``imatch.search/1``."""
+        return {
+            "schema": SCHEMA,
+            "query": self.query,
+            "index": str(self.index),
+            "model": self.manifest.model.model_dump(mode="json"),
+            "hits": [hit.to_dict() for hit in self.hits],
+            "versions": versions(),
+        }
+
+    def rows(self) -> list[dict[str, str]]:
+        """A row a hit, as texts, by `COLUMNS`."""
+        return [_row(hit) for hit in self.hits]
+
+
+def _row(hit: Hit) -> dict[str, str]:
+    found = hit.verification
+    middle = centre(hit)
+    return {
+        "rank": str(hit.rank),
+        "similarity": f"{hit.similarity:.4f}",
+        "status": "" if found is None else found.status,
+        "evidence": "" if found is None or found.evidence is None else f"{found.evidence:.2f}",
+        "image": str(as_cell(hit.image.path)),
+        "left": str(hit.cell.left),
+        "top": str(hit.cell.top),
+        "width": str(hit.cell.width),
+        "height": str(hit.cell.height),
+        "longitude": "" if middle is None else f"{middle[0]:.6f}",
+        "latitude": "" if middle is None else f"{middle[1]:.6f}",
+    }
+
+
+def centre(hit: Hit) -> tuple[float, float] | None:
+    """(longitude, latitude) of a hit's middle."""
+    if hit.footprint is None:
+        return None
+    x = sum(point[0] for point in hit.footprint) / len(hit.footprint)
+    y = sum(point[1] for point in hit.footprint) / len(hit.footprint)
+    # Beyond the antimeridian it is the other side's longitude.
+    return (x + 180) % 360 - 180, y
+
+
+def write_hits_json(answer: Answer, path: Path) -> None:
+    """Write the JSON document."""
+    path.write_text(to_json(answer.to_dict()) + "\n", encoding="utf-8")
+
+
+def write_hits_geojson(answer: Answer, path: Path) -> None:
+    """Write the footprints as GeoJSON (RFC 7946), best first; without geocoding a null geometry."""
+    features = []
+    for hit in answer.hits:
+        ring = None
+        if hit.footprint is not None:
+            # Counter-clockwise, and closed.
+            ring = [[round(v, 7) for v in point] for point in reversed(hit.footprint)]
+            ring.append(ring[0])
+        found = hit.verification
+        features.append(
+            {
+                "type": "Feature",
+                "id": hit.rank,
+                "geometry": None if ring is None else {"type": "Polygon", "coordinates": [ring]},
+                "properties": {
+                    "rank": hit.rank,
+                    "similarity": round(hit.similarity, 6),
+                    "image": hit.image.path,
+                    "window": [hit.cell.left, hit.cell.top, hit.cell.width, hit.cell.height],
+                    "status": None if found is None else found.status,
+                    "evidence": None if found is None else found.evidence,
+                    "reason": None if found is None else found.reason,
+                },
+            }
+        )
+    about = {"schema": SCHEMA, "query": redacted(answer.query), "index": str(answer.index)}
+    document = {"type": "FeatureCollection", "imatch": about, "features": features}
+    path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+def write_hits_csv(answer: Answer, path: Path) -> None:
+    """Write the table."""
+    write_csv(path, COLUMNS, (row.values() for row in answer.rows()))
+
+
+_WRITERS: dict[str, Callable[[Answer, Path], None]] = {
+    ".json": write_hits_json,
+    ".geojson": write_hits_geojson,
+    ".csv": write_hits_csv,
+}
+#: Suffixes of what can be written of an answer.
+SUFFIXES = (*_WRITERS, ".png")
+
+
+def check_answers(paths: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse early what could not be written later.
+
+    Raises:
+        ConfigError: A suffix is none of `SUFFIXES`.
+        OutputError: As `check_output`.
+    """
+    for path in paths:
+        if path.suffix.lower() not in SUFFIXES:
+            raise ConfigError(
+                "does not tell the format by its suffix",
+                subject=path,
+                hint=f"use {', '.join(SUFFIXES)}",
+            )
+        check_output(path, overwrite=overwrite)
+
+
+def write_answer(answer: Answer, query: Source, path: Path, *, overwrite: bool = False) -> None:
+    """Write an answer in the format that a suffix names.
+
+    Args:
+        answer: What was found.
+        query: The query, for the picture.
+        path: Where to.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        ConfigError: Another suffix.
+        OutputError: The place refuses.
+    """
+    check_answers([path], overwrite=overwrite)
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        if path.suffix.lower() == ".png":
+            from imatch.retrieval.figure import write_picture
+
+            write_picture(answer, query, temporary)
+        else:
+            _WRITERS[path.suffix.lower()](answer, temporary)

@@ -1,0 +1,1 @@
+"""Augmentation of pairs: geometry, colour and sensor effects that leave the truth exact."""

@@ -1,0 +1,133 @@
+"""Frozen networks that say where keypoints are and what they look like: labellers and teachers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Protocol
+
+import torch
+from kornia.feature import ALIKED
+from torch import Tensor
+
+from imatch.matchers.base import MatcherOptions
+from imatch.matchers.sparse.aliked import Aliked
+from imatch.models.superpoint.network import SuperPoint
+from imatch.models.superpoint.points import heatmap, sample
+
+
+class Observed(Protocol):
+    """What a network saw in B images."""
+
+    @property
+    def heat(self) -> Tensor:
+        """(B, H, W) float32, how much of a keypoint each pixel is."""
+
+    def describe(self, index: int, xy: Tensor) -> Tensor:
+        """(N, D) unit descriptors of (N, 2) pixels of one image."""
+
+
+class Observer(Protocol):
+    """A network that is not being trained."""
+
+    def observe(self, images: Tensor) -> Observed:
+        """Look at (B, C, H, W) images, sides multiples of 8, without gradients."""
+
+
+@dataclass(frozen=True, eq=False)
+class Remembering:
+    """An observer that is not asked twice in a row about the same images.
+
+    Args:
+        observer: The one that is asked.
+        room: So many of its last answers are remembered.
+    """
+
+    observer: Observer
+    room: int = 2
+    _known: OrderedDict[bytes, Observed] = field(default_factory=OrderedDict)
+
+    def observe(self, images: Tensor) -> Observed:
+        """See `Observer`."""
+        key = blake2b(images.detach().cpu().numpy().tobytes(), digest_size=16).digest()
+        if key not in self._known:
+            self._known[key] = self.observer.observe(images)
+        self._known.move_to_end(key)
+        while len(self._known) > self.room:
+            self._known.popitem(last=False)
+        return self._known[key]
+
+
+@dataclass(frozen=True, eq=False)
+class _SuperPointSaw:
+    heat: Tensor
+    dense: Tensor
+
+    def describe(self, index: int, xy: Tensor) -> Tensor:
+        return sample(self.dense[index], xy.float(), convention="centred")
+
+
+@dataclass(frozen=True, eq=False)
+class SuperPointObserver:
+    """A SuperPoint, such as the one that training starts from.
+
+    Args:
+        network: The network; it is not changed.
+    """
+
+    network: SuperPoint
+
+    @torch.no_grad()
+    def observe(self, images: Tensor) -> Observed:
+        """See `Observer`."""
+        self.network.eval()
+        logits, dense = self.network(images)
+        return _SuperPointSaw(heatmap(logits.float()), dense.float())
+
+
+@dataclass(frozen=True, eq=False)
+class _AlikedSaw:
+    network: ALIKED
+    dense: Tensor
+    heat: Tensor
+
+    @torch.no_grad()
+    def describe(self, index: int, xy: Tensor) -> Tensor:
+        if not len(xy):
+            return self.dense.new_zeros(0, self.dense.shape[1])
+        height, width = self.heat.shape[1:]
+        # Kornia's positions run from -1 to 1 between the centres of the end pixels.
+        size = torch.tensor([width - 1, height - 1], device=xy.device)
+        relative = 2 * xy.float() / size - 1
+        (described,), _ = self.network.desc_head(self.dense[index : index + 1], [relative])
+        return torch.as_tensor(described)
+
+
+class AlikedObserver:
+    """ALIKED-n16, whose descriptors have a published LightGlue.
+
+    Args:
+        device: Where it runs.
+        fetch: Download its weights if they are missing.
+
+    Raises:
+        WeightsError: They are missing.
+    """
+
+    dimension = 128
+
+    def __init__(self, device: torch.device, *, fetch: bool = True) -> None:
+        part = Aliked(MatcherOptions(device=str(device), fetch=fetch))
+        self.network: ALIKED = part.network
+        self.network.requires_grad_(False)
+
+    @torch.no_grad()
+    def observe(self, images: Tensor) -> Observed:
+        """See `Observer`; any number of bands, of which it sees three or their mean."""
+        rgb = (
+            images if images.shape[1] == 3 else images.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
+        )
+        # The parent's: ours returns one image's maps only.
+        dense, scores = ALIKED.extract_dense_map(self.network, rgb)
+        return _AlikedSaw(self.network, dense, scores[:, 0].float())

@@ -1,0 +1,217 @@
+"""Pairs that trainers show their networks and measure them on, whatever the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from imatch.core.errors import ConfigError, InputError
+from imatch.datasets.sample import PairSample
+from imatch.matchers.images import convert_bands
+from imatch.training.augment.geometry import ViewConfig
+from imatch.training.augment.pair import PLAIN, Augmentation
+from imatch.training.config import Settings
+
+
+class PairsConfig(Settings):
+    """Pairs to learn from.
+
+    Attributes:
+        chips: Folder that ``imatch data prepare`` filled; None for procedural landscapes alone.
+        sources: Only these of its sources; None for all.
+        size: Side of the views the network sees, a multiple of 8.
+        landscapes: Number of procedural pairs, alone or beside the chips; validation is on chips
+            where there are any.
+        limit: Most pairs used for training; None for all.
+    """
+
+    chips: Path | None = None
+    sources: tuple[str, ...] | None = None
+    size: int = Field(default=256, ge=32, multiple_of=8)
+    landscapes: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+
+
+class ViewsConfig(Settings):
+    """Pairs to measure on, and how far apart their views are.
+
+    Attributes:
+        pairs: Validation pairs, spread evenly over the places.
+        rotation_deg: Largest rotation between the views.
+        scale: Largest ratio of scales.
+        shift_px: Largest shift.
+    """
+
+    pairs: int = Field(default=60, ge=1)
+    rotation_deg: float = Field(default=10.0, ge=0, le=180)
+    scale: float = Field(default=1.1, ge=1, le=2)
+    shift_px: float = Field(default=12.0, ge=0)
+
+
+class Pairs(Protocol):
+    """A data set of pairs."""
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+
+    def __getitem__(self, index: int, /) -> PairSample:
+        """One pair, always the same."""
+
+
+def one_date(pair: PairSample) -> PairSample:
+    """The first date of a pair, twice."""
+    return replace(
+        pair,
+        b=pair.a,
+        valid_b=pair.valid_a,
+        homography=np.eye(3),
+        sigma_px=0.0,
+        changed=np.zeros_like(pair.changed),
+        dates=(pair.dates[0], pair.dates[0]),
+    )
+
+
+def with_bands(pair: PairSample, bands: int) -> PairSample:
+    """A pair as a network of so many bands sees it.
+
+    Raises:
+        InputError: Neither is 1 or 3 bands, and they differ.
+    """
+    there = len(pair.a)
+    if there == bands:
+        return pair
+    if bands in (1, 3) and there in (1, 3):
+        return replace(pair, a=_converted(pair.a, bands), b=_converted(pair.b, bands))
+    raise InputError(
+        f"has {there} bands, the network wants {bands}",
+        subject=pair.place or pair.source,
+        hint=f"set model.bands={there}, or prepare the data with other --bands",
+    )
+
+
+def _converted(pixels: NDArray[np.float32], bands: int) -> NDArray[np.float32]:
+    return np.ascontiguousarray(convert_bands(pixels, 1 if bands == 1 else 3), dtype=np.float32)
+
+
+def open_pairs(config: PairsConfig, split: Literal["train", "val"], bands: int, seed: int) -> Pairs:
+    """The pairs of a split.
+
+    Args:
+        config: What is learnt from.
+        split: Which split.
+        bands: Bands the network sees.
+        seed: Of procedural landscapes, and of which date comes first.
+
+    Raises:
+        InputError: The chips are missing or damaged.
+        ConfigError: There is nothing to learn from, or a source does not exist.
+    """
+    from imatch.datasets.pairs import ChipPairs
+    from imatch.datasets.synthetic.pairs import LandscapePairs
+
+    parts: list[Pairs] = []
+    if config.chips is not None:
+        channels: Literal[1, 3] | None = 1 if bands == 1 else 3 if bands == 3 else None
+        # A pair whose shift is unknown still shows what one date looks like.
+        known = split == "val"
+        parts.append(
+            ChipPairs(
+                config.chips,
+                split,
+                seed=seed,
+                channels=channels,
+                sources=config.sources,
+                known_only=known,
+            )
+        )
+    if config.landscapes and (split == "train" or not parts):
+        # Other seeds are other ground.
+        count = config.landscapes if split == "train" else max(config.landscapes // 5, 1)
+        parts.append(LandscapePairs(2 * seed + (split == "val"), (config.size, config.size), count))
+    if not parts:
+        raise ConfigError(
+            "there is nothing to learn from",
+            subject="data",
+            hint="set data.chips to a folder of imatch data prepare, or data.landscapes",
+        )
+    pairs = Joined(tuple(parts))
+    if split == "train" and config.limit is not None:
+        return Chosen(pairs, config.limit)
+    return pairs
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Data sets one after the other."""
+
+    parts: Sequence[Pairs]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(self, index: int) -> PairSample:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """So many pairs of a data set, spread evenly over it."""
+
+    pairs: Pairs
+    count: int
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.pairs))
+
+    def __getitem__(self, index: int) -> PairSample:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.pairs[index * len(self.pairs) // len(self)]
+
+
+def validation_pairs(
+    pairs: Pairs, config: ViewsConfig, size: int, bands: int, seed: int
+) -> list[PairSample]:
+    """Pairs to measure on: two dates through two views, the same each time.
+
+    Args:
+        pairs: Pairs of the validation places.
+        config: How many, and how far apart the views are.
+        size: Side of a view, pixels.
+        bands: Bands the network sees.
+        seed: Of the views.
+
+    Raises:
+        InputError: Of none of them is the alignment known.
+    """
+    views = ViewConfig(
+        rotation_deg=config.rotation_deg,
+        scale=config.scale,
+        shear=0,
+        perspective=0,
+        shift_px=config.shift_px,
+        turn=False,
+        zoom=1,
+    )
+    look = Augmentation(PLAIN.model_copy(update={"views": views}), size)
+    cases = []
+    chosen = Chosen(pairs, config.pairs)
+    for index in range(len(chosen)):
+        pair = with_bands(chosen[index], bands)
+        if pair.known:
+            cases.append(look(pair, np.random.default_rng([seed, index])))
+    if not cases:
+        raise InputError(
+            "no validation pair has a known alignment", hint="prepare more places or dates"
+        )
+    return cases

@@ -1,0 +1,130 @@
+"""The cascade on ground that is known exactly, without any checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import imatch
+from imatch.core.errors import WeightsError
+from imatch.core.types import Rendered
+from imatch.geometry.estimate import EstimateOptions
+from imatch.geometry.transform import apply_matrix
+from imatch.pipeline.pair.auto import Auto
+from imatch.pipeline.registration.result import Registration
+
+MakeScene = Callable[..., Any]
+Register = Callable[..., Registration]
+
+ERROR_PX = 0.15
+
+
+def invert(pixels: NDArray[Any]) -> None:
+    pixels[:] = 4000 - pixels
+
+
+PAIRS: dict[str, dict[str, Any]] = {
+    "near": {"misplaced": (37.0, -12.0)},
+    "rotated by 25 degrees": {"degrees": 25},
+    "scaled by 1.15": {"gsd": 11.5},
+    "inverted contrast": {"degrees": 10, "finish": invert},
+    "rotated by 140 degrees": {"degrees": 140},
+}
+
+
+@pytest.mark.parametrize("view", PAIRS.values(), ids=list(PAIRS))
+def test_it_is_right_whatever_the_view(
+    view: dict[str, Any], scene: MakeScene, register: Register
+) -> None:
+    ref, tgt = scene("ref.tif", noise=1), scene("tgt.tif", noise=2, **view)
+    r = register(ref, tgt, matcher="auto", use_geocoding=False)
+    assert r.status == "ok", r.reason
+    assert r.matcher == "auto"
+    assert ref.error_px(tgt, r) < ERROR_PX
+
+
+def test_an_easy_pair_needs_one_stage(scene: MakeScene, register: Register) -> None:
+    told: list[str] = []
+    ref, tgt = scene("ref.tif", noise=1), scene("tgt.tif", noise=2, misplaced=(37.0, -12.0))
+    r = register(ref, tgt, matcher="auto", on_stage=told.append)
+    assert r.provenance["found_by"] == "near"
+    assert [stage for stage in told if stage.startswith("correlating")] == [
+        "correlating near the given position"
+    ]
+
+
+def test_another_place_is_never_ok(scene: MakeScene, register: Register) -> None:
+    ref, other = scene("ref.tif", noise=1), scene("other.tif", noise=2, ground=2)
+    r = register(ref, other, matcher="auto", tolerance="100px")
+    assert r.status != "ok"
+    assert r.certificate.passes is False
+
+
+def test_a_blank_image_fails(scene: MakeScene, register: Register) -> None:
+    blank = scene("blank.tif", finish=lambda pixels: pixels.fill(900))
+    r = register(scene("ref.tif", noise=1), blank, matcher="auto")
+    assert r.status == "failed"
+    assert r.transform is None
+
+
+class TestLearntMatchers:
+    def test_their_weights_come_with_imatch(self, scene: MakeScene, register: Register) -> None:
+        ref = scene("ref.tif")
+        r = register(ref, ref, matcher="auto")
+        assert r.status == "ok"
+        assert set(r.provenance["weights"]) == {"superpoint-s2", "loftr-s2"}
+
+    def test_weights_that_were_named_must_be_there(self) -> None:
+        with pytest.raises(WeightsError, match="mine"):
+            imatch.load_matcher("auto", weights={"superpoint-s2": "mine.pt"})
+
+    @pytest.mark.parametrize("name", Auto.learnt)
+    def test_each_proposes_where_things_lie(self, name: str, scene: MakeScene) -> None:
+        ref, tgt = scene("ref.tif", noise=1), scene("tgt.tif", noise=2, degrees=8)
+        rendered = [
+            Rendered(
+                ((i.pixels - i.pixels.min()) / np.ptp(i.pixels))[None].astype(np.float32),
+                np.ones(i.pixels.shape, dtype=bool),
+            )
+            for i in (ref, tgt)
+        ]
+        (matrix,) = Auto().proposed_by(name, rendered[0], rendered[1], EstimateOptions())
+        xy = np.array([[20.0, 30], [150, 40], [90, 160]])
+        missed = apply_matrix(matrix, xy) - ref.to(tgt, xy)
+        assert np.hypot(*missed.T).max() < 3
+
+
+class TestAsAMatcher:
+    @pytest.fixture
+    def images(self, scene: MakeScene) -> tuple[Any, Any]:
+        return scene("ref.tif", noise=1), scene("tgt.tif", noise=2, degrees=3)
+
+    def test_tensors_in_tie_points_out(self, images: tuple[Any, Any]) -> None:
+        import torch
+
+        ref, tgt = images
+        tensors = [torch.from_numpy(np.clip(i.pixels, 0, 1)[None]).float() for i in images]
+        matches = imatch.load_matcher("auto")(*tensors)
+        assert len(matches) > 20
+        missed = matches.tgt_xy - ref.to(tgt, matches.ref_xy)
+        assert np.percentile(np.hypot(missed[:, 0], missed[:, 1]), 90) < 0.5
+        assert matches.scores.min() >= 0
+        assert matches.scores.max() <= 1
+
+    def test_it_solves_what_it_matches(self, images: tuple[Any, Any]) -> None:
+        rendered = [
+            Rendered(
+                np.clip(i.pixels, 0, 1)[None].astype(np.float32),
+                np.ones(i.pixels.shape, dtype=bool),
+            )
+            for i in images
+        ]
+        solution = Auto().solve(rendered[0], rendered[1], EstimateOptions(model="affine"))
+        assert solution.estimate.transform is not None
+        assert solution.estimate.transform.kind == "affine"
+        assert len(solution.matches) == len(solution.estimate.inlier)
+        assert np.isfinite(solution.estimate.evidence)

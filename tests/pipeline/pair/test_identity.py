@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imatch.bench.runner import Plan
+from imatch.core.errors import ConfigError
+from imatch.matchers.base import Matcher
+from imatch.matchers.dense.phase import Phase
+from imatch.pipeline.batch import worker as batch_worker
+from imatch.pipeline.batch.pairs import BatchPair
+from imatch.pipeline.batch.worker import Task
+from imatch.pipeline.pair import load
+from imatch.pipeline.pair.config import MatchConfig, make_config
+from imatch.pipeline.pair.identity import NEUTRAL, settings_of
+from imatch.pipeline.pair.load import load_solver, settled, solver_settings
+from imatch.pipeline.pair.registrar import MatcherSolver, Solver
+from imatch.pipeline.scene.checkpoint import identity_of
+from imatch.pipeline.scene.config import SceneConfig
+from imatch.raster import open_source
+
+# Two values of each setting; one that is new has to be added here.
+_BANDS, _FILE = ((1,), (2, "red")), (Path("a.tif"), Path("b.tif"))
+VALUES: dict[str, tuple[Any, ...]] = {
+    "matcher": ("sift", "phase"),
+    "max_keypoints": (100, 200),
+    "size": (512, 640),
+    "device": ("auto", "cpu"),
+    "seed": (0, 1),
+    "model": ("auto", "affine"),
+    "threshold_px": (2.0, 3.0),
+    "refine": (None, True, False),
+    "use_geocoding": (True, False),
+    "margin": (0.1, 0.2),
+    "gsd_m": (None, 10.0),
+    "tolerance": (None, "1px", "2px"),
+    "ref_bands": (None, *_BANDS),
+    "tgt_bands": (None, *_BANDS),
+    "ref_nodata": (None, 0.0, 255.0),
+    "tgt_nodata": (None, 0.0, 255.0),
+    "ref_mask": (None, *_FILE),
+    "tgt_mask": (None, *_FILE),
+    "weights": ({}, {"net": "a.pt"}, {"net": "b.pt"}),
+    "fetch": (False, True),
+    "spacing": (None, 20.0),
+    "max_points": (None, 100),
+    "window": (32, 64),
+    "tile": (512, 1024),
+    "levels": (None, 1),
+    "local": ("auto", "none"),
+}
+ONE = settings(derandomize=True, max_examples=150, deadline=None)
+
+
+@st.composite
+def changed(draw: st.DrawFn, kind: type[MatchConfig]) -> tuple[str, MatchConfig, MatchConfig]:
+    """A setting, and two configurations that differ in it alone."""
+    given_values = {name: draw(st.sampled_from(VALUES[name])) for name in kind.model_fields}
+    name = draw(st.sampled_from(sorted(kind.model_fields)))
+    others = [value for value in VALUES[name] if value != given_values[name]]
+    other = {**given_values, name: draw(st.sampled_from(others))}
+    return name, kind(**given_values), kind(**other)
+
+
+def test_every_setting_is_tried() -> None:
+    assert set(VALUES) == set(SceneConfig.model_fields)
+    assert set(MatchConfig.model_fields) < set(VALUES)
+
+
+@ONE
+@given(changed(SceneConfig))
+def test_any_setting_but_the_neutral_ones_makes_another_answer(
+    case: tuple[str, MatchConfig, MatchConfig],
+) -> None:
+    name, one, other = case
+    assert (settings_of(one) == settings_of(other)) == (name in NEUTRAL)
+    assert json.loads(json.dumps(settings_of(one))) == settings_of(one)
+
+
+@ONE
+@given(changed(MatchConfig))
+def test_the_key_of_a_pair_changes_with_any_setting(
+    case: tuple[str, MatchConfig, MatchConfig],
+) -> None:
+    name, one, other = case
+    keys = [BatchPair("p", "a", "b", {name: getattr(c, name)}).key for c in (one, other)]
+    assert keys[0] != keys[1]
+
+
+@ONE
+@given(changed(MatchConfig))
+def test_a_benchmark_is_another_with_any_setting(
+    case: tuple[str, MatchConfig, MatchConfig],
+) -> None:
+    name, one, other = case
+    plans = [Plan((), Path(), (config,)).identity() for config in (one, other)]
+    assert (plans[0] == plans[1]) == (name in NEUTRAL)
+
+
+def test_tiles_are_kept_under_settings_files_and_weights(scene: Any) -> None:
+    source = open_source(scene("ref.tif").path)
+    config = SceneConfig(seed=1)
+
+    def identity(config: SceneConfig = config, **weights: str) -> dict[str, Any]:
+        return identity_of(config, (source, source), weights)
+
+    before = identity()
+    for name, values in VALUES.items():
+        value = next(value for value in values if value != getattr(config, name))
+        same = identity(config.model_copy(update={name: value})) == before
+        assert same == (name in {*NEUTRAL, "tolerance"}), name
+    assert identity(net="00") != before
+    path = scene("ref.tif").path
+    path.write_bytes(path.read_bytes() + b"more")
+    assert identity() != before
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a matcher was asked for."""
+
+    name: str
+    options: tuple[tuple[str, str], ...]
+
+
+@ONE
+@given(changed(SceneConfig))
+def test_solvers_that_share_a_key_are_made_alike(
+    case: tuple[str, MatchConfig, MatchConfig],
+) -> None:
+    def recorded(name: str, **options: Any) -> Matcher:
+        made.append(Made(name, tuple((key, repr(value)) for key, value in options.items())))
+        return Phase()
+
+    made: list[Made] = []
+    _, one, other = case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "load_matcher", recorded)
+        solvers = [load_solver(config) for config in (one, other)]
+    refine = [solver.refine for solver in solvers if isinstance(solver, MatcherSolver)]
+    same = solver_settings(one) == solver_settings(other)
+    assert not same or (made[0] == made[1] and refine[0] == refine[1])
+
+
+def test_the_solver_of_a_pair_is_the_one_it_asks_for(tmp_path: Path) -> None:
+    """What is loaded for one pair of a table does not answer for another."""
+    task = Task(MatchConfig(matcher="sift"), tmp_path)
+    for asked in ({"refine": True}, {"max_keypoints": 99}, {"seed": 7}, {"refine": False}):
+        config = BatchPair("p", "a", "b", asked).config(task.config)
+        solver, _ = batch_worker._model(task, config)
+        assert isinstance(solver, MatcherSolver)
+        assert solver.refine == asked.get("refine", False)
+        assert solver.matcher.options.max_keypoints == asked.get("max_keypoints", 2048)
+        assert solver.matcher.options.seed == asked.get("seed", 0)
+        assert settled(solver, config) == config
+
+
+class TestSettled:
+    @pytest.mark.parametrize(
+        "asked",
+        [{"seed": 1}, {"max_keypoints": 99}, {"device": "cuda"}, {"matcher": "phase"},
+         {"weights": {"a": "b"}}, {"refine": True}],
+    )  # fmt: skip
+    def test_what_a_loaded_solver_cannot_do_is_refused(self, asked: dict[str, Any]) -> None:
+        solver = load_solver(MatchConfig(matcher="sift"))
+        (name,) = asked
+        with pytest.raises(ConfigError, match=f"{name}: is .* in the loaded solver"):
+            settled(solver, MatchConfig(**asked))
+        # Defaults are no wishes, not even in a configuration that was made of another.
+        assert settled(solver, make_config(MatchConfig(), size=512)).size == 512
+
+    def test_what_is_left_open_is_what_the_solver_has(self) -> None:
+        solver = load_solver(MatchConfig(matcher="sift", seed=4, max_keypoints=99, refine=True))
+        told = settled(solver, MatchConfig(size=512))
+        assert (told.matcher, told.seed, told.max_keypoints) == ("sift", 4, 99)
+        assert (told.refine, told.size) == (True, 512)
+
+    def test_of_a_solver_of_somebody_else_its_name_is_known(self) -> None:
+        class Foreign(Solver):
+            name, channels = "foreign", 1
+
+            def solve(self, *_: Any, **__: Any) -> Any:
+                raise NotImplementedError
+
+            @property
+            def weights_used(self) -> dict[str, str]:
+                return {}
+
+        assert settled(Foreign(), MatchConfig(seed=3)).matcher == "foreign"
+
+
+def test_options_of_matchers_are_all_known_here() -> None:
+    """`settled` and the feature cache look at these: one that is new has to be thought of."""
+    options = load_solver(MatchConfig(matcher="phase"))
+    assert isinstance(options, MatcherSolver)
+    names = {field.name for field in fields(options.matcher.options)}
+    assert names == {"max_keypoints", "device", "seed", "weights", "fetch", "max_side", "cache"}
+    assert replace(options.matcher.options, seed=1) != options.matcher.options

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imatch.core.errors import ConfigError, MatcherError
+from imatch.core.types import Matches, Rendered
+from imatch.geometry.estimate import EstimateOptions
+from imatch.matchers.base import Matcher
+from imatch.pipeline.pair.auto import Auto
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.load import as_solver, load_solver
+from imatch.pipeline.pair.match import match
+from imatch.pipeline.pair.registrar import MatcherSolver
+
+MakeScene = Callable[..., Any]
+
+
+class Oracle(Matcher):
+    """Knows that everything lies 5 px right and 3 px below, but for a quarter of its points."""
+
+    name = "oracle"
+    channels = 1
+
+    def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
+        rng = np.random.default_rng(self.options.seed)
+        xy = rng.uniform(10, 80, (200, 2))
+        moved = xy + np.array([5, 3])
+        moved[::4] = rng.uniform(0, 99, (50, 2))
+        return Matches(xy, moved, np.ones(200))
+
+    @property
+    def weights_used(self) -> dict[str, str]:
+        return {"oracle": "0" * 64}
+
+
+@pytest.fixture
+def image() -> Rendered:
+    pixels = np.random.default_rng(0).random((1, 100, 100), dtype=np.float32)
+    return Rendered(pixels, np.ones((100, 100), dtype=bool))
+
+
+def test_one_matcher_and_one_estimate(image: Rendered) -> None:
+    told: list[str] = []
+    solver = MatcherSolver("oracle", Oracle())
+    solution = solver.solve(image, image, EstimateOptions(), on_stage=told.append)
+    assert solution.found_by == "oracle"
+    assert told == ["matching with oracle", "estimating"]
+    assert len(solution.matches) == 200
+    assert solution.estimate.status == "ok"
+    assert solution.estimate.inlier.sum() == pytest.approx(150, abs=3)
+    assert solution.estimate.transform is not None
+    np.testing.assert_allclose(
+        solution.estimate.transform.matrix, [[1, 0, 5], [0, 1, 3], [0, 0, 1]], atol=1e-3
+    )
+
+
+def test_it_passes_on_what_the_matcher_is() -> None:
+    solver = MatcherSolver("oracle", Oracle())
+    assert (solver.name, solver.channels) == ("oracle", 1)
+    assert solver.weights_used == {"oracle": "0" * 64}
+
+
+def test_the_options_reach_the_estimate(image: Rendered) -> None:
+    solver = MatcherSolver("oracle", Oracle())
+    solution = solver.solve(image, image, EstimateOptions(model="homography"))
+    assert solution.estimate.transform is not None
+    assert solution.estimate.transform.kind == "homography"
+
+
+def test_load_solver_wraps_matchers_and_leaves_solvers() -> None:
+    sift = load_solver(MatchConfig(matcher="sift", max_keypoints=99, seed=4))
+    assert isinstance(sift, MatcherSolver)
+    assert (sift.matcher.options.max_keypoints, sift.matcher.options.seed) == (99, 4)
+    assert isinstance(load_solver(MatchConfig(matcher="auto")), Auto)
+    with pytest.raises(MatcherError, match="unknown matcher"):
+        load_solver(MatchConfig(matcher="shift"))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_one_loaded_before_serves_many_pairs(wrapped: bool, scene: MakeScene) -> None:
+    ref, tgt = scene("ref.tif", noise=1), scene("tgt.tif", noise=2)
+    matcher = Oracle()
+    loaded = MatcherSolver("oracle", matcher) if wrapped else matcher
+    r = match(ref.path, tgt.path, MatchConfig(matcher="oracle"), loaded=loaded)
+    assert r.matcher == "oracle"
+    assert r.n_matches == 200
+    assert r.provenance["weights"] == {"oracle": "0" * 64}
+
+
+class Rough(Matcher):
+    """Knows where things lie to within two pixels."""
+
+    channels = 1
+    shift = (5.25, 3.5)
+
+    def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
+        rng = np.random.default_rng(1)
+        xy = rng.uniform(20, 230, (200, 2))
+        return Matches(xy, np.rint(xy + self.shift + 1.3), np.ones(200))
+
+
+class TestRefine:
+    @staticmethod
+    def view(shift: tuple[float, float] = (0.0, 0.0), seed: int = 0) -> Rendered:
+        """A 256 x 256 view of ground made of waves, exact at any shift."""
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[0:256, 0:256].astype(np.float64)
+        total = np.zeros((256, 256))
+        for _ in range(60):
+            fx, fy, phase = *rng.uniform(-0.9, 0.9, 2), rng.uniform(0, 6.28)
+            total += np.sin(fx * (x - shift[0]) + fy * (y - shift[1]) + phase)
+        pixels = ((total / np.abs(total).max() + 1) / 2).astype(np.float32)[None]
+        return Rendered(pixels, np.ones((256, 256), dtype=bool))
+
+    def test_it_pulls_a_rough_answer_tight(self) -> None:
+        ref, tgt = self.view(), self.view(Rough.shift)
+        options = EstimateOptions(model="translation")
+        rough = MatcherSolver("rough", Rough()).solve(ref, tgt, options).estimate
+        told: list[str] = []
+        solver = MatcherSolver("rough", Rough(), refine=True)
+        solution = solver.solve(ref, tgt, options, on_stage=told.append)
+        found = solution.estimate
+        assert told[-1] == "refining"
+        assert (found.status, solution.found_by) == ("ok", "rough")
+        assert found.transform is not None
+        assert rough.transform is not None
+        np.testing.assert_allclose(found.transform.matrix[:2, 2], Rough.shift, atol=0.1)
+        assert np.abs(rough.transform.matrix[:2, 2] - Rough.shift).min() > 1
+        assert found.evidence is not None
+
+    def test_matches_that_agree_on_other_ground_are_not_believed(self) -> None:
+        solver = MatcherSolver("rough", Rough(), refine=True)
+        assert (
+            MatcherSolver("rough", Rough())
+            .solve(self.view(), self.view(seed=1), EstimateOptions())
+            .estimate.status
+            == "ok"
+        )
+        found = solver.solve(self.view(), self.view(seed=1), EstimateOptions()).estimate
+        assert found.status in ("uncertain", "failed")
+        assert "correlates" in str(found.reason) or "windows agree" in str(found.reason)
+
+    def test_without_matches_there_is_nothing_to_refine(self) -> None:
+        class Silent(Rough):
+            def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
+                return Matches()
+
+        solver = MatcherSolver("silent", Silent(), refine=True)
+        assert solver.solve(self.view(), self.view(), EstimateOptions()).estimate.status == "failed"
+
+    @pytest.mark.parametrize(
+        ("asked", "name", "refined"),
+        [(None, "sift", False), (True, "sift", True), (None, "loftr-s2", True),
+         (False, "loftr-s2", False), (None, "of-my-own", False)],
+    )  # fmt: skip
+    def test_who_is_refined(self, asked: bool | None, name: str, refined: bool) -> None:
+        solver = as_solver(Rough(), MatchConfig(matcher=name, refine=asked))
+        assert isinstance(solver, MatcherSolver)
+        assert solver.refine is refined
+
+    @pytest.mark.parametrize("refine", [True, False])
+    def test_a_solver_stays_as_it_was_made(self, refine: bool) -> None:
+        made = MatcherSolver("rough", Rough(), refine=refine)
+        for asked in (None, True, False):
+            assert as_solver(made, MatchConfig(refine=asked)) is made
+        assert made.refine is refine
+
+    @pytest.mark.parametrize(("asked", "side"), [(True, 640), (False, None), (None, None)])
+    def test_what_is_refined_is_matched_reduced(self, asked: bool | None, side: int | None) -> None:
+        solver = load_solver(MatchConfig(matcher="sift", refine=asked))
+        assert isinstance(solver, MatcherSolver)
+        assert solver.matcher.options.max_side == side
+
+    def test_auto_cannot_do_without(self) -> None:
+        with pytest.raises(ConfigError, match="auto always refines"):
+            load_solver(MatchConfig(refine=False))

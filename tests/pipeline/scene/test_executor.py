@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from scipy.ndimage import gaussian_filter
+
+from imatch.core.errors import ImatchError
+from imatch.pipeline.scene.executor import Processes, engine
+from imatch.pipeline.scene.measure import Side, TileResult, measure_tile
+from imatch.pipeline.scene.tiles import TileTask, plan_level, plan_tiles
+from imatch.raster import open_source, stretch_limits
+
+SHIFT = (2.0, -3.0)
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Side, Side]:
+    """One texture twice, the second time moved by whole pixels."""
+    folder = tmp_path_factory.mktemp("pool")
+    rng = np.random.default_rng(0)
+    texture = sum(
+        gaussian_filter(rng.normal(size=(620, 620)), sigma) * sigma for sigma in (1.5, 4, 9)
+    )
+    made = []
+    for name, (x, y) in (("ref", (0, 0)), ("tgt", SHIFT)):
+        left, top = 10 - int(x), 10 - int(y)
+        pixels = (2000 + 300 * texture[top : top + 600, left : left + 600]).astype(np.uint16)
+        path = folder / f"{name}.tif"
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            width=600,
+            height=600,
+            count=1,
+            dtype="uint16",
+            crs="EPSG:32631",
+            transform=Affine(10, 0, 6e5, 0, -10, 5e6),
+        ) as out:
+            out.write(pixels[None])
+        source = open_source(path)
+        made.append(Side(source, stretch_limits(source.read())))
+    return made[0], made[1]
+
+
+@pytest.fixture
+def tasks(sides: tuple[Side, Side]) -> list[TileTask]:
+    info = sides[0].source.info
+    level = plan_level(
+        0,
+        (1, 1),
+        info,
+        last=True,
+        window=64,
+        tile=256,
+        spacing=60.0,
+        max_points=None,
+        share=1.0,
+        radius=8,
+    )
+    assert level is not None
+    return plan_tiles(level, sides[1].source.info, lambda xy: xy)[0]
+
+
+def by_key(batches: Sequence[Sequence[TileResult]]) -> dict[tuple[int, int, int], TileResult]:
+    return {result.key: result for batch in batches for result in batch}
+
+
+def test_a_tile_finds_the_ground_wherever_its_windows_lie(
+    sides: tuple[Side, Side], tasks: list[TileTask]
+) -> None:
+    for task in tasks:
+        result = measure_tile(*sides, task)
+        assert result.outcome == "measured"
+        assert len(result.peak) >= 0.8 * len(task.areas)
+        np.testing.assert_allclose(
+            result.tgt_xy - result.ref_xy, [SHIFT] * len(result.peak), atol=0.1
+        )
+        again = TileResult.from_dict(result.to_dict())
+        np.testing.assert_array_equal(again.tgt_xy, result.tgt_xy)
+        assert (again.key, again.outcome) == (result.key, "measured")
+
+
+def test_processes_give_what_this_process_gives(
+    sides: tuple[Side, Side], tasks: list[TileTask]
+) -> None:
+    with engine(*sides, 1) as here:
+        expected = by_key(list(here.run(tasks)))
+    with engine(*sides, 2) as several:
+        assert isinstance(several, Processes)
+        found = by_key(list(several.run(tasks)))
+    assert expected.keys() == found.keys() == {task.key for task in tasks}
+    for key, result in expected.items():
+        np.testing.assert_array_equal(found[key].tgt_xy, result.tgt_xy)
+
+
+def test_a_killed_worker_is_a_clear_error(sides: tuple[Side, Side], tasks: list[TileTask]) -> None:
+    def kill_one_and_go_on() -> None:
+        with engine(*sides, 2) as several:
+            assert isinstance(several, Processes)
+            os.kill(several._pool.submit(os.getpid).result(), signal.SIGKILL)
+            for _ in range(50):
+                list(several.run(tasks))
+
+    with pytest.raises(ImatchError, match=r"was killed.*--resume"):
+        kill_one_and_go_on()
+
+
+def test_an_unreadable_image_is_told_by_the_worker(
+    sides: tuple[Side, Side], tasks: list[TileTask], tmp_path: Path
+) -> None:
+    path = tmp_path / "gone.tif"
+    path.write_bytes(Path(str(sides[1].source.info.path)).read_bytes())
+    lost = Side(open_source(path), sides[1].limits)
+    path.unlink()
+    with pytest.raises(ImatchError, match=r"gone\.tif"), engine(sides[0], lost, 2) as several:
+        list(several.run(tasks))
+
+
+def test_no_network_library_is_loaded_to_measure() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, imatch.pipeline.scene.measure; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+_WORKER = """
+import sys
+from imatch.pipeline.scene.executor import _start
+from imatch.raster.gdal import opened
+
+_start(None, None)
+with opened(sys.argv[1]) as first:
+    pass
+with opened(sys.argv[1]) as second:
+    print(second is first)
+"""
+
+
+def test_a_worker_keeps_its_files_open(sides: tuple[Side, Side]) -> None:
+    path = str(sides[0].source.info.path)
+    done = subprocess.run(
+        [sys.executable, "-c", _WORKER, path], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from imatch.training.augment.pair import PLAIN, Augmentation
+from imatch.training.collate import map_points
+from imatch.training.superpoint.config import LabelConfig, ObjectiveConfig
+from imatch.training.superpoint.data import Shown, gather
+from imatch.training.superpoint.distillation import Lesson, Lessons
+from imatch.training.superpoint.labels import Labels, PairLabels
+from imatch.training.superpoint.objective import taught_points
+from imatch.training.superpoint.teachers import Observed, Remembering
+
+CPU = torch.device("cpu")
+
+
+class Counting:
+    """An observer that counts how often it is asked."""
+
+    def __init__(self, observer: Any) -> None:
+        self.observer = observer
+        self.asked = 0
+
+    def observe(self, images: Tensor) -> Observed:
+        self.asked += 1
+        seen: Observed = self.observer.observe(images)
+        return seen
+
+
+@pytest.fixture
+def labels(corners: Any, pairs: Any, tmp_path: Path) -> PairLabels:
+    config = LabelConfig(homographies=0, count=30, threshold=0.05)
+    return Labels(corners, config, tmp_path / "labels").of(0, pairs[0], CPU)
+
+
+def test_half_are_labels(corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path) -> None:
+    lesson = Lessons(corners, 40, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
+    assert lesson.xy_a.shape == lesson.xy_b.shape == (40, 2)
+    assert lesson.descriptors.shape == (40, 49)
+    assert lesson.descriptors.dtype == np.float16
+    named = {tuple(xy) for xy in labels.a.xy.tolist()}
+    taken = [tuple(xy) in named for xy in lesson.xy_a.tolist()]
+    assert sum(taken) == min(20, len(named))
+    assert len({tuple(xy) for xy in lesson.xy_a.tolist()}) == 40
+
+
+def test_the_mean_of_both_dates(
+    corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path
+) -> None:
+    pair = replace(pairs[0], b=pairs[1].a)
+    lesson = Lessons(corners, 16, tmp_path / "lessons").of(0, pair, labels, CPU)
+    a, b = (
+        corners.observe(torch.from_numpy(image)[None]).describe(0, torch.from_numpy(xy))
+        for image, xy in ((pair.a, lesson.xy_a), (pair.b, lesson.xy_b))
+    )
+    wanted = torch.nn.functional.normalize(a + b, dim=1).numpy()
+    np.testing.assert_allclose(lesson.descriptors, wanted, atol=1e-3)
+
+
+def test_nothing_on_changed_or_hidden_ground(
+    corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path
+) -> None:
+    shift = np.eye(3)
+    shift[0, 2] = 6
+    changed, hidden = np.zeros((64, 64), bool), np.ones((64, 64), bool)
+    changed[:20] = True
+    hidden[:, 50:] = False
+    pair = replace(pairs[0], homography=shift, changed=changed, valid_b=hidden)
+    lesson = Lessons(corners, 40, tmp_path / "lessons").of(0, pair, labels, CPU)
+    assert len(lesson.xy_a) > 10
+    assert lesson.xy_a[:, 1].min() >= 19.5
+    assert lesson.xy_b[:, 0].max() <= 49.5
+    np.testing.assert_allclose(lesson.xy_b, lesson.xy_a + np.array([6, 0]))
+
+
+def test_kept_on_disk(corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path) -> None:
+    first = Lessons(corners, 16, tmp_path / "lessons").of(2, pairs[2], labels, CPU)
+    blind: Any = None  # It must not be asked again.
+    again = Lessons(blind, 16, tmp_path / "lessons").of(2, pairs[2], labels, CPU)
+    np.testing.assert_array_equal(first.xy_b, again.xy_b)
+    np.testing.assert_array_equal(first.descriptors, again.descriptors)
+
+
+def test_one_look_makes_labels_and_lesson(corners: Any, pairs: Any, tmp_path: Path) -> None:
+    counting = Counting(corners)
+    observer = Remembering(counting)
+    config = LabelConfig(homographies=0, count=30, threshold=0.05)
+    labels = Labels(observer, config, tmp_path / "labels").of(0, pairs[0], CPU)
+    Lessons(observer, 16, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
+    assert counting.asked == 2  # once a date
+    observer.observe(torch.rand(1, 1, 64, 64))
+    observer.observe(torch.rand(1, 1, 64, 64))
+    observer.observe(torch.from_numpy(pairs[0].a)[None])
+    assert counting.asked == 5  # Of two answers it has room.
+
+
+def test_points_follow_the_views(pairs: Any) -> None:
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(5, 58, (30, 2))
+    unit = np.eye(30, dtype=np.float16)
+    shift = np.eye(3)
+    shift[:2, 2] = 3, -2
+    there = xy + shift[:2, 2]
+    lesson = Lesson(xy, there, unit)
+    pair = replace(pairs[0], homography=shift)
+    objectives = ObjectiveConfig.model_validate({"self": 0, "distil": 1})
+    shown = Shown([pair], Augmentation(PLAIN, 48), objectives, 1, seed=3)
+    swapped = set()
+    for number in range(8):
+        batch = gather([shown[0, number]])
+        xy_a, xy_b, wanted = taught_points(batch, 0, lesson)
+        swapped.add(batch.items[0].swapped)
+        assert 0 < len(xy_a) == len(xy_b) == len(wanted) < 30
+        torch.testing.assert_close(map_points(batch.seen.homography[0], xy_a), xy_b)
+        first = there if batch.items[0].swapped else xy
+        moved = map_points(torch.from_numpy(batch.items[0].seen.to_a), torch.from_numpy(first))
+        torch.testing.assert_close(xy_a, moved[wanted.argmax(dim=1)])
+    assert swapped == {True, False}
