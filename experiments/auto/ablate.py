@@ -23,7 +23,7 @@ from imatch.core.types import Rendered
 from imatch.geometry.alignment import orientation
 from imatch.geometry.alignment.fine_alignment import AGREES
 from imatch.geometry.alignment.orientation import orientation_field, warp_image
-from imatch.geometry.alignment.refine import Windows, measure
+from imatch.geometry.alignment.refine import CorrelationWindows, measure
 from imatch.geometry.fit import residuals, reweighted
 from imatch.geometry.robust import search
 from imatch.geometry.transform import ModelKind, apply_matrix
@@ -64,17 +64,21 @@ def intensity(image: Rendered) -> NDArray[np.complex64]:
     return np.asarray(np.where(image.valid, flat / spread, 0), dtype=np.complex64)
 
 
-VARIANTS: dict[str, tuple[Field, Windows, ModelKind]] = {
-    "as shipped": (orientation_field, Windows(), "similarity"),
-    "faint edges weigh more (1)": (softened(1.0), Windows(), "similarity"),
-    "gradient at 2 px": (lambda image: orientation_field(image, 2.0), Windows(), "similarity"),
-    "signed directions": (signed, Windows(), "similarity"),
-    "intensity": (intensity, Windows(), "similarity"),
-    "windows of 32 px": (orientation_field, Windows(side=32), "similarity"),
-    "windows of 96 px": (orientation_field, Windows(side=96), "similarity"),
-    "80 windows": (orientation_field, Windows(count=80), "similarity"),
-    "affine": (orientation_field, Windows(), "affine"),
-    "homography": (orientation_field, Windows(), "homography"),
+VARIANTS: dict[str, tuple[Field, CorrelationWindows, ModelKind]] = {
+    "as shipped": (orientation_field, CorrelationWindows(), "similarity"),
+    "faint edges weigh more (1)": (softened(1.0), CorrelationWindows(), "similarity"),
+    "gradient at 2 px": (
+        lambda image: orientation_field(image, 2.0),
+        CorrelationWindows(),
+        "similarity",
+    ),
+    "signed directions": (signed, CorrelationWindows(), "similarity"),
+    "intensity": (intensity, CorrelationWindows(), "similarity"),
+    "windows of 32 px": (orientation_field, CorrelationWindows(side=32), "similarity"),
+    "windows of 96 px": (orientation_field, CorrelationWindows(side=96), "similarity"),
+    "80 windows": (orientation_field, CorrelationWindows(count=80), "similarity"),
+    "affine": (orientation_field, CorrelationWindows(), "affine"),
+    "homography": (orientation_field, CorrelationWindows(), "homography"),
 }
 
 

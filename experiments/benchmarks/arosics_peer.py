@@ -33,13 +33,13 @@ from experiments.benchmarks.shift_cases import shifted, translation
 from imatch.bench.cases import Case, read_cases, select_cases, write_cases
 from imatch.bench.environment import environment
 from imatch.bench.metrics import corner_error, recall
-from imatch.bench.prepare_case import View, present
+from imatch.bench.prepare_case import PreparedCase, present
 from imatch.bench.report import write_report
 from imatch.bench.results import Result
-from imatch.bench.runner import Plan, run_benchmark
+from imatch.bench.runner import BenchPlan, run_benchmark
 from imatch.core.errors import ImatchError
 from imatch.core.io.tables import write_rows
-from imatch.export.html import Cell, Table
+from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.pair.config import MatchConfig, make_config
 
 WITHIN_PX = (0.5, 1.0, 3.0)
@@ -134,7 +134,7 @@ def run_arosics(cases: Sequence[Case], root: Path, python: Path, shown: str) -> 
     ]
 
 
-def _write(view: View, path: Path, shown: str) -> None:
+def _write(view: PreparedCase, path: Path, shown: str) -> None:
     """One band as a GeoTIFF in which 0 means no ground and nothing else."""
     pixels = view.pixels.astype(np.float64)
     band = pixels[0]
@@ -201,16 +201,16 @@ def compare(results: Sequence[Result]) -> list[dict[str, Any]]:
     return peers
 
 
-def as_table(peers: Sequence[dict[str, Any]]) -> Table:
+def as_table(peers: Sequence[dict[str, Any]]) -> HtmlTable:
     """The comparison, a line a peer."""
     rows = tuple(
         (
-            Cell(peer["name"]),
-            *(Cell(f"{100 * peer[f'within_{px:g}_px']:.0f}") for px in WITHIN_PX),
-            Cell("–" if peer["median_error_px"] is None else f"{peer['median_error_px']:.2f}"),
-            Cell(str(peer["refused"])),
-            Cell(str(peer["wrong"])),
-            Cell(f"{peer['median_seconds']:.2f}"),
+            HtmlCell(peer["name"]),
+            *(HtmlCell(f"{100 * peer[f'within_{px:g}_px']:.0f}") for px in WITHIN_PX),
+            HtmlCell("–" if peer["median_error_px"] is None else f"{peer['median_error_px']:.2f}"),
+            HtmlCell(str(peer["refused"])),
+            HtmlCell(str(peer["wrong"])),
+            HtmlCell(f"{peer['median_seconds']:.2f}"),
         )
         for peer in peers
     )
@@ -226,7 +226,7 @@ def as_table(peers: Sequence[dict[str, Any]]) -> Table:
         f"{peers[0]['cases']} pairs. Wrong: an answer over {WITHIN_PX[-1]:g} px off. Seconds "
         "without start-up and without reading files."
     )
-    return Table("Pure shifts", note, header, rows)
+    return HtmlTable("Pure shifts", note, header, rows)
 
 
 def main() -> None:
@@ -266,7 +266,7 @@ def compare_peers(options: argparse.Namespace) -> None:
 
     configs = tuple(make_config(matcher=name) for name in options.matchers)
     origin = (("table", str(options.out / "shifts.csv")), ("limit", options.limit))
-    plan = Plan(tuple(cases), root, configs, origin=origin)
+    plan = BenchPlan(tuple(cases), root, configs, origin=origin)
     folder = options.out / "imatch"
     run = run_benchmark(
         plan,

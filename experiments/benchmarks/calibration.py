@@ -31,7 +31,7 @@ from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.pair.config import make_config
 from imatch.pipeline.pair.load import load_solver
-from imatch.pipeline.pair.registrar import Solver
+from imatch.pipeline.pair.registrar import Registrar
 from imatch.raster import GeoImage, render
 
 # How far products of one place differ: degrees, scale, share of the side.
@@ -92,7 +92,7 @@ def make_pair(seed: int) -> tuple[Rendered, Rendered, NDArray[np.float64], dict[
 
 
 @lru_cache(maxsize=1)
-def _solver(name: str) -> Solver:
+def _solver(name: str) -> Registrar:
     return load_solver(make_config(matcher=name))
 
 

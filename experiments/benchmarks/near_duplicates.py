@@ -39,9 +39,9 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision, decision_for, fit, write_decisions
-from imatch.retrieval.duplicates.normalisation import Form, form_of
+from imatch.retrieval.duplicates.normalisation import NormalisedImage, form_of
 from imatch.retrieval.duplicates.similarity import FIGURES, LIMITS, compare
-from imatch.retrieval.evaluate.pair_metrics import measure
+from imatch.retrieval.pair_metrics import measure
 
 from .distortions import distorted, save
 
@@ -229,7 +229,7 @@ def _read(chip: Chip) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def figures_of(cases: Sequence[Case], forms: dict[Path, Form]) -> NDArray[np.float64]:
+def figures_of(cases: Sequence[Case], forms: dict[Path, NormalisedImage]) -> NDArray[np.float64]:
     """(N, F) figures of each pair, in the order of `FIGURES`."""
     table = []
     with progress("comparing", len(cases)) as advance:

@@ -33,8 +33,8 @@ from imatch.bench.environment import commit, environment
 from imatch.core.errors import ImatchError
 from imatch.core.io.files import atomic_path
 from imatch.export import read_registration
-from imatch.export.html import Cell, Table
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.export.html import HtmlCell, HtmlTable
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster import open_source
 
 #: What a scene of 10980 x 10980 may cost, and one of four times the area relative to it.
@@ -206,7 +206,7 @@ def run_case(case: Case, work: Path, data: Path, options: Sequence[str] = ()) ->
     )
     if registration.transform is None:
         return row
-    mapping = Mapping.of(registration)
+    mapping = GeoCorrection.of(registration)
     to_pixels = mapping.to_pixels(mapping.reference_lattice, open_source(tgt).info)
     off = distances(to_pixels, truth.apply, case.scene.size)
     written = folder / "registered.tif"
@@ -257,7 +257,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def as_table(rows: Sequence[Row]) -> Table:
+def as_table(rows: Sequence[Row]) -> HtmlTable:
     """A line a case."""
     header = (
         "case",
@@ -275,18 +275,18 @@ def as_table(rows: Sequence[Row]) -> Table:
     )
     lines = tuple(
         (
-            Cell(row.case),
-            Cell(row.status),
-            Cell(f"{row.seconds:.0f}"),
-            Cell(f"{row.cpu_seconds:.0f}"),
-            Cell(f"{row.busy:.1f}"),
-            Cell(f"{row.peak_gb:.2f}"),
+            HtmlCell(row.case),
+            HtmlCell(row.status),
+            HtmlCell(f"{row.seconds:.0f}"),
+            HtmlCell(f"{row.cpu_seconds:.0f}"),
+            HtmlCell(f"{row.busy:.1f}"),
+            HtmlCell(f"{row.peak_gb:.2f}"),
             *(
-                Cell("–" if value is None else f"{value:.3f}")
+                HtmlCell("–" if value is None else f"{value:.3f}")
                 for value in (row.rmse_px, row.p95_px, row.max_px, row.bound_px)
             ),
-            Cell(row.model + ("" if row.local in ("", "none") else f" + {row.local}")),
-            Cell(f"{row.tie_points} of {row.matches}"),
+            HtmlCell(row.model + ("" if row.local in ("", "none") else f" + {row.local}")),
+            HtmlCell(f"{row.tie_points} of {row.matches}"),
         )
         for row in rows
     )
@@ -295,7 +295,7 @@ def as_table(rows: Sequence[Row]) -> Table:
         " together. Others: how many processes of others wanted the cores just before. Errors"
         " against the exact field, at 101 x 101 points."
     )
-    return Table("Whole scenes", note, header, lines)
+    return HtmlTable("Whole scenes", note, header, lines)
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
@@ -340,7 +340,9 @@ def write_rows(folder: Path, name: str, rows: Sequence[Any], record: dict[str, A
         part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def write_markdown(folder: Path, name: str, tables: Sequence[Table], lines: Sequence[str]) -> str:
+def write_markdown(
+    folder: Path, name: str, tables: Sequence[HtmlTable], lines: Sequence[str]
+) -> str:
     """Write tables, and lines below them, as Markdown; give the text."""
     text = "\n".join(table.to_markdown() for table in tables)
     if lines:

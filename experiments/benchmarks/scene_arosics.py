@@ -37,8 +37,8 @@ from experiments.benchmarks.scene_truth import lattice
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
 from imatch.export import read_registration
-from imatch.export.html import Cell, Table
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.export.html import HtmlCell, HtmlTable
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster import open_source
 
 PEERS = ("arosics COREG", "arosics COREG_LOCAL", "imatch register")
@@ -128,7 +128,7 @@ def run_imatch(
     row = replace(row, status=found.status, tie_points=found.n_inliers)
     if found.transform is None:
         return replace(row, message=found.reason)
-    mapping = Mapping.of(found)
+    mapping = GeoCorrection.of(found)
     to_pixels = mapping.to_pixels(mapping.reference_lattice, open_source(pair[1]).info)
     message = "" if found.status == "ok" else found.reason
     return replace(row, message=message, **_figures(exact.distances(to_pixels(exact.ref_xy))))
@@ -182,7 +182,7 @@ def _figures(off: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def scenes_table(rows: Sequence[Row]) -> Table:
+def scenes_table(rows: Sequence[Row]) -> HtmlTable:
     """Precision and time of each peer, and how many times longer it takes than imatch."""
     header = (
         "scene",
@@ -198,15 +198,15 @@ def scenes_table(rows: Sequence[Row]) -> Table:
     ours = {row.case: row.seconds for row in rows if row.peer == PEERS[2]}
     lines = tuple(
         (
-            Cell(row.case),
-            Cell(row.peer),
-            Cell(_number(row.rmse_px)),
-            Cell(_number(row.max_px)),
-            Cell(str(row.tie_points)),
-            Cell(f"{row.seconds:.0f}"),
-            Cell(f"{row.seconds / ours[row.case]:.1f}" if row.case in ours else "–"),
-            Cell(f"{row.cpu_seconds:.0f}"),
-            Cell(f"{row.peak_gb:.1f}"),
+            HtmlCell(row.case),
+            HtmlCell(row.peer),
+            HtmlCell(_number(row.rmse_px)),
+            HtmlCell(_number(row.max_px)),
+            HtmlCell(str(row.tie_points)),
+            HtmlCell(f"{row.seconds:.0f}"),
+            HtmlCell(f"{row.seconds / ours[row.case]:.1f}" if row.case in ours else "–"),
+            HtmlCell(f"{row.cpu_seconds:.0f}"),
+            HtmlCell(f"{row.peak_gb:.1f}"),
         )
         for row in rows
     )
@@ -214,10 +214,10 @@ def scenes_table(rows: Sequence[Row]) -> Table:
         f"Pure shifts, with and without a local displacement; tie points {GRID_PX} px apart. Errors"
         " of the whole model against the exact field; time from start to the corrected file."
     )
-    return Table("Scenes that both can correct", note, header, lines, words=("",))
+    return HtmlTable("Scenes that both can correct", note, header, lines, words=("",))
 
 
-def limits_table(rows: Sequence[Row]) -> Table:
+def limits_table(rows: Sequence[Row]) -> HtmlTable:
     """What each peer makes of pairs that are no pure shifts of a few pixels."""
     header = ("pair", *PEERS)
     by_case = {row.case: {r.peer: r for r in rows if r.case == row.case} for row in rows}
@@ -230,11 +230,11 @@ def limits_table(rows: Sequence[Row]) -> Table:
         return f"{row.verdict}, RMSE {_number(row.rmse_px)} px"
 
     lines = tuple(
-        (Cell(case), *(Cell(told(peers.get(peer))) for peer in PEERS))
+        (HtmlCell(case), *(HtmlCell(told(peers.get(peer))) for peer in PEERS))
         for case, peers in by_case.items()
     )
     note = f"Right: within {_RIGHT_PX:g} px of the exact field, RMSE over the overlap."
-    return Table("Pairs that are no small shifts", note, header, lines, words=PEERS)
+    return HtmlTable("Pairs that are no small shifts", note, header, lines, words=PEERS)
 
 
 def _number(value: float | None) -> str:
@@ -273,7 +273,7 @@ def compare(options: argparse.Namespace) -> None:
     found = subprocess.run([python, "-c", version], capture_output=True, text=True, check=True)
     command = " ".join(["python -m experiments.benchmarks.scene_arosics", *sys.argv[1:]])
     record = {**environment(command), "arosics": found.stdout.strip(), "cpus": options.cpus}
-    tables: list[Table] = []
+    tables: list[HtmlTable] = []
     for name, table, run in (
         ("scenes", scenes_table, _scenes),
         ("limits", limits_table, _limits),

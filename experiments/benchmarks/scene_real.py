@@ -31,10 +31,10 @@ from experiments.benchmarks.scene import Places, distances, write_markdown, writ
 from experiments.benchmarks.scene_truth import Truth
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
-from imatch.export.html import Cell, Table
+from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.pair.load import load_solver
-from imatch.pipeline.pair.registrar import Solver
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.pair.registrar import Registrar
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.config import make_scene_config
 from imatch.pipeline.scene.register import register
@@ -182,7 +182,7 @@ def warped(target: Source, truth: Truth) -> Source:
     return array_source(pixels.astype(kind), valid=valid)
 
 
-def measure(pair: RealPair, local_px: float, solver: Solver, seed: int) -> Row:
+def measure(pair: RealPair, local_px: float, solver: Registrar, seed: int) -> Row:
     """Register a pair unwarped and warped, and compare."""
     config = make_scene_config(use_geocoding=False, tolerance=f"{TOLERANCE_PX}px")
     target = open_source(pair.tgt)
@@ -231,7 +231,7 @@ def measure(pair: RealPair, local_px: float, solver: Solver, seed: int) -> Row:
 
 
 def _places(registration: Registration, target: Source) -> Places:
-    mapping = Mapping.of(registration)
+    mapping = GeoCorrection.of(registration)
     return mapping.to_pixels(mapping.reference_lattice, target.info)
 
 
@@ -239,7 +239,7 @@ def _rms(values: NDArray[np.float64]) -> float:
     return round(float(np.sqrt((values**2).mean())), 4)
 
 
-def as_table(rows: Sequence[Row]) -> Table:
+def as_table(rows: Sequence[Row]) -> HtmlTable:
     """A line a data set and kind of warp, errors being those of certified answers."""
     header = (
         "data set",
@@ -262,16 +262,16 @@ def as_table(rows: Sequence[Row]) -> Table:
         within = sum(error <= TOLERANCE_PX for error in judged)
         lines.append(
             (
-                Cell(source),
-                Cell(f"{local:g}"),
-                Cell(str(len(some))),
-                Cell(str(sum(row.status == "ok" for row in some))),
-                Cell(str(len(passed))),
-                Cell(f"{within} of {len(judged)}"),
-                Cell(_quantile(judged, 50)),
-                Cell(_quantile(judged, 90)),
-                Cell(_quantile(measured, 50)),
-                Cell(_quantile([row.seconds for row in some], 50)),
+                HtmlCell(source),
+                HtmlCell(f"{local:g}"),
+                HtmlCell(str(len(some))),
+                HtmlCell(str(sum(row.status == "ok" for row in some))),
+                HtmlCell(str(len(passed))),
+                HtmlCell(f"{within} of {len(judged)}"),
+                HtmlCell(_quantile(judged, 50)),
+                HtmlCell(_quantile(judged, 90)),
+                HtmlCell(_quantile(measured, 50)),
+                HtmlCell(_quantile([row.seconds for row in some], 50)),
             )
         )
     note = (
@@ -279,7 +279,7 @@ def as_table(rows: Sequence[Row]) -> Table:
         " exact warp of the pair as `imatch.register` found it unwarped; the data's own measured"
         " residual of the two dates is good to some tenths of a pixel."
     )
-    return Table("Real pairs under exact warps", note, header, tuple(lines))
+    return HtmlTable("Real pairs under exact warps", note, header, tuple(lines))
 
 
 def _quantile(values: Sequence[float], percent: float) -> str:

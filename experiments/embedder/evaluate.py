@@ -35,10 +35,11 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.core.types import BoolArray
 from imatch.raster import open_source
-from imatch.retrieval.chips import Cell, read_chip
+from imatch.retrieval.chips import ChipWindow, read_chip
 from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.embedders import Embedder, load_embedder
-from imatch.retrieval.evaluate.metrics import Ranking, figures, rank, unit
+from imatch.retrieval.embedders.base import unit
+from imatch.retrieval.evaluate.metrics import Ranking, figures, rank
 
 SEEN = 224 / 250
 MONTHS = ("01", "04", "07", "10")
@@ -70,7 +71,7 @@ class View:
     """
 
     path: Path
-    cell: Cell
+    cell: ChipWindow
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,11 @@ class PlaceSet:
     pairs: bool = False
 
 
-def middle(left: int, top: int, side: int, seen: float = SEEN) -> Cell:
+def middle(left: int, top: int, side: int, seen: float = SEEN) -> ChipWindow:
     """The middle of a cell."""
     inner = round(seen * side)
     spare = (side - inner) // 2
-    return Cell(left + spare, top + spare, inner, inner, float(inner))
+    return ChipWindow(left + spare, top + spare, inner, inner, float(inner))
 
 
 def americas(data: Path) -> PlaceSet:
@@ -130,7 +131,7 @@ def ombria(data: Path) -> PlaceSet:
         for row in csv.DictReader(file):
             if (row["split"], row["source"]) == ("bench", "ombria"):
                 width, height = int(row["width"]), int(row["height"])
-                cell = Cell(0, 0, width, height, float(max(width, height)))
+                cell = ChipWindow(0, 0, width, height, float(max(width, height)))
                 pairs.setdefault(row["place"], {})[row["date"]] = View(data / row["path"], cell)
     both = [views for views in pairs.values() if {"before", "after"} <= views.keys()]
     if not both:

@@ -26,13 +26,13 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.load import load_solver
-from imatch.pipeline.pair.registrar import Solver
+from imatch.pipeline.pair.registrar import Registrar
 from imatch.raster import Source, open_source
 from imatch.raster.read.window import WindowSource
-from imatch.retrieval.chips import Cell
+from imatch.retrieval.chips import ChipWindow
 from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.embedders import Embedder, load_embedder
-from imatch.retrieval.evaluate.metrics import unit
+from imatch.retrieval.embedders.base import unit
 from imatch.retrieval.index.store import IndexedImage
 from imatch.retrieval.search import Hit
 from imatch.retrieval.verify import verify
@@ -75,7 +75,7 @@ def ask(
     places: PlaceSet,
     vectors: NDArray[np.float32],
     config: MatchConfig,
-    solver: Solver,
+    solver: Registrar,
     *,
     k: int,
     queries: int | None = None,
@@ -138,7 +138,7 @@ def _source(view: View) -> Source:
 def _hit(rank: int, similarity: float, row: int, view: View, query: View) -> Hit:
     width, height = _opened(view.path).info.size
     image = IndexedImage(str(view.path), 0, 0, width, height, None, None, None, 0, 1, 0)
-    whole = Cell(0, 0, query.cell.width, query.cell.height, query.cell.side)
+    whole = ChipWindow(0, 0, query.cell.width, query.cell.height, query.cell.side)
     return Hit(rank, similarity, row, image, view.cell, whole)
 
 

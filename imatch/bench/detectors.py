@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from imatch.bench.cases import Case
-from imatch.bench.prepare_case import View, longest_side
+from imatch.bench.prepare_case import PreparedCase, longest_side
 from imatch.bench.results import NAN
 from imatch.core.io.tables import Plain
 from imatch.core.types import BoolArray, FloatArray
@@ -118,7 +118,7 @@ def _found(wanted: NDArray[np.float64], there: NDArray[np.float64], radius: floa
 
 
 def measure_keypoints(
-    case: Case, views: tuple[View, View], matcher: Sparse, name: str
+    case: Case, views: tuple[PreparedCase, PreparedCase], matcher: Sparse, name: str
 ) -> DetectorResult:
     """Measure a sparse matcher's keypoints and raw matches on a pair with truth.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.bench.cases import Case
-from imatch.bench.prepare_case import View, longest_side, present
+from imatch.bench.prepare_case import PreparedCase, longest_side, present
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.types import BoolArray
@@ -86,7 +86,9 @@ def pictures(
     return made
 
 
-def _panels(result: Result, case: Case, views: tuple[View, View]) -> tuple[tuple[str, bytes], ...]:
+def _panels(
+    result: Result, case: Case, views: tuple[PreparedCase, PreparedCase]
+) -> tuple[tuple[str, bytes], ...]:
     pair = read_pair(*(view.source() for view in views), size=longest_side(*views))
     ref, tgt = (render(image, 3) for image in (pair.ref, pair.tgt))
     colour = [

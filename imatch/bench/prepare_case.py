@@ -20,7 +20,7 @@ _WARPABLE = frozenset({"uint8", "uint16", "int16", "float32", "float64"})
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class PreparedCase:
     """One image as presented.
 
     Attributes:
@@ -42,7 +42,7 @@ class View:
         return array_source(np.moveaxis(self.pixels, 0, 2), valid=self.valid)
 
 
-def present(case: Case, root: Path, config: MatchConfig) -> tuple[View, View]:
+def present(case: Case, root: Path, config: MatchConfig) -> tuple[PreparedCase, PreparedCase]:
     """Read a case's images and warp the target, as the benchmark prescribes.
 
     Geocoding is dropped, since the benchmark is about pixels. Ground that the warp brings in from
@@ -75,7 +75,7 @@ def unread(config: MatchConfig) -> MatchConfig:
     return config.model_copy(update=dict.fromkeys(done))
 
 
-def warped(view: View, warp: NDArray[np.float64]) -> View:
+def warped(view: PreparedCase, warp: NDArray[np.float64]) -> PreparedCase:
     """Warp an image within its own frame.
 
     Args:
@@ -94,18 +94,18 @@ def warped(view: View, warp: NDArray[np.float64]) -> View:
     valid = cv2.warpPerspective(
         view.valid.astype(np.uint8), warp, view.size, flags=cv2.INTER_NEAREST
     )
-    return View(np.stack(bands), np.asarray(valid, dtype=bool))
+    return PreparedCase(np.stack(bands), np.asarray(valid, dtype=bool))
 
 
-def longest_side(*views: View) -> int:
+def longest_side(*views: PreparedCase) -> int:
     """The longest side of several images in pixels."""
     return max(max(view.size) for view in views)
 
 
-def _read(source: Source) -> View:
+def _read(source: Source) -> PreparedCase:
     image = source.read()
     kinds = {dtype if dtype in _WARPABLE else "float32" for dtype in source.info.dtypes}
     # Reading gives float32, exact for the integers here; their own type rounds the warp as a
     # product's resampling would.
     kind = kinds.pop() if len(kinds) == 1 else "float32"
-    return View(image.pixels.astype(kind), image.valid)
+    return PreparedCase(image.pixels.astype(kind), image.valid)

@@ -10,13 +10,13 @@ from typing import Any
 
 from imatch.bench import plots, tables
 from imatch.bench.gallery import PER_MATCHER, Picture, false_accepts, pictures, worst
-from imatch.bench.runner import SUMMARIES, Plan, Run
+from imatch.bench.runner import SUMMARIES, BenchPlan, Run
 from imatch.bench.summary import summarise
 from imatch.core.io.files import atomic_path
 from imatch.export.html import definitions, image, page, table_html
 
 
-def write_report(run: Run, plan: Plan, out: Path) -> dict[str, Any]:
+def write_report(run: Run, plan: BenchPlan, out: Path) -> dict[str, Any]:
     """Write ``summary.json``, ``summary.md`` and ``report.html``.
 
     Args:
@@ -53,7 +53,7 @@ def to_markdown(summary: dict[str, Any]) -> str:
     )
 
 
-def to_html(summary: dict[str, Any], run: Run, plan: Plan) -> str:
+def to_html(summary: dict[str, Any], run: Run, plan: BenchPlan) -> str:
     """The tables, the plots and the galleries as one HTML document."""
     matchers = [config.matcher for config in plan.configs]
     made = {table.title: table for table in tables.all_tables(summary)}
@@ -156,7 +156,7 @@ def _svg(text: str | None, alt: str) -> str | None:
     return None if text is None else image(text.encode(), "svg+xml", alt)
 
 
-def _gallery(run: Run, plan: Plan, kind: str) -> list[str]:
+def _gallery(run: Run, plan: BenchPlan, kind: str) -> list[str]:
     """Pictures of each matcher's false accepts or worst accepted answers."""
     cases = {case.name: case for case in plan.cases}
     choose = false_accepts if kind == "false accept" else worst

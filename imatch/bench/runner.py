@@ -34,7 +34,7 @@ FILES = (RESULTS, DETECTORS, RUN, *SUMMARIES)
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """What a benchmark runs.
 
     Attributes:
@@ -92,7 +92,7 @@ class Run:
 
 
 def run_benchmark(
-    plan: Plan,
+    plan: BenchPlan,
     out: Path,
     *,
     jobs: int = 1,
@@ -132,7 +132,7 @@ def run_benchmark(
     with _journals(plan, out) as (rows, keypoints):
         for config in plan.configs:
             waiting = [case for case in plan.cases if (config.matcher, case.name) not in results]
-            task = worker.Task(config, plan.root, plan.fit_size, plan.detectors, jobs > 1)
+            task = worker.CaseTask(config, plan.root, plan.fit_size, plan.detectors, jobs > 1)
             for result, measured in _run_matcher(task, waiting, jobs):
                 if measured is not None:
                     # First, so that a row of results always has its keypoints beside it.
@@ -152,7 +152,7 @@ def run_benchmark(
     return done
 
 
-def _open(plan: Plan, out: Path, *, resume: bool, overwrite: bool) -> list[dict[str, Any]]:
+def _open(plan: BenchPlan, out: Path, *, resume: bool, overwrite: bool) -> list[dict[str, Any]]:
     """Make the folder ready; give the earlier sittings of the run that is to go on."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ def _open(plan: Plan, out: Path, *, resume: bool, overwrite: bool) -> list[dict[
     return []
 
 
-def _same_run(plan: Plan, out: Path) -> list[dict[str, Any]]:
+def _same_run(plan: BenchPlan, out: Path) -> list[dict[str, Any]]:
     path = out / RUN
     anew = "repeat the options it was begun with, or pass --overwrite to begin anew"
     try:
@@ -220,7 +220,7 @@ def _difference(key: str, before: Any, now: Any) -> str:
     return f"{key} was {before!r} and is {now!r}"
 
 
-def _write_run(out: Path, plan: Plan, sittings: Sequence[dict[str, Any]]) -> None:
+def _write_run(out: Path, plan: BenchPlan, sittings: Sequence[dict[str, Any]]) -> None:
     document = {
         "schema": SCHEMA,
         "identity": plan.identity(),
@@ -233,7 +233,7 @@ def _write_run(out: Path, plan: Plan, sittings: Sequence[dict[str, Any]]) -> Non
 
 
 def _earlier(
-    plan: Plan, out: Path, wanted: set[tuple[str, str]]
+    plan: BenchPlan, out: Path, wanted: set[tuple[str, str]]
 ) -> tuple[dict[tuple[str, str], Result], dict[tuple[str, str], DetectorResult]]:
     """Rows of earlier sittings, whole lines only."""
     results: dict[tuple[str, str], Result] = {}
@@ -250,7 +250,7 @@ def _earlier(
 
 
 @contextmanager
-def _journals(plan: Plan, out: Path) -> Iterator[tuple[Journal, Journal]]:
+def _journals(plan: BenchPlan, out: Path) -> Iterator[tuple[Journal, Journal]]:
     rows = Journal(out / RESULTS, Result.columns())
     keypoints = Journal(out / DETECTORS, DetectorResult.columns()) if plan.detectors else rows
     try:
@@ -261,7 +261,7 @@ def _journals(plan: Plan, out: Path) -> Iterator[tuple[Journal, Journal]]:
 
 
 def _run_matcher(
-    task: worker.Task, cases: Sequence[Case], jobs: int
+    task: worker.CaseTask, cases: Sequence[Case], jobs: int
 ) -> Iterator[tuple[Result, DetectorResult | None]]:
     """Rows of one matcher as they come."""
     if not cases:

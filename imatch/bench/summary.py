@@ -20,14 +20,14 @@ from imatch.bench.metrics import (
     recall,
 )
 from imatch.bench.results import OUTCOMES, Result
-from imatch.bench.runner import Plan, Run
+from imatch.bench.runner import BenchPlan, Run
 
 SCHEMA = "imatch.bench/1"
 #: The imaginary matcher that answers where any of the real ones is right.
 ORACLE = "any right (oracle)"
 
 
-def summarise(run: Run, plan: Plan) -> dict[str, Any]:
+def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
     """Everything a benchmark tells, as a document.
 
     Args:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from imatch.bench.metrics import AUC_PX, WITHIN_PX
-from imatch.export.html import Cell, Table
+from imatch.export.html import HtmlCell, HtmlTable
 
 
-def overview(summary: dict[str, Any]) -> Table:
+def overview(summary: dict[str, Any]) -> HtmlTable:
     """One line a matcher."""
     header = (
         "matcher",
@@ -28,25 +28,25 @@ def overview(summary: dict[str, Any]) -> Table:
         overall, false, status = figures["overall"], figures["false_accepts"], figures["status"]
         rows.append(
             (
-                Cell(name),
+                HtmlCell(name),
                 *_scores(overall),
-                Cell(str(status["uncertain"] + status["failed"])),
-                Cell(f"{false['count']} ({_percent(false['share'], 1)})"),
-                Cell(_percent(figures["calibration"]["observed"])),
-                Cell(_number(figures["seconds"]["median"], 2)),
-                Cell(_number(figures["seconds"]["p95"], 2)),
-                Cell(_number(figures["peak_mb"], 0)),
-                *([Cell(str(status["error"]))] if "errors" in header else []),
+                HtmlCell(str(status["uncertain"] + status["failed"])),
+                HtmlCell(f"{false['count']} ({_percent(false['share'], 1)})"),
+                HtmlCell(_percent(figures["calibration"]["observed"])),
+                HtmlCell(_number(figures["seconds"]["median"], 2)),
+                HtmlCell(_number(figures["seconds"]["p95"], 2)),
+                HtmlCell(_number(figures["peak_mb"], 0)),
+                *([HtmlCell(str(status["error"]))] if "errors" in header else []),
             )
         )
     if "oracle" in summary:
-        blank = (Cell(""),) * (len(header) - 1 - len(WITHIN_PX) - len(AUC_PX))
+        blank = (HtmlCell(""),) * (len(header) - 1 - len(WITHIN_PX) - len(AUC_PX))
         rows.append(
-            (Cell(summary["oracle"]["name"]), *_scores(summary["oracle"]["overall"]), *blank)
+            (HtmlCell(summary["oracle"]["name"]), *_scores(summary["oracle"]["overall"]), *blank)
         )
     n = max((figures["n"] for figures in summary["matchers"].values()), default=0)
     positive = max((f["overall"]["n"] for f in summary["matchers"].values()), default=0)
-    return Table(
+    return HtmlTable(
         "Matchers",
         f"{n} cases, {positive} of them positive. Shares and AUC in percent of the positives, a "
         "refusal counting as an infinite error. False accepts: `ok` with an error over "
@@ -58,7 +58,7 @@ def overview(summary: dict[str, Any]) -> Table:
     )
 
 
-def parts(summary: dict[str, Any], key: str, title: str, note: str = "") -> Table | None:
+def parts(summary: dict[str, Any], key: str, title: str, note: str = "") -> HtmlTable | None:
     """A line for each part of the cases, a column for each matcher.
 
     Args:
@@ -79,25 +79,25 @@ def parts(summary: dict[str, Any], key: str, title: str, note: str = "") -> Tabl
         return None
     rows = tuple(
         (
-            Cell(part),
-            Cell(str(figures["n"])),
+            HtmlCell(part),
+            HtmlCell(str(figures["n"])),
             *(_within(column.get(part)) for column in columns.values()),
         )
         for part, figures in named
     )
     legend = "Percent of the cases within " + " / ".join(f"{px:g}" for px in WITHIN_PX) + " px."
-    return Table(title, f"{legend} {note}".strip(), ("", "cases", *columns), rows)
+    return HtmlTable(title, f"{legend} {note}".strip(), ("", "cases", *columns), rows)
 
 
-def areas(summary: dict[str, Any]) -> Table:
+def areas(summary: dict[str, Any]) -> HtmlTable:
     """AUC of each group and matcher."""
     columns = {name: figures["groups"] for name, figures in summary["matchers"].items()}
     first: dict[str, Any] = next(iter(columns.values()), {})
     rows = tuple(
         (
-            Cell(part),
+            HtmlCell(part),
             *(
-                Cell(
+                HtmlCell(
                     " / ".join(_points(column[part]["auc"][f"{px:g}"]) for px in AUC_PX),
                     column[part]["auc"]["3"],
                 )
@@ -107,26 +107,28 @@ def areas(summary: dict[str, Any]) -> Table:
         for part in first
     )
     legend = " / ".join(f"{px:g}" for px in AUC_PX)
-    return Table("Area under the recall curve", f"AUC@{legend} px, percent.", ("", *columns), rows)
+    return HtmlTable(
+        "Area under the recall curve", f"AUC@{legend} px, percent.", ("", *columns), rows
+    )
 
 
-def reliability(summary: dict[str, Any]) -> Table:
+def reliability(summary: dict[str, Any]) -> HtmlTable:
     """How often stated intervals contain the truth."""
     rows = []
     for name, figures in summary["matchers"].items():
         found = figures["calibration"]
         rows.append(
             (
-                Cell(name),
-                Cell(str(found["intervals"])),
-                Cell(_percent(found["observed"], 1)),
-                Cell(_percent(found["both_axes"], 1)),
-                Cell(_number(found["median_half_width_px"], 2)),
-                *(Cell(_percent(level["observed"])) for level in found["levels"]),
+                HtmlCell(name),
+                HtmlCell(str(found["intervals"])),
+                HtmlCell(_percent(found["observed"], 1)),
+                HtmlCell(_percent(found["both_axes"], 1)),
+                HtmlCell(_number(found["median_half_width_px"], 2)),
+                *(HtmlCell(_percent(level["observed"])) for level in found["levels"]),
             )
         )
     levels = next(iter(summary["matchers"].values()))["calibration"]["levels"]
-    return Table(
+    return HtmlTable(
         "Do the stated intervals hold?",
         "Of the `ok` answers to positive cases. One interval an axis; the levels other than 95 % "
         "rescale the stated interval as a normal distribution would. On real pairs the truth "
@@ -143,17 +145,17 @@ def reliability(summary: dict[str, Any]) -> Table:
     )
 
 
-def stages(summary: dict[str, Any]) -> Table | None:
+def stages(summary: dict[str, Any]) -> HtmlTable | None:
     """What each stage of the cascades did; None where no matcher has more than one."""
     rows = tuple(
         (
-            Cell(name),
-            Cell(stage),
-            Cell(str(found["n"])),
-            Cell(str(found["ok"])),
-            Cell(str(found["false_accepts"])),
-            Cell(_number(found["median"], 2)),
-            Cell(_number(found["p95"], 2)),
+            HtmlCell(name),
+            HtmlCell(stage),
+            HtmlCell(str(found["n"])),
+            HtmlCell(str(found["ok"])),
+            HtmlCell(str(found["false_accepts"])),
+            HtmlCell(_number(found["median"], 2)),
+            HtmlCell(_number(found["p95"], 2)),
         )
         for name, figures in summary["matchers"].items()
         if len(figures["stages"]) > 1
@@ -161,7 +163,7 @@ def stages(summary: dict[str, Any]) -> Table | None:
     )
     if not rows:
         return None
-    return Table(
+    return HtmlTable(
         "Stages",
         "Which stage of a cascade gave its best answer; seconds of those that are `ok`.",
         ("matcher", "stage", "cases", "ok", "false accepts", "median s", "p95 s"),
@@ -169,7 +171,7 @@ def stages(summary: dict[str, Any]) -> Table | None:
     )
 
 
-def keypoints(summary: dict[str, Any]) -> Table | None:
+def keypoints(summary: dict[str, Any]) -> HtmlTable | None:
     """Measures of keypoints by matcher and source; None where none were taken."""
     rows = []
     for name, figures in summary["matchers"].items():
@@ -182,17 +184,17 @@ def keypoints(summary: dict[str, Any]) -> Table | None:
             ]
             rows.append(
                 (
-                    Cell(name),
-                    Cell(part),
-                    Cell(str(means["n"])),
-                    Cell(_number(means["n_ref"], 0)),
-                    Cell(_number(means["n_matches"], 0)),
-                    *(Cell(_points(share), share) for share in shares),
+                    HtmlCell(name),
+                    HtmlCell(part),
+                    HtmlCell(str(means["n"])),
+                    HtmlCell(_number(means["n_ref"], 0)),
+                    HtmlCell(_number(means["n_matches"], 0)),
+                    *(HtmlCell(_points(share), share) for share in shares),
                 )
             )
     if not rows:
         return None
-    return Table(
+    return HtmlTable(
         "Keypoints",
         "Means over the positive cases, percent. Repeatability and matching score at 3 px, both on "
         "the ground that the two images share; MMA: share of the raw matches within 1, 3 and 5 px.",
@@ -212,21 +214,21 @@ def keypoints(summary: dict[str, Any]) -> Table | None:
     )
 
 
-def never_right(summary: dict[str, Any]) -> Table | None:
+def never_right(summary: dict[str, Any]) -> HtmlTable | None:
     """The cases that no matcher got right; None where there are none."""
     rows = tuple(
-        tuple(Cell(item[key]) for key in ("case", "source", "variant", "tag", "said"))
+        tuple(HtmlCell(item[key]) for key in ("case", "source", "variant", "tag", "said"))
         for item in summary["never_right"]
     )
     header = ("case", "source", "variant", "tag", "what was said")
     if not rows:
         return None
-    return Table("Cases that no matcher got right", "Within 10 px.", header, rows)
+    return HtmlTable("Cases that no matcher got right", "Within 10 px.", header, rows)
 
 
-def all_tables(summary: dict[str, Any]) -> list[Table]:
+def all_tables(summary: dict[str, Any]) -> list[HtmlTable]:
     """Every table that has something to say, the most telling first."""
-    made: Sequence[Table | None] = (
+    made: Sequence[HtmlTable | None] = (
         overview(summary),
         parts(summary, "groups", "Groups"),
         parts(
@@ -247,17 +249,17 @@ def all_tables(summary: dict[str, Any]) -> list[Table]:
     return [table for table in made if table is not None]
 
 
-def _scores(figures: dict[str, Any]) -> list[Cell]:
+def _scores(figures: dict[str, Any]) -> list[HtmlCell]:
     within = [figures["within"][f"{px:g}"] for px in WITHIN_PX]
     area = [figures["auc"][f"{px:g}"] for px in AUC_PX]
-    return [Cell(_points(share), share) for share in (*within, *area)]
+    return [HtmlCell(_points(share), share) for share in (*within, *area)]
 
 
-def _within(figures: dict[str, Any] | None) -> Cell:
+def _within(figures: dict[str, Any] | None) -> HtmlCell:
     if figures is None or not figures["n"]:
-        return Cell("–")
+        return HtmlCell("–")
     shares = [figures["within"][f"{px:g}"] for px in WITHIN_PX]
-    return Cell(" / ".join(_points(share) for share in shares), shares[1])
+    return HtmlCell(" / ".join(_points(share) for share in shares), shares[1])
 
 
 def _points(share: float | None) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from imatch.bench.cases import Case
 from imatch.bench.detectors import DetectorResult, measure_keypoints
 from imatch.bench.metrics import corner_error
-from imatch.bench.prepare_case import View, longest_side, present, unread
+from imatch.bench.prepare_case import PreparedCase, longest_side, present, unread
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.workers import begin_worker
@@ -25,14 +25,14 @@ from imatch.matchers.sparse.base import Sparse
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.load import load_solver
 from imatch.pipeline.pair.match import match
-from imatch.pipeline.pair.registrar import MatcherSolver, Solver
+from imatch.pipeline.pair.registrar import MatcherRegistrar, Registrar
 from imatch.pipeline.registration.result import Registration
 
 _WARM_UP_SIDE = 256
 
 
 @dataclass(frozen=True)
-class Task:
+class CaseTask:
     """How a worker runs its cases.
 
     Attributes:
@@ -60,7 +60,7 @@ class Runner:
         ImatchError: The matcher cannot be loaded.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: CaseTask) -> None:
         self.task = task
         self.solver = load_solver(task.config)
         _warm_up(unread(task.config), self.solver)
@@ -87,8 +87,12 @@ class Runner:
             return Result(*facts, "error", peak_mb=peak_mb(), error=text).in_one_line(), None
         return judged(case, registration, seconds).in_one_line(), measured
 
-    def _keypoints(self, case: Case, views: tuple[View, View]) -> DetectorResult | None:
-        if not (self.task.detectors and case.positive and isinstance(self.solver, MatcherSolver)):
+    def _keypoints(
+        self, case: Case, views: tuple[PreparedCase, PreparedCase]
+    ) -> DetectorResult | None:
+        if not (
+            self.task.detectors and case.positive and isinstance(self.solver, MatcherRegistrar)
+        ):
             return None
         matcher = self.solver.matcher
         if not isinstance(matcher, Sparse):
@@ -96,7 +100,7 @@ class Runner:
         return measure_keypoints(case, views, matcher, self.solver.name)
 
 
-def fitting(config: MatchConfig, views: tuple[View, View]) -> MatchConfig:
+def fitting(config: MatchConfig, views: tuple[PreparedCase, PreparedCase]) -> MatchConfig:
     """The settings with a working size at which the pair is not reduced."""
     return make_config(config, size=max(config.size, longest_side(*views)))
 
@@ -164,7 +168,7 @@ def peak_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def start(task: Task) -> None:
+def start(task: CaseTask) -> None:
     """Begin a worker process: silent at an interrupt, and gone when its parent is."""
     global _task, _runner
     begin_worker()
@@ -186,11 +190,11 @@ def run(case: Case) -> tuple[Result, DetectorResult | None]:
     return _runner.run(case)
 
 
-_task: Task | None = None
+_task: CaseTask | None = None
 _runner: Runner | None = None
 
 
-def _warm_up(config: MatchConfig, solver: Solver) -> None:
+def _warm_up(config: MatchConfig, solver: Registrar) -> None:
     """Match an easy and a hopeless pair, so that every network is built before the clock runs."""
     rng = np.random.default_rng(0)
     first, second = (_texture(rng) for _ in range(2))

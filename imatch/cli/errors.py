@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from imatch.core.errors import ImatchError
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 
 DEBUG = "imatch.debug"
 NOT_REGISTERED = 3

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from imatch.core.io.offline import is_offline, offline
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 
 VERBOSITY = "imatch.verbosity"
 OFFLINE = "imatch.offline"

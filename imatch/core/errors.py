@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os import PathLike, fspath
 
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 
 
 class ImatchError(Exception):

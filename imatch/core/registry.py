@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from imatch.core.errors import ImatchError, MatcherError
 from imatch.core.extras import how_to_install
-from imatch.core.io.redaction import get_logger
+from imatch.core.redaction import get_logger
 
 _LOG = get_logger(__name__)
 RowT = TypeVar("RowT", bound="Row")

@@ -20,7 +20,7 @@ from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
 from imatch.core.types import BoolArray
-from imatch.datasets.prepare.polygons import Outline
+from imatch.datasets.polygons import Outline
 
 Kind: TypeAlias = Literal["centroid", "vertex", "corner"]
 # A pixel's own uncertainty: that of a uniform distribution over it.

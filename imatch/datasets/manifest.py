@@ -145,7 +145,7 @@ class KeypointRow(Plain):
 
 
 @dataclass(frozen=True)
-class Manifest:
+class DatasetManifest:
     """A prepared data set.
 
     Attributes:
@@ -173,7 +173,7 @@ class Manifest:
         return int(self.document["config"]["chip"])
 
 
-def load_manifest(folder: Path) -> Manifest:
+def load_manifest(folder: Path) -> DatasetManifest:
     """Open a prepared data set.
 
     Raises:
@@ -189,7 +189,7 @@ def load_manifest(folder: Path) -> Manifest:
         raise InputError("is not JSON", subject=path, hint=_HINT) from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise InputError(f"is no manifest of schema {SCHEMA}", subject=path, hint=_HINT)
-    return Manifest(
+    return DatasetManifest(
         folder,
         document,
         tuple(read_rows(folder / CHIPS, ChipRow)),

@@ -14,7 +14,7 @@ from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import inside
 from imatch.core.types import BoolArray
 from imatch.datasets.chip_files import load_mask, read_chip
-from imatch.datasets.manifest import ChipRow, KeypointRow, Manifest, PairRow, load_manifest
+from imatch.datasets.manifest import ChipRow, DatasetManifest, KeypointRow, PairRow, load_manifest
 from imatch.datasets.sample import PairSample
 
 #: An index of the present epoch, or (epoch, index).
@@ -52,7 +52,7 @@ class ChipPairs:
 
     def __init__(
         self,
-        data: Path | Manifest,
+        data: Path | DatasetManifest,
         split: str,
         *,
         seed: int = 0,
@@ -65,7 +65,7 @@ class ChipPairs:
         singles: Literal["none", "alone", "all", "auto"] = "none",
         cache_mb: float = 256.0,
     ) -> None:
-        manifest = data if isinstance(data, Manifest) else load_manifest(data)
+        manifest = data if isinstance(data, DatasetManifest) else load_manifest(data)
         _check_names(manifest, split, sources)
         self.manifest = manifest
         self.split, self.seed, self.repeat = split, seed, repeat
@@ -223,7 +223,7 @@ def _channelled(image: NDArray[np.float32], channels: Literal[1, 3] | None) -> N
     return image.astype(np.float32)
 
 
-def _check_names(manifest: Manifest, split: str, sources: Sequence[str] | None) -> None:
+def _check_names(manifest: DatasetManifest, split: str, sources: Sequence[str] | None) -> None:
     splits = list(manifest.document["counts"])
     if split not in splits:
         raise ConfigError(

@@ -47,7 +47,7 @@ code { font-size: 12.5px; }
 
 
 @dataclass(frozen=True)
-class Cell:
+class HtmlCell:
     """One value of a table.
 
     Attributes:
@@ -60,7 +60,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class HtmlTable:
     """A table.
 
     Attributes:
@@ -74,7 +74,7 @@ class Table:
     title: str
     note: str
     header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[HtmlCell, ...], ...]
     words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ def page(
     )
 
 
-def table_html(table: Table) -> str:
+def table_html(table: HtmlTable) -> str:
     """A table and its note, wide ones scrolling; its title is left to the section."""
     words = ' class="words"' if table.header[0] == "case" else ""
     head = "".join(
@@ -201,7 +201,7 @@ def _class(text: str, word: bool) -> str:
     return ' class="word long"' if len(text) > _LONG else ' class="word"'
 
 
-def _tint(cell: Cell) -> str:
+def _tint(cell: HtmlCell) -> str:
     if cell.share is None:
         return ""
     return f' style="background: rgba(0, 158, 115, {0.32 * cell.share**1.5:.2f})"'

@@ -5,17 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imatch.core.errors import MatcherError
 from imatch.core.types import Matches, Rendered
 from imatch.matchers import images
 
 if TYPE_CHECKING:
-    from imatch.matchers.sparse.feature_cache import FeatureCache
-    from imatch.models.weights import Found
+    import torch
+    from torch import nn
+
+    from imatch.matchers.feature_cache import FeatureCache
+    from imatch.models.weights import WeightsFile
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class MatcherOptions:
 DEFAULTS = MatcherOptions()
 
 
-class Weighted:
+class HasWeights:
     """Something that runs on checkpoints: finds them once, before they are needed.
 
     Attributes:
@@ -63,7 +68,7 @@ class Weighted:
 
     def __init__(self, options: MatcherOptions = DEFAULTS) -> None:
         self.options = options
-        self._found: dict[str, Found] = {}
+        self._found: dict[str, WeightsFile] = {}
 
     def prepare(self) -> None:
         """Find and verify the checkpoints, and fetch missing ones where the options allow it.
@@ -78,7 +83,7 @@ class Weighted:
                 named = self.options.weights.get(name)
                 self._found[name] = require_weights(name, named, fetch=self.options.fetch)
 
-    def found(self, name: str) -> Found:
+    def found(self, name: str) -> WeightsFile:
         """The verified file of a checkpoint."""
         self.prepare()
         return self._found[name]
@@ -90,7 +95,7 @@ class Weighted:
         return {name: found.sha256 for name, found in self._found.items()}
 
 
-class Matcher(Weighted, ABC):
+class Matcher(HasWeights, ABC):
     """Finds tie points between two images.
 
     A subclass writes `_match` and sets `channels`; everything around it happens here.
@@ -165,3 +170,32 @@ def _tidy(matches: Matches, ref: Rendered, tgt: Rendered) -> Matches:
     # SIFT gives one keypoint per orientation, so the same pair of points can be found twice.
     _, first = np.unique(np.hstack([whole.ref_xy, whole.tgt_xy]), axis=0, return_index=True)
     return whole.select(np.sort(first))
+
+
+class HasNetwork(HasWeights, ABC):
+    """Mixin of parts that run on a network, which is built on first use.
+
+    A part with a network has one checkpoint, the first of `weights`.
+    """
+
+    @abstractmethod
+    def build(self, found: WeightsFile) -> nn.Module:
+        """Make the network and fill it from the checkpoint."""
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        from imatch.models.device import resolve_device
+
+        return resolve_device(self.options.device)
+
+    @cached_property
+    def network(self) -> Any:
+        """The network in evaluation mode on its device."""
+        return self.build(self.found(self.weights[0])).to(self.device).eval()
+
+    def tensor(self, array: NDArray[Any]) -> torch.Tensor:
+        """An array as a batch of one on the device."""
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(array))[None].to(self.device)

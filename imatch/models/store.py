@@ -23,7 +23,7 @@ _BUNDLED = "imatch itself"
 
 
 @dataclass(frozen=True)
-class Found:
+class WeightsFile:
     """A verified checkpoint on this machine.
 
     Attributes:
@@ -69,7 +69,7 @@ def named_file(explicit: str) -> Path:
     return Path(explicit.partition(_PIN)[0]).expanduser()
 
 
-def _named(spec: WeightSpec, explicit: str) -> Found:
+def _named(spec: WeightSpec, explicit: str) -> WeightsFile:
     """The file the user named, as ``PATH`` or ``PATH#sha256=HEX``."""
     _, pinned, pin = explicit.partition(_PIN)
     path = named_file(explicit)
@@ -78,7 +78,7 @@ def _named(spec: WeightSpec, explicit: str) -> Found:
         raise WeightsError(cause, subject=path, hint=f"name a file for the weights {spec.name!r}")
     actual, wanted = sha256_of(path), pin.strip().lower() if pinned else spec.sha256
     if actual == wanted:
-        return Found(spec, path, "named file", actual)
+        return WeightsFile(spec, path, "named file", actual)
     if pinned:
         raise WeightsError(
             f"its sha256 is {actual}, not {wanted} as asked", subject=path, hint="check the file"
@@ -148,7 +148,7 @@ def sought(name: str) -> list[str]:
     return [*places, f"torch hub ({hub_folder()})"] if hub else places
 
 
-def find_weights(name: str, explicit: PathLike[str] | str | None = None) -> Found | None:
+def find_weights(name: str, explicit: PathLike[str] | str | None = None) -> WeightsFile | None:
     """Find and verify a checkpoint; nothing is downloaded and nothing imported.
 
     The order is: the file the user names, the folders in ``$IMATCH_WEIGHTS``, our own package where
@@ -179,7 +179,7 @@ def find_weights(name: str, explicit: PathLike[str] | str | None = None) -> Foun
             continue
         actual = sha256_of(path)
         if actual == spec.sha256:
-            return Found(spec, path, where, actual)
+            return WeightsFile(spec, path, where, actual)
         if ours:
             raise WeightsError(
                 f"is corrupt: its sha256 is {actual}, not {spec.sha256}",

@@ -22,16 +22,16 @@ from imatch.models.catalogue import (
 )
 from imatch.models.checkpoint import load_parameters, load_state
 from imatch.models.fetch import fetch_weights
-from imatch.models.store import Found, cache_dir, find_weights, sha256_of, sought
+from imatch.models.store import WeightsFile, cache_dir, find_weights, sha256_of, sought
 
 __all__ = [
     "WEIGHTS",
     "Bundled",
-    "Found",
     "Hub",
     "Source",
     "UserFile",
     "WeightSpec",
+    "WeightsFile",
     "Wheel",
     "cache_dir",
     "fetch_weights",
@@ -47,7 +47,7 @@ __all__ = [
 
 def require_weights(
     name: str, explicit: PathLike[str] | str | None = None, *, fetch: bool = False
-) -> Found:
+) -> WeightsFile:
     """Find a checkpoint, or say exactly what is missing and what to do about it.
 
     Args:

@@ -19,7 +19,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from imatch.core.errors import ImatchError, InputError
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 from imatch.raster.integrity import check_whole
 from imatch.raster.names import openable
 from imatch.raster.remote import check_reach

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
 
@@ -76,3 +78,11 @@ class RasterInfo:
                 subject=self.name,
                 hint="correct it, or pass --no-geocoding where there is one",
             )
+
+
+def fits(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a type of pixels can hold a value exactly (float32 as nearly as it can)."""
+    if dtype.kind not in "iu":
+        return True
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= value <= limits.max and value == int(value))

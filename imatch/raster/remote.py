@@ -11,7 +11,7 @@ from pathlib import Path
 
 from imatch.core.errors import InputError
 from imatch.core.io.offline import is_offline
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 from imatch.raster.names import REMOTE_FS, is_remote
 
 _LOG = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ _MOST_CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
-class Cell:
+class ChipWindow:
     """A square of ground that becomes one chip, in native pixels of its image.
 
     Attributes:
@@ -44,7 +44,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Cutting:
+class ChipGrid:
     """How images are cut.
 
     Attributes:
@@ -62,7 +62,7 @@ class Cutting:
     levels: int = 1
     min_valid: float = 0.5
 
-    def cells(self, info: RasterInfo) -> list[Cell]:
+    def cells(self, info: RasterInfo) -> list[ChipWindow]:
         """All cells of an image: they cover it to its edges, the smallest first.
 
         An image smaller than a chip is one cell: as large as the image where resolutions are not
@@ -72,7 +72,7 @@ class Cutting:
             InputError: There would be more of them than an index is for.
         """
         factor = chip_factor(info, self.gsd_m)
-        found: list[Cell] = []
+        found: list[ChipWindow] = []
         for level in range(self.levels):
             side = self.chip_px * factor * 2**level
             if max(info.size) < side and (level or not _scaled(info, self.gsd_m)):
@@ -83,7 +83,7 @@ class Cutting:
             found += self._cells(info, side)
         return found
 
-    def _cells(self, info: RasterInfo, side: float) -> list[Cell]:
+    def _cells(self, info: RasterInfo, side: float) -> list[ChipWindow]:
         across, down = (1 + length / max(self.stride * side, 1.0) for length in info.size)
         if across * down > _MOST_CELLS:
             raise InputError(
@@ -111,11 +111,11 @@ def _scaled(info: RasterInfo, gsd_m: float | None) -> bool:
     return gsd_m is not None and info.gsd_m is not None
 
 
-def _cells(size: tuple[int, int], side: float, stride: float) -> list[Cell]:
+def _cells(size: tuple[int, int], side: float, stride: float) -> list[ChipWindow]:
     whole = max(1, round(side))
     columns, rows = (_starts(length, whole, stride * side) for length in size)
     width, height = min(whole, size[0]), min(whole, size[1])
-    return [Cell(x, y, width, height, side) for y in rows for x in columns]
+    return [ChipWindow(x, y, width, height, side) for y in rows for x in columns]
 
 
 def _starts(length: int, side: int, step: float) -> list[int]:
@@ -139,7 +139,7 @@ class Chip:
     valid: BoolArray
 
 
-def read_chip(source: Source, cell: Cell, chip_px: int, bands: int) -> Chip:
+def read_chip(source: Source, cell: ChipWindow, chip_px: int, bands: int) -> Chip:
     """Read a cell as a chip; what it lacks of a square is no valid ground.
 
     Args:

@@ -161,7 +161,7 @@ def fit(
         InputError: Too few pairs of one kind, or too few groups.
         ImatchError: scikit-learn is not installed.
     """
-    from imatch.retrieval.evaluate.pair_metrics import best_threshold, measure, require_sklearn
+    from imatch.retrieval.pair_metrics import best_threshold, measure, require_sklearn
 
     require_sklearn()
     from sklearn.model_selection import StratifiedGroupKFold

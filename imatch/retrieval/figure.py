@@ -20,8 +20,8 @@ from imatch.export.panels import FITTED
 from imatch.export.subsample import thin
 from imatch.pipeline.registration.result import Preview, Registration
 from imatch.raster import GeoImage, Source, open_source, render
-from imatch.retrieval.chips import Cell
-from imatch.retrieval.results import Answer, centre
+from imatch.retrieval.chips import ChipWindow
+from imatch.retrieval.results import SearchResult, centre
 from imatch.retrieval.search import Hit
 
 _DPI = 130
@@ -32,7 +32,7 @@ _LINES = 40
 _COLOURS = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
 
 
-def draw(answer: Answer, query: Source) -> Figure:
+def draw(answer: SearchResult, query: Source) -> Figure:
     """Draw an answer: the query, then each hit; a verified one beside the query with its matches.
 
     Args:
@@ -58,7 +58,7 @@ def draw(answer: Answer, query: Source) -> Figure:
     return figure
 
 
-def write_picture(answer: Answer, query: Source, path: Path) -> None:
+def write_picture(answer: SearchResult, query: Source, path: Path) -> None:
     """Write `draw` as PNG."""
     figure = draw(answer, query)
     with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def write_picture(answer: Answer, query: Source, path: Path) -> None:
         figure.savefig(path, dpi=_DPI, format="png")
 
 
-def _draw_hit(axes: Axes, hit: Hit, answer: Answer) -> None:
+def _draw_hit(axes: Axes, hit: Hit, answer: SearchResult) -> None:
     found = hit.verification
     if found is not None and found.registration is not None and found.registration.preview:
         _draw_matches(axes, found.registration, found.registration.preview)
@@ -124,7 +124,7 @@ def _draw_matches(axes: Axes, registration: Registration, preview: Preview) -> N
     axes.add_collection(LineCollection(list(ends), colors=FITTED, linewidths=0.7, path_effects=rim))
 
 
-def _thumbnail(source: Source, cell: Cell | None) -> NDArray[np.uint8]:
+def _thumbnail(source: Source, cell: ChipWindow | None) -> NDArray[np.uint8]:
     """(h, w, 4) of an image or a part of it, reduced."""
     window = None if cell is None else cell.window
     width, height = source.info.size if cell is None else (cell.width, cell.height)

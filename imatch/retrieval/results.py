@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path, check_output
 from imatch.core.io.jsontext import to_json
-from imatch.core.io.redaction import redacted
 from imatch.core.io.tables import as_cell, write_csv
+from imatch.core.redaction import redacted
 from imatch.pipeline.pair.provenance import versions
-from imatch.retrieval.index.manifest import Manifest
+from imatch.retrieval.index.manifest import IndexManifest
 from imatch.retrieval.search import Hit
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ COLUMNS: tuple[str, ...] = (
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class SearchResult:
     """A query and its hits.
 
     Attributes:
@@ -51,7 +51,7 @@ class Answer:
 
     query: str
     index: Path
-    manifest: Manifest
+    manifest: IndexManifest
     hits: Sequence[Hit]
 
     @property
@@ -104,12 +104,12 @@ def centre(hit: Hit) -> tuple[float, float] | None:
     return (x + 180) % 360 - 180, y
 
 
-def write_hits_json(answer: Answer, path: Path) -> None:
+def write_hits_json(answer: SearchResult, path: Path) -> None:
     """Write the JSON document."""
     path.write_text(to_json(answer.to_dict()) + "\n", encoding="utf-8")
 
 
-def write_hits_geojson(answer: Answer, path: Path) -> None:
+def write_hits_geojson(answer: SearchResult, path: Path) -> None:
     """Write the footprints as GeoJSON (RFC 7946), best first; without geocoding a null geometry."""
     features = []
     for hit in answer.hits:
@@ -140,12 +140,12 @@ def write_hits_geojson(answer: Answer, path: Path) -> None:
     path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 
 
-def write_hits_csv(answer: Answer, path: Path) -> None:
+def write_hits_csv(answer: SearchResult, path: Path) -> None:
     """Write the table."""
     write_csv(path, COLUMNS, (row.values() for row in answer.rows()))
 
 
-_WRITERS: dict[str, Callable[[Answer, Path], None]] = {
+_WRITERS: dict[str, Callable[[SearchResult, Path], None]] = {
     ".json": write_hits_json,
     ".geojson": write_hits_geojson,
     ".csv": write_hits_csv,
@@ -171,7 +171,9 @@ def check_answers(paths: Sequence[Path], *, overwrite: bool) -> None:
         check_output(path, overwrite=overwrite)
 
 
-def write_answer(answer: Answer, query: Source, path: Path, *, overwrite: bool = False) -> None:
+def write_answer(
+    answer: SearchResult, query: Source, path: Path, *, overwrite: bool = False
+) -> None:
     """Write an answer in the format that a suffix names.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from imatch.core.errors import InputError, NoOverlapError
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import match
-from imatch.pipeline.pair.registrar import Solver
+from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, common_grid
 from imatch.retrieval.chips import Chip, look
@@ -77,7 +77,7 @@ def same_ground(
     config: MatchConfig,
     *,
     embedder: Embedder | None = None,
-    solver: Solver | None = None,
+    solver: Registrar | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> SameGround:
     """Decide whether two images show the same ground.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
 from imatch.raster import RasterInfo, Source
-from imatch.retrieval.chips import Cell, Cutting, chip_factor
+from imatch.retrieval.chips import ChipGrid, ChipWindow, chip_factor
 from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.index.build import STRUCTURE, embed_cells
 from imatch.retrieval.index.footprints import outlines
@@ -51,8 +51,8 @@ class Hit:
     similarity: float
     row: int
     image: IndexedImage
-    cell: Cell
-    query_cell: Cell
+    cell: ChipWindow
+    query_cell: ChipWindow
     footprint: tuple[tuple[float, float], ...] | None = None
     verification: Verification | None = None
 
@@ -70,11 +70,11 @@ class Hit:
         }
 
 
-def _window(cell: Cell) -> list[int]:
+def _window(cell: ChipWindow) -> list[int]:
     return [cell.left, cell.top, cell.width, cell.height]
 
 
-def query_cells(info: RasterInfo, cutting: Cutting) -> list[Cell]:
+def query_cells(info: RasterInfo, cutting: ChipGrid) -> list[ChipWindow]:
     """The chips a query is looked up by.
 
     Those that it would have in the index, the largest squares it holds (the index's resolution may
@@ -86,10 +86,10 @@ def query_cells(info: RasterInfo, cutting: Cutting) -> list[Cell]:
     """
     smallest = cutting.chip_px * chip_factor(info, cutting.gsd_m)
     stride = cutting.stride
-    cells = Cutting(cutting.chip_px, stride, cutting.gsd_m).cells(info)
+    cells = ChipGrid(cutting.chip_px, stride, cutting.gsd_m).cells(info)
     while len(cells) > _MOST_CELLS:
         stride *= 1.25
-        cells = Cutting(cutting.chip_px, stride, cutting.gsd_m).cells(info)
+        cells = ChipGrid(cutting.chip_px, stride, cutting.gsd_m).cells(info)
     shorter, longer = min(info.size), max(info.size)
     for side in {shorter, longer} if longer < smallest else {shorter}:
         steps = max(1, -(-(longer - side) // max(1, side // 2)))
@@ -97,7 +97,7 @@ def query_cells(info: RasterInfo, cutting: Cutting) -> list[Cell]:
         for step in range(steps + 1 if longer > side else 1):
             along = round((longer - side) * step / steps)
             left, top = (along, 0) if info.width >= info.height else (0, along)
-            cells.append(Cell(left, top, width, height, float(side)))
+            cells.append(ChipWindow(left, top, width, height, float(side)))
     return list(dict.fromkeys(cells))
 
 
@@ -204,7 +204,7 @@ class Finder:
     def _distinct(
         self,
         best: list[tuple[float, int, int]],
-        cells: list[Cell],
+        cells: list[ChipWindow],
         k: int,
         exclude: set[str],
     ) -> list[Hit]:
@@ -225,7 +225,7 @@ class Finder:
         return hits
 
 
-def _shared(one: Cell, other: Cell) -> float:
+def _shared(one: ChipWindow, other: ChipWindow) -> float:
     """Common ground of two cells as a share of the smaller."""
     width = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
     height = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)

@@ -13,11 +13,11 @@ from imatch.geometry.transform import Transform
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.load import load_solver
 from imatch.pipeline.pair.match import match
-from imatch.pipeline.pair.registrar import Solver
+from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.raster import Source, open_source
 from imatch.raster.read.window import WindowSource
-from imatch.retrieval.chips import Cell
+from imatch.retrieval.chips import ChipWindow
 from imatch.retrieval.index.store import IndexedImage
 from imatch.retrieval.search import Hit
 
@@ -67,7 +67,7 @@ def verify(
     config: MatchConfig,
     *,
     bands: Sequence[int | str] | None = None,
-    solver: Solver | None = None,
+    solver: Registrar | None = None,
     on_hit: Callable[[float], None] = lambda _hits: None,
 ) -> list[Hit]:
     """Match a query with hits and rank them by what the matcher certifies.
@@ -108,7 +108,7 @@ def verify_hit(
     query: Source,
     hit: Hit,
     config: MatchConfig,
-    solver: Solver,
+    solver: Registrar,
     bands: Sequence[int | str] | None = None,
 ) -> Verification:
     """Match a query with the surroundings of one hit.
@@ -137,7 +137,7 @@ def verify_hit(
     )
 
 
-def surroundings(hit: Hit, size: tuple[int, int]) -> Cell:
+def surroundings(hit: Hit, size: tuple[int, int]) -> ChipWindow:
     """The part of a hit's image in which the whole query should lie.
 
     Args:
@@ -159,7 +159,9 @@ def surroundings(hit: Hit, size: tuple[int, int]) -> Cell:
     first = np.clip(np.floor(low - pad), 0, bounds - 1).astype(int)
     last = np.clip(np.ceil(low + span + pad), first + 1, bounds).astype(int)
     width, height = last - first
-    return Cell(int(first[0]), int(first[1]), int(width), int(height), float(max(width, height)))
+    return ChipWindow(
+        int(first[0]), int(first[1]), int(width), int(height), float(max(width, height))
+    )
 
 
 def onto_whole(found: Registration, image: IndexedImage, offset: tuple[int, int]) -> Registration:

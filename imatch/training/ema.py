@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class ExponentialAverage:
     """The weights as they were on average over the last steps.
 
     Args:

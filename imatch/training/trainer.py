@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from imatch.models.device import resolve_device
 from imatch.training.checkpoint import Checkpoint, Checkpoints, random_state, restore_random
 from imatch.training.config import TrainerConfig
-from imatch.training.ema import Average
+from imatch.training.ema import ExponentialAverage
 from imatch.training.errors import TrainingError
 from imatch.training.lr_factor import rate
 from imatch.training.run_folder import CHECKPOINTS, open_run
@@ -148,7 +148,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         _seed(self.config.seed)
         model = self.build_model().to(self.device)
         optimiser = self._optimiser(model)
-        average = Average(model, self.config.ema)
+        average = ExponentialAverage(model, self.config.ema)
         stale = 0
         if saved is not None:
             with self.checkpoints.believed(saved.step):
@@ -206,7 +206,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         self,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        average: Average,
+        average: ExponentialAverage,
         batches: Iterator[BatchT],
         loaders: Loaders[BatchT, CaseT],
         stale: int,
@@ -318,7 +318,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         return Outcome(self.step + 1, "interrupted" if self._stop else "done", None, figures)
 
     def _measured(
-        self, model: nn.Module, average: Average, cases: Iterable[CaseT]
+        self, model: nn.Module, average: ExponentialAverage, cases: Iterable[CaseT]
     ) -> dict[str, float]:
         with average.worn_by(model):
             figures = self.measure(model, cases)
@@ -339,7 +339,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         self,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        average: Average,
+        average: ExponentialAverage,
         course: Mapping[str, int],
         figures: Mapping[str, float],
     ) -> None:

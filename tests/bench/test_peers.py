@@ -14,7 +14,7 @@ import rasterio
 
 from imatch.bench.cases import Case, read_cases
 from imatch.bench.metrics import corner_error
-from imatch.bench.prepare_case import View
+from imatch.bench.prepare_case import PreparedCase
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 
@@ -62,7 +62,7 @@ def test_files_for_arosics_mark_missing_ground_and_nothing_else(
     valid[0] = False
     peer = script("arosics_peer")
     for shown, value in (("band 1", 20_001), ("luminance", 11_851)):
-        peer._write(View(pixels, valid), tmp_path / "x.tif", shown)
+        peer._write(PreparedCase(pixels, valid), tmp_path / "x.tif", shown)
         with rasterio.open(tmp_path / "x.tif") as file:
             assert file.nodata == 0
             assert file.crs.to_epsg() == 32631
@@ -70,7 +70,7 @@ def test_files_for_arosics_mark_missing_ground_and_nothing_else(
         assert (band[0] == 0).all()
         assert (band[1:] == value).all()
     # Black water is ground.
-    peer._write(View(pixels[2:], valid), tmp_path / "x.tif", "luminance")
+    peer._write(PreparedCase(pixels[2:], valid), tmp_path / "x.tif", "luminance")
     with rasterio.open(tmp_path / "x.tif") as file:
         assert (file.read(1)[1:] == 1).all()
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.bench.cases import Case
-from imatch.bench.prepare_case import View, present, warped
+from imatch.bench.prepare_case import PreparedCase, present, warped
 from imatch.pipeline.pair.config import MatchConfig
 
 SHIFT = np.array([[1.0, 0, 7], [0, 1, -4], [0, 0, 1]])
@@ -46,7 +46,7 @@ def test_the_target_is_warped_as_the_benchmark_prescribes(tmp_path: Path, dtype:
 
 
 def test_ground_from_outside_is_not_valid(tmp_path: Path) -> None:
-    view = View(np.full((3, 20, 30), 9, dtype=np.uint8), np.ones((20, 30), dtype=bool))
+    view = PreparedCase(np.full((3, 20, 30), 9, dtype=np.uint8), np.ones((20, 30), dtype=bool))
     moved = warped(view, SHIFT)
     expected = np.ones((20, 30), dtype=bool)
     expected[:, :7] = False
@@ -67,7 +67,7 @@ def test_nodata_moves_along(tmp_path: Path) -> None:
 
 
 def test_the_identity_changes_nothing(tmp_path: Path) -> None:
-    view = View(np.zeros((1, 4, 5), dtype=np.int32), np.ones((4, 5), dtype=bool))
+    view = PreparedCase(np.zeros((1, 4, 5), dtype=np.int32), np.ones((4, 5), dtype=bool))
     assert warped(view, np.eye(3)) is view
 
 

@@ -17,9 +17,9 @@ from imatch.bench.cases import read_cases
 from imatch.bench.gallery import PER_MATCHER, false_accepts, pictures, worst
 from imatch.bench.report import to_html, to_markdown, write_report
 from imatch.bench.results import Result
-from imatch.bench.runner import Plan, Run
+from imatch.bench.runner import BenchPlan, Run
 from imatch.bench.summary import summarise
-from imatch.export.html import Cell, Table
+from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.pair.config import MatchConfig
 
 Make = Callable[..., Result]
@@ -56,7 +56,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def done(table: Path, result: Make) -> tuple[Run, Plan]:
+def done(table: Path, result: Make) -> tuple[Run, BenchPlan]:
     """Two matchers on the three places: right, nearly right, wrong, refused, broken."""
     cases = read_cases(table)
     configs = (MatchConfig(matcher="one"), MatchConfig(matcher="two"))
@@ -70,10 +70,10 @@ def done(table: Path, result: Make) -> tuple[Run, Plan]:
             result("c3", name, status="ok" if name == "one" else "error", variant="unrelated")
         )
     rows[-1] = Result(**{**vars(rows[-1]), "error": "<b>1.png</b>: is empty"})
-    return Run(rows, [], []), Plan(tuple(cases), table.parent, configs)
+    return Run(rows, [], []), BenchPlan(tuple(cases), table.parent, configs)
 
 
-def test_the_page_loads_nothing_from_elsewhere(done: tuple[Run, Plan]) -> None:
+def test_the_page_loads_nothing_from_elsewhere(done: tuple[Run, BenchPlan]) -> None:
     page = Page()
     html = to_html(summarise(*done), *done)
     page.feed(html)
@@ -87,7 +87,7 @@ def test_the_page_loads_nothing_from_elsewhere(done: tuple[Run, Plan]) -> None:
     assert "script" not in {tag for tag, _, _ in page.attributes}
 
 
-def test_every_plot_is_an_svg_that_refers_to_itself_only(done: tuple[Run, Plan]) -> None:
+def test_every_plot_is_an_svg_that_refers_to_itself_only(done: tuple[Run, BenchPlan]) -> None:
     html = to_html(summarise(*done), *done)
     found = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     assert len(found) == 5  # Recall, conditions, time, reliability, tags.
@@ -98,7 +98,7 @@ def test_every_plot_is_an_svg_that_refers_to_itself_only(done: tuple[Run, Plan])
         assert all(link.startswith("#") for link in links)
 
 
-def test_what_went_wrong_is_shown_and_escaped(done: tuple[Run, Plan]) -> None:
+def test_what_went_wrong_is_shown_and_escaped(done: tuple[Run, BenchPlan]) -> None:
     html = to_html(summarise(*done), *done)
     assert "&lt;b&gt;1.png&lt;/b&gt;: is empty" in html
     page = Page()
@@ -107,7 +107,7 @@ def test_what_went_wrong_is_shown_and_escaped(done: tuple[Run, Plan]) -> None:
     assert "40.0 px off" in page.text
 
 
-def test_the_three_files_are_written_and_agree(done: tuple[Run, Plan], tmp_path: Path) -> None:
+def test_the_three_files_are_written_and_agree(done: tuple[Run, BenchPlan], tmp_path: Path) -> None:
     summary = write_report(*done, tmp_path)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert (tmp_path / "summary.md").read_text() == to_markdown(summary)
@@ -116,7 +116,7 @@ def test_the_three_files_are_written_and_agree(done: tuple[Run, Plan], tmp_path:
     assert (tmp_path / "report.html").read_text() == to_html(summary, *done)
 
 
-def test_the_galleries_show_the_right_ones(done: tuple[Run, Plan]) -> None:
+def test_the_galleries_show_the_right_ones(done: tuple[Run, BenchPlan]) -> None:
     run, plan = done
     assert [r.case for r in false_accepts(run.results, "one")] == ["c3", "c2"]
     assert [r.case for r in worst(run.results, "one")] == ["c1"]
@@ -133,7 +133,7 @@ def test_the_galleries_show_the_right_ones(done: tuple[Run, Plan]) -> None:
             assert max(decoded(data).shape) == 240
 
 
-def test_by_the_truth_the_checkerboard_fits(done: tuple[Run, Plan]) -> None:
+def test_by_the_truth_the_checkerboard_fits(done: tuple[Run, BenchPlan]) -> None:
     run, plan = done
     cases = {case.name: case for case in plan.cases}
     wrong = next(r for r in run.results if r.case == "c2")
@@ -150,19 +150,19 @@ def test_by_the_truth_the_checkerboard_fits(done: tuple[Run, Plan]) -> None:
     assert seams(truth) < seams(answer)
 
 
-def test_a_gallery_is_not_endless(done: tuple[Run, Plan]) -> None:
+def test_a_gallery_is_not_endless(done: tuple[Run, BenchPlan]) -> None:
     run, plan = done
     cases = {case.name: case for case in plan.cases}
     many = [run.results[0]] * (PER_MATCHER + 5)
     assert len(pictures(many, cases, plan.root, plan.configs[0])) == PER_MATCHER
 
 
-def test_a_picture_whose_files_are_gone_is_left_out(done: tuple[Run, Plan]) -> None:
+def test_a_picture_whose_files_are_gone_is_left_out(done: tuple[Run, BenchPlan]) -> None:
     run, plan = done
     cases = {case.name: case for case in plan.cases}
     assert pictures(run.results[:1], cases, plan.root / "gone", plan.configs[0]) == []
 
 
 def test_bars_within_a_markdown_cell_are_escaped() -> None:
-    table = Table("T", "", ("a", "b"), ((Cell("x|y"), Cell("1")),))
+    table = HtmlTable("T", "", ("a", "b"), ((HtmlCell("x|y"), HtmlCell("1")),))
     assert table.to_markdown().splitlines()[-1] == "| x\\|y | 1 |"

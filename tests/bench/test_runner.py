@@ -14,15 +14,15 @@ import pytest
 from imatch.bench import worker
 from imatch.bench.cases import read_cases
 from imatch.bench.results import Result
-from imatch.bench.runner import Plan, run_benchmark
+from imatch.bench.runner import BenchPlan, run_benchmark
 from imatch.core.errors import ConfigError, InputError, MatcherError, OutputError
 from imatch.core.io.tables import read_rows
 from imatch.pipeline.pair.config import MatchConfig
 
 
-def plan_of(table: Path, *matchers: str, detectors: bool = False) -> Plan:
+def plan_of(table: Path, *matchers: str, detectors: bool = False) -> BenchPlan:
     configs = tuple(MatchConfig(matcher=name) for name in matchers)
-    return Plan(tuple(read_cases(table)), table.parent, configs, detectors=detectors)
+    return BenchPlan(tuple(read_cases(table)), table.parent, configs, detectors=detectors)
 
 
 def test_a_row_for_every_case_and_matcher(table: Path, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_missing_image_is_found_before_anything_is_written(table: Path, tmp_pa
 
 def test_bands_are_of_the_images_and_not_of_what_it_warms_up_with(tmp_path: Path) -> None:
     bands = ("B04", 7)
-    assert worker.Runner(worker.Task(MatchConfig(matcher="phase", ref_bands=bands), tmp_path))
+    assert worker.Runner(worker.CaseTask(MatchConfig(matcher="phase", ref_bands=bands), tmp_path))
 
 
 def test_what_is_there_is_kept_unless_told(table: Path, tmp_path: Path) -> None:
@@ -96,11 +96,13 @@ def test_what_is_there_is_kept_unless_told(table: Path, tmp_path: Path) -> None:
         (plan_of(table, "sift"), "it ran phase, not sift"),
         (plan_of(table, "phase", detectors=True), "it ran without --detectors"),
         (
-            Plan(tuple(read_cases(table)), table.parent, (MatchConfig(matcher="phase", seed=3),)),
+            BenchPlan(
+                tuple(read_cases(table)), table.parent, (MatchConfig(matcher="phase", seed=3),)
+            ),
             "seed was 0 and is 3",
         ),
         (
-            Plan(tuple(read_cases(table)[:2]), table.parent, (MatchConfig(matcher="phase"),)),
+            BenchPlan(tuple(read_cases(table)[:2]), table.parent, (MatchConfig(matcher="phase"),)),
             "it ran 4 cases, and these 2 are not the same",
         ),
     ):

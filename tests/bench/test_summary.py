@@ -10,7 +10,7 @@ import pytest
 from imatch.bench.cases import Case
 from imatch.bench.groups import CLEAR, CLOUD, FLOOD, SNOW, SNOW_CLOUD, condition
 from imatch.bench.results import Result
-from imatch.bench.runner import Plan, Run
+from imatch.bench.runner import BenchPlan, Run
 from imatch.bench.summary import calibration, scores, summarise, trust
 from imatch.bench.tables import all_tables
 from imatch.pipeline.pair.config import MatchConfig
@@ -79,11 +79,11 @@ def test_conditions(result: Make, source: str, tag: str, expected: str | None) -
     assert condition(result(source=source, tag=tag, variant="unrelated")) is None
 
 
-def run_of(rows: list[Result], matchers: list[str]) -> tuple[Run, Plan]:
+def run_of(rows: list[Result], matchers: list[str]) -> tuple[Run, BenchPlan]:
     names = list(dict.fromkeys(row.case for row in rows))
     cases = tuple(Case(n, "made", "near", "", "r", "t", np.eye(3), np.eye(3)) for n in names)
     configs = tuple(MatchConfig(matcher=name) for name in matchers)
-    return Run(rows, [], []), Plan(cases, Path(), configs)
+    return Run(rows, [], []), BenchPlan(cases, Path(), configs)
 
 
 def test_the_oracle_is_right_where_any_is(result: Make) -> None:

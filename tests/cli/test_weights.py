@@ -10,7 +10,7 @@ from click.testing import Result
 
 from imatch.core.errors import WeightsError
 from imatch.models import weights
-from imatch.models.weights import WEIGHTS, Bundled, Found
+from imatch.models.weights import WEIGHTS, Bundled, WeightsFile
 
 Run = Callable[..., Result]
 
@@ -20,7 +20,7 @@ def fetched(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names that were asked of the network, which answers with nothing but their names."""
     asked: list[str] = []
 
-    def fetch(name: str, *, overwrite: bool = False) -> Found:
+    def fetch(name: str, *, overwrite: bool = False) -> WeightsFile:
         if name == "loftr-outdoor":
             raise WeightsError("no network", subject=name)
         asked.append(name)
@@ -28,7 +28,7 @@ def fetched(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         path = empty_cache / spec.filename
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        return Found(spec, path, "cache", spec.sha256)
+        return WeightsFile(spec, path, "cache", spec.sha256)
 
     monkeypatch.setattr(weights, "fetch_weights", fetch)
     return asked

@@ -14,7 +14,7 @@ from shapely.geometry import LineString, Point, Polygon, box
 
 from imatch.core.errors import InputError
 from imatch.datasets.keypoints import appeared_between, burned, keypoints_of
-from imatch.datasets.prepare.polygons import Outline, Tally, read_polygons
+from imatch.datasets.polygons import Outline, Tally, read_polygons
 
 PLACE = Affine(10, 0, 1000, 0, -10, 5000)
 UTM = CRS.from_epsg(32631)

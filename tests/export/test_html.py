@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from imatch.export.html import Cell, Table, definitions, image, page, table_html
+from imatch.export.html import HtmlCell, HtmlTable, definitions, image, page, table_html
 
 
 class Tags(HTMLParser):
@@ -60,7 +60,7 @@ def test_style_and_script_of_a_page_are_its_own() -> None:
 
 
 def test_a_table_reads_the_same_in_both_languages() -> None:
-    table = Table("T", "of `x`", ("name", "n"), ((Cell("a|b"), Cell("<1>", 1.0)),))
+    table = HtmlTable("T", "of `x`", ("name", "n"), ((HtmlCell("a|b"), HtmlCell("<1>", 1.0)),))
     html = Tags(table_html(table))
     assert "a|b" in html.text
     assert "<1>" in html.text
@@ -69,8 +69,8 @@ def test_a_table_reads_the_same_in_both_languages() -> None:
 
 
 def test_words_are_read_from_the_left_and_long_ones_are_broken() -> None:
-    row = (Cell("a"), Cell("1"), Cell("ok"), Cell("far " * 20), Cell("2"))
-    table = Table("T", "", ("name", "n", "status", "why", "m"), (row,), ("status", "why"))
+    row = (HtmlCell("a"), HtmlCell("1"), HtmlCell("ok"), HtmlCell("far " * 20), HtmlCell("2"))
+    table = HtmlTable("T", "", ("name", "n", "status", "why", "m"), (row,), ("status", "why"))
     classes = [(t, v) for t, n, v in Tags(table_html(table)).attributes if n == "class"][1:]
     assert classes == [
         *[("th", "word")] * 3,
@@ -86,4 +86,6 @@ def test_definitions_escape_names_and_texts() -> None:
 
 def test_a_row_of_another_length_is_no_row() -> None:
     with pytest.raises(ValueError, match="'Peers': a row has not 2 cells"):
-        Table("Peers", "", ("name", "seconds"), ((Cell("a"), Cell("1"), Cell("2")),))
+        HtmlTable(
+            "Peers", "", ("name", "seconds"), ((HtmlCell("a"), HtmlCell("1"), HtmlCell("2")),)
+        )

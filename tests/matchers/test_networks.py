@@ -14,7 +14,7 @@ from kornia.feature import LoFTR as KorniaLoFTR
 from imatch.core.errors import MatcherError, WeightsError
 from imatch.core.types import Features, Rendered
 from imatch.matchers import MATCHERS, MatcherOptions, load_matcher
-from imatch.matchers.dense.loftr import LoFTR
+from imatch.matchers.dense.loftr import LoFTRMatcher
 from imatch.matchers.sparse.lightglue import LightGlue
 from imatch.matchers.sparse.superpoint import SeasonsExtractor, SuperPointExtractor
 from imatch.models.superpoint.network import SuperPoint
@@ -51,9 +51,9 @@ def own_loftr(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class TestLoFTR:
-    def load(self, own: str, **options: object) -> LoFTR:
+    def load(self, own: str, **options: object) -> LoFTRMatcher:
         matcher = load_matcher("loftr", device="cpu", weights={"loftr-outdoor": own}, **options)
-        assert isinstance(matcher, LoFTR)
+        assert isinstance(matcher, LoFTRMatcher)
         return matcher
 
     def test_identity_is_exact_in_our_frame(self, own_loftr: str, landscape: Landscape) -> None:

@@ -8,11 +8,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from imatch.core.errors import WeightsError
-from imatch.models.weights import WEIGHTS, Found, load_parameters, load_state
+from imatch.models.weights import WEIGHTS, WeightsFile, load_parameters, load_state
 
 
-def found(path: Path) -> Found:
-    return Found(WEIGHTS["xfeat"], path, "named file", "0" * 64)
+def found(path: Path) -> WeightsFile:
+    return WeightsFile(WEIGHTS["xfeat"], path, "named file", "0" * 64)
 
 
 class Net(nn.Module):

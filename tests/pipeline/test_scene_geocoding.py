@@ -12,7 +12,7 @@ import rasterio
 
 import imatch
 from imatch.pipeline.apply.raster import apply_raster
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster import open_source
 
 MakeScene = Callable[..., Any]
@@ -48,7 +48,7 @@ def test_the_target_lies_on_the_reference(place: str, scene: MakeScene, tmp_path
     # In whichever grid the reference counts east and north.
     assert np.hypot(*r.shift_m) == pytest.approx(np.hypot(43, 28), abs=2.0)
 
-    mapping = Mapping.of(r)
+    mapping = GeoCorrection.of(r)
     lattice = mapping.reference_lattice
     places = ref.places(tgt)
     found = mapping.to_pixels(lattice, open_source(tgt.path).info)(places)

@@ -21,9 +21,9 @@ from imatch.core.errors import InputError
 from imatch.core.memory import check_memory
 from imatch.raster import array_source, open_source
 from imatch.raster.geocoding_check import misplaced
-from imatch.raster.read.mask import MaskFrame, open_mask
+from imatch.raster.grid import Grid
+from imatch.raster.read.mask import open_mask
 from imatch.raster.read.pair import read_pair
-from imatch.raster.warp.common_grid import Grid
 
 UTM = CRS.from_epsg(32631)
 LONLAT = CRS.from_epsg(4326)
@@ -56,7 +56,7 @@ def test_a_geocoding_without_sense_is_refused_unless_left_out(write: Any, number
     with pytest.raises(InputError, match="makes no sense"):
         tgt.read_on(Grid(GOOD, UTM, 80, 60))
     with pytest.raises(InputError, match="makes no sense"):
-        open_mask(tgt.info.path or "", MaskFrame(GOOD, UTM, (80, 60)))
+        open_mask(tgt.info.path or "", Grid(GOOD, UTM, 80, 60))
     with pytest.raises(InputError, match="makes no sense"):
         array_source(GROUND, transform=Affine(*numbers), crs=UTM)
 
@@ -162,7 +162,7 @@ def test_what_only_a_header_says_takes_no_hours(tmp_path: Path) -> None:
         InputError, match=r"wide\.tif: has 4e\+10 pixels to be read for so few; make"
     ):
         open_source(wide).read(size=(1000, 1000))
-    frame = MaskFrame(Affine.identity(), None, (200_000, 200_000))
+    frame = Grid(Affine.identity(), None, 200_000, 200_000)
     with pytest.raises(InputError, match=r"wide\.tif: has 4e\+10 pixels .* coarser"):
         open_mask(wide, frame)
     with pytest.raises(InputError, match=r"many\.tif: claims to have 20000 bands"):

@@ -15,10 +15,10 @@ from affine import Affine
 from imatch.core.errors import InputError
 from imatch.raster import open_source
 from imatch.raster.gdal import opened
-from imatch.raster.grid import Lattice
+from imatch.raster.grid import Grid
 from imatch.raster.read.samples import sampled
+from imatch.raster.warp.set_geotransform import set_geotransform
 from imatch.raster.write.free_value import free_value
-from imatch.raster.write.set_geotransform import regeocode
 
 RNG = np.random.default_rng(5)
 #: Texture in blocks of 4 px: what no codec takes for noise.
@@ -99,8 +99,8 @@ def _sampled(path: Path) -> None:
 
 
 def _copied(path: Path) -> None:
-    lattice = Lattice(Affine.scale(10), None, 240, 240)
-    regeocode(path, path.with_name("out.tif"), lattice, cog=True)
+    lattice = Grid(Affine.scale(10), None, 240, 240)
+    set_geotransform(path, path.with_name("out.tif"), lattice, cog=True)
 
 
 def _opened(path: Path) -> None:

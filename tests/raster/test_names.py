@@ -105,9 +105,9 @@ def test_rasters_are_written_from_parts(parts: Path) -> None:
     from imatch.raster.warp.warp import warp_file
 
     with rasterio.open("a.tif") as dataset:
-        from imatch.raster import Lattice
+        from imatch.raster import Grid
 
-        lattice = Lattice(dataset.transform, dataset.crs, 50, 40)
+        lattice = Grid(dataset.transform, dataset.crs, 50, 40)
     warp_file("netcdf:two.nc:Band2", "out.tif", lattice, lambda xy: np.asarray(xy, dtype=float))
     with rasterio.open("out.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(1), PIXELS[1])

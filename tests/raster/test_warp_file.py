@@ -18,7 +18,7 @@ from imatch.core.errors import InputError, OutputError
 from imatch.datasets.synthetic.landscape import landscape
 from imatch.datasets.synthetic.landscape_view import render_landscape
 from imatch.geometry.correction import Correction, DisplacementGrid
-from imatch.raster import Lattice
+from imatch.raster import Grid
 from imatch.raster.geodesy import apply_affine
 from imatch.raster.warp.interpolation import RESAMPLINGS
 from imatch.raster.warp.warp import warp_file
@@ -32,8 +32,8 @@ def shifted(dx: float, dy: float) -> Any:
     return lambda xy: np.add(xy, (dx, dy))
 
 
-def lattice(width: int, height: int, transform: Affine = PLACE) -> Lattice:
-    return Lattice(transform, UTM31, width, height)
+def lattice(width: int, height: int, transform: Affine = PLACE) -> Grid:
+    return Grid(transform, UTM31, width, height)
 
 
 def read(path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -342,12 +342,12 @@ def test_turned_lattices_and_none(write: Any, tmp_path: Path) -> None:
     with rasterio.open(out) as dataset:
         assert dataset.transform.almost_equals(turned, 1e-6)
     # A world file's plane has no CRS.
-    warp_file(path, out, Lattice(turned, None, 20, 30), shifted(0, 0), overwrite=True)
+    warp_file(path, out, Grid(turned, None, 20, 30), shifted(0, 0), overwrite=True)
     with rasterio.open(out) as dataset:
         assert dataset.crs is None
         assert dataset.transform.almost_equals(turned, 1e-6)
     bare = tmp_path / "bare.tif"
-    warp_file(path, bare, Lattice(Affine.identity(), None, 20, 30), shifted(0, 0))
+    warp_file(path, bare, Grid(Affine.identity(), None, 20, 30), shifted(0, 0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(bare) as dataset:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from imatch.core.errors import InputError
 from imatch.raster import RasterInfo, array_source
-from imatch.retrieval.chips import Cell, Cutting, chip_factor, look, read_chip, stacked
+from imatch.retrieval.chips import ChipGrid, ChipWindow, chip_factor, look, read_chip, stacked
 
 
 def info(width: int, height: int, gsd: float | None = None) -> RasterInfo:
@@ -27,7 +27,7 @@ def test_cells_cover_an_image_and_stay_within_it(
     width: int, height: int, stride: float, levels: int
 ) -> None:
     seen = np.zeros((height, width), dtype=bool)
-    cells = Cutting(64, stride, levels=levels).cells(info(width, height))
+    cells = ChipGrid(64, stride, levels=levels).cells(info(width, height))
     for cell in cells:
         assert 0 <= cell.left <= cell.left + cell.width <= width
         assert 0 <= cell.top <= cell.top + cell.height <= height
@@ -38,27 +38,27 @@ def test_cells_cover_an_image_and_stay_within_it(
 
 
 def test_cells_are_as_large_as_the_resolution_asks() -> None:
-    assert [c.side for c in Cutting(64, 1.0).cells(info(128, 64, 10.0))] == [64, 64]
-    assert [c.side for c in Cutting(64, 1.0, gsd_m=20.0).cells(info(128, 128, 10.0))] == [128]
+    assert [c.side for c in ChipGrid(64, 1.0).cells(info(128, 64, 10.0))] == [64, 64]
+    assert [c.side for c in ChipGrid(64, 1.0, gsd_m=20.0).cells(info(128, 128, 10.0))] == [128]
     # Without a size on the ground an image is taken at its own resolution.
-    assert len(Cutting(64, 1.0, gsd_m=20.0).cells(info(128, 128))) == 4
+    assert len(ChipGrid(64, 1.0, gsd_m=20.0).cells(info(128, 128))) == 4
     assert chip_factor(info(9, 9, 10.05), 10.0) == 1.0
 
 
 def test_a_small_image_fills_a_chip_unless_resolutions_are_fixed() -> None:
-    assert Cutting(64).cells(info(40, 30)) == [Cell(0, 0, 40, 30, 40.0)]
-    assert Cutting(64, gsd_m=10.0).cells(info(40, 30, 10.0)) == [Cell(0, 0, 40, 30, 64.0)]
-    assert Cutting(64, levels=4).cells(info(100, 100))[-1].side == 64
+    assert ChipGrid(64).cells(info(40, 30)) == [ChipWindow(0, 0, 40, 30, 40.0)]
+    assert ChipGrid(64, gsd_m=10.0).cells(info(40, 30, 10.0)) == [ChipWindow(0, 0, 40, 30, 64.0)]
+    assert ChipGrid(64, levels=4).cells(info(100, 100))[-1].side == 64
 
 
 def test_levels_double_the_ground() -> None:
-    sides = {cell.side for cell in Cutting(64, 1.0, levels=3).cells(info(256, 256))}
+    sides = {cell.side for cell in ChipGrid(64, 1.0, levels=3).cells(info(256, 256))}
     assert sides == {64, 128, 256}
 
 
 def test_a_chip_is_what_the_image_shows() -> None:
     pixels = np.random.default_rng(0).random((3, 96, 96)).astype(np.float32)
-    chip = read_chip(array_source(pixels), Cell(16, 8, 64, 64, 64.0), 64, 3)
+    chip = read_chip(array_source(pixels), ChipWindow(16, 8, 64, 64, 64.0), 64, 3)
     part = pixels[:, 8:72, 16:80]
     low, high = np.percentile(part, [1, 99], axis=(1, 2))
     expected = np.clip((part - low[:, None, None]) / (high - low)[:, None, None], 0, 1)
@@ -68,7 +68,10 @@ def test_a_chip_is_what_the_image_shows() -> None:
 
 def test_what_a_cell_lacks_is_no_ground() -> None:
     chip = read_chip(
-        array_source(np.random.default_rng(1).random((30, 40))), Cell(0, 0, 40, 30, 64.0), 64, 1
+        array_source(np.random.default_rng(1).random((30, 40))),
+        ChipWindow(0, 0, 40, 30, 64.0),
+        64,
+        1,
     )
     assert chip.pixels.shape == (1, 64, 64)
     assert chip.valid.sum() == 40 * 30
@@ -94,6 +97,6 @@ def test_other_bands_are_not_invented() -> None:
 
 def test_chips_are_stacked() -> None:
     source = array_source(np.random.default_rng(3).random((64, 64)))
-    chips = [read_chip(source, cell, 32, 3) for cell in Cutting(32, 1.0).cells(source.info)]
+    chips = [read_chip(source, cell, 32, 3) for cell in ChipGrid(32, 1.0).cells(source.info)]
     pixels, valid = stacked(chips)
     assert (pixels.shape, valid.shape) == ((4, 3, 32, 32), (4, 32, 32))

@@ -10,12 +10,12 @@ import pytest
 
 from imatch.core.errors import ImatchError
 from imatch.retrieval.embedders.base import ChipEmbedder
-from imatch.retrieval.evaluate.pair_metrics import measure
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.footprints import write_footprints
-from imatch.retrieval.index.manifest import Manifest, ModelFacts
+from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
 from imatch.retrieval.index.store import Store
 from imatch.retrieval.index.vector_index import Searcher
+from imatch.retrieval.pair_metrics import measure
 
 HOW = "is not installed; run pip install 'imatch\\[retrieval\\]'"
 
@@ -27,7 +27,7 @@ def test_without_faiss(
     with pytest.raises(ImatchError, match=f"faiss: {HOW}"):
         Searcher(np.eye(3, dtype=np.float32))
     with pytest.raises(ImatchError, match=f"faiss: {HOW}"):
-        add_images(tmp_path / "index", archive, means, Manifest(model=ModelFacts.of(means)))
+        add_images(tmp_path / "index", archive, means, IndexManifest(model=ModelFacts.of(means)))
     # Known before anything is embedded.
     assert not (tmp_path / "index").exists()
 
@@ -35,7 +35,7 @@ def test_without_faiss(
 def test_without_pyarrow(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, means: ChipEmbedder
 ) -> None:
-    manifest = Manifest(model=ModelFacts.of(means))
+    manifest = IndexManifest(model=ModelFacts.of(means))
     for name in ("pyarrow", "pyarrow.parquet"):
         monkeypatch.setitem(sys.modules, name, None)
     with (

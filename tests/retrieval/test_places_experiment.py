@@ -22,7 +22,7 @@ from experiments.embedder.evaluate import (
 from experiments.embedder.land_cover import classify
 from experiments.embedder.learn_vlad import some_of_each_source
 from imatch.core.types import BoolArray
-from imatch.retrieval.chips import Cell
+from imatch.retrieval.chips import ChipWindow
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.evaluate.metrics import rank
 
@@ -44,7 +44,7 @@ class Thumbnail(ChipEmbedder):
 
 
 def test_middle_is_224_of_250() -> None:
-    assert middle(500, 750, 250) == Cell(513, 763, 224, 224, 224.0)
+    assert middle(500, 750, 250) == ChipWindow(513, 763, 224, 224, 224.0)
 
 
 @pytest.fixture

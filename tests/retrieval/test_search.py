@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from imatch.core.errors import InputError
 from imatch.raster import array_source, open_source
 from imatch.raster.read.window import WindowSource
-from imatch.retrieval.chips import Cutting
+from imatch.retrieval.chips import ChipGrid
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
-from imatch.retrieval.index.manifest import Manifest, ModelFacts
+from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
 from imatch.retrieval.search import Finder, query_cells
 
 WriteImage = Callable[..., Path]
@@ -22,7 +22,7 @@ MakeMeans = Callable[..., ChipEmbedder]
 
 
 def indexed(path: Path, images: list[Path], embedder: ChipEmbedder, **settings: object) -> Path:
-    manifest = Manifest(model=ModelFacts.of(embedder), **settings)  # type: ignore[arg-type]
+    manifest = IndexManifest(model=ModelFacts.of(embedder), **settings)  # type: ignore[arg-type]
     add_images(path, images, embedder, manifest)
     return path
 
@@ -137,7 +137,7 @@ def test_what_cannot_be_looked_up(
 )
 def test_a_query_is_cut_into_few_chips(size: tuple[int, int], sides: set[int]) -> None:
     pixels: NDArray[np.uint8] = np.zeros((size[1], size[0]), np.uint8)
-    cells = query_cells(array_source(pixels).info, Cutting(64))
+    cells = query_cells(array_source(pixels).info, ChipGrid(64))
     assert {round(cell.side) for cell in cells} == sides
     assert len(cells) <= 70
     for cell in cells:

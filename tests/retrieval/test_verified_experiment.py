@@ -11,7 +11,7 @@ from experiments.embedder.evaluate import PlaceSet, View
 from experiments.embedder.verified import Asked, ask, told
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.load import load_solver
-from imatch.retrieval.chips import Cell
+from imatch.retrieval.chips import ChipWindow
 
 SIFT = MatchConfig(matcher="sift", use_geocoding=False)
 
@@ -25,7 +25,7 @@ def places(tmp_path: Path) -> PlaceSet:
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path, gain in zip(paths, (250, 200), strict=True):
         cv2.imwrite(str(path), (gain * ground).astype(np.uint8))
-    cells = [Cell(x, y, 120, 120, 120.0) for y in (5, 135) for x in (5, 135)]
+    cells = [ChipWindow(x, y, 120, 120, 120.0) for y in (5, 135) for x in (5, 135)]
     return PlaceSet("test", tuple(tuple(View(path, cell) for cell in cells) for path in paths))
 
 

@@ -17,8 +17,8 @@ from imatch.raster import Source, array_source, open_source
 from imatch.raster.read.window import WindowSource
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
-from imatch.retrieval.index.manifest import Manifest, ModelFacts
-from imatch.retrieval.results import COLUMNS, Answer, centre, write_answer
+from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
+from imatch.retrieval.results import COLUMNS, SearchResult, centre, write_answer
 from imatch.retrieval.search import Finder, Hit
 from imatch.retrieval.verify import Verification, surroundings, verify
 
@@ -29,7 +29,7 @@ SIFT = MatchConfig(matcher="sift")
 @pytest.fixture
 def finder(archive: list[Path], tmp_path: Path, means: ChipEmbedder) -> Finder:
     """The archive, opened."""
-    add_images(tmp_path / "index", archive, means, Manifest(model=ModelFacts.of(means)))
+    add_images(tmp_path / "index", archive, means, IndexManifest(model=ModelFacts.of(means)))
     return Finder(tmp_path / "index", means)
 
 
@@ -110,16 +110,16 @@ def test_surroundings_hold_the_whole_query(finder: Finder, archive: list[Path]) 
 
 
 @pytest.fixture
-def answer(finder: Finder, archive: list[Path], tmp_path: Path) -> Answer:
+def answer(finder: Finder, archive: list[Path], tmp_path: Path) -> SearchResult:
     """Two verified hits and one of an image that has no place."""
     part = WindowSource(open_source(archive[1]), 70, 40, 100, 100).read()
     hits = verify(array_source(part.pixels), finder.search(array_source(part.pixels), 2), SIFT)
     nowhere = replace(hits[1], rank=3, footprint=None, verification=None)
-    return Answer("query.png", tmp_path / "index", finder.store.manifest, [*hits, nowhere])
+    return SearchResult("query.png", tmp_path / "index", finder.store.manifest, [*hits, nowhere])
 
 
 def test_an_answer_is_written_in_every_format(
-    answer: Answer, query: Source, tmp_path: Path
+    answer: SearchResult, query: Source, tmp_path: Path
 ) -> None:
     for suffix in (".json", ".geojson", ".csv", ".png"):
         write_answer(answer, query, tmp_path / f"a{suffix}")
@@ -148,7 +148,7 @@ def test_an_answer_is_written_in_every_format(
 
 
 def test_an_answer_is_not_written_over_or_in_unknown_formats(
-    answer: Answer, query: Source, tmp_path: Path
+    answer: SearchResult, query: Source, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_text("mine")
     with pytest.raises(OutputError, match="already exists"):
@@ -157,7 +157,7 @@ def test_an_answer_is_not_written_over_or_in_unknown_formats(
         write_answer(answer, query, tmp_path / "a.xls")
 
 
-def test_the_middle_of_a_hit_stays_on_the_map(answer: Answer) -> None:
+def test_the_middle_of_a_hit_stays_on_the_map(answer: SearchResult) -> None:
     beyond = ((179.9, 1.0), (180.3, 1.0), (180.3, 0.0), (179.9, 0.0))
     hit: Hit = replace(answer.hits[0], footprint=beyond)
     assert centre(hit) == pytest.approx((-179.9, 0.5))
@@ -170,7 +170,7 @@ def test_an_index_across_the_antimeridian(
     path = write_image(
         "pacific.tif", pixels, crs="EPSG:4326", transform=Affine(0.01, 0, 179.36, 0, -0.01, 0.3)
     )
-    add_images(tmp_path / "index", [path], means, Manifest(model=ModelFacts.of(means)))
+    add_images(tmp_path / "index", [path], means, IndexManifest(model=ModelFacts.of(means)))
     hits = Finder(tmp_path / "index", means).search(open_source(path), 3)
     spans = [np.ptp([x for x, _ in hit.footprint or ()]) for hit in hits]
     assert spans == pytest.approx([0.64] * len(hits), abs=1e-6)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from imatch.training.ema import Average
+from imatch.training.ema import ExponentialAverage
 
 
 class Small(nn.Module):
@@ -18,7 +18,7 @@ class Small(nn.Module):
 
 def test_follows_the_weights() -> None:
     net = Small()
-    average = Average(net, 0.5)
+    average = ExponentialAverage(net, 0.5)
     with torch.no_grad():
         net.weight.fill_(8.0)
     average.update(net, step=10)  # 10 / 20 is the decay asked for
@@ -27,7 +27,7 @@ def test_follows_the_weights() -> None:
 
 def test_first_steps_forget_the_start() -> None:
     net = Small()
-    average = Average(net, 0.999)
+    average = ExponentialAverage(net, 0.999)
     with torch.no_grad():
         net.weight.fill_(1.0)
     average.update(net, step=1)
@@ -36,7 +36,7 @@ def test_first_steps_forget_the_start() -> None:
 
 def test_no_decay_is_the_weights_themselves() -> None:
     net = Small()
-    average = Average(net, 0.0)
+    average = ExponentialAverage(net, 0.0)
     with torch.no_grad():
         net.weight.fill_(3.0)
         net.count.fill_(5)
@@ -47,7 +47,7 @@ def test_no_decay_is_the_weights_themselves() -> None:
 
 def test_worn_for_a_while() -> None:
     net = Small()
-    average = Average(net, 0.9)
+    average = ExponentialAverage(net, 0.9)
     average.state["weight"].fill_(7.0)
     with average.worn_by(net):
         assert bool((net.weight == 7).all())
@@ -55,7 +55,7 @@ def test_worn_for_a_while() -> None:
 
 
 def test_goes_on_from_what_was_saved() -> None:
-    average = Average(Small(), 0.9)
+    average = ExponentialAverage(Small(), 0.9)
     average.load({"weight": torch.ones(2, 3), "count": torch.tensor(4)})
     assert int(average.state["count"]) == 4
     assert torch.equal(average.state["weight"], torch.ones(2, 3))

@@ -13,10 +13,10 @@ import click
 from imatch.cli.options.common import CommandT, added, resume_option
 from imatch.cli.options.values import parse_size
 from imatch.core.errors import OutputError
-from imatch.core.io.redaction import get_logger
+from imatch.core.redaction import get_logger
 
 if TYPE_CHECKING:
-    from imatch.matchers.sparse.feature_cache import FeatureCache
+    from imatch.matchers.feature_cache import FeatureCache
 
 _LOG = get_logger(__name__)
 
@@ -51,7 +51,7 @@ def chosen_run(params: dict[str, Any]) -> RunOptions:
     Raises:
         click.UsageError: They contradict each other.
     """
-    from imatch.matchers.sparse.feature_cache import DEFAULT_LIMIT, FeatureCache, default_folder
+    from imatch.matchers.feature_cache import DEFAULT_LIMIT, FeatureCache, default_folder
     from imatch.pipeline.batch.dask import LOCAL
 
     jobs, dask = params.pop("jobs"), params.pop("dask")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imatch.cli.console import refusal
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options.common import files_offline_option, overwrite_option, verbosity_options
 from imatch.cli.options.raster import in_place_options, raster_options
 from imatch.cli.options.values import parse_size
-from imatch.cli.registration.match import refusal
 from imatch.core.errors import ImatchError, OutputError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def apply(
     from imatch.pipeline.apply.file import ApplyOptions
     from imatch.pipeline.apply.files import apply_files
     from imatch.pipeline.apply.geotransform import check_geotransform
-    from imatch.pipeline.registration.geo_correction import Mapping
+    from imatch.pipeline.registration.geo_correction import GeoCorrection
 
     if settings["geotransform_only"] and settings["nodata"] is not None:
         raise click.UsageError(
@@ -96,7 +96,7 @@ def apply(
     if not (registration.accepted or force):
         _refuse(registration, result)
     try:
-        mapping = Mapping.of(registration)
+        mapping = GeoCorrection.of(registration)
     except ImatchError as error:
         raise type(error)(error.cause, subject=result, hint=error.hint) from error
     if settings["geotransform_only"]:

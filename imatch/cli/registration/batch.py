@@ -117,11 +117,11 @@ def batch(
     imatch batch series/ -o out --all-pairs --max-gap 60 --dask tcp://host:8786 --resume
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.core.progress import progress
-    from imatch.export.batch.finish import Finishing
+    from imatch.export.batch.finish import ResultWriter
     from imatch.export.batch.report import write_report
     from imatch.pipeline.batch.run import run_batch
 
-    finishing = Finishing.of(exports)
+    finishing = ResultWriter.of(exports)
     rasters, options = raster_fields(fields), chosen_run(fields)
     config = chosen_scene_config(fields) if whole else chosen_config(fields)
     pairs = _pairs(source, targets, pair_by, reference, all_pairs=all_pairs, max_gap=max_gap)

@@ -20,7 +20,7 @@ from imatch.cli.options.match import may_fetch
 from imatch.cli.options.values import complete_matcher, known_matchers
 
 if TYPE_CHECKING:
-    from imatch.export.html import Table
+    from imatch.export.html import HtmlTable
 
 
 @click.command(cls=Verb)
@@ -113,7 +113,7 @@ def bench(
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.bench.cases import parse_filters, read_cases, select_cases
     from imatch.bench.report import write_report
-    from imatch.bench.runner import Plan, run_benchmark
+    from imatch.bench.runner import BenchPlan, run_benchmark
     from imatch.bench.tables import overview, parts
     from imatch.core.progress import progress
     from imatch.pipeline.pair.config import load_config, make_config
@@ -126,7 +126,7 @@ def bench(
     base = load_config(None, settings)
     given["fetch"] = may_fetch(base, offline=offline)
     configs = tuple(make_config(base, **given, matcher=name) for name in dict.fromkeys(matchers))
-    plan = Plan(
+    plan = BenchPlan(
         tuple(selected),
         cases.parent if root is None else root,
         configs,
@@ -161,15 +161,15 @@ def bench(
     note(f"wrote {out / 'report.html'}")
 
 
-def _print(tables: list[Table | None]) -> None:
+def _print(tables: list[HtmlTable | None]) -> None:
     from rich.markup import escape
-    from rich.table import Table as Printed
+    from rich.table import Table
 
     with stdout_console() as console:
         for table in tables:
             if table is None:
                 continue
-            printed = Printed(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+            printed = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
             for index, name in enumerate(table.header):
                 printed.add_column(escape(name), justify="right" if index else "left")
             for row in table.rows:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import stdout_console
+from imatch.cli.console import refusal, status_line, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options.common import format_option, overwrite_option, verbosity_options
@@ -135,39 +134,3 @@ def show(registration: Registration, fmt: str) -> None:
     refused = refusal(registration)
     if refused is not None and (fmt == "json" or not sys.stdout.isatty()):
         click.echo(f"imatch: {refused}", err=True)
-
-
-def refusal(registration: Registration) -> str | None:
-    """Why the answer is not what was asked for, None if it is."""
-    from imatch.export.text import certificate_text
-
-    if registration.accepted:
-        return None
-    if registration.status != "ok":
-        return f"{registration.status}: {registration.reason}"
-    return f"tolerance not met: {certificate_text(registration)}"
-
-
-@contextmanager
-def status_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
-    """One line on a terminal's stderr that says what is being done, and is gone afterwards.
-
-    No spinner with a thread of its own: a download's progress bar may take the line over.
-
-    Args:
-        enabled: False for ``--quiet``.
-
-    Yields:
-        A function that replaces the line.
-    """
-    if not (enabled and sys.stderr.isatty()):
-        yield lambda _text: None
-        return
-
-    def say(text: str) -> None:
-        click.echo(f"\r\x1b[K{text} …\r", nl=False, err=True)
-
-    try:
-        yield say
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)

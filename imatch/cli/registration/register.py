@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imatch.cli.console import refusal, status_line
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options.common import format_option, overwrite_option, verbosity_options
 from imatch.cli.options.match import chosen_scene_config, config_options
 from imatch.cli.options.raster import in_place_options, raster_fields, raster_options
-from imatch.cli.registration.match import refusal, show, status_line, write_all
+from imatch.cli.registration.match import show, write_all
 from imatch.core.errors import ConfigError, ImatchError, OutputError
 
 if TYPE_CHECKING:
@@ -200,9 +201,9 @@ class _Writer:
         from imatch.pipeline.apply.geotransform import apply_geotransform
         from imatch.pipeline.apply.raster import apply_raster, choose_resampling
         from imatch.pipeline.pair.provenance import inputs_of
-        from imatch.pipeline.registration.geo_correction import Mapping
+        from imatch.pipeline.registration.geo_correction import GeoCorrection
 
-        mapping, out = Mapping.of(registration), self._out
+        mapping, out = GeoCorrection.of(registration), self._out
         if self._in_place:
             error = apply_geotransform(
                 mapping,

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import command_line, stdout_console
+from imatch.cli.console import command_line, refusal, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options.common import format_option, verbosity_options
 from imatch.cli.options.match import chosen_config, config_options
 from imatch.cli.options.raster import raster_fields, raster_options
 from imatch.cli.options.run import chosen_run, run_options
-from imatch.cli.registration.match import refusal
 
 if TYPE_CHECKING:
     from imatch.pipeline.stack.result import Stack
@@ -138,7 +137,7 @@ def _warp(solved: Stack, out: Path, rasters: dict[str, Any], *, overwrite: bool)
     from imatch.core.progress import progress
     from imatch.export.stack.files import REGISTERED
     from imatch.pipeline.apply.raster import apply_raster
-    from imatch.pipeline.registration.geo_correction import Mapping
+    from imatch.pipeline.registration.geo_correction import GeoCorrection
 
     folder = out / REGISTERED
     try:
@@ -149,7 +148,7 @@ def _warp(solved: Stack, out: Path, rasters: dict[str, Any], *, overwrite: bool)
     sure = [image for image in solved.images if image.registration.accepted]
     with progress("writing", len(sure), enabled=not is_quiet()) as advance:
         for image in sure:
-            mapping = Mapping.of(image.registration)
+            mapping = GeoCorrection.of(image.registration)
             given = dict(rasters)
             if given["grid"] == "reference" and given["res"] is None and given["bounds"] is None:
                 given["lattice"] = mapping.reference_lattice

@@ -71,8 +71,8 @@ def duplicates(
 
     from imatch.core.io.files import check_output
     from imatch.core.io.jsontext import to_json
-    from imatch.core.io.redaction import redacted
     from imatch.core.progress import progress
+    from imatch.core.redaction import redacted
     from imatch.retrieval.decision import decision_for
     from imatch.retrieval.duplicates.find import find_duplicates, judge_pairs, write_duplicates
     from imatch.retrieval.evaluate.pair_table import read_pairs

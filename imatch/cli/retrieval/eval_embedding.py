@@ -119,13 +119,13 @@ def embedding(
         single_label,
         summary,
     )
-    from imatch.training.embedder.config import LabelConfig
+    from imatch.training.embedder.config import EmbedderLabelConfig
     from imatch.training.embedder.label_map import LabelMap
 
     if out is not None:
         check_output(out, overwrite=overwrite)
     manifest = load_manifest(chips)
-    ground = LabelMap(LabelConfig(path=label_map, column=column))
+    ground = LabelMap(EmbedderLabelConfig(path=label_map, column=column))
     chosen = classifiers or CLASSIFIERS
     options: dict[str, Any] = {"classifiers": chosen, "draws": draws, "seed": seed}
     found: dict[str, dict[str, Any]] = {}

@@ -20,8 +20,8 @@ from imatch.cli.options.values import complete_matcher, known_matcher
 if TYPE_CHECKING:
     from imatch.retrieval.decision import Decision, Task
     from imatch.retrieval.embedders import Embedder
-    from imatch.retrieval.evaluate.pair_metrics import PairFigures
     from imatch.retrieval.evaluate.score_pairs import ScoredPairs
+    from imatch.retrieval.pair_metrics import PairFigures
 
 
 @click.command(cls=Verb)
@@ -173,7 +173,7 @@ def pairs(
 
 
 def _given(labels: list[bool], scores: list[float], threshold: float | None) -> PairFigures:
-    from imatch.retrieval.evaluate.pair_metrics import best_threshold, measure
+    from imatch.retrieval.pair_metrics import best_threshold, measure
 
     return measure(
         labels, scores, best_threshold(labels, scores) if threshold is None else threshold
@@ -193,7 +193,7 @@ def _judged(
     import numpy as np
 
     from imatch.retrieval.decision import decision_for
-    from imatch.retrieval.evaluate.pair_metrics import measure
+    from imatch.retrieval.pair_metrics import measure
 
     if store is not None:
         features = scored.features

@@ -94,7 +94,7 @@ def index(
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.core.progress import progress
     from imatch.retrieval.index.build import add_images, remove_images
-    from imatch.retrieval.index.manifest import FILE, Manifest, ModelFacts, read_manifest
+    from imatch.retrieval.index.manifest import FILE, IndexManifest, ModelFacts, read_manifest
 
     if not images:
         raise click.UsageError("name images or folders of images")
@@ -111,7 +111,7 @@ def index(
     source = embedder if embedder is not None or kept is None else kept.model.source
     loaded = chosen_embedder(source, device=device, offline=offline)
     facts = ModelFacts.of(loaded, source if embedder is not None else None)
-    manifest = Manifest.model_validate({"model": facts, **settings})
+    manifest = IndexManifest.model_validate({"model": facts, **settings})
     with ExitStack() as shown:
         advance: list[Callable[[float], None]] = [lambda _step: None]
 

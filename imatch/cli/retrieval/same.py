@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from imatch.cli.console import status_line
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options.common import (
     format_option,
@@ -17,7 +18,6 @@ from imatch.cli.options.common import (
 )
 from imatch.cli.options.embedder import chosen_embedder, device_option, embedder_option
 from imatch.cli.options.values import complete_matcher, known_matcher, parse_bands
-from imatch.cli.registration.match import status_line
 
 
 @click.command(cls=Verb)

@@ -22,7 +22,7 @@ from imatch.cli.options.values import complete_matcher, known_matcher
 if TYPE_CHECKING:
     from imatch.pipeline.pair.config import MatchConfig
     from imatch.raster import Source
-    from imatch.retrieval.results import Answer
+    from imatch.retrieval.results import SearchResult
     from imatch.retrieval.search import Hit
 
 
@@ -113,7 +113,7 @@ def search(
     from imatch.pipeline.pair.config import load_config, make_config
     from imatch.raster import open_source
     from imatch.retrieval.index.manifest import read_manifest
-    from imatch.retrieval.results import Answer, check_answers, write_answer
+    from imatch.retrieval.results import SearchResult, check_answers, write_answer
     from imatch.retrieval.search import Finder
 
     if stand_out and probes is not None:
@@ -134,7 +134,7 @@ def search(
     hits = Finder(index, loaded, probes=probes).search(source, k, stand_out=stand_out)
     if check:
         hits = _verified(source, hits, manifest.band_list, matcher, config, device, offline)
-    answer = Answer(query, index, manifest, hits)
+    answer = SearchResult(query, index, manifest, hits)
     for path in outputs:
         write_answer(answer, source, path, overwrite=overwrite)
         note(f"wrote {path}")
@@ -174,7 +174,7 @@ def _verified(
         return verify(source, hits, config, bands=bands, on_hit=advance)
 
 
-def _show(answer: Answer) -> None:
+def _show(answer: SearchResult) -> None:
     from rich.markup import escape
     from rich.table import Table
 

@@ -21,7 +21,7 @@ from imatch.cli.options.common import (
 from imatch.cli.options.values import parse_bands
 
 if TYPE_CHECKING:
-    from imatch.datasets.manifest import Manifest
+    from imatch.datasets.manifest import DatasetManifest
 
 _PATH = click.Path(path_type=Path)
 
@@ -326,7 +326,7 @@ def _staged() -> Iterator[tuple[Any, Any]]:
         yield stage, lambda step: advance[0](step)
 
 
-def _print_counts(manifest: Manifest) -> None:
+def _print_counts(manifest: DatasetManifest) -> None:
     from rich.table import Table
 
     columns = ("sites", "chips", "pairs", "pairs_known", "keypoints")
@@ -339,7 +339,7 @@ def _print_counts(manifest: Manifest) -> None:
         console.print(table)
 
 
-def _tell(manifest: Manifest) -> None:
+def _tell(manifest: DatasetManifest) -> None:
     """What went otherwise than one might think, a line each."""
     document = manifest.document
     for text in document["notes"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -20,11 +20,11 @@ from rasterio.errors import RasterioError
 
 from imatch.core.errors import ConfigError, ImatchError, InputError
 from imatch.core.io.offline import check_online
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 from imatch.datasets.fetch.items import FetchedItem, write_card, write_table
 from imatch.datasets.fetch.web import frame_of, write_window
 from imatch.datasets.prepare.pairing import season
-from imatch.datasets.prepare.scan import Skipped, tile_name
+from imatch.datasets.prepare.scan import SkippedScene, tile_name
 from imatch.raster.gdal import in_words
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Fetched:
     """
 
     items: tuple[FetchedItem, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedScene, ...]
     found: int
 
 
@@ -135,7 +135,7 @@ def fetch_stac(
         try:
             items.append(_fetch(item, query, out, overwrite=overwrite))
         except InputError as error:
-            skipped.append(Skipped(item.id, error.cause))
+            skipped.append(SkippedScene(item.id, error.cause))
         step(1)
     if not items:
         raise InputError(

@@ -44,7 +44,7 @@ _WHOLE = 1e-6
 
 
 @dataclass(frozen=True)
-class Frame:
+class RemoteWindow:
     """The pixels to be kept.
 
     Attributes:
@@ -60,7 +60,7 @@ class Frame:
     height: int
 
 
-def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> Frame:
+def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> RemoteWindow:
     """The whole pixels under a box, of the finest of several files.
 
     Args:
@@ -71,7 +71,7 @@ def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> F
         InputError: A file is not geocoded, or shows none of the box.
         rasterio.errors.RasterioError: A file cannot be read.
     """
-    best: tuple[float, Frame] | None = None
+    best: tuple[float, RemoteWindow] | None = None
     with rasterio.Env(**_WEB):
         for name in files:
             check_reach(name)
@@ -82,7 +82,7 @@ def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> F
                 if best is None or size < best[0]:
                     window = _window(file, bbox, name)
                     transform = file.transform @ Affine.translation(window.col_off, window.row_off)
-                    frame = Frame(file.crs, transform, int(window.width), int(window.height))
+                    frame = RemoteWindow(file.crs, transform, int(window.width), int(window.height))
                     best = size, frame
     if best is None:
         raise InputError("no file was named")
@@ -109,7 +109,7 @@ def _window(file: DatasetReader, bbox: tuple[float, float, float, float], name: 
 
 
 def write_window(
-    path: Path, files: Mapping[str, str], frame: Frame, *, classes: bool = False
+    path: Path, files: Mapping[str, str], frame: RemoteWindow, *, classes: bool = False
 ) -> None:
     """Keep the pixels of a frame as one GeoTIFF.
 
@@ -160,7 +160,7 @@ def write_window(
             out.set_band_description(number, name)
 
 
-def _read(file: DatasetReader, frame: Frame, classes: bool) -> NDArray[np.generic]:
+def _read(file: DatasetReader, frame: RemoteWindow, classes: bool) -> NDArray[np.generic]:
     """(C, H, W) of a file on a frame."""
     left, top = ~file.transform @ (frame.transform.c, frame.transform.f)
     whole = abs(left - round(left)) < _WHOLE and abs(top - round(top)) < _WHOLE

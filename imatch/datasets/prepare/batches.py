@@ -8,17 +8,17 @@ import numpy as np
 
 from imatch.core.errors import InputError
 from imatch.datasets.config import PrepareConfig
-from imatch.datasets.prepare.polygons import Outline, Tally, reaching, read_polygons, within
-from imatch.datasets.prepare.scene_groups import Level
-from imatch.datasets.prepare.sites import Plan, Site
-from imatch.datasets.prepare.write_chips import Batch, SceneFacts
+from imatch.datasets.polygons import Outline, Tally, reaching, read_polygons, within
+from imatch.datasets.prepare.scene_groups import SceneGroup
+from imatch.datasets.prepare.sites import Site, SitePlan
+from imatch.datasets.prepare.write_chips import SceneFacts, SiteBatch
 
 # Chips along each side of what is read at once: JP2 and tiled files decode whole tiles anyway.
 _ACROSS = 4
 
 
 def outlines_of(
-    plan: Plan, config: PrepareConfig, tally: Tally
+    plan: SitePlan, config: PrepareConfig, tally: Tally
 ) -> dict[tuple[str, str, str], list[Outline]]:
     """Polygons of every level on a map, in its CRS.
 
@@ -33,7 +33,7 @@ def outlines_of(
     Raises:
         InputError: A file cannot be read, has no polygon on any image, or no image is on a map.
     """
-    levels: dict[tuple[str, str, str], Level] = {
+    levels: dict[tuple[str, str, str], SceneGroup] = {
         _key(site.level): site.level for site in plan.sites
     }
     out: dict[tuple[str, str, str], list[Outline]] = {}
@@ -76,7 +76,7 @@ def outlines_of(
     return out
 
 
-def _key(level: Level) -> tuple[str, str, str]:
+def _key(level: SceneGroup) -> tuple[str, str, str]:
     return level.source, level.place, level.name
 
 
@@ -85,7 +85,7 @@ def batches_of(
     config: PrepareConfig,
     facts: dict[str, SceneFacts],
     outlines: dict[tuple[str, str, str], list[Outline]],
-) -> list[Batch]:
+) -> list[SiteBatch]:
     """Neighbouring sites of one level together, in a fixed order.
 
     Args:
@@ -109,5 +109,5 @@ def batches_of(
             low, high = boxes.min(axis=0), boxes.max(axis=0)
             near = tuple(within(outlines[key], (low[0], low[1], high[2], high[3])))
         own = {scene.path: facts[scene.path] for scene in level.scenes}
-        batches.append(Batch(number, tuple(members), sources[level.source], own, near))
+        batches.append(SiteBatch(number, tuple(members), sources[level.source], own, near))
     return batches

@@ -25,18 +25,18 @@ from imatch.datasets.manifest import (
     SCHEMA,
     SHEET,
     ChipRow,
+    DatasetManifest,
     KeypointRow,
-    Manifest,
     PairRow,
     content_hash,
     counts,
 )
 from imatch.datasets.pairs import ChipPairs
+from imatch.datasets.polygons import Tally
 from imatch.datasets.prepare.pair_offsets import pool_residuals
-from imatch.datasets.prepare.polygons import Tally
-from imatch.datasets.prepare.scan import Skipped, Survey
-from imatch.datasets.prepare.sites import Plan
-from imatch.datasets.prepare.write_chips import Cut, add_sums
+from imatch.datasets.prepare.scan import SceneCatalogue, SkippedScene
+from imatch.datasets.prepare.sites import SitePlan
+from imatch.datasets.prepare.write_chips import WrittenChips, add_sums
 from imatch.datasets.report.card import write_card
 from imatch.datasets.report.contact_sheet import spread, write_sheet
 
@@ -48,12 +48,12 @@ def gather(
     config: PrepareConfig,
     out: Path,
     identity: str,
-    found: Survey,
-    plan: Plan,
+    found: SceneCatalogue,
+    plan: SitePlan,
     tally: Tally,
     done: list[dict[str, Any]],
     command: str,
-) -> Manifest:
+) -> DatasetManifest:
     """Gather the tables, drop what came of unreadable images, and write the manifest last.
 
     Args:
@@ -74,7 +74,9 @@ def gather(
         OutputError: The disk refused.
     """
     done.sort(key=lambda result: result["number"])
-    results = [Cut(**{k: v for k, v in result.items() if k != "number"}) for result in done]
+    results = [
+        WrittenChips(**{k: v for k, v in result.items() if k != "number"}) for result in done
+    ]
     unreadable = {path: why for result in results for path, why in result.unreadable.items()}
     rows = [ChipRow.from_row(row) for result in results for row in result.chips]
     lost = {row.path for row in rows if row.image in unreadable}
@@ -108,7 +110,7 @@ def gather(
             write_rows(temporary, kind, table)
     skipped = [
         *found.skipped,
-        *(Skipped(path, why) for path, why in sorted(unreadable.items())),
+        *(SkippedScene(path, why) for path, why in sorted(unreadable.items())),
     ]
     files = [row.path for row in chips] + [row.changed for row in pairs if row.changed]
     partners = Counter(pair.a for pair in pairs) + Counter(pair.b for pair in pairs)
@@ -133,7 +135,7 @@ def gather(
         },
         "bytes": sum(inside(out, name).stat().st_size for name in set(files)),
     }
-    manifest = Manifest(out, document, tuple(chips), tuple(pairs), tuple(points))
+    manifest = DatasetManifest(out, document, tuple(chips), tuple(pairs), tuple(points))
     write_card(manifest, out / CARD)
     _write_sheet(manifest, out / SHEET)
     with atomic_path(out / MANIFEST, overwrite=True) as temporary:
@@ -141,7 +143,7 @@ def gather(
     return manifest
 
 
-def _statistics(results: Sequence[Cut]) -> dict[str, Any]:
+def _statistics(results: Sequence[WrittenChips]) -> dict[str, Any]:
     """Mean and deviation of each source's bands, over the training split alone."""
     total: dict[str, list[list[float]]] = {}
     for result in results:
@@ -163,7 +165,7 @@ def _statistics(results: Sequence[Cut]) -> dict[str, Any]:
     return out
 
 
-def _write_sheet(manifest: Manifest, path: Path) -> None:
+def _write_sheet(manifest: DatasetManifest, path: Path) -> None:
     samples = []
     for split in manifest.document["counts"]:
         pairs = ChipPairs(manifest, split, max_changed=1.0, singles="auto")

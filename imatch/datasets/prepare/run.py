@@ -27,15 +27,15 @@ from imatch.datasets.manifest import (
     PAIRS,
     SCHEMA,
     SHEET,
-    Manifest,
+    DatasetManifest,
     load_manifest,
 )
+from imatch.datasets.polygons import Tally
 from imatch.datasets.prepare.batches import batches_of, outlines_of
 from imatch.datasets.prepare.merge_tables import gather
-from imatch.datasets.prepare.polygons import Tally
-from imatch.datasets.prepare.scan import Scene, Skipped, Survey, survey
+from imatch.datasets.prepare.scan import Scene, SceneCatalogue, SkippedScene, survey
 from imatch.datasets.prepare.sites import plan_sites
-from imatch.datasets.prepare.write_chips import Batch, SceneFacts, cut
+from imatch.datasets.prepare.write_chips import SceneFacts, SiteBatch, cut
 from imatch.raster.read.render import stretch_limits
 
 _STATE = ".state"
@@ -55,7 +55,7 @@ def prepare(
     command: str = "",
     on_stage: Callable[[str, int], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
-) -> Manifest:
+) -> DatasetManifest:
     """Cut a data set for training.
 
     Args:
@@ -121,7 +121,7 @@ def _check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def _identity(config: PrepareConfig, found: Survey) -> str:
+def _identity(config: PrepareConfig, found: SceneCatalogue) -> str:
     """What must be the same for two runs to make one data set."""
     scenes = [*found.geocoded, *(scene for group in found.aligned for scene in group.scenes)]
     files = []
@@ -132,7 +132,7 @@ def _identity(config: PrepareConfig, found: Survey) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _begin(out: Path, identity: str, *, resume: bool, overwrite: bool) -> Manifest | None:
+def _begin(out: Path, identity: str, *, resume: bool, overwrite: bool) -> DatasetManifest | None:
     """Make the folder ready; the manifest where there is nothing left to do."""
     if overwrite:
         for name in _OURS:
@@ -166,13 +166,15 @@ def _other_run(out: Path) -> OutputError:
     )
 
 
-def _look(found: Survey, config: PrepareConfig, out: Path) -> tuple[Survey, dict[str, SceneFacts]]:
+def _look(
+    found: SceneCatalogue, config: PrepareConfig, out: Path
+) -> tuple[SceneCatalogue, dict[str, SceneFacts]]:
     """Read every image once at low resolution; what cannot be read drops out."""
     sources = {source.name: source for source in config.sources}
     memory = out / _STATE / "scenes.json"
     known: dict[str, Any] = parse_json(memory.read_text()) if memory.exists() else {}
     facts: dict[str, SceneFacts] = {}
-    skipped: list[Skipped] = []
+    skipped: list[SkippedScene] = []
 
     def usable(scene: Scene) -> bool:
         if scene.path not in known:
@@ -182,7 +184,7 @@ def _look(found: Survey, config: PrepareConfig, out: Path) -> tuple[Survey, dict
                 known[scene.path] = error.cause
         item = known[scene.path]
         if isinstance(item, str):
-            skipped.append(Skipped(scene.path, item))
+            skipped.append(SkippedScene(scene.path, item))
             return False
         coding = Coding(**item["coding"])
         facts[scene.path] = SceneFacts(tuple(item["low"]), tuple(item["high"]), coding)
@@ -214,7 +216,7 @@ def _facts(scene: Scene, bands: Sequence[int | str] | None) -> SceneFacts:
 
 
 def _run(
-    batches: Sequence[Batch], config: PrepareConfig, out: Path, jobs: int
+    batches: Sequence[SiteBatch], config: PrepareConfig, out: Path, jobs: int
 ) -> Iterator[dict[str, Any]]:
     """Results of all batches; those that an earlier run finished come from its files."""
     todo = []
@@ -248,7 +250,7 @@ def _run(
                 future.cancel()
 
 
-def _one(batch: Batch, config: PrepareConfig, out: Path) -> dict[str, Any]:
+def _one(batch: SiteBatch, config: PrepareConfig, out: Path) -> dict[str, Any]:
     result = cut(batch, config, out).to_dict()
     result["number"] = batch.number
     with atomic_path(_result_path(out, batch.number), overwrite=True) as temporary:

@@ -53,7 +53,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedScene:
     """An image, or a pair, that is left out.
 
     Attributes:
@@ -66,7 +66,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedScenes:
     """Images without geocoding whose pixels show the same ground but for a small residual.
 
     Attributes:
@@ -85,7 +85,7 @@ class Aligned:
 
 
 @dataclass(frozen=True)
-class Survey:
+class SceneCatalogue:
     """All there is to cut.
 
     Attributes:
@@ -95,11 +95,11 @@ class Survey:
     """
 
     geocoded: tuple[Scene, ...]
-    aligned: tuple[Aligned, ...]
-    skipped: tuple[Skipped, ...]
+    aligned: tuple[AlignedScenes, ...]
+    skipped: tuple[SkippedScene, ...]
 
 
-def survey(config: PrepareConfig) -> Survey:
+def survey(config: PrepareConfig) -> SceneCatalogue:
     """Open every image of a configuration.
 
     Args:
@@ -114,8 +114,8 @@ def survey(config: PrepareConfig) -> Survey:
     """
     index = {} if config.index is None else _read_index(config.root / config.index)
     geocoded: list[Scene] = []
-    aligned: list[Aligned] = []
-    skipped: list[Skipped] = []
+    aligned: list[AlignedScenes] = []
+    skipped: list[SkippedScene] = []
     for source in config.sources:
         if source.table is not None:
             pairs, missing = _table(source, config.root, index)
@@ -129,11 +129,11 @@ def survey(config: PrepareConfig) -> Survey:
             except ConfigError:
                 raise
             except ImatchError as error:
-                skipped.append(Skipped(path, error.cause))
+                skipped.append(SkippedScene(path, error.cause))
                 continue
             (geocoded if scene.info.geocoded else loose).append(scene)
         aligned += _by_place(loose, source)
-    return Survey(tuple(_labelled(geocoded)), tuple(aligned), tuple(skipped))
+    return SceneCatalogue(tuple(_labelled(geocoded)), tuple(aligned), tuple(skipped))
 
 
 def _files(source: SourceConfig, root: Path) -> list[str]:
@@ -203,7 +203,7 @@ def _labelled(scenes: Sequence[Scene]) -> list[Scene]:
     return out
 
 
-def _by_place(scenes: Sequence[Scene], source: SourceConfig) -> list[Aligned]:
+def _by_place(scenes: Sequence[Scene], source: SourceConfig) -> list[AlignedScenes]:
     """Groups of one place and size; a scene without partner is a group of its own."""
     groups: dict[tuple[str, tuple[int, int]], list[Scene]] = {}
     for scene in scenes:
@@ -212,7 +212,7 @@ def _by_place(scenes: Sequence[Scene], source: SourceConfig) -> list[Aligned]:
         key = scene.label if place is None else place
         groups.setdefault((key, scene.info.size), []).append(scene)
     return [
-        Aligned(tuple(_labelled(group)), place, f"{size[0]}x{size[1]}")
+        AlignedScenes(tuple(_labelled(group)), place, f"{size[0]}x{size[1]}")
         for (place, size), group in groups.items()
     ]
 
@@ -224,7 +224,7 @@ def _matched(pattern: str | None, text: str) -> str | None:
 
 def _table(
     source: SourceConfig, root: Path, index: Mapping[str, Mapping[str, str]]
-) -> tuple[list[Aligned], list[Skipped]]:
+) -> tuple[list[AlignedScenes], list[SkippedScene]]:
     assert source.table is not None
     path = root / source.table
     rows = _read(path, ("ref", "tgt"))
@@ -248,12 +248,12 @@ def _table(
             except ConfigError:
                 raise
             except ImatchError as error:
-                skipped.append(Skipped(file, error.cause))
+                skipped.append(SkippedScene(file, error.cause))
         if len(scenes) < 2:
             continue
         if scenes[0].info.size != scenes[1].info.size:
             sizes = " and ".join("{}x{}".format(*scene.info.size) for scene in scenes)
-            skipped.append(Skipped(row["tgt"], f"the pair's sizes differ: {sizes}"))
+            skipped.append(SkippedScene(row["tgt"], f"the pair's sizes differ: {sizes}"))
             continue
         full = row.get("place") or row["ref"]
         place = _matched(source.place, full) or full
@@ -263,7 +263,9 @@ def _table(
             residual = None
         name = re.sub(r"[^\w.-]+", "_", Path(row["ref"]).stem)
         scenes = [replace(s, label=s.date or f"{i}") for i, s in enumerate(scenes)]
-        pairs.append(Aligned(tuple(_labelled(scenes)), place, name, residual, row.get("tag", "")))
+        pairs.append(
+            AlignedScenes(tuple(_labelled(scenes)), place, name, residual, row.get("tag", ""))
+        )
     return pairs, skipped
 
 

@@ -13,10 +13,10 @@ from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
 from imatch.datasets.config import PrepareConfig, SourceConfig
-from imatch.datasets.prepare.scan import Scene, Survey, tile_name
+from imatch.datasets.prepare.scan import Scene, SceneCatalogue, tile_name
 from imatch.datasets.prepare.split import Box
 from imatch.raster.geodesy import WGS84, apply_affine, reproject_points
-from imatch.raster.warp.common_grid import Grid
+from imatch.raster.grid import Grid
 
 #: Images whose GSDs differ by less lie on one lattice.
 _SAME_GSD = 1.1
@@ -26,7 +26,7 @@ _APART = 8.0
 
 
 @dataclass(frozen=True)
-class Level:
+class SceneGroup:
     """Images of one place on one lattice of pixels.
 
     Attributes:
@@ -114,7 +114,7 @@ def union(boxes: Sequence[Box]) -> Box:
     return min(left), min(bottom), max(right), max(top)
 
 
-def pixel_box(box: Box, crs: CRS, level: Level) -> Box:
+def pixel_box(box: Box, crs: CRS, level: SceneGroup) -> Box:
     """Bounds in a level's pixels of a box on another map."""
     assert level.crs is not None
     points = reproject_points(_outline(box), crs, level.crs)
@@ -123,7 +123,7 @@ def pixel_box(box: Box, crs: CRS, level: Level) -> Box:
 
 def geocoded_places(
     scenes: Sequence[Scene], config: PrepareConfig
-) -> list[tuple[str, list[Level]]]:
+) -> list[tuple[str, list[SceneGroup]]]:
     """Scenes that share ground, put on lattices.
 
     Args:
@@ -141,7 +141,7 @@ def geocoded_places(
         assert scene.info.crs is not None
         full = (0.0, 0.0, float(scene.info.width), float(scene.info.height))
         boxes.append(map_box(scene.info.transform, scene.info.crs, full, WGS84))
-    out: list[tuple[str, list[Level]]] = []
+    out: list[tuple[str, list[SceneGroup]]] = []
     used: dict[str, int] = {}
     for group in _connected(scenes, boxes):
         members = [scenes[i] for i in group]
@@ -221,7 +221,7 @@ def _lattices(scenes: Sequence[Scene]) -> list[list[Scene]]:
     return [sorted(group, key=lambda scene: (scene.date, scene.label)) for group in out]
 
 
-def _level(scenes: Sequence[Scene], place: str, source: SourceConfig) -> Level | None:
+def _level(scenes: Sequence[Scene], place: str, source: SourceConfig) -> SceneGroup | None:
     """The lattice of the first scene, over all of them; None where `bounds` leave nothing."""
     first = scenes[0].info
     assert first.crs is not None
@@ -247,7 +247,7 @@ def _level(scenes: Sequence[Scene], place: str, source: SourceConfig) -> Level |
         if extent[0] >= extent[2] or extent[1] >= extent[3]:
             return None
     gsd = scenes[0].gsd_m
-    return Level(
+    return SceneGroup(
         source.name,
         place,
         "",
@@ -259,7 +259,7 @@ def _level(scenes: Sequence[Scene], place: str, source: SourceConfig) -> Level |
     )
 
 
-def _told_apart(levels: list[Level]) -> list[Level]:
+def _told_apart(levels: list[SceneGroup]) -> list[SceneGroup]:
     """Names for the lattices of a source that has several at one place."""
     many = {level.source for level in levels}
     if len(many) == len(levels):
@@ -269,12 +269,12 @@ def _told_apart(levels: list[Level]) -> list[Level]:
     ]
 
 
-def aligned_places(found: Survey) -> list[tuple[str, list[Level]]]:
+def aligned_places(found: SceneCatalogue) -> list[tuple[str, list[SceneGroup]]]:
     """Images that only their pixels place, a lattice of its own for each group."""
-    places: dict[tuple[str, str], list[Level]] = {}
+    places: dict[tuple[str, str], list[SceneGroup]] = {}
     for item in found.aligned:
         first = item.scenes[0]
-        level = Level(
+        level = SceneGroup(
             first.source,
             item.place,
             item.name,

@@ -10,9 +10,9 @@ import numpy as np
 
 from imatch.core.errors import InputError
 from imatch.datasets.config import PrepareConfig
-from imatch.datasets.prepare.scan import Survey
+from imatch.datasets.prepare.scan import SceneCatalogue
 from imatch.datasets.prepare.scene_groups import (
-    Level,
+    SceneGroup,
     aligned_places,
     geocoded_places,
     map_box,
@@ -40,13 +40,13 @@ class Site:
     """
 
     name: str
-    level: Level
+    level: SceneGroup
     window: tuple[int, int, int, int]
     split: str
 
 
 @dataclass(frozen=True)
-class Plan:
+class SitePlan:
     """All sites of a data set.
 
     Attributes:
@@ -60,7 +60,7 @@ class Plan:
     lost: int
 
 
-def plan_sites(found: Survey, config: PrepareConfig) -> Plan:
+def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
     """Lay chips over every place and deal the ground to the splits.
 
     Geocoded images that share ground are one place, whatever source or tile they come from, and
@@ -77,7 +77,7 @@ def plan_sites(found: Survey, config: PrepareConfig) -> Plan:
         )
     shares = config.shares
     sites: list[Site] = []
-    whole: dict[str, list[tuple[str, list[Level]]]] = {}
+    whole: dict[str, list[tuple[str, list[SceneGroup]]]] = {}
     notes: list[str] = []
     lost = 0
     for number, (place, levels) in enumerate(places):
@@ -120,7 +120,7 @@ def plan_sites(found: Survey, config: PrepareConfig) -> Plan:
             f" so nothing is left for {' and '.join(missing)}",
             hint="add images of other places, cut smaller chips with --chip, or pass --split 1/0",
         )
-    return Plan(tuple(sites), tuple(notes), lost)
+    return SitePlan(tuple(sites), tuple(notes), lost)
 
 
 def _windows(extent: Box, chip: int, step: int) -> list[tuple[int, int, int, int]]:
@@ -146,7 +146,7 @@ def _places_along(begin: int, end: int, chip: int, step: int) -> list[tuple[int,
     return [(start, chip) for start in starts]
 
 
-def _site(level: Level, window: tuple[int, int, int, int], split: str) -> Site:
+def _site(level: SceneGroup, window: tuple[int, int, int, int], split: str) -> Site:
     parts = [level.source, _slug(level.place), _slug(level.name)]
     where = f"x{window[0]}_y{window[1]}"
     return Site("/".join([*(part for part in parts if part), where]), level, window, split)
@@ -156,7 +156,9 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text)
 
 
-def _laid(level: Level, first: Level, ground: Partition, config: PrepareConfig) -> list[Site]:
+def _laid(
+    level: SceneGroup, first: SceneGroup, ground: Partition, config: PrepareConfig
+) -> list[Site]:
     """Chips of a level, laid out within each area of one split."""
     assert first.crs is not None
     assert level.crs is not None
@@ -198,7 +200,7 @@ def _sides(extent: Box) -> tuple[int, int]:
 
 
 def _divided(
-    levels: Sequence[Level], config: PrepareConfig, rng: np.random.Generator
+    levels: Sequence[SceneGroup], config: PrepareConfig, rng: np.random.Generator
 ) -> list[Site] | None:
     """Sites of a place that was divided; None where not every split would get one."""
     first = levels[0]

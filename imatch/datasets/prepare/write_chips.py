@@ -21,12 +21,12 @@ from imatch.datasets.chip_files import Coding, save_mask, write_chip
 from imatch.datasets.config import PrepareConfig, SourceConfig
 from imatch.datasets.keypoints import appeared_between, burned, keypoints_of
 from imatch.datasets.manifest import ChipRow, KeypointRow, PairRow
+from imatch.datasets.polygons import Outline, within
 from imatch.datasets.prepare.clouds import classified, cloud_mask
 from imatch.datasets.prepare.pairing import apart, choose_pairs, season
-from imatch.datasets.prepare.polygons import Outline, within
 from imatch.datasets.prepare.residual import Residual, measure_residual, unlike
 from imatch.datasets.prepare.scan import Scene
-from imatch.datasets.prepare.scene_groups import Level
+from imatch.datasets.prepare.scene_groups import SceneGroup
 from imatch.datasets.prepare.sites import Site
 from imatch.raster import GeoImage, render
 
@@ -53,7 +53,7 @@ class SceneFacts:
 
 
 @dataclass(frozen=True)
-class Batch:
+class SiteBatch:
     """Sites of one level that lie together.
 
     Attributes:
@@ -72,7 +72,7 @@ class Batch:
 
 
 @dataclass
-class Cut:
+class WrittenChips:
     """What came of a batch; plain values, ready for JSON.
 
     Attributes:
@@ -108,7 +108,7 @@ class _View:
     rendered: Rendered
 
 
-def cut(batch: Batch, config: PrepareConfig, out: Path) -> Cut:
+def cut(batch: SiteBatch, config: PrepareConfig, out: Path) -> WrittenChips:
     """Cut every chip of a batch, measure its pairs and write both.
 
     Args:
@@ -122,7 +122,7 @@ def cut(batch: Batch, config: PrepareConfig, out: Path) -> Cut:
     Raises:
         OutputError: The disk refused.
     """
-    done = Cut()
+    done = WrittenChips()
     level = batch.sites[0].level
     left = min(site.window[0] for site in batch.sites)
     top = min(site.window[1] for site in batch.sites)
@@ -155,7 +155,7 @@ def cut(batch: Batch, config: PrepareConfig, out: Path) -> Cut:
 
 
 def _read(
-    scene: Scene, level: Level, region: tuple[int, int, int, int], source: SourceConfig
+    scene: Scene, level: SceneGroup, region: tuple[int, int, int, int], source: SourceConfig
 ) -> tuple[GeoImage, BoolArray]:
     """An image on a region of its level, and its clouds."""
     file = scene.open(source.bands)
@@ -179,7 +179,7 @@ def _view(
     pixels: NDArray[np.float32],
     valid: BoolArray,
     cloud: BoolArray,
-    batch: Batch,
+    batch: SiteBatch,
     config: PrepareConfig,
 ) -> _View | str:
     """A chip that is good enough, else why it is not."""
@@ -218,11 +218,11 @@ def _shown(pixels: NDArray[np.float32], valid: BoolArray, facts: SceneFacts) -> 
 def _save_site(
     site: Site,
     views: Sequence[_View],
-    batch: Batch,
+    batch: SiteBatch,
     config: PrepareConfig,
     transform: Affine,
     out: Path,
-    done: Cut,
+    done: WrittenChips,
 ) -> None:
     level = site.level
     width, height = site.window[2:]
@@ -308,7 +308,7 @@ def _numbers(values: NDArray[np.float64]) -> str:
     return " ".join(f"{value:.6g}" for value in values)
 
 
-def _add_sums(done: Cut, key: str, view: _View) -> None:
+def _add_sums(done: WrittenChips, key: str, view: _View) -> None:
     ground = view.pixels[:, view.valid].astype(np.float64)
     figures = (
         np.full(len(ground), ground.shape[1]),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from imatch.core.io.files import atomic_path
-from imatch.datasets.manifest import Manifest
+from imatch.datasets.manifest import DatasetManifest
 
 
-def write_card(manifest: Manifest, path: Path) -> None:
+def write_card(manifest: DatasetManifest, path: Path) -> None:
     """Write ``README.md`` beside the data.
 
     Args:

@@ -26,7 +26,7 @@ _SIDE, _GAP, _QUALITY = 240, 6, 80
 
 
 @dataclass(frozen=True)
-class Finishing:
+class ResultWriter:
     """Writes more of each registration of a batch; runs in its workers.
 
     Attributes:

@@ -14,7 +14,7 @@ import numpy as np
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from imatch.export.batch import plots
-from imatch.export.html import Cell, Table, data_url, definitions, image, page, table_html
+from imatch.export.html import HtmlCell, HtmlTable, data_url, definitions, image, page, table_html
 from imatch.export.text import number
 from imatch.pipeline.batch.journal import PREVIEWS, SUMMARIES
 from imatch.pipeline.batch.result import OUTCOMES, BatchResult
@@ -144,7 +144,7 @@ def to_html(run: BatchRun, summary: dict[str, Any]) -> str:
     )
 
 
-def pairs_table(rows: Sequence[BatchResult]) -> Table:
+def pairs_table(rows: Sequence[BatchResult]) -> HtmlTable:
     """Every pair's figures."""
     names = (
         ("shift px", "shift_px"),
@@ -165,15 +165,15 @@ def pairs_table(rows: Sequence[BatchResult]) -> Table:
     )
     made = tuple(
         (
-            Cell(row.name),
-            Cell(row.status, 1.0 if row.registered else None),
-            *(Cell(_figure(getattr(row, name))) for _, name in names),
-            Cell(row.model),
-            Cell(row.found_by),
+            HtmlCell(row.name),
+            HtmlCell(row.status, 1.0 if row.registered else None),
+            *(HtmlCell(_figure(getattr(row, name))) for _, name in names),
+            HtmlCell(row.model),
+            HtmlCell(row.found_by),
         )
         for row in rows
     )
-    return Table("Pairs", note, header, made, ("status", "model", "found by"))
+    return HtmlTable("Pairs", note, header, made, ("status", "model", "found by"))
 
 
 def _lost_html(lost: Sequence[BatchResult]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
-from imatch.export.quality.cells import Cell, examine, tally
+from imatch.export.quality.cells import QualityCell, examine, tally
 from imatch.export.quality.evidence import (
     Autocorrelation,
     Field,
@@ -19,7 +19,7 @@ from imatch.export.quality.evidence import (
     residuals,
     statistics,
 )
-from imatch.export.quality.views import Image, Pair, View
+from imatch.export.quality.views import ChipView, Image, ViewPair
 from imatch.export.text import (
     accuracy_text,
     certificate_text,
@@ -47,12 +47,12 @@ class Quality:
     """
 
     registration: Registration
-    view: View
+    view: ChipView
     residuals: Residuals | None
     correlated_before: Autocorrelation | None
     correlated_after: Autocorrelation | None
     field: Field | None
-    cells: list[Cell]
+    cells: list[QualityCell]
 
     def to_dict(self) -> dict[str, Any]:
         """The figures of the report, schema ``imatch.quality/1``; what is unknown is null.
@@ -122,7 +122,7 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
     Raises:
         InputError: An image cannot be read, or has not the geocoding that was corrected.
     """
-    pair = Pair(registration, ref, tgt)
+    pair = ViewPair(registration, ref, tgt)
     frame = pair.overlap(size)
     found = residuals(pair)
     return Quality(

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Rendered
 from imatch.export.quality.evidence import Residuals
-from imatch.export.quality.views import Frame, Pair, View, both_valid
+from imatch.export.quality.views import ChipView, ViewFrame, ViewPair, both_valid
 from imatch.geometry.alignment.orientation import orientation_field
-from imatch.geometry.alignment.refine import Windows, measure
+from imatch.geometry.alignment.refine import CorrelationWindows, measure
 
 Finding: TypeAlias = Literal["supported", "contradicted", "silent"]
 
@@ -25,14 +25,14 @@ _MOST_CELLS, _SIDE = 6, 192
 _LEAST_VALID = 0.5
 # Windows of a cell whose peak stands out so much are believed, if there are a few of them.
 _RATIO, _LEAST_WINDOWS = 1.15, 3
-_WINDOWS = Windows(side=64, count=9, radius=20)
+_WINDOWS = CorrelationWindows(side=64, count=9, radius=20)
 # Agreement this many times what displaced windows reach by chance is no chance.
 _BEYOND = 4.0
 _NEAR_PX, _OFF_PX, _SHARED_PX = 16, 1.5, 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class QualityCell:
     """One window of the lattice.
 
     Attributes:
@@ -53,7 +53,7 @@ class Cell:
 
     row: int
     column: int
-    view: View
+    view: ChipView
     agreement_before: float
     agreement_after: float
     chance: float
@@ -102,7 +102,7 @@ class Cell:
         }
 
 
-def examine(pair: Pair, overlap: Frame, points: Residuals | None) -> list[Cell]:
+def examine(pair: ViewPair, overlap: ViewFrame, points: Residuals | None) -> list[QualityCell]:
     """Look at windows spread over the overlap.
 
     Args:
@@ -127,7 +127,7 @@ def examine(pair: Pair, overlap: Frame, points: Residuals | None) -> list[Cell]:
             low = (overlap.left, overlap.top) + share * (column, row)
             corner = low + (share - side * step) / 2
             corner = np.floor(np.maximum(corner, 0))
-            frame = Frame(float(corner[0]), float(corner[1]), step, int(side[0]), int(side[1]))
+            frame = ViewFrame(float(corner[0]), float(corner[1]), step, int(side[0]), int(side[1]))
             inside = np.zeros(0, dtype=bool)
             if points is not None:
                 inside = ((points.ref_xy >= low) & (points.ref_xy < low + share)).all(axis=1)
@@ -135,7 +135,9 @@ def examine(pair: Pair, overlap: Frame, points: Residuals | None) -> list[Cell]:
     return cells
 
 
-def _cell(row: int, column: int, view: View, points: Residuals | None, inside: BoolArray) -> Cell:
+def _cell(
+    row: int, column: int, view: ChipView, points: Residuals | None, inside: BoolArray
+) -> QualityCell:
     assert view.after is not None
     before, _, offset_before = _agreement(view.ref, view.before)
     after, chance, offset_after = _agreement(view.ref, view.after)
@@ -144,7 +146,7 @@ def _cell(row: int, column: int, view: View, points: Residuals | None, inside: B
     if points is not None and tie_points:
         rmse = float(np.sqrt((points.after[inside] ** 2).sum(axis=1).mean()))
         check = int(points.check[inside].sum())
-    return Cell(
+    return QualityCell(
         row,
         column,
         view,
@@ -194,13 +196,13 @@ def _surface(first: NDArray[np.complex64], second: NDArray[np.complex64]) -> NDA
     return np.asarray(np.fft.ifft2(product).real / max(energy, 1e-9))
 
 
-def tally(cells: list[Cell]) -> dict[Finding, int]:
+def tally(cells: list[QualityCell]) -> dict[Finding, int]:
     """How many cells say what."""
     names: tuple[Finding, ...] = ("supported", "contradicted", "silent")
     return {name: sum(cell.finding == name for cell in cells) for name in names}
 
 
-def tally_text(cells: list[Cell]) -> str:
+def tally_text(cells: list[QualityCell]) -> str:
     """The findings in a sentence."""
     if not cells:
         return "There is no transform to look at."

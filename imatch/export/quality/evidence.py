@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from imatch.core.types import BoolArray
-from imatch.export.quality.views import Frame, Pair
+from imatch.export.quality.views import ViewFrame, ViewPair
 from imatch.export.text import number
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -110,7 +110,7 @@ class Field:
         }
 
 
-def residuals(pair: Pair) -> Residuals | None:
+def residuals(pair: ViewPair) -> Residuals | None:
     """Residuals of the tie points that agree; None without a transform or without such points."""
     registration, points = pair.registration, pair.registration.tie_points
     if pair.after is None or not points.inlier.any():
@@ -131,7 +131,7 @@ def residuals(pair: Pair) -> Residuals | None:
     )
 
 
-def _scaled_gsd(pair: Pair) -> tuple[float, float] | None:
+def _scaled_gsd(pair: ViewPair) -> tuple[float, float] | None:
     """Metres a target pixel by the reference's GSD, where the target has none of its own."""
     gsd, matrix = pair.registration.reference.gsd_m, pair.registration.matrix
     if gsd is None or matrix is None:
@@ -203,7 +203,7 @@ def autocorrelation_text(found: Autocorrelation) -> str:
     )
 
 
-def correction_field(pair: Pair, frame: Frame) -> Field | None:
+def correction_field(pair: ViewPair, frame: ViewFrame) -> Field | None:
     """The whole correction and its local part on a regular lattice; None without a transform."""
     if pair.after is None or pair.without_local is None:
         return None

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
 from imatch.export.figure_files import checkerboard
-from imatch.export.html import Cell as Value
-from imatch.export.html import Table, data_url, definitions, image, page, table_html
+from imatch.export.html import HtmlCell as Value
+from imatch.export.html import HtmlTable, data_url, definitions, image, page, table_html
 from imatch.export.quality import plots
-from imatch.export.quality.cells import Cell, tally_text
+from imatch.export.quality.cells import QualityCell, tally_text
 from imatch.export.quality.evidence import Residuals, autocorrelation_text, statistics
 from imatch.export.quality.script import SCRIPT, STYLE
-from imatch.export.quality.views import View
+from imatch.export.quality.views import ChipView
 from imatch.export.terminal import rows as summary_rows
 from imatch.export.text import name, number
 from imatch.pipeline.registration.result import Preview
@@ -84,7 +84,7 @@ def _verdict(quality: Quality) -> str:
     return banner + (f"<ul>{listed}</ul>" if listed else "") + definitions(facts)
 
 
-def _flicker(view: View, enlarged: int = 1) -> str:
+def _flicker(view: ChipView, enlarged: int = 1) -> str:
     """Reference, before and after in one place; three pictures in a row without scripts."""
     shots = [("reference", view.ref), ("before", view.before)]
     if view.after is not None:
@@ -98,12 +98,12 @@ def _flicker(view: View, enlarged: int = 1) -> str:
     return f'<div class="flicker" style="max-width:{width}px">{frames}</div>'
 
 
-def _enlarged(view: View) -> int:
+def _enlarged(view: ChipView) -> int:
     """How many times larger a small image is shown, in whole pixels, so that it can be judged."""
     return max(1, _WIDE // max(view.frame.width, view.frame.height))
 
 
-def _boards(view: View) -> str:
+def _boards(view: ChipView) -> str:
     """Checkerboards before and after."""
     shots = [("before", view.before)]
     if view.after is not None:
@@ -130,7 +130,7 @@ def _board(ref: Rendered, shot: Rendered) -> NDArray[np.uint8]:
     return np.where(ground, board[..., :3], np.uint8(217))
 
 
-def _details(cells: Sequence[Cell]) -> str:
+def _details(cells: Sequence[QualityCell]) -> str:
     """The windows that agree best, as most do, and worst."""
     known = [cell for cell in cells if np.isfinite(cell.agreement_after)]
     if not known:
@@ -215,7 +215,7 @@ def _cells(quality: Quality) -> str:
     )
 
 
-def _reliability(quality: Quality) -> Table:
+def _reliability(quality: Quality) -> HtmlTable:
     """A line a window."""
     metres = None if quality.residuals is None else quality.residuals.metres
     header = (
@@ -247,7 +247,7 @@ def _reliability(quality: Quality) -> Table:
                 Value(cell.finding, _FINDINGS[cell.finding]),
             )
         )
-    return Table("Reliability", "", header, tuple(rows))
+    return HtmlTable("Reliability", "", header, tuple(rows))
 
 
 def _directions(points: Residuals | None) -> str:
@@ -281,7 +281,7 @@ def _directions(points: Residuals | None) -> str:
         "Mean and spread of the residuals along the reference's rows (x, to the right) and columns"
         " (y, downwards)."
     )
-    return table_html(Table("Offsets", note, header, tuple(rows)))
+    return table_html(HtmlTable("Offsets", note, header, tuple(rows)))
 
 
 def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

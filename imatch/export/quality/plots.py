@@ -17,9 +17,9 @@ from imatch.core.types import Rendered
 from imatch.export.figure_files import evened, rgba
 from imatch.export.figures import INK, tidy
 from imatch.export.panels import CHECK, FAINT_INK, FITTED
-from imatch.export.quality.cells import Cell
+from imatch.export.quality.cells import QualityCell
 from imatch.export.quality.evidence import Autocorrelation, Field, Floats, Residuals
-from imatch.export.quality.views import Frame, View
+from imatch.export.quality.views import ChipView, ViewFrame
 from imatch.export.subsample import thin
 from imatch.export.text import both, number
 
@@ -32,7 +32,7 @@ _VARIES = 0.01
 _ARROW = 1 / 18
 
 
-def field_plot(view: View, field: Field, metres: tuple[float, float] | None) -> bytes:
+def field_plot(view: ChipView, field: Field, metres: tuple[float, float] | None) -> bytes:
     """The whole correction, and beside it the local part magnified."""
     panels = [("Whole correction", field.whole)]
     if field.local is not None:
@@ -44,7 +44,7 @@ def field_plot(view: View, field: Field, metres: tuple[float, float] | None) -> 
     return _png(figure)
 
 
-def residual_map(view: View, points: Residuals) -> bytes:
+def residual_map(view: ChipView, points: Residuals) -> bytes:
     """Residuals where they are, before and after, each at a scale of its own."""
     figure = _figure(view.frame, 2)
     for axes, vectors, title in zip(
@@ -131,7 +131,7 @@ def correlogram(before: Autocorrelation, after: Autocorrelation) -> bytes | None
     return _png(figure)
 
 
-def agreement_map(cells: Sequence[Cell], overlap: Frame) -> bytes:
+def agreement_map(cells: Sequence[QualityCell], overlap: ViewFrame) -> bytes:
     """Agreement of the images' edges in each window, before and after, and the gain."""
     rows, columns = (1 + max(getattr(cell, name) for cell in cells) for name in ("row", "column"))
     grids = np.full((3, rows, columns), np.nan)
@@ -177,7 +177,7 @@ _ARROWS: dict[str, Any] = {
 
 def _draw_field(
     axes: Axes,
-    view: View,
+    view: ChipView,
     field: Field,
     vectors: Floats,
     title: str,
@@ -217,7 +217,7 @@ def _draw_field(
     _title(axes, f"{title}: up to {text}, arrows × {number(scale * frame.step)}")
 
 
-def _background(axes: Axes, view: View) -> None:
+def _background(axes: Axes, view: ChipView) -> None:
     frame = view.frame
     tone = (255 * evened(view.ref.pixels[0], view.ref.valid)).astype(np.uint8)[..., None]
     extent = (0, frame.width, frame.height, 0)
@@ -238,14 +238,14 @@ def _title(axes: Axes, text: str) -> None:
     axes.set_title(text, size=10, color=INK, loc="left", parse_math=False)
 
 
-def _figure(frame: Frame, panels: int) -> Figure:
+def _figure(frame: ViewFrame, panels: int) -> Figure:
     """A row of panels of the frame's shape."""
     width = 5.4 * panels
     height = float(np.clip(4.4 * frame.height / frame.width, 1.6, 9)) + 0.6
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _side(frame: Frame) -> float:
+def _side(frame: ViewFrame) -> float:
     return float(np.sqrt(frame.width * frame.height))
 
 

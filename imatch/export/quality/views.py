@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from imatch.core.types import BoolArray, Rendered
 from imatch.geometry.correction import Correction
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, open_source, render
-from imatch.raster.grid import Lattice
+from imatch.raster.grid import Grid
 from imatch.raster.warp.warp import render_through
 
 Image: TypeAlias = "Source | str | PathLike[str]"
@@ -28,7 +28,7 @@ _SAMPLES = 65
 
 
 @dataclass(frozen=True)
-class Frame:
+class ViewFrame:
     """A part of the reference, at a resolution of its own.
 
     Attributes:
@@ -60,14 +60,14 @@ class Frame:
         points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         return (points + 0.5 - (self.left, self.top)) / self.step - 0.5
 
-    def on(self, whole: Lattice) -> Lattice:
+    def on(self, whole: Grid) -> Grid:
         """The frame as a lattice, given that of the reference."""
         place = Affine.translation(self.left, self.top) @ Affine.scale(self.step)
-        return Lattice(whole.transform @ place, whole.crs, self.width, self.height)
+        return Grid(whole.transform @ place, whole.crs, self.width, self.height)
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class ChipView:
     """A frame of the pair.
 
     Attributes:
@@ -77,13 +77,13 @@ class View:
         after: The target as registered; None without a transform.
     """
 
-    frame: Frame
+    frame: ViewFrame
     ref: Rendered
     before: Rendered
     after: Rendered | None
 
 
-class Pair:
+class ViewPair:
     """A registration and its images, to be looked at on the reference's pixels.
 
     Args:
@@ -100,21 +100,21 @@ class Pair:
         self.ref = _opened(ref, registration.reference.bands)
         self.tgt = _opened(tgt, registration.target.bands)
         self.before = self._as_it_came()
-        self.after = None if registration.transform is None else Mapping.of(registration)
+        self.after = None if registration.transform is None else GeoCorrection.of(registration)
 
     @property
-    def without_local(self) -> Mapping | None:
+    def without_local(self) -> GeoCorrection | None:
         """The registration with its global transform alone."""
         if self.after is None:
             return None
         return replace(self.after, correction=Correction(self.after.correction.matrix))
 
-    def places(self, mapping: Mapping, frame: Frame | None = None) -> Convert:
+    def places(self, mapping: GeoCorrection, frame: ViewFrame | None = None) -> Convert:
         """From pixels of a frame (the whole reference without one) to those of the target."""
         whole = mapping.reference_lattice
         return mapping.to_pixels(whole if frame is None else frame.on(whole), self.tgt.info)
 
-    def upright(self, mapping: Mapping, vectors: Places) -> Places:
+    def upright(self, mapping: GeoCorrection, vectors: Places) -> Places:
         """(N, 2) displacements in target pixels, turned into the reference's axes; lengths stay."""
         middle = np.array(self.ref.info.size) / 2
         native = self.places(mapping)(np.add(middle, [[0, 0], [1, 0], [0, 1]]))
@@ -125,7 +125,7 @@ class Pair:
         left, _, right = np.linalg.svd(jacobian)
         return np.asarray(vectors @ (left @ right))
 
-    def overlap(self, longest: int) -> Frame:
+    def overlap(self, longest: int) -> ViewFrame:
         """The part of the reference that the target covers, at most `longest` pixels long."""
         width, height = self.ref.info.size
         x, y = np.linspace(0, width - 1, _SAMPLES), np.linspace(0, height - 1, _SAMPLES)
@@ -139,7 +139,7 @@ class Pair:
         high = np.minimum([width, height], np.ceil(seen.max(axis=0) + 1 + pad))
         step = max(1.0, float((high - low).max()) / longest)
         columns, rows = np.maximum(1, np.floor((high - low) / step + 1e-9)).astype(int)
-        return Frame(float(low[0]), float(low[1]), step, int(columns), int(rows))
+        return ViewFrame(float(low[0]), float(low[1]), step, int(columns), int(rows))
 
     def finest(self, at: ArrayLike) -> float:
         """Reference pixels a pixel of the coarser of the two images, near a reference pixel."""
@@ -150,7 +150,7 @@ class Pair:
         area = abs(np.linalg.det(native[1:] - native[0]))
         return float(max(1.0, 1 / np.sqrt(area))) if np.isfinite(area) and area > 0 else 1.0
 
-    def view(self, frame: Frame) -> View:
+    def view(self, frame: ViewFrame) -> ChipView:
         """Render a frame of both images, in grey."""
         lattice = frame.on(self.before.reference_lattice)
         draw = partial(render_through, lattice=lattice)
@@ -162,19 +162,19 @@ class Pair:
                 if mapping is not None
             ),
         ]
-        return View(frame, images[0], images[1], images[2] if len(images) == 3 else None)
+        return ChipView(frame, images[0], images[1], images[2] if len(images) == 3 else None)
 
-    def _as_it_came(self) -> Mapping:
+    def _as_it_came(self) -> GeoCorrection:
         """By the target's own geocoding where both have one, else by stretching frame on frame."""
         registration = self.registration
         reference, target = registration.reference, registration.target
         compared = registration.provenance.get("config", {}).get("use_geocoding", True)
         geocoded = self.ref.info.geocoded and self.tgt.info.geocoded and compared
         if registration.map_matrix is not None or (registration.transform is None and geocoded):
-            return Mapping(Correction(np.eye(3)), reference, target, on_map=True)
+            return GeoCorrection(Correction(np.eye(3)), reference, target, on_map=True)
         x, y = target.width / reference.width, target.height / reference.height
         resize = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-        return Mapping(Correction(resize), reference, target, on_map=False)
+        return GeoCorrection(Correction(resize), reference, target, on_map=False)
 
 
 def both_valid(first: Rendered, second: Rendered) -> BoolArray:

@@ -7,14 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 
 from imatch.core.io.tables import as_cell, write_csv
-from imatch.export.html import Cell, Table
+from imatch.export.html import HtmlCell, HtmlTable
 from imatch.export.text import measured, number
 from imatch.pipeline.stack.result import Stack, StackImage, StackPair
 
 _LOOPS = 20
 
 
-def images_table(stack: Stack) -> Table:
+def images_table(stack: Stack) -> HtmlTable:
     """Every image: what it is worth and where it lies."""
     unit = "m" if any(image.registration.shift_m for image in stack.images) else "px"
     header = (
@@ -34,10 +34,10 @@ def images_table(stack: Stack) -> Table:
         "`pairs`: those that count of those tried. `ways`: ways to the reference through sure pairs"
         " that share no pair. `all within`: 95 % bound on any place of the reference."
     )
-    return Table("Images", note, header, rows, ("date", "status", "why"))
+    return HtmlTable("Images", note, header, rows, ("date", "status", "why"))
 
 
-def pairs_table(stack: Stack) -> Table:
+def pairs_table(stack: Stack) -> HtmlTable:
     """Every pair, those that were set aside first, then by residual."""
     order = {"aside": 0, "counts": 1, "unconfirmed": 2, "unused": 3}
     pairs = sorted(
@@ -46,7 +46,7 @@ def pairs_table(stack: Stack) -> Table:
     )
     rows = tuple(
         tuple(
-            Cell(text)
+            HtmlCell(text)
             for text in (
                 f"{pair.reference} – {pair.target}",
                 pair.status,
@@ -75,19 +75,19 @@ def pairs_table(stack: Stack) -> Table:
         "misfit",
         "checked",
     )
-    return Table("Pairs", note, header, rows, ("says of itself", "verdict"))
+    return HtmlTable("Pairs", note, header, rows, ("says of itself", "verdict"))
 
 
-def loops_table(stack: Stack) -> Table | None:
+def loops_table(stack: Stack) -> HtmlTable | None:
     """The loops that close worst; None where there are none."""
     if not stack.loops:
         return None
     rows = tuple(
         (
-            Cell(" → ".join((*loop.images, loop.images[0]))),
-            Cell(number(loop.closure_px)),
-            Cell(_number(loop.closure_m)),
-            Cell("yes" if loop.counts else "no"),
+            HtmlCell(" → ".join((*loop.images, loop.images[0]))),
+            HtmlCell(number(loop.closure_px)),
+            HtmlCell(_number(loop.closure_m)),
+            HtmlCell("yes" if loop.counts else "no"),
         )
         for loop in stack.loops[:_LOOPS]
     )
@@ -101,7 +101,7 @@ def loops_table(stack: Stack) -> Table | None:
         " lead. `counts`: all of its pairs do."
     )
     header = ("loop", "closure, px", "m", "counts")
-    return Table("Loops", note, header, rows, ("counts",))
+    return HtmlTable("Loops", note, header, rows, ("counts",))
 
 
 def headline(stack: Stack) -> str:
@@ -124,7 +124,7 @@ def write_edges(stack: Stack, path: Path) -> None:
 _REST = (("uncertain", "uncertain"), ("failed", "not tied"))
 
 
-def _image_row(image: StackImage, unit: str, reference: str) -> tuple[Cell, ...]:
+def _image_row(image: StackImage, unit: str, reference: str) -> tuple[HtmlCell, ...]:
     found = image.registration
     shift, half = (found.shift_px, found.ci95_px)
     if unit == "m":
@@ -137,15 +137,15 @@ def _image_row(image: StackImage, unit: str, reference: str) -> tuple[Cell, ...]
         where = [measured(v, h, sign=True) for v, h in zip(shift, halves, strict=True)]
     bound = found.certificate
     return (
-        Cell(image.name),
-        Cell("" if image.date is None else image.date.isoformat()),
-        Cell(image.status),
-        Cell(f"{image.counting}/{image.pairs}"),
-        Cell("" if own else f"{image.ways:g}"),
-        *(Cell(text) for text in where),
-        Cell("" if own else _number(bound.corner_ci95_px)),
-        Cell("" if own else _number(bound.corner_ci95_m)),
-        Cell(image.reason),
+        HtmlCell(image.name),
+        HtmlCell("" if image.date is None else image.date.isoformat()),
+        HtmlCell(image.status),
+        HtmlCell(f"{image.counting}/{image.pairs}"),
+        HtmlCell("" if own else f"{image.ways:g}"),
+        *(HtmlCell(text) for text in where),
+        HtmlCell("" if own else _number(bound.corner_ci95_px)),
+        HtmlCell("" if own else _number(bound.corner_ci95_m)),
+        HtmlCell(image.reason),
     )
 
 

@@ -38,7 +38,7 @@ _WEAK_LENGTH = 10.0
 
 
 @dataclass(frozen=True)
-class GraphOptions:
+class AdjustmentOptions:
     """How a network is solved.
 
     Attributes:
@@ -53,7 +53,7 @@ class GraphOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Joint:
+class Adjustment:
     """All images' maps and how far to trust them; n images, m pairs.
 
     Attributes:
@@ -125,8 +125,8 @@ def solve(
     reference: int,
     *,
     pixel: ArrayLike = 1.0,
-    options: GraphOptions | None = None,
-) -> Joint:
+    options: AdjustmentOptions | None = None,
+) -> Adjustment:
     """Solve all images' maps together.
 
     A pair that is not sure of itself (`Edge.weak`) counts only where a loop confirms it.
@@ -141,7 +141,7 @@ def solve(
     Returns:
         The solution; images that no chain of agreeing pairs connects to the reference are not tied.
     """
-    options = options or GraphOptions()
+    options = options or AdjustmentOptions()
     lengths = np.broadcast_to(np.asarray(pixel, dtype=np.float64), (count,)).copy()
     kinds = JOINT_MODELS if options.model is None else (options.model,)
     # What is not tied is NaN throughout, and BLAS raises spurious flags besides.
@@ -173,7 +173,9 @@ def central(count: int, edges: Sequence[Edge], pixel: ArrayLike = 1.0) -> int:
     return int(inside[far.argmin()])
 
 
-def _simplest(found: list[Joint], edges: Sequence[Edge], options: GraphOptions) -> Joint:
+def _simplest(
+    found: list[Adjustment], edges: Sequence[Edge], options: AdjustmentOptions
+) -> Adjustment:
     """The simplest family that explains the pairs, by Schwarz's criterion (BIC, 1978).
 
     All are held against the scatter of the richest, on the pairs that count in it.
@@ -193,7 +195,7 @@ def _simplest(found: list[Joint], edges: Sequence[Edge], options: GraphOptions) 
     )
     rows = float(system.modes[use].sum())
 
-    def criterion(joint: Joint) -> float:
+    def criterion(joint: Adjustment) -> float:
         if (joint.tied != best.tied).any():
             return math.inf
         squared = system.misfits(system.inner(joint.matrices), best.scatter)
@@ -208,9 +210,9 @@ def _solve(
     edges: Sequence[Edge],
     reference: int,
     pixel: NDArray[np.float64],
-    options: GraphOptions,
+    options: AdjustmentOptions,
     model: JointModel,
-) -> Joint:
+) -> Adjustment:
     label = components(count, edges, np.ones(len(edges), dtype=bool))
     tied = label == label[reference]
     within = np.array([tied[edge.a] for edge in edges], dtype=bool)
@@ -244,13 +246,13 @@ def _report(
     tied: BoolArray,
     agrees: BoolArray,
     scatter: float,
-) -> Joint:
+) -> Adjustment:
     """The solution in the frames it was asked in."""
     both = tied[system.a] & tied[system.b]
     covariances, checked = system.precision(inner, tied, agrees, scatter)
     squared = np.where(both, system.misfits(inner, scatter), np.nan)
     matrices = np.linalg.inv(system.scales[system.reference]) @ inner @ system.scales
-    return Joint(
+    return Adjustment(
         system.model,
         system.reference,
         np.where(tied[:, None, None], matrices, np.nan),

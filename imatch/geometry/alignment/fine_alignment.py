@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from imatch.core.types import Matches, Rendered
 from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_image
-from imatch.geometry.alignment.refine import Windows, measure
+from imatch.geometry.alignment.refine import CorrelationWindows, measure
 from imatch.geometry.fit import residuals, reweighted
 from imatch.geometry.robust import search
 from imatch.geometry.transform import ModelKind, apply_matrix
@@ -136,7 +136,9 @@ class Aligner:
         current = tgt_scale @ matrix @ np.linalg.inv(ref_scale)
         for turn in range(rounds):
             warped = warp_image(tgt, current, ref.size)
-            windows = Windows(side=48 if first else 64, radius=8 if first and turn == 0 else 6)
+            windows = CorrelationWindows(
+                side=48 if first else 64, radius=8 if first and turn == 0 else 6
+            )
             common = ref.valid & warped.valid
             moved = measure(ref_field, orientation_field(warped), common, windows)
             usable = np.isfinite(moved.shift).all(axis=1)

@@ -33,7 +33,7 @@ _NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
+class LocalAccuracy:
     """A global transform and a local model, fitted one after the other to tie points.
 
     Attributes:
@@ -97,7 +97,9 @@ class Whole:
             except np.linalg.LinAlgError:
                 continue
             matrix = reweighted(self.kind, *given[1:], start, self.threshold)
-            part = Whole(self.kind, matrix, self.model, self.threshold, self.local_threshold)
+            part = LocalAccuracy(
+                self.kind, matrix, self.model, self.threshold, self.local_threshold
+            )
             predicted = apply_matrix(matrix, ref_xy[out])
             field = part.field(*given)
             if field is not None:

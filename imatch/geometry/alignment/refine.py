@@ -23,7 +23,7 @@ _APART = 3
 
 
 @dataclass(frozen=True)
-class Windows:
+class CorrelationWindows:
     """How windows are laid out.
 
     Attributes:
@@ -66,7 +66,7 @@ def measure(
     first: NDArray[np.complex64],
     second: NDArray[np.complex64],
     valid: BoolArray,
-    windows: Windows,
+    windows: CorrelationWindows,
 ) -> Displacements:
     """Correlate two fields of directions window by window.
 
@@ -111,7 +111,7 @@ def measure_at(
     return Displacements(centre, shift, peak, ratio, side)
 
 
-def _corners(valid: BoolArray, side: int, windows: Windows) -> NDArray[np.int64]:
+def _corners(valid: BoolArray, side: int, windows: CorrelationWindows) -> NDArray[np.int64]:
     """(M, 2) top-left (x, y) of the windows that see enough valid ground."""
     height, width = valid.shape
     span_x, span_y = width - side, height - side

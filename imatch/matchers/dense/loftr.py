@@ -10,11 +10,10 @@ from kornia.feature import LoFTR as KorniaLoFTR
 from kornia.feature.loftr.loftr import default_cfg
 
 from imatch.core.types import Matches, Rendered
-from imatch.matchers.base import Matcher
-from imatch.matchers.sparse.base import Network
+from imatch.matchers.base import HasNetwork, Matcher
 from imatch.matchers.tiling import match_reduced
 from imatch.models.device import seeded
-from imatch.models.weights import Found, load_parameters, load_state
+from imatch.models.weights import WeightsFile, load_parameters, load_state
 
 MAX_SIDE = 840
 """Longest side in pixels that LoFTR works at unless told otherwise.
@@ -24,7 +23,7 @@ Its memory grows with the fourth power of the side: at 840 the matrix of all pai
 """
 
 
-class LoFTR(Network, Matcher):
+class LoFTRMatcher(HasNetwork, Matcher):
     """Matches the cells of two images without a detector, then refines each within its cell.
 
     Larger images are reduced together by one factor until the longest side is ``max_side``
@@ -35,7 +34,7 @@ class LoFTR(Network, Matcher):
     guard = 8
     weights = ("loftr-outdoor",)
 
-    def build(self, found: Found) -> KorniaLoFTR:
+    def build(self, found: WeightsFile) -> KorniaLoFTR:
         """The network with every learned parameter from the checkpoint."""
         # Kornia's default configuration is one dictionary shared by everyone.
         network = KorniaLoFTR(pretrained=None, config=deepcopy(default_cfg))

@@ -6,21 +6,20 @@ import torch
 
 from imatch.core.errors import WeightsError
 from imatch.core.types import Matches, Rendered
-from imatch.matchers.base import Matcher
+from imatch.matchers.base import HasNetwork, Matcher
 from imatch.matchers.images import convert_bands
-from imatch.matchers.sparse.base import Network
 from imatch.matchers.tiling import Tiling, match_reduced, match_tiled
 from imatch.models.device import seeded
 from imatch.models.loftr.match import tie_points
 from imatch.models.loftr.network import LoFTR
 from imatch.models.loftr.weights import load_loftr
-from imatch.models.weights import Found
+from imatch.models.weights import WeightsFile
 
 TILING = Tiling()
 """Matched at once up to 640 pixels, which takes 1 GB; beyond that in tiles of 512."""
 
 
-class LoFTRS2(Network, Matcher):
+class LoFTRS2(HasNetwork, Matcher):
     """Cells that choose each other, refined both ways and pooled into one point a pair.
 
     Images of up to 640 pixels are matched at once, larger ones as a whole at that size and then in
@@ -31,7 +30,7 @@ class LoFTRS2(Network, Matcher):
     guard = 8
     weights = ("loftr-s2",)
 
-    def build(self, found: Found) -> LoFTR:
+    def build(self, found: WeightsFile) -> LoFTR:
         """The network that the checkpoint says it is.
 
         Raises:

@@ -7,11 +7,11 @@ from kornia.feature import ALIKED
 from kornia.feature.aliked.aliked import InputPadder
 
 from imatch.core.types import Features, Rendered
-from imatch.matchers.base import DEFAULTS, MatcherOptions
-from imatch.matchers.sparse.base import Extractor, Network, Sparse, best_valid
+from imatch.matchers.base import DEFAULTS, HasNetwork, MatcherOptions
+from imatch.matchers.sparse.base import Extractor, Sparse, best_valid
 from imatch.matchers.sparse.lightglue import LightGlue
 from imatch.models.device import seeded
-from imatch.models.weights import Found, load_parameters, load_state
+from imatch.models.weights import WeightsFile, load_parameters, load_state
 
 
 class LeanALIKED(ALIKED):
@@ -47,7 +47,7 @@ class LeanALIKED(ALIKED):
         return padder.unpad(dense), padder.unpad(score_map)
 
 
-class Aliked(Network, Extractor):
+class Aliked(HasNetwork, Extractor):
     """Sub-pixel keypoints and 128-dimensional descriptors.
 
     The strongest maxima of the score map are taken up to the budget, however weak: on satellite
@@ -64,7 +64,7 @@ class Aliked(Network, Extractor):
         super().__init__(options)
         self.weights = (model,)
 
-    def build(self, found: Found) -> LeanALIKED:
+    def build(self, found: WeightsFile) -> LeanALIKED:
         """The network, set to return the strongest maxima."""
         network = LeanALIKED(found.spec.name, max_num_keypoints=1, detection_threshold=0.0)
         load_parameters(network, load_state(found), found, derived=("dkd.hw_grid",))

@@ -5,27 +5,20 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Features, FloatArray, Matches, Rendered
-from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions, Weighted
+from imatch.matchers.base import DEFAULTS, HasWeights, Matcher, MatcherOptions
 from imatch.matchers.images import valid_at
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from imatch.models.weights import Found
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 NO_PAIRS: Pairs = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
-class Extractor(Weighted, ABC):
+class Extractor(HasWeights, ABC):
     """Finds keypoints and describes them.
 
     Attributes:
@@ -44,7 +37,7 @@ class Extractor(Weighted, ABC):
         """
 
 
-class Pairing(Weighted, ABC):
+class Pairing(HasWeights, ABC):
     """Pairs the keypoints of two images."""
 
     @abstractmethod
@@ -54,35 +47,6 @@ class Pairing(Weighted, ABC):
         Returns:
             (M,) indices into `f0`, (M,) indices into `f1` and (M,) scores in [0, 1].
         """
-
-
-class Network(Weighted, ABC):
-    """Mixin of parts that run on a network, which is built on first use.
-
-    A part with a network has one checkpoint, the first of `weights`.
-    """
-
-    @abstractmethod
-    def build(self, found: Found) -> nn.Module:
-        """Make the network and fill it from the checkpoint."""
-
-    @cached_property
-    def device(self) -> torch.device:
-        """Where the network runs."""
-        from imatch.models.device import resolve_device
-
-        return resolve_device(self.options.device)
-
-    @cached_property
-    def network(self) -> Any:
-        """The network in evaluation mode on its device."""
-        return self.build(self.found(self.weights[0])).to(self.device).eval()
-
-    def tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        """An array as a batch of one on the device."""
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(array))[None].to(self.device)
 
 
 def best_valid(

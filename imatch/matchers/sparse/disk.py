@@ -6,21 +6,21 @@ import torch
 from kornia.feature import DISK
 
 from imatch.core.types import Features, Rendered
-from imatch.matchers.base import DEFAULTS, MatcherOptions
+from imatch.matchers.base import DEFAULTS, HasNetwork, MatcherOptions
 from imatch.matchers.images import pad_to_multiple
-from imatch.matchers.sparse.base import Extractor, Network, Sparse, best_valid
+from imatch.matchers.sparse.base import Extractor, Sparse, best_valid
 from imatch.matchers.sparse.lightglue import LightGlue
 from imatch.models.device import seeded
-from imatch.models.weights import Found, load_parameters, load_state
+from imatch.models.weights import WeightsFile, load_parameters, load_state
 
 
-class Disk(Network, Extractor):
+class Disk(HasNetwork, Extractor):
     """Keypoints at whole pixels and 128-dimensional descriptors."""
 
     channels = 3
     weights = ("disk-depth",)
 
-    def build(self, found: Found) -> DISK:
+    def build(self, found: WeightsFile) -> DISK:
         """The network trained with depth supervision."""
         network = DISK()
         load_parameters(network, load_state(found), found)

@@ -10,13 +10,13 @@ import torch
 from kornia.feature import LightGlue as KorniaLightGlue
 
 from imatch.core.types import Features
-from imatch.matchers.base import MatcherOptions
-from imatch.matchers.sparse.base import NO_PAIRS, Network, Pairing, Pairs
+from imatch.matchers.base import HasNetwork, MatcherOptions
+from imatch.matchers.sparse.base import NO_PAIRS, Pairing, Pairs
 from imatch.models.device import seeded
-from imatch.models.weights import Found, load_parameters, load_state
+from imatch.models.weights import WeightsFile, load_parameters, load_state
 
 
-class LightGlue(Network, Pairing):
+class LightGlue(HasNetwork, Pairing):
     """A transformer that pairs the keypoints of two images.
 
     Args:
@@ -35,7 +35,7 @@ class LightGlue(Network, Pairing):
         self.weights = (weights,)
         self.min_score = min_score
 
-    def build(self, found: Found) -> KorniaLightGlue:
+    def build(self, found: WeightsFile) -> KorniaLightGlue:
         """The network with every learned parameter from the checkpoint."""
         settings: dict[str, Any] = {**KorniaLightGlue.features[self.features]}
         settings |= {"weights": None, "mp": False, "filter_threshold": self.min_score}

@@ -6,21 +6,21 @@ import torch
 
 from imatch.core.errors import WeightsError
 from imatch.core.types import Features, Rendered
-from imatch.matchers.base import DEFAULTS, MatcherOptions
+from imatch.matchers.base import DEFAULTS, HasNetwork, MatcherOptions
 from imatch.matchers.images import pad_to_multiple
-from imatch.matchers.sparse.base import Extractor, Network, Sparse, best_valid
+from imatch.matchers.sparse.base import Extractor, Sparse, best_valid
 from imatch.matchers.sparse.lightglue import LightGlue
 from imatch.matchers.sparse.nearest import Nearest
 from imatch.models.device import seeded
 from imatch.models.superpoint.network import CELL, SuperPoint, load_superpoint
 from imatch.models.superpoint.points import Convention, Decoding, detect, sample
-from imatch.models.weights import Found
+from imatch.models.weights import WeightsFile
 
 ALL_MAXIMA = Decoding(threshold=0.0, subpixel=True)
 """However weak, and refined: the budget decides, as for the other keypoints on satellite images."""
 
 
-class SuperPointExtractor(Network, Extractor):
+class SuperPointExtractor(HasNetwork, Extractor):
     """Keypoints and descriptors of a SuperPoint.
 
     Args:
@@ -38,7 +38,7 @@ class SuperPointExtractor(Network, Extractor):
         super().__init__(options)
         self.decoding = decoding or Decoding()
 
-    def build(self, found: Found) -> SuperPoint:
+    def build(self, found: WeightsFile) -> SuperPoint:
         """The network, with as many bands as it is shown."""
         return load_superpoint(found, self.channels)
 
@@ -71,7 +71,7 @@ class SeasonsExtractor(SuperPointExtractor):
         super().__init__(options, ALL_MAXIMA)
         self.dimension = dimension
 
-    def build(self, found: Found) -> SuperPoint:
+    def build(self, found: WeightsFile) -> SuperPoint:
         """See `SuperPointExtractor.build`.
 
         Raises:

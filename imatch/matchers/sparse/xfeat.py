@@ -6,16 +6,16 @@ import torch
 from kornia.feature import XFeat
 
 from imatch.core.types import Features, Rendered
-from imatch.matchers.base import DEFAULTS, MatcherOptions
+from imatch.matchers.base import DEFAULTS, HasNetwork, MatcherOptions
 from imatch.matchers.images import pad_to_multiple
-from imatch.matchers.sparse.base import Extractor, Network, Sparse, best_valid
+from imatch.matchers.sparse.base import Extractor, Sparse, best_valid
 from imatch.matchers.sparse.lightglue import LightGlue
 from imatch.matchers.sparse.nearest import Nearest
 from imatch.models.device import seeded
-from imatch.models.weights import Found, load_parameters, load_state
+from imatch.models.weights import WeightsFile, load_parameters, load_state
 
 
-class XFeatExtractor(Network, Extractor):
+class XFeatExtractor(HasNetwork, Extractor):
     """Keypoints at whole pixels and 64-dimensional descriptors.
 
     Attributes:
@@ -27,7 +27,7 @@ class XFeatExtractor(Network, Extractor):
     weights = ("xfeat",)
     detection_threshold = 0.01
 
-    def build(self, found: Found) -> XFeat:
+    def build(self, found: WeightsFile) -> XFeat:
         """The extractor with its backbone filled."""
         network = XFeat(detection_threshold=self.detection_threshold)
         load_parameters(network.net, load_state(found), found)

@@ -14,7 +14,7 @@ from imatch.core.errors import ConfigError, WeightsError
 from imatch.models.checkpoint import load_parameters, load_state
 from imatch.models.embedding.lite0 import EfficientNetLite0
 from imatch.models.superpoint.network import share_bands
-from imatch.models.weights import Found, require_weights
+from imatch.models.weights import WeightsFile, require_weights
 
 LITE0 = "efficientnet-lite0"
 #: Names here to those of timm (https://github.com/huggingface/pytorch-image-models).
@@ -92,7 +92,7 @@ def make_backbone(
     return Started(module, origin, "", module.licence if pretrained else "")
 
 
-def load_lite0(found: Found, bands: int = 3) -> EfficientNetLite0:
+def load_lite0(found: WeightsFile, bands: int = 3) -> EfficientNetLite0:
     """EfficientNet-Lite0 filled from the published checkpoint, in evaluation mode.
 
     Raises:

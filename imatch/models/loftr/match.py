@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from imatch.models.loftr.network import Cells, LoFTR
+from imatch.models.loftr.network import CoarseCells, LoFTR
 from imatch.models.loftr.shape import Shape
 
 _LEAST_SPREAD = 0.02
@@ -27,7 +27,9 @@ def dual_softmax(similarity: Tensor) -> Tensor:
     return similarity.log_softmax(dim=1) + similarity.log_softmax(dim=2)
 
 
-def mutual(similarity: Tensor, eligible_a: Tensor, eligible_b: Tensor, threshold: float) -> Cells:
+def mutual(
+    similarity: Tensor, eligible_a: Tensor, eligible_b: Tensor, threshold: float
+) -> CoarseCells:
     """Cells that prefer each other to all others.
 
     Args:
@@ -51,7 +53,7 @@ def mutual(similarity: Tensor, eligible_a: Tensor, eligible_b: Tensor, threshold
         & eligible_b.flatten(1).gather(1, partner)
     )
     pair, a = torch.where(chosen)
-    return Cells(pair, a, partner[pair, a])
+    return CoarseCells(pair, a, partner[pair, a])
 
 
 def centres(index: Tensor, columns: int, cell: int) -> Tensor:
@@ -126,7 +128,7 @@ def tie_points(
 
 
 def _refined(
-    network: LoFTR, fine: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor], cells: Cells
+    network: LoFTR, fine: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor], cells: CoarseCells
 ) -> tuple[Tensor, Tensor]:
     """`LoFTR.refine`, some cells at a time: a window of each is more than the maps they are of."""
     index = torch.arange(len(cells), device=cells.a.device)

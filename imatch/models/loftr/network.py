@@ -163,7 +163,7 @@ class LoFTR(KorniaLoFTR):
         return alike
 
     def refine(
-        self, fine: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor], cells: Cells
+        self, fine: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor], cells: CoarseCells
     ) -> tuple[Tensor, Tensor]:
         """Where, in the window around the other's cell, the centre of each cell is seen.
 
@@ -191,7 +191,7 @@ class LoFTR(KorniaLoFTR):
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class CoarseCells:
     """M pairs of coarse cells.
 
     Attributes:
@@ -207,9 +207,9 @@ class Cells:
     def __len__(self) -> int:
         return len(self.pair)
 
-    def select(self, index: Tensor) -> Cells:
+    def select(self, index: Tensor) -> CoarseCells:
         """Pairs picked by a mask or by indices."""
-        return Cells(self.pair[index], self.a[index], self.b[index])
+        return CoarseCells(self.pair[index], self.a[index], self.b[index])
 
 
 def expected_offset(own: Tensor, other: Tensor) -> Tensor:

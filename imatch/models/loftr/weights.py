@@ -13,12 +13,12 @@ from imatch.core.errors import WeightsError
 from imatch.core.io.jsontext import parse_json
 from imatch.models.loftr.network import LoFTR
 from imatch.models.loftr.shape import PUBLISHED, TEACHER, Shape
-from imatch.models.weights import Found, load_parameters, load_state
+from imatch.models.weights import WeightsFile, load_parameters, load_state
 
 _FINE = ("fine_preprocess.", "loftr_fine.")
 
 
-def load_loftr(found: Found) -> LoFTR:
+def load_loftr(found: WeightsFile) -> LoFTR:
     """A LoFTR filled from a checkpoint, in evaluation mode.
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from imatch.models.weights import Found, load_parameters, load_state
+from imatch.models.weights import WeightsFile, load_parameters, load_state
 
 CELL = 8
 """Pixels along one side of a cell of the coarse maps."""
@@ -148,7 +148,7 @@ def _conv3(n_in: int, n_out: int) -> nn.Conv2d:
     return nn.Conv2d(n_in, n_out, kernel_size=3, padding=1)
 
 
-def load_superpoint(found: Found, in_channels: int | None = 1) -> SuperPoint:
+def load_superpoint(found: WeightsFile, in_channels: int | None = 1) -> SuperPoint:
     """SuperPoint filled from a checkpoint, in evaluation mode.
 
     Args:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from collections.abc import Mapping as Map
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,7 +14,7 @@ from imatch.pipeline.apply.output_grid import Bounds, GridKind
 from imatch.pipeline.apply.raster import Choice, apply_raster, choose_resampling
 from imatch.pipeline.apply.sentinel2 import apply_safe
 from imatch.pipeline.apply.vector import DRIVERS, apply_vector, layer_names
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster.gdal import check_file, opened
 from imatch.raster.names import container_of, no_image
 from imatch.raster.read.sentinel2 import find_safe
@@ -46,7 +45,7 @@ class ApplyOptions:
     bounds: Bounds | None = None
     resampling: Choice = "auto"
     nodata: float | None = None
-    creation: Map[str, str] = field(default_factory=dict)
+    creation: Mapping[str, str] = field(default_factory=dict)
     cog: bool = False
     max_unpacked: int | None = None
     geotransform_only: bool = False
@@ -151,7 +150,7 @@ def output_paths(paths: Sequence[FileOrPart], folder: Path) -> dict[FileOrPart, 
 
 
 def apply_file(
-    mapping: Mapping,
+    mapping: GeoCorrection,
     path: FileOrPart,
     folder: Path,
     options: ApplyOptions | None = None,

@@ -13,7 +13,7 @@ from typing import Any
 from imatch.core.errors import ImatchError
 from imatch.core.workers import begin_worker, one_thread_each
 from imatch.pipeline.apply.file import ApplyOptions, FileOrPart, apply_file, output_paths
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Applied:
 
 
 def apply_files(
-    mapping: Mapping,
+    mapping: GeoCorrection,
     paths: Sequence[FileOrPart],
     folder: Path,
     options: ApplyOptions | None = None,
@@ -81,7 +81,7 @@ def apply_files(
 
 
 def _apply(
-    mapping: Mapping,
+    mapping: GeoCorrection,
     path: FileOrPart,
     folder: Path,
     options: ApplyOptions,
@@ -95,7 +95,11 @@ def _apply(
 
 
 def _in_processes(
-    mapping: Mapping, paths: Sequence[FileOrPart], folder: Path, options: ApplyOptions, jobs: int
+    mapping: GeoCorrection,
+    paths: Sequence[FileOrPart],
+    folder: Path,
+    options: ApplyOptions,
+    jobs: int,
 ) -> Iterator[Applied]:
     # Fresh interpreters: GDAL's caches and OpenCV's threads do not survive a fork.
     pool = ProcessPoolExecutor(

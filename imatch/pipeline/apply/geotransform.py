@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Map
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import Literal, TypeAlias
 
@@ -16,13 +15,13 @@ from rasterio.crs import CRS
 from imatch.core.errors import InputError
 from imatch.core.io.fingerprint import Fingerprint
 from imatch.pipeline.apply.raster import choose_resampling, provenance_tags
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary
-from imatch.raster import Lattice, RasterInfo
+from imatch.raster import Grid, RasterInfo
+from imatch.raster.common_grid import unwrap_longitude
 from imatch.raster.geodesy import apply_affine, reproject_points
 from imatch.raster.read.file_source import raster_info
-from imatch.raster.warp.common_grid import beside
-from imatch.raster.write.set_geotransform import regeocode
+from imatch.raster.warp.set_geotransform import set_geotransform
 
 #: What to do where six numbers cannot say where the pixels lie.
 Inexact: TypeAlias = Literal["refuse", "accept", "gcps"]
@@ -33,13 +32,13 @@ _GCPS = 15
 
 
 def apply_geotransform(
-    mapping: Mapping,
+    mapping: GeoCorrection,
     path: str | PathLike[str],
     out: str | PathLike[str],
     *,
     limit_px: float = LIMIT_PX,
     inexact: Inexact = "refuse",
-    creation: Map[str, str] | None = None,
+    creation: Mapping[str, str] | None = None,
     cog: bool = False,
     overwrite: bool = False,
     inputs: Sequence[Fingerprint] = (),
@@ -83,10 +82,10 @@ def apply_geotransform(
         )
     if error > limit_px and inexact == "gcps":
         gcps = _control_points(mapping, info, crs)
-    regeocode(
+    set_geotransform(
         path,
         out,
-        Lattice(transform, crs, info.width, info.height),
+        Grid(transform, crs, info.width, info.height),
         gcps=gcps,
         creation=creation,
         cog=cog,
@@ -112,7 +111,9 @@ def check_geotransform(reference: ImageSummary) -> None:
         )
 
 
-def corrected_transform(mapping: Mapping, info: RasterInfo) -> tuple[Affine, CRS | None, float]:
+def corrected_transform(
+    mapping: GeoCorrection, info: RasterInfo
+) -> tuple[Affine, CRS | None, float]:
     """The geotransform that puts a raster where it truly lies, in its own CRS if it has one.
 
     Returns:
@@ -135,7 +136,7 @@ def corrected_transform(mapping: Mapping, info: RasterInfo) -> tuple[Affine, CRS
         and crs == mapping.crs
         and not crs.is_geographic
     ):
-        own, _ = beside(info, crs, 0.0)
+        own, _ = unwrap_longitude(info, crs, 0.0)
         transform = ~Affine(*correction.matrix[:2].ravel()) @ own
     else:
         transform = _fitted(pixels + 0.5, true)
@@ -144,7 +145,7 @@ def corrected_transform(mapping: Mapping, info: RasterInfo) -> tuple[Affine, CRS
 
 
 def _control_points(
-    mapping: Mapping, info: RasterInfo, crs: CRS | None
+    mapping: GeoCorrection, info: RasterInfo, crs: CRS | None
 ) -> list[GroundControlPoint]:
     pixels = _lattice(info, _GCPS)
     places = _truth(mapping, info, crs, pixels)
@@ -155,7 +156,7 @@ def _control_points(
 
 
 def _truth(
-    mapping: Mapping, info: RasterInfo, crs: CRS | None, pixels: NDArray[np.float64]
+    mapping: GeoCorrection, info: RasterInfo, crs: CRS | None, pixels: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, 2) coordinates at which native pixels truly lie."""
     places = mapping.to_map(info)(pixels)

@@ -8,9 +8,9 @@ import numpy as np
 from affine import Affine
 
 from imatch.core.errors import ConfigError, InputError, NoOverlapError
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster.geodesy import apply_affine
-from imatch.raster.grid import Lattice
+from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
 from imatch.raster.warp.coordinate_grid import spans
 
@@ -26,13 +26,13 @@ _LONGEST = 1_000_000
 
 
 def output_lattice(
-    mapping: Mapping,
+    mapping: GeoCorrection,
     info: RasterInfo,
     *,
     grid: GridKind = "reference",
     res: float | None = None,
     bounds: Bounds | None = None,
-) -> Lattice:
+) -> Grid:
     """The pixels on which to write a raster.
 
     On the reference's grid the lattice has its CRS, orientation and first corner and covers its
@@ -70,7 +70,7 @@ def output_lattice(
     return lattice
 
 
-def check_overlap(mapping: Mapping, info: RasterInfo, lattice: Lattice) -> None:
+def check_overlap(mapping: GeoCorrection, info: RasterInfo, lattice: Grid) -> None:
     """Make sure that some of a raster falls on a lattice.
 
     Raises:
@@ -92,17 +92,17 @@ def check_overlap(mapping: Mapping, info: RasterInfo, lattice: Lattice) -> None:
         )
 
 
-def _own_grid(mapping: Mapping, info: RasterInfo) -> Lattice:
+def _own_grid(mapping: GeoCorrection, info: RasterInfo) -> Grid:
     if not mapping.reference.geocoded:
         raise InputError(
             "has no place in a pixel plane", subject=info.name, hint="pass --grid reference"
         )
     if not info.geocoded:
         raise InputError("is not geocoded", subject=info.name, hint="pass --grid reference")
-    return Lattice(info.transform, info.crs, info.width, info.height)
+    return Grid(info.transform, info.crs, info.width, info.height)
 
 
-def _ratio(mapping: Mapping, info: RasterInfo) -> float:
+def _ratio(mapping: GeoCorrection, info: RasterInfo) -> float:
     """How many reference pixels a pixel of the file is long."""
     if not mapping.on_map and not (info.geocoded and mapping.target.geocoded):
         # Pixels of the target's frame: the target itself goes on the reference's very grid.
@@ -133,17 +133,17 @@ def _whole(ratio: float, slack: float = _WHOLE) -> float:
     return ratio
 
 
-def _scaled(lattice: Lattice, x: float, y: float | None = None) -> Lattice:
+def _scaled(lattice: Grid, x: float, y: float | None = None) -> Grid:
     """The same frame in pixels `x` and `y` times as large, its last ones perhaps beyond it."""
     y = x if y is None else y
     width, height = (
         max(1, int(np.ceil(side / step - _SLACK)))
         for side, step in zip(lattice.size, (x, y), strict=True)
     )
-    return Lattice(lattice.transform @ Affine.scale(x, y), lattice.crs, width, height)
+    return Grid(lattice.transform @ Affine.scale(x, y), lattice.crs, width, height)
 
 
-def _cropped(lattice: Lattice, bounds: Bounds) -> Lattice:
+def _cropped(lattice: Grid, bounds: Bounds) -> Grid:
     """The pixels of an endless lattice that cover a rectangle of the map."""
     left, bottom, right, top = bounds
     corners = [(left, bottom), (left, top), (right, top), (right, bottom)]
@@ -152,10 +152,10 @@ def _cropped(lattice: Lattice, bounds: Bounds) -> Lattice:
     high = np.ceil(pixels.max(axis=0) - _SLACK)
     width, height = np.maximum(1, high - low).astype(int)
     transform = lattice.transform @ Affine.translation(*low)
-    return Lattice(transform, lattice.crs, int(width), int(height))
+    return Grid(transform, lattice.crs, int(width), int(height))
 
 
-def _units(lattice: Lattice) -> str:
+def _units(lattice: Grid) -> str:
     if lattice.crs is None:
         return "the reference's own coordinates"
     return "degrees" if lattice.crs.is_geographic else str(lattice.crs.linear_units)

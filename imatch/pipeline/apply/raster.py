@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from collections.abc import Mapping as Map
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from os import PathLike, fspath
@@ -16,10 +15,10 @@ from rasterio.enums import ColorInterp
 
 from imatch._version import __version__
 from imatch.core.io.fingerprint import Fingerprint
-from imatch.core.io.redaction import get_logger, redacted
+from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.apply.output_grid import Bounds, GridKind, check_overlap, output_lattice
-from imatch.pipeline.registration.geo_correction import Mapping
-from imatch.raster import Lattice
+from imatch.pipeline.registration.geo_correction import GeoCorrection
+from imatch.raster import Grid
 from imatch.raster.gdal import opened
 from imatch.raster.read.file_source import raster_info
 from imatch.raster.read.sentinel2 import is_granule_file
@@ -30,7 +29,7 @@ from imatch.raster.write.classes import class_evidence
 #: ``auto`` takes the nearest pixel of classes and masks, and interpolates measurements.
 Method: TypeAlias = Resampling | Literal["auto"]
 #: One method for all files, or one for each pattern of file names; the last that fits counts.
-Choice: TypeAlias = Method | Map[str, Method]
+Choice: TypeAlias = Method | Mapping[str, Method]
 
 _LOG = get_logger(__name__)
 
@@ -43,27 +42,27 @@ _CLASSES = re.compile(
 
 
 def apply_raster(
-    mapping: Mapping,
+    mapping: GeoCorrection,
     path: str | PathLike[str],
     out: str | PathLike[str],
     *,
     grid: GridKind = "reference",
     res: float | None = None,
     bounds: Bounds | None = None,
-    lattice: Lattice | None = None,
+    lattice: Grid | None = None,
     resampling: Choice = "auto",
     nodata: float | None = None,
-    creation: Map[str, str] | None = None,
+    creation: Mapping[str, str] | None = None,
     cog: bool = False,
     overviews: bool = True,
     overwrite: bool = False,
     inputs: Sequence[Fingerprint] = (),
     on_progress: Callable[[float], None] | None = None,
-) -> Lattice:
+) -> Grid:
     """Write a raster as the registration has it: the target, or another product of its scene.
 
     Args:
-        mapping: The registration (`Mapping.of`).
+        mapping: The registration (`GeoCorrection.of`).
         path: The raster.
         out: The GeoTIFF to write.
         grid: Whose pixel lattice to write on, see `output_lattice`.
@@ -181,7 +180,7 @@ def named_as_classes(name: str) -> bool:
     return _CLASSES.search(PurePath(name).name) is not None
 
 
-def placed(mapping: Mapping, lattice: Lattice) -> Lattice:
+def placed(mapping: GeoCorrection, lattice: Grid) -> Grid:
     """The lattice as a file says it: with the reference's local CRS, or without any geocoding.
 
     Args:
@@ -196,7 +195,7 @@ def placed(mapping: Mapping, lattice: Lattice) -> Lattice:
     return replace(lattice, crs=mapping.written_crs)
 
 
-def provenance_tags(mapping: Mapping, name: str) -> dict[str, str]:
+def provenance_tags(mapping: GeoCorrection, name: str) -> dict[str, str]:
     """What a file made by a registration says of its making."""
     reference, target = mapping.reference.path, mapping.target.path
     local = mapping.correction.local

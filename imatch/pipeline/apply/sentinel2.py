@@ -6,8 +6,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Mapping as Map
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from imatch.core.io.files import atomic_folder, check_output, inside
 from imatch.pipeline.apply.output_grid import Bounds, GridKind, output_lattice
 from imatch.pipeline.apply.raster import Choice, apply_raster
 from imatch.pipeline.apply.vector import apply_vector, layer_names
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster.info import RasterInfo
 from imatch.raster.read.file_source import raster_info
 from imatch.raster.read.sentinel2 import find_safe
@@ -74,7 +73,7 @@ class _Member:
 
 
 def apply_safe(
-    mapping: Mapping,
+    mapping: GeoCorrection,
     product: str | PathLike[str],
     out: str | PathLike[str],
     *,
@@ -82,7 +81,7 @@ def apply_safe(
     res: float | None = None,
     bounds: Bounds | None = None,
     resampling: Choice = "auto",
-    creation: Map[str, str] | None = None,
+    creation: Mapping[str, str] | None = None,
     cog: bool = False,
     max_unpacked: int | None = None,
     overwrite: bool = False,
@@ -346,7 +345,7 @@ def _readable(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[None
         ) from error
 
 
-def _vectors(mapping: Mapping, place: Path) -> bool:
+def _vectors(mapping: GeoCorrection, place: Path) -> bool:
     """Put a copied GML mask where it belongs; an empty one, without a layer, stays as it is."""
     try:
         try:

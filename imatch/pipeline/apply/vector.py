@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 
 from imatch.core.errors import InputError, OutputError
 from imatch.core.io.files import atomic_path
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster.gdal import check_file, in_words
 from imatch.raster.geodesy import apply_affine, reproject_points
 from imatch.raster.vectors import reading_vectors
@@ -38,7 +38,7 @@ _MOST_VERTICES = 10**7
 
 
 def apply_vector(
-    mapping: Mapping,
+    mapping: GeoCorrection,
     path: str | PathLike[str],
     out: str | PathLike[str],
     *,
@@ -120,7 +120,7 @@ def _read(path: Path, layer: str) -> Any:
     return table
 
 
-def _moved(mapping: Mapping, table: Any, path: Path, layer: str, *, to_geojson: bool) -> Any:
+def _moved(mapping: GeoCorrection, table: Any, path: Path, layer: str, *, to_geojson: bool) -> Any:
     import geopandas
 
     if not isinstance(table, geopandas.GeoDataFrame):
@@ -186,7 +186,7 @@ def _transformed(shapes: NDArray[Any], convert: Any) -> NDArray[Any]:
 
 
 def _longest_segment(
-    mapping: Mapping, convert: Any, crs: CRS | None, shapes: NDArray[Any]
+    mapping: GeoCorrection, convert: Any, crs: CRS | None, shapes: NDArray[Any]
 ) -> float:
     """How long a straight segment may be before the correction bends it visibly.
 
@@ -219,7 +219,7 @@ def _longest_segment(
 
 
 def _reference_in(
-    mapping: Mapping, crs: CRS | None
+    mapping: GeoCorrection, crs: CRS | None
 ) -> tuple[float, tuple[float, float, float, float] | None]:
     """Length of a reference pixel among moved shapes, and the reference's frame among given ones.
 

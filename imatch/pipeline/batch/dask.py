@@ -18,11 +18,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError, ImatchError
-from imatch.core.io.redaction import get_logger
-from imatch.pipeline.batch.executor import Engine, given_up, out_of_time
+from imatch.core.redaction import get_logger
+from imatch.pipeline.batch.executor import BatchExecutor, given_up, out_of_time
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
-from imatch.pipeline.batch.worker import Task, WorkerError, run_pair
+from imatch.pipeline.batch.worker import BatchTask, WorkerError, run_pair
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -36,7 +36,7 @@ _CONNECT, _PATIENCE = 30.0, 120.0
 _BOUNCES = 10
 
 
-class DaskWorkers(Engine):
+class DaskWorkers(BatchExecutor):
     """The workers of a Dask cluster.
 
     Workers should have one thread each (``dask worker --nthreads 1 --nworkers N``): pairs in one
@@ -68,14 +68,14 @@ class DaskWorkers(Engine):
         self.address, self.jobs = address, jobs
 
     def facts(self) -> dict[str, Any]:
-        """See `Engine.facts`."""
+        """See `BatchExecutor.facts`."""
         jobs = {"jobs": self.jobs} if self.address == LOCAL else {}
         return {"engine": f"dask {self.address}", **jobs}
 
     def run(
-        self, task: Task, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
+        self, task: BatchTask, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
     ) -> Generator[BatchResult, None, None]:
-        """See `Engine.run`."""
+        """See `BatchExecutor.run`."""
         jobs = min(self.jobs, len(pairs))
         task = replace(task, single_thread=self.address != LOCAL or jobs > 1)
         with _client(self.address, jobs, retries) as client:
@@ -89,7 +89,9 @@ class DaskWorkers(Engine):
 class _Sitting:
     """One run over a cluster, seen from the client."""
 
-    def __init__(self, client: Client, task: Task, retries: int, timeout: float | None) -> None:
+    def __init__(
+        self, client: Client, task: BatchTask, retries: int, timeout: float | None
+    ) -> None:
         self.client, self.task, self.retries, self.timeout = client, task, retries, timeout
         self.topic = f"imatch-{uuid.uuid4().hex}"
         # What happens, in order: (pair's name, the worker's address or the future that is done).
@@ -225,7 +227,7 @@ class _Sitting:
             )
 
 
-def _run_there(topic: str, task: Task, pair: BatchPair) -> BatchResult:
+def _run_there(topic: str, task: BatchTask, pair: BatchPair) -> BatchResult:
     """Run a pair in a worker of the cluster."""
     from distributed import get_worker
 

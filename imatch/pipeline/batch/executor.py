@@ -9,15 +9,15 @@ from typing import Any
 
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
-from imatch.pipeline.batch.worker import Task
+from imatch.pipeline.batch.worker import BatchTask
 
 
-class Engine(ABC):
+class BatchExecutor(ABC):
     """Runs pairs in processes that may be killed."""
 
     @abstractmethod
     def run(
-        self, task: Task, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
+        self, task: BatchTask, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
     ) -> Generator[BatchResult, None, None]:
         """Run pairs; closing the iterator ends the workers.
 

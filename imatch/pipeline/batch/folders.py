@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from imatch.core.errors import InputError
-from imatch.core.io.redaction import get_logger
+from imatch.core.redaction import get_logger
 from imatch.pipeline.batch.pairs import BatchPair, name_pairs
 from imatch.raster.dates import acquisition_date
 

@@ -19,19 +19,19 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from imatch.core.errors import ImatchError
-from imatch.core.io.redaction import get_logger
+from imatch.core.redaction import get_logger
 from imatch.core.workers import begin_worker, one_thread_each
-from imatch.pipeline.batch.executor import Engine, given_up, out_of_time
+from imatch.pipeline.batch.executor import BatchExecutor, given_up, out_of_time
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
-from imatch.pipeline.batch.worker import Task, WorkerError, prepare, run_pair, worker_name
+from imatch.pipeline.batch.worker import BatchTask, WorkerError, prepare, run_pair, worker_name
 
 _LOG = get_logger(__name__)
 # Workers that die one after another before they are ready: something is wrong with all of them.
 _FALSE_STARTS = 3
 
 
-class LocalWorkers(Engine):
+class LocalWorkers(BatchExecutor):
     """Worker processes on this machine.
 
     Args:
@@ -42,13 +42,13 @@ class LocalWorkers(Engine):
         self.jobs = jobs
 
     def facts(self) -> dict[str, Any]:
-        """See `Engine.facts`."""
+        """See `BatchExecutor.facts`."""
         return {"engine": "local", "jobs": self.jobs}
 
     def run(
-        self, task: Task, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
+        self, task: BatchTask, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
     ) -> Generator[BatchResult, None, None]:
-        """See `Engine.run`."""
+        """See `BatchExecutor.run`."""
         task = replace(task, single_thread=self.jobs > 1)
         waiting, attempts, false_starts = deque(pairs), Counter[str](), 0
         workers = [_Worker(task) for _ in range(min(self.jobs, len(pairs)))]
@@ -92,7 +92,7 @@ class _Worker:
         task: How it runs its pairs.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: BatchTask) -> None:
         self._task = task
         self.pair: BatchPair | None = None
         self.label = ""
@@ -195,7 +195,7 @@ class _Worker:
         return f"its worker process was killed by {name}{memory}"
 
 
-def _ready(task: Task) -> str:
+def _ready(task: BatchTask) -> str:
     prepare(task)
     return worker_name()
 

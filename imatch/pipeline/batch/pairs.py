@@ -12,7 +12,7 @@ from typing import Any
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import safe_name
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.identity import NAMING_FILES, contents, files_of
 from imatch.raster.names import is_virtual

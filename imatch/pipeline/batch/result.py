@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from imatch.core.io.redaction import redacted
 from imatch.core.io.tables import Plain
+from imatch.core.redaction import redacted
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.registration.result import Pair as Numbers
 from imatch.pipeline.registration.result import Registration

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ConfigError, WeightsError
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 from imatch.matchers import MATCHERS
-from imatch.matchers.sparse.feature_cache import FeatureCache
-from imatch.pipeline.batch.executor import Engine
+from imatch.matchers.feature_cache import FeatureCache
+from imatch.pipeline.batch.executor import BatchExecutor
 from imatch.pipeline.batch.journal import BatchFolder
 from imatch.pipeline.batch.local import LocalWorkers
 from imatch.pipeline.batch.pairs import BatchPair, check_pairs, name_pairs
 from imatch.pipeline.batch.result import OUTCOMES, BatchResult
-from imatch.pipeline.batch.worker import Finish, Task, result_path
+from imatch.pipeline.batch.worker import BatchTask, Finish, result_path
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.identity import contents, files_of, settings_of
 from imatch.pipeline.pair.provenance import versions
@@ -78,7 +78,7 @@ def run_batch(
     *,
     jobs: int = 1,
     dask: str | None = None,
-    executor: Engine | None = None,
+    executor: BatchExecutor | None = None,
     resume: bool = False,
     overwrite: bool = False,
     retries: int = 1,
@@ -113,7 +113,7 @@ def run_batch(
         warp: Register whole scenes and leave ``registered/NAME.tif`` of those that are accepted
             (``ok``, and as near as was asked), written with these arguments of
             `imatch.pipeline.apply.raster.apply_raster`.
-        finish: See `Task.finish`.
+        finish: See `BatchTask.finish`.
         settings: Of `finish`, JSON-ready: what must be the same when a run is resumed.
         command: Command line to remember.
         on_result: Called with each row, those of an earlier sitting first.
@@ -158,7 +158,7 @@ def run_batch(
         for pair in pairs:
             if pair.name not in again:
                 notify(folder.rows[pair.name])
-        task = Task(config, out, cache, warp, finish)
+        task = BatchTask(config, out, cache, warp, finish)
         if waiting:
             with closing(engine.run(task, waiting, retries=retries, timeout=timeout)) as rows:
                 for row in rows:
@@ -171,7 +171,7 @@ def run_batch(
     return BatchRun(out, [folder.rows[pair.name] for pair in pairs], asked, folder.sittings)
 
 
-def _engine(jobs: int, dask: str | None) -> Engine:
+def _engine(jobs: int, dask: str | None) -> BatchExecutor:
     if dask is None:
         return LocalWorkers(jobs)
     from imatch.pipeline.batch.dask import DaskWorkers

@@ -18,14 +18,14 @@ import cv2
 from imatch.core.errors import ImatchError
 from imatch.core.io.files import atomic_path, inside
 from imatch.core.io.offline import is_offline, offline
-from imatch.core.io.redaction import redacted
-from imatch.matchers.sparse.feature_cache import FeatureCache
+from imatch.core.redaction import redacted
+from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.load import load_solver, solver_settings
 from imatch.pipeline.pair.match import match
-from imatch.pipeline.pair.registrar import Solver
+from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.io import write_json
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.checkpoint import clear
@@ -38,7 +38,7 @@ _MODELS = 2
 
 
 @dataclass(frozen=True)
-class Task:
+class BatchTask:
     """How the pairs of a batch are run; travels to every worker.
 
     Attributes:
@@ -77,7 +77,7 @@ def registered_path(out: Path, name: str) -> Path:
     return inside(out / REGISTERED, f"{name}.tif")
 
 
-def run_pair(task: Task, pair: BatchPair) -> BatchResult:
+def run_pair(task: BatchTask, pair: BatchPair) -> BatchResult:
     """Run a pair, write its document, give its row.
 
     Raises:
@@ -100,7 +100,7 @@ def run_pair(task: Task, pair: BatchPair) -> BatchResult:
         return replace(result, seconds=seconds, worker=worker_name()).in_one_line()
 
 
-def prepare(task: Task) -> None:
+def prepare(task: BatchTask) -> None:
     """Load what every pair needs.
 
     Raises:
@@ -115,7 +115,7 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _run(task: Task, pair: BatchPair) -> BatchResult:
+def _run(task: BatchTask, pair: BatchPair) -> BatchResult:
     config = pair.config(task.config)
     solver, cache = _model(task, config)
     before = (0, 0) if cache is None else (cache.computed, cache.found)
@@ -135,11 +135,13 @@ def _run(task: Task, pair: BatchPair) -> BatchResult:
     return replace(result, extracted=cache.computed - before[0], from_cache=cache.found - before[1])
 
 
-def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) -> Registration:
+def _register(
+    task: BatchTask, pair: BatchPair, config: MatchConfig, solver: Registrar
+) -> Registration:
     """Register a whole scene and write it; what a killed worker had of it is gone on with."""
     from imatch.pipeline.apply.raster import apply_raster
     from imatch.pipeline.pair.provenance import inputs_of
-    from imatch.pipeline.registration.geo_correction import Mapping as Places
+    from imatch.pipeline.registration.geo_correction import GeoCorrection as Places
     from imatch.pipeline.scene.register import register
 
     # Nobody can tell whether what is no local file is the same in a later run.
@@ -169,7 +171,7 @@ def _register(task: Task, pair: BatchPair, config: MatchConfig, solver: Solver) 
     return registration
 
 
-def _model(task: Task, config: MatchConfig) -> tuple[Solver, FeatureCache | None]:
+def _model(task: BatchTask, config: MatchConfig) -> tuple[Registrar, FeatureCache | None]:
     """The solver of a configuration, loaded once, and the cache it uses."""
     folder = None if task.cache is None else str(task.cache.folder)
     key = solver_settings(config).model_dump_json(), folder
@@ -190,4 +192,4 @@ def _told(error: Exception) -> str:
 
 
 _TURN = threading.Lock()
-_models: OrderedDict[tuple[object, ...], tuple[Solver, FeatureCache | None]] = OrderedDict()
+_models: OrderedDict[tuple[object, ...], tuple[Registrar, FeatureCache | None]] = OrderedDict()

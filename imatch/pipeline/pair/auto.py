@@ -32,9 +32,9 @@ from imatch.geometry.alignment.orientation import shrink
 from imatch.geometry.estimate import EstimateOptions, estimate, failed
 from imatch.geometry.evidence import Evidence
 from imatch.geometry.transform import apply_matrix
-from imatch.matchers.base import DEFAULTS, Matcher, MatcherOptions, Weighted
+from imatch.matchers.base import DEFAULTS, HasWeights, Matcher, MatcherOptions
 from imatch.matchers.registry import MATCHERS, load_matcher
-from imatch.pipeline.pair.registrar import Solution, Solver, Stage
+from imatch.pipeline.pair.registrar import Registrar, Solution, Stage
 
 # Longest side of the images that the learnt matchers see, pixels, and most points they may take.
 _LEARNT_SIDE = 640
@@ -58,7 +58,7 @@ class Candidate:
     alignment: Alignment
 
 
-class Auto(Matcher, Solver):
+class Auto(Matcher, Registrar):
     """The cascade, as a solver of the pipeline and as a matcher for those who only want matches.
 
     Args:
@@ -76,7 +76,7 @@ class Auto(Matcher, Solver):
         super().__init__(options)
         # Found and verified now; the libraries behind them are loaded when their turn comes, which
         # most pairs never see.
-        self._checkpoints = Weighted(options)
+        self._checkpoints = HasWeights(options)
         self._checkpoints.weights = tuple(
             weights for name in self.learnt for weights in MATCHERS[name].weights
         )
@@ -96,7 +96,7 @@ class Auto(Matcher, Solver):
         geocoded: bool = False,
         on_stage: Stage = lambda _text: None,
     ) -> Solution:
-        """See `Solver.solve`."""
+        """See `Registrar.solve`."""
         none = Matches()
         for image, name in ((ref, "reference"), (tgt, "target")):
             if not image.valid.any() or np.ptp(image.pixels[:, image.valid]) == 0:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from imatch.core.errors import ConfigError
 from imatch.matchers import MATCHERS, load_matcher
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.registrar import MatcherSolver, Solver
+from imatch.pipeline.pair.registrar import MatcherRegistrar, Registrar
 
 if TYPE_CHECKING:
     from imatch.matchers import Matcher
-    from imatch.matchers.sparse.feature_cache import FeatureCache
+    from imatch.matchers.feature_cache import FeatureCache
 
 
 ROUGH_SIDE = 640
@@ -27,7 +27,7 @@ def solver_settings(config: MatchConfig) -> MatchConfig:
     return MatchConfig(**{name: getattr(config, name) for name in _MADE_FROM})
 
 
-def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> Solver:
+def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> Registrar:
     """Make what a configuration asks for; checkpoints are verified now, loaded on first use.
 
     Nothing of the configuration but its `solver_settings` has a part in it.
@@ -55,7 +55,7 @@ def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> So
     return as_solver(matcher, config)
 
 
-def as_solver(loaded: Solver | Matcher, config: MatchConfig) -> Solver:
+def as_solver(loaded: Registrar | Matcher, config: MatchConfig) -> Registrar:
     """What was loaded, as something that answers pairs.
 
     Args:
@@ -66,16 +66,16 @@ def as_solver(loaded: Solver | Matcher, config: MatchConfig) -> Solver:
     Raises:
         ConfigError: A solver that refines by itself is asked not to.
     """
-    if isinstance(loaded, Solver):
-        if config.refine is False and not isinstance(loaded, MatcherSolver):
+    if isinstance(loaded, Registrar):
+        if config.refine is False and not isinstance(loaded, MatcherRegistrar):
             raise ConfigError(
                 f"{loaded.name} always refines", subject="refine", hint="choose a single matcher"
             )
         return loaded
-    return MatcherSolver(config.matcher, loaded, refine=_refined(config))
+    return MatcherRegistrar(config.matcher, loaded, refine=_refined(config))
 
 
-def settled(solver: Solver, config: MatchConfig) -> MatchConfig:
+def settled(solver: Registrar, config: MatchConfig) -> MatchConfig:
     """A configuration as a solver that was loaded before has it.
 
     What the configuration leaves at its default is taken from the solver.
@@ -102,13 +102,13 @@ def settled(solver: Solver, config: MatchConfig) -> MatchConfig:
     return config.model_copy(update=made)
 
 
-def _made_with(solver: Solver, config: MatchConfig) -> dict[str, Any]:
+def _made_with(solver: Registrar, config: MatchConfig) -> dict[str, Any]:
     """What of a configuration was decided when a solver was loaded."""
     made: dict[str, Any] = {"matcher": solver.name}
-    if isinstance(solver, MatcherSolver) and solver.refine != _refined(config):
+    if isinstance(solver, MatcherRegistrar) and solver.refine != _refined(config):
         made["refine"] = solver.refine
     options = getattr(
-        solver.matcher if isinstance(solver, MatcherSolver) else solver, "options", None
+        solver.matcher if isinstance(solver, MatcherRegistrar) else solver, "options", None
     )
     for name in ("max_keypoints", "device", "seed", "weights"):
         # Of a solver of another package only what it says of itself is known.

@@ -21,10 +21,10 @@ from imatch.matchers import MATCHERS
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.load import as_solver, load_solver, settled
 from imatch.pipeline.pair.provenance import provenance
-from imatch.pipeline.pair.registrar import Solution, Solver
+from imatch.pipeline.pair.registrar import Registrar, Solution
 from imatch.pipeline.registration.certificate import Tolerance
 from imatch.pipeline.registration.result import Registration
-from imatch.pipeline.registration.to_registration import assemble
+from imatch.pipeline.registration.to_registration import to_registration
 from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
 from imatch.raster.read.source import settings_of
 
@@ -42,7 +42,7 @@ def match(
     tgt: Image,
     config: MatchConfig | None = None,
     *,
-    loaded: Solver | Matcher | None = None,
+    loaded: Registrar | Matcher | None = None,
     on_stage: Callable[[str], None] | None = None,
     **overrides: Any,
 ) -> Registration:
@@ -98,7 +98,7 @@ class Solved:
     pair: WorkPair
     rendered: tuple[Rendered, Rendered]
     solution: Solution
-    solver: Solver
+    solver: Registrar
     tolerance: Tolerance | None
 
     def provenance(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Solved:
             InputError: A file has changed since it was opened.
         """
         self.check_inputs()
-        return assemble(
+        return to_registration(
             self.solution.estimate,
             self.solution.matches,
             self.pair,
@@ -148,7 +148,7 @@ def solve(
     tgt: Image,
     config: MatchConfig,
     *,
-    loaded: Solver | Matcher | None = None,
+    loaded: Registrar | Matcher | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Solved:
     """Read a pair at working size and solve it: `match` without its last step.

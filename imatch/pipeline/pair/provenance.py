@@ -54,7 +54,7 @@ def provenance(
             "reference_size": list(pair.ref.size),
             "target_size": list(pair.tgt.size),
             "common_grid": None
-            if grid is None
+            if grid is None or grid.crs is None
             else {
                 "crs": grid.crs.to_string(),
                 "transform": list(grid.transform)[:6],

@@ -38,7 +38,7 @@ class Solution:
     found_by: str
 
 
-class Solver(ABC):
+class Registrar(ABC):
     """Registers one rendered image onto another.
 
     Attributes:
@@ -75,7 +75,7 @@ class Solver(ABC):
         """sha256 of the checkpoints in use, by weight name."""
 
 
-class MatcherSolver(Solver):
+class MatcherRegistrar(Registrar):
     """One matcher and one robust estimate.
 
     Args:
@@ -98,7 +98,7 @@ class MatcherSolver(Solver):
         geocoded: bool = False,  # noqa: ARG002 - matchers look everywhere
         on_stage: Stage = lambda _text: None,
     ) -> Solution:
-        """See `Solver.solve`."""
+        """See `Registrar.solve`."""
         on_stage(f"matching with {self.name}")
         matches = self.matcher.match(ref, tgt)
         on_stage("estimating")
@@ -110,7 +110,7 @@ class MatcherSolver(Solver):
 
     @property
     def weights_used(self) -> dict[str, str]:
-        """See `Solver.weights_used`."""
+        """See `Registrar.weights_used`."""
         return self.matcher.weights_used
 
 

@@ -21,10 +21,10 @@ from imatch.core.errors import InputError
 from imatch.geometry.correction import Correction
 from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.pipeline.registration.validity import check_usable
+from imatch.raster.common_grid import PixelMap, unwrap_longitude
 from imatch.raster.geodesy import apply_affine, reproject_points
-from imatch.raster.grid import Lattice
+from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
-from imatch.raster.warp.common_grid import PixelMap, beside
 
 Places = NDArray[np.float64]
 _HALF = 0.5
@@ -32,7 +32,7 @@ _CENTRE = Affine.translation(-_HALF, -_HALF)
 
 
 @dataclass(frozen=True, eq=False)
-class Mapping:
+class GeoCorrection:
     """The places of a registration.
 
     Attributes:
@@ -49,7 +49,7 @@ class Mapping:
     on_map: bool
 
     @classmethod
-    def of(cls, registration: Registration) -> Mapping:
+    def of(cls, registration: Registration) -> GeoCorrection:
         """The mapping of a registration that has a transform.
 
         Raises:
@@ -77,9 +77,9 @@ class Mapping:
         return None if self.reference.crs is None else CRS.from_user_input(self.reference.crs)
 
     @property
-    def reference_lattice(self) -> Lattice:
+    def reference_lattice(self) -> Grid:
         """The reference's own pixels: on its map, or in the plane of its own coordinates."""
-        return Lattice(self._own, self.crs, self.reference.width, self.reference.height)
+        return Grid(self._own, self.crs, self.reference.width, self.reference.height)
 
     @property
     def _own(self) -> Affine:
@@ -87,7 +87,7 @@ class Mapping:
         own = self.reference.transform
         return Affine.identity() if own is None else Affine(*own)
 
-    def to_pixels(self, lattice: Lattice, info: RasterInfo) -> Callable[[ArrayLike], Places]:
+    def to_pixels(self, lattice: Grid, info: RasterInfo) -> Callable[[ArrayLike], Places]:
         """From the pixels of an output to those of the target or a sibling of it.
 
         Args:
@@ -210,7 +210,7 @@ class Mapping:
         middle = Affine(*transform) @ (self.reference.width / 2, self.reference.height / 2)
         return float(middle[0])
 
-    def _to_true(self, lattice: Lattice) -> Callable[[ArrayLike], Places]:
+    def _to_true(self, lattice: Grid) -> Callable[[ArrayLike], Places]:
         """Output pixels to the frame of the correction."""
         frame = self.crs
         centred = lattice.transform @ Affine.translation(_HALF, _HALF)
@@ -241,7 +241,7 @@ class Mapping:
                 hint="apply it to products that have the target's geocoding",
             )
         longitude = self._longitude
-        native, near = beside(info, frame, longitude or 0.0)
+        native, near = unwrap_longitude(info, frame, longitude or 0.0)
         return PixelMap(_CENTRE, native, frame, info.crs, work_near=longitude, native_near=near)
 
     def _frame_of(self, info: RasterInfo) -> PixelMap:
@@ -254,7 +254,7 @@ class Mapping:
             near = None
             if system.is_geographic:
                 near = (own @ (target.width / 2, target.height / 2))[0]
-            native, other = beside(info, system, near or 0.0)
+            native, other = unwrap_longitude(info, system, near or 0.0)
             return PixelMap(own, native, system, info.crs, work_near=near, native_near=other)
         scale = info.width / target.width, info.height / target.height
         if not np.isclose(scale[0] * target.height, scale[1] * target.height, atol=1.0):

@@ -23,7 +23,7 @@ from imatch.raster import RasterInfo, Source, WorkPair
 _MATRIX_TOLERANCE_PX = 0.02
 
 
-def assemble(
+def to_registration(
     found: Estimate,
     matches: Matches,
     pair: WorkPair,

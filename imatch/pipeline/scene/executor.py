@@ -14,7 +14,7 @@ import cv2
 
 from imatch.core.errors import ImatchError
 from imatch.core.workers import begin_worker, one_thread_each
-from imatch.pipeline.scene.measure import Side, TileResult, measure_tile
+from imatch.pipeline.scene.measure import ImageSide, TileResult, measure_tile
 from imatch.pipeline.scene.tiles import TileTask
 from imatch.raster.gdal import kept_open
 from imatch.raster.read.array_source import ArraySource
@@ -25,7 +25,7 @@ _RUN = 4
 _AHEAD = 2
 
 
-class Engine(Protocol):
+class TileExecutor(Protocol):
     """Something that measures tiles."""
 
     def run(self, tasks: Sequence[TileTask]) -> Iterator[list[TileResult]]:
@@ -37,7 +37,7 @@ class Engine(Protocol):
         ...
 
 
-class Here:
+class InProcess:
     """Measures in this process.
 
     Args:
@@ -45,11 +45,11 @@ class Here:
         tgt: The target.
     """
 
-    def __init__(self, ref: Side, tgt: Side) -> None:
+    def __init__(self, ref: ImageSide, tgt: ImageSide) -> None:
         self._sides = ref, tgt
 
     def run(self, tasks: Sequence[TileTask]) -> Iterator[list[TileResult]]:
-        """See `Engine.run`."""
+        """See `TileExecutor.run`."""
         with kept_open():
             for task in tasks:
                 yield [measure_tile(*self._sides, task)]
@@ -67,7 +67,7 @@ class Processes:
         self._pool, self._jobs = pool, jobs
 
     def run(self, tasks: Sequence[TileTask]) -> Iterator[list[TileResult]]:
-        """See `Engine.run`."""
+        """See `TileExecutor.run`."""
         length = min(_RUN, max(1, len(tasks) // (2 * self._jobs)))
         runs = _runs(tasks, length)
         begun: set[Future[list[TileResult]]] = set()
@@ -90,7 +90,7 @@ class Processes:
 
 
 @contextmanager
-def engine(ref: Side, tgt: Side, jobs: int) -> Iterator[Engine]:
+def engine(ref: ImageSide, tgt: ImageSide, jobs: int) -> Iterator[TileExecutor]:
     """Something that measures tiles with so many processes.
 
     Arrays stay in this process: to send them elsewhere would cost more than it saves.
@@ -101,7 +101,7 @@ def engine(ref: Side, tgt: Side, jobs: int) -> Iterator[Engine]:
         jobs: Processes; with one, everything happens here.
     """
     if jobs <= 1 or any(isinstance(side.source, ArraySource) for side in (ref, tgt)):
-        yield Here(ref, tgt)
+        yield InProcess(ref, tgt)
         return
     # Fresh interpreters: forked ones would inherit this process's memory, and torch's threads.
     pool = ProcessPoolExecutor(
@@ -140,12 +140,12 @@ def _runs(tasks: Sequence[TileTask], length: int) -> list[list[TileTask]]:
     return runs
 
 
-_sides: tuple[Side, Side] | None = None
+_sides: tuple[ImageSide, ImageSide] | None = None
 # Of a worker process, until it ends: what nobody holds is closed at once.
 _held = ExitStack()
 
 
-def _start(ref: Side, tgt: Side) -> None:
+def _start(ref: ImageSide, tgt: ImageSide) -> None:
     """Begin a worker process."""
     global _sides
     begin_worker()

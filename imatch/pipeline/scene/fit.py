@@ -17,7 +17,7 @@ from scipy.stats import binom
 from imatch.core.types import BoolArray, Matches
 from imatch.geometry.accuracy import coverage, overlap_mask
 from imatch.geometry.alignment.fine_alignment import AGREES
-from imatch.geometry.alignment.local_accuracy import Whole
+from imatch.geometry.alignment.local_accuracy import LocalAccuracy
 from imatch.geometry.consensus import Consensus, consensus
 from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.estimate import Estimate, Status
@@ -31,7 +31,7 @@ from imatch.pipeline.pair.match import Solved
 from imatch.pipeline.registration.work import WorkModel, frames
 from imatch.pipeline.scene.config import SceneConfig
 from imatch.pipeline.scene.measure import TileResult
-from imatch.pipeline.scene.tiles import Level
+from imatch.pipeline.scene.tiles import TileLevel
 
 # Windows and blocks: their errors go together over somewhat more than one of them, and a block
 # that is held out has to be a gap in the tie points.
@@ -52,7 +52,7 @@ _WATCHED = 7
 
 
 @dataclass(frozen=True, eq=False)
-class Windows:
+class TileWindows:
     """The windows of a level in which a displacement was found; N of them.
 
     Attributes:
@@ -65,7 +65,7 @@ class Windows:
         scale: Level pixels per working pixel.
     """
 
-    level: Level
+    level: TileLevel
     ref: NDArray[np.float64]
     tgt: NDArray[np.float64]
     peak: NDArray[np.float64]
@@ -74,7 +74,7 @@ class Windows:
     scale: float
 
     @classmethod
-    def of(cls, results: Sequence[TileResult], level: Level, solved: Solved) -> Windows:
+    def of(cls, results: Sequence[TileResult], level: TileLevel, solved: Solved) -> TileWindows:
         """Gather what tiles gave, in the order of their keys."""
         results = sorted(results, key=lambda result: result.key)
         ref = np.concatenate([np.zeros((0, 2)), *(r.ref_xy for r in results)])
@@ -144,7 +144,7 @@ def native_scale(solved: Solved) -> float:
     return math.sqrt(abs(float(np.linalg.det(corners[1:] - corners[0]))))
 
 
-def lead(windows: Windows, model: WorkModel, kind: ModelKind) -> tuple[WorkModel, Consensus]:
+def lead(windows: TileWindows, model: WorkModel, kind: ModelKind) -> tuple[WorkModel, Consensus]:
     """A better prediction for the next level; the same where too little agrees.
 
     Args:
@@ -178,7 +178,9 @@ def lead(windows: Windows, model: WorkModel, kind: ModelKind) -> tuple[WorkModel
     return WorkModel(_unscaled(matrix, windows.scale), model.pair, local), found
 
 
-def fit_scene(windows: Windows, model: WorkModel, solved: Solved, config: SceneConfig) -> SceneFit:
+def fit_scene(
+    windows: TileWindows, model: WorkModel, solved: Solved, config: SceneConfig
+) -> SceneFit:
     """Fit the whole scene and judge the answer.
 
     Args:
@@ -218,7 +220,7 @@ def fit_scene(windows: Windows, model: WorkModel, solved: Solved, config: SceneC
             always=config.local != "auto",
         )
         local_model, trials = choice.model, choice.trials
-    whole = Whole(kind, matrix, local_model, threshold, _LOCAL_THRESHOLD)
+    whole = LocalAccuracy(kind, matrix, local_model, threshold, _LOCAL_THRESHOLD)
     field = whole.field(places, ref, tgt)
     rest = left if field is None else left - field.displacement(places)
     # A window that its neighbours confirm may still be one the model cannot follow.
@@ -265,7 +267,7 @@ def fit_scene(windows: Windows, model: WorkModel, solved: Solved, config: SceneC
 class _Frame:
     """Between level pixels and the frame in which a registration is told."""
 
-    def __init__(self, windows: Windows, model: WorkModel) -> None:
+    def __init__(self, windows: TileWindows, model: WorkModel) -> None:
         self.ref_frame, tgt_frame = frames(model.pair)
         self.places = apply_matrix(self.ref_frame, windows.ref)
         self._linear = tgt_frame[:2, :2] / windows.scale
@@ -303,7 +305,7 @@ def _reach(
 def _global(
     ref: NDArray[np.float64],
     tgt: NDArray[np.float64],
-    windows: Windows,
+    windows: TileWindows,
     solved: Solved,
     config: SceneConfig,
 ) -> tuple[ModelKind, NDArray[np.float64], float] | None:
@@ -325,7 +327,7 @@ def _global(
     return kind, found[kind], _reach(found[kind], ref, tgt)
 
 
-def _too_few(found: Consensus, windows: Windows) -> str | None:
+def _too_few(found: Consensus, windows: TileWindows) -> str | None:
     """Why the windows are not to be believed, or None."""
     tiles, agree = len(found.tiles), int(found.agrees.sum())
     count = int(found.inlier.sum())
@@ -356,7 +358,7 @@ def _refused(solved: Solved, why: str, tiles: tuple[int, int]) -> SceneFit:
     return SceneFit(rough, solved.solution.matches, None, (), tiles[1], tiles[0])
 
 
-def _judged(estimate: Estimate, windows: Windows, tiles: tuple[int, int]) -> tuple[Status, str]:
+def _judged(estimate: Estimate, windows: TileWindows, tiles: tuple[int, int]) -> tuple[Status, str]:
     count = int(estimate.inlier.sum())
     said = f"{count} of {windows.sought} windows agree, in {tiles[1]} of {tiles[0]} tiles"
     if estimate.coverage < _LEAST_COVERAGE:

@@ -33,7 +33,7 @@ Outcome: TypeAlias = Literal["measured", "outside", "invalid", "flat"]
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class ImageSide:
     """One of the two images.
 
     Attributes:
@@ -131,7 +131,7 @@ class _Part:
         return np.asarray((xy + 0.5 - self.shift) / self.scale - 0.5)
 
 
-def measure_tile(ref: Side, tgt: Side, task: TileTask) -> TileResult:
+def measure_tile(ref: ImageSide, tgt: ImageSide, task: TileTask) -> TileResult:
     """Find the ground of a tile's windows on the target.
 
     Args:
@@ -162,8 +162,8 @@ def measure_tile(ref: Side, tgt: Side, task: TileTask) -> TileResult:
 
 
 def _measured(
-    ref: Side,
-    tgt: Side,
+    ref: ImageSide,
+    tgt: ImageSide,
     task: TileTask,
     image: GeoImage,
     part: _Part,
@@ -306,7 +306,7 @@ def _common(valid: BoolArray, part: _Part, task: TileTask) -> NDArray[np.float32
 
 
 def _corners(
-    ref: Side, image: GeoImage, both: NDArray[np.float32], task: TileTask
+    ref: ImageSide, image: GeoImage, both: NDArray[np.float32], task: TileTask
 ) -> NDArray[np.int64] | None:
     """(M, 2) corners of the windows in the tile: in each cell the one that shows most structure.
 

@@ -15,15 +15,15 @@ from imatch.geometry.accuracy import overlap_mask
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import Image, Solved, solve
 from imatch.pipeline.registration.result import Registration
-from imatch.pipeline.registration.to_registration import assemble
+from imatch.pipeline.registration.to_registration import to_registration
 from imatch.pipeline.registration.work import WorkModel
 from imatch.pipeline.scene.checkpoint import SceneState, identity_of
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config
-from imatch.pipeline.scene.executor import Engine, engine
-from imatch.pipeline.scene.fit import SceneFit, Windows, fit_scene, lead, native_scale
-from imatch.pipeline.scene.measure import Side, TileResult
+from imatch.pipeline.scene.executor import TileExecutor, engine
+from imatch.pipeline.scene.fit import SceneFit, TileWindows, fit_scene, lead, native_scale
+from imatch.pipeline.scene.measure import ImageSide, TileResult
 from imatch.pipeline.scene.tiles import (
-    Level,
+    TileLevel,
     TileTask,
     finest_factor,
     level_factors,
@@ -34,7 +34,7 @@ from imatch.raster import stretch_limits
 
 if TYPE_CHECKING:
     from imatch.matchers import Matcher
-    from imatch.pipeline.pair.registrar import Solver
+    from imatch.pipeline.pair.registrar import Registrar
 
 # Search radius, level pixels; more where the rough answer is known less well.
 _RADIUS, _WIDEST = 8, 24
@@ -50,7 +50,7 @@ def register(
     jobs: int = 1,
     state: Path | None = None,
     overwrite: bool = False,
-    loaded: Solver | Matcher | None = None,
+    loaded: Registrar | Matcher | None = None,
     on_stage: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     **overrides: Any,
@@ -110,8 +110,8 @@ def register(
             overwrite=overwrite,
         )
     sides = (
-        Side(solved.sources[0], stretch_limits(solved.pair.ref)),
-        Side(solved.sources[1], stretch_limits(solved.pair.tgt)),
+        ImageSide(solved.sources[0], stretch_limits(solved.pair.ref)),
+        ImageSide(solved.sources[1], stretch_limits(solved.pair.tgt)),
     )
     with engine(*sides, jobs) as measuring:
         fit = run.measure(measuring, kept)
@@ -120,7 +120,7 @@ def register(
     stage("assembling")
     solved.check_inputs()
     scene = {"jobs": jobs, "seconds": {"rough": rough, **run.seconds}, **run.record(fit)}
-    return assemble(
+    return to_registration(
         fit.estimate,
         fit.matches,
         solved.pair,
@@ -146,7 +146,7 @@ class _Run:
     seconds: dict[str, float] = field(default_factory=dict)
     levels: list[dict[str, Any]] = field(default_factory=list)
 
-    def measure(self, measuring: Engine, kept: SceneState | None) -> SceneFit | None:
+    def measure(self, measuring: TileExecutor, kept: SceneState | None) -> SceneFit | None:
         """All levels, then the fit; None where the images are too small for any."""
         estimate = self.solved.solution.estimate
         assert estimate.transform is not None
@@ -162,7 +162,7 @@ class _Run:
                 results += batch
                 done += len(batch)
                 self.progress(min(done, total), total)
-            windows = Windows.of(results, level, self.solved)
+            windows = TileWindows.of(results, level, self.solved)
             self._record(level, results, outside, windows)
             name = f"level {level.number}"
             self.seconds[name] = time.perf_counter() - began
@@ -196,7 +196,7 @@ class _Run:
             },
         }
 
-    def _plan(self, model: WorkModel) -> list[Level]:
+    def _plan(self, model: WorkModel) -> list[TileLevel]:
         config, ref = self.config, self.solved.sources[0].info
         estimate = self.solved.solution.estimate
         native = native_scale(self.solved)
@@ -204,7 +204,7 @@ class _Run:
         valid = self.solved.rendered[0].valid, self.solved.rendered[1].valid
         overlap = overlap_mask(model.matrix, *valid).sum() * native**2
         factors = level_factors(finest, native, config.levels)
-        levels: list[Level] = []
+        levels: list[TileLevel] = []
         for factor in factors:
             finer = native / np.sqrt(factor[0] * factor[1])
             radius = _RADIUS
@@ -235,11 +235,11 @@ class _Run:
 
         return predict
 
-    def _tiles(self, level: Level, model: WorkModel) -> tuple[list[TileTask], int]:
+    def _tiles(self, level: TileLevel, model: WorkModel) -> tuple[list[TileTask], int]:
         return plan_tiles(level, self.solved.sources[1].info, self._predict(model))
 
     def _record(
-        self, level: Level, results: list[TileResult], outside: int, windows: Windows
+        self, level: TileLevel, results: list[TileResult], outside: int, windows: TileWindows
     ) -> None:
         outcomes = [result.outcome for result in results]
         self.levels.append(
@@ -260,7 +260,7 @@ class _Run:
         )
 
 
-def _measured(tasks: list[TileTask], measuring: Engine, kept: SceneState | None) -> Any:
+def _measured(tasks: list[TileTask], measuring: TileExecutor, kept: SceneState | None) -> Any:
     """Batches of results, those of an earlier run first."""
     known = {} if kept is None else kept.done
     earlier = [known[task.key] for task in tasks if task.key in known]
@@ -272,7 +272,7 @@ def _measured(tasks: list[TileTask], measuring: Engine, kept: SceneState | None)
         yield batch
 
 
-def _resolution(level: Level) -> str:
+def _resolution(level: TileLevel) -> str:
     """How a level is called."""
     x, y = level.factor
     if x == y:

@@ -36,7 +36,7 @@ Predict = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Level:
+class TileLevel:
     """One resolution at which tie points are measured.
 
     Attributes:
@@ -82,7 +82,7 @@ class TileTask:
     """
 
     key: tuple[int, int, int]
-    level: Level
+    level: TileLevel
     origin: tuple[int, int]
     size: tuple[int, int]
     areas: NDArray[np.int64]
@@ -130,7 +130,7 @@ def plan_level(
     max_points: int | None,
     share: float,
     radius: int,
-) -> Level | None:
+) -> TileLevel | None:
     """Lay out a level.
 
     Args:
@@ -169,10 +169,10 @@ def plan_level(
             side = native * max(1, round(side * factor[0] / native)) / factor[0]
     cell = min(cell, side)
     radius = min(radius, window // 2 - 3)
-    return Level(number, factor, size, window, radius, cell, round(side))
+    return TileLevel(number, factor, size, window, radius, cell, round(side))
 
 
-def plan_tiles(level: Level, tgt: RasterInfo, predict: Predict) -> tuple[list[TileTask], int]:
+def plan_tiles(level: TileLevel, tgt: RasterInfo, predict: Predict) -> tuple[list[TileTask], int]:
     """The tiles of a level that may show both images, row by row.
 
     Args:
@@ -204,7 +204,7 @@ def plan_tiles(level: Level, tgt: RasterInfo, predict: Predict) -> tuple[list[Ti
     return tasks, outside
 
 
-def _edges(level: Level, length: int) -> list[NDArray[np.int64]]:
+def _edges(level: TileLevel, length: int) -> list[NDArray[np.int64]]:
     """The cells' edges of every tile along one axis."""
     count = max(1, round(level.tile / level.cell))
     inner = np.floor(np.linspace(0, level.tile, count + 1)).astype(np.int64)
@@ -217,7 +217,9 @@ def _edges(level: Level, length: int) -> list[NDArray[np.int64]]:
     return tiles
 
 
-def _areas(level: Level, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _areas(
+    level: TileLevel, columns: NDArray[np.int64], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """(K, 4) inclusive bounds of where the corner of each cell's patch may lie."""
 
     def spans(edges: NDArray[np.int64], length: int) -> list[tuple[int, int]]:
@@ -241,7 +243,7 @@ def _areas(level: Level, columns: NDArray[np.int64], rows: NDArray[np.int64]) ->
 
 
 def _local_map(
-    level: Level, low: NDArray[np.int64], high: NDArray[np.int64], predict: Predict
+    level: TileLevel, low: NDArray[np.int64], high: NDArray[np.int64], predict: Predict
 ) -> SmoothMap | None:
     x, y = np.meshgrid(*(np.linspace(a, b, _LATTICE) for a, b in zip(low, high, strict=True)))
     xy = np.column_stack([x.ravel(), y.ravel()])

@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.io.files import safe_name
-from imatch.core.io.redaction import get_logger, redacted
+from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.result import ImageSummary
 from imatch.raster import RasterInfo, open_source
@@ -29,7 +29,7 @@ _PART_PX, _SEEN_PX = 256, 1024
 
 
 @dataclass(frozen=True)
-class Member:
+class InputImage:
     """An image of a stack.
 
     Attributes:
@@ -59,7 +59,7 @@ class Member:
         return ImageSummary.of(self.info, gsd_m)
 
 
-def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> list[Member]:
+def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> list[InputImage]:
     """Look at all images of a stack.
 
     One that cannot be read does not cost the others their answer: it is listed with the cause.
@@ -95,7 +95,7 @@ def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> 
     return _named_apart(found)
 
 
-def find_reference(members: Sequence[Member], reference: str | PathLike[str]) -> int:
+def find_reference(members: Sequence[InputImage], reference: str | PathLike[str]) -> int:
     """Place of the image a user means.
 
     Args:
@@ -120,8 +120,8 @@ def find_reference(members: Sequence[Member], reference: str | PathLike[str]) ->
 
 
 def mark_copies(
-    members: Sequence[Member], config: MatchConfig, reference: int | None
-) -> list[Member]:
+    members: Sequence[InputImage], config: MatchConfig, reference: int | None
+) -> list[InputImage]:
     """Finds images that repeat another, which would check nothing but themselves.
 
     That are copies of a file, also compressed or tiled anew: the same pixels on the same grid.
@@ -158,7 +158,7 @@ def mark_copies(
     return marked
 
 
-def _digest(member: Member, config: MatchConfig, *, whole: bool) -> bytes:
+def _digest(member: InputImage, config: MatchConfig, *, whole: bool) -> bytes:
     """Of an image's grid and pixels: of its middle at full resolution, or all of it, reduced."""
     source = open_source(
         member.path, bands=config.ref_bands, nodata=config.ref_nodata, mask=config.ref_mask
@@ -178,22 +178,22 @@ def _digest(member: Member, config: MatchConfig, *, whole: bool) -> bytes:
     return digest.digest()
 
 
-def _look(path: str, config: MatchConfig) -> Member:
+def _look(path: str, config: MatchConfig) -> InputImage:
     name = safe_name(PurePath(redacted(path).rstrip("/")).stem)
     try:
         info = open_source(
             path, bands=config.ref_bands, nodata=config.ref_nodata, mask=config.ref_mask
         ).info
     except ImatchError as error:
-        return Member(name, path, acquisition_date(path), None, str(error))
+        return InputImage(name, path, acquisition_date(path), None, str(error))
     day = acquisition_date(path)
     if day is None and info.path is not None and info.path.is_file():
         with opened(path) as dataset:
             day = acquisition_date(path, dataset.tags())
-    return Member(name, path, day, info)
+    return InputImage(name, path, day, info)
 
 
-def _named_apart(members: Sequence[Member]) -> list[Member]:
+def _named_apart(members: Sequence[InputImage]) -> list[InputImage]:
     """The same images, those of one name told apart by their folder, else by a number."""
     # Not to be told apart on the file systems of Windows and macOS.
     taken = Counter(member.name.casefold() for member in members)

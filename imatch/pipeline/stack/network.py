@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imatch.geometry.adjustment.graph import Joint
+from imatch.geometry.adjustment.graph import Adjustment
 from imatch.geometry.adjustment.network import Edge
 from imatch.pipeline.registration.result import Registration, Status
-from imatch.pipeline.stack.images import Member
+from imatch.pipeline.stack.images import InputImage
 from imatch.pipeline.stack.pairs import Frames
 
 
@@ -41,7 +41,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class StackNetwork:
     """A series with all its pairs, solved.
 
     Attributes:
@@ -53,12 +53,12 @@ class Network:
         joint: The solution.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[InputImage, ...]
     frames: Frames
     attempts: tuple[Attempt, ...]
     edges: tuple[Edge, ...]
     rows: dict[int, int | str]
-    joint: Joint
+    joint: Adjustment
 
     def of(self, node: int) -> list[int]:
         """Attempts an image is in."""

@@ -14,7 +14,7 @@ from shapely.geometry import Polygon, box
 from imatch.geometry.adjustment.network import Edge
 from imatch.geometry.fit import jacobian
 from imatch.geometry.transform import ModelKind, apply_matrix
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.raster import Grid, RasterInfo
 from imatch.raster.geodesy import apply_affine, reproject_points
@@ -121,7 +121,7 @@ def edge_of(registration: Registration, a: int, b: int, frames: Frames) -> Edge 
     inside = spread(overlap)
     width, height = registration.reference.width, registration.reference.height
     pixels = np.concatenate([inside, _corners(width, height)])
-    mapping = Mapping.of(registration)
+    mapping = GeoCorrection.of(registration)
     if frames.on_map:
         if not mapping.on_map or registration.reference.transform is None or mapping.crs is None:
             return "it does not say where on the map it lies"
@@ -220,7 +220,7 @@ def spread(polygon: Polygon) -> NDArray[np.float64]:
 
 
 def _moved(
-    mapping: Mapping, registration: Registration, pixels: NDArray[np.float64]
+    mapping: GeoCorrection, registration: Registration, pixels: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     if mapping.on_map:
         assert registration.transform is not None

@@ -13,10 +13,10 @@ from imatch.geometry.fit import least_squares, residuals
 from imatch.geometry.transform import ModelKind, Transform, apply_matrix
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.certificate import Certificate, Tolerance, verdict
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Pair, Registration, Status, TiePoints
-from imatch.pipeline.stack.images import Member
-from imatch.pipeline.stack.network import Network
+from imatch.pipeline.stack.images import InputImage
+from imatch.pipeline.stack.network import StackNetwork
 from imatch.pipeline.stack.pairs import NORMAL_95, overlap_polygon
 from imatch.raster import RasterInfo
 from imatch.raster.geodesy import apply_affine
@@ -57,7 +57,7 @@ class Tied:
     bound_m: float
 
     @classmethod
-    def of(cls, network: Network, node: int) -> Tied:
+    def of(cls, network: StackNetwork, node: int) -> Tied:
         """Of an image that is tied."""
         joint, frames = network.joint, network.frames
         member, reference = network.members[node], network.members[joint.reference]
@@ -111,7 +111,7 @@ class Tied:
 
 
 def lay_on(
-    network: Network, node: int, config: MatchConfig, status: Status, reason: str
+    network: StackNetwork, node: int, config: MatchConfig, status: Status, reason: str
 ) -> Registration:
     """An image that is tied, as a registration onto the reference.
 
@@ -168,7 +168,9 @@ def lay_on(
     )
 
 
-def untied(network: Network, member: Member, config: MatchConfig, reason: str) -> Registration:
+def untied(
+    network: StackNetwork, member: InputImage, config: MatchConfig, reason: str
+) -> Registration:
     """An image that nothing ties, or that cannot be read, as a registration that failed.
 
     Args:
@@ -185,7 +187,7 @@ def untied(network: Network, member: Member, config: MatchConfig, reason: str) -
 
 
 def _common(
-    network: Network, member: Member, config: MatchConfig, status: Status, reason: str
+    network: StackNetwork, member: InputImage, config: MatchConfig, status: Status, reason: str
 ) -> dict[str, Any]:
     reference = network.members[network.joint.reference]
     node = next((i for i, own in enumerate(network.members) if own.path == member.path), None)
@@ -202,7 +204,7 @@ def _common(
     }
 
 
-def _provenance(network: Network, node: int | None, config: MatchConfig) -> dict[str, Any]:
+def _provenance(network: StackNetwork, node: int | None, config: MatchConfig) -> dict[str, Any]:
     """What the registration was made of: the pairs the image is in."""
     joint, own = network.joint, []
     for index in [] if node is None else network.of(node):
@@ -218,7 +220,7 @@ def _provenance(network: Network, node: int | None, config: MatchConfig) -> dict
 
 
 def _native_matrix(
-    map_matrix: NDArray[np.float64], member: Member, reference: Member
+    map_matrix: NDArray[np.float64], member: InputImage, reference: InputImage
 ) -> tuple[NDArray[np.float64], float, ModelKind]:
     """Native reference pixel to native pixel of an image, and how exactly a matrix can say it."""
     info = _known(reference)
@@ -238,14 +240,14 @@ def _native_matrix(
 
 
 def _pixels(
-    correction: Correction, member: Member, reference: Member, xy: NDArray[np.float64]
+    correction: Correction, member: InputImage, reference: InputImage, xy: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, 2) native pixels of an image at (N, 2) reference pixels, if the map is so corrected."""
-    mapping = Mapping(correction, reference.summary(), member.summary(), True)
+    mapping = GeoCorrection(correction, reference.summary(), member.summary(), True)
     return mapping.to_pixels(mapping.reference_lattice, _known(member))(xy)
 
 
-def _known(member: Member) -> RasterInfo:
+def _known(member: InputImage) -> RasterInfo:
     assert member.info is not None, "only readable images are matched"
     return member.info
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, TypeAlias
 
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 from imatch.pipeline.registration.result import Registration, Status
 
 SCHEMA = "imatch.stack/1"

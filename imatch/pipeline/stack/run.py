@@ -26,18 +26,18 @@ from typing import Any, Literal
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import safe_name
 from imatch.core.io.fingerprint import Fingerprint
-from imatch.core.io.redaction import redacted
-from imatch.geometry.adjustment.graph import GraphOptions, Joint, central, solve
+from imatch.core.redaction import redacted
+from imatch.geometry.adjustment.graph import Adjustment, AdjustmentOptions, central, solve
 from imatch.geometry.adjustment.network import Edge
-from imatch.matchers.sparse.feature_cache import FeatureCache
-from imatch.pipeline.batch.executor import Engine
+from imatch.matchers.feature_cache import FeatureCache
+from imatch.pipeline.batch.executor import BatchExecutor
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.run import BatchResult, run_batch
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.provenance import inputs_of, versions
 from imatch.pipeline.registration.result import Registration
-from imatch.pipeline.stack.images import Member, find_reference, mark_copies, open_members
-from imatch.pipeline.stack.network import Attempt, Network
+from imatch.pipeline.stack.images import InputImage, find_reference, mark_copies, open_members
+from imatch.pipeline.stack.network import Attempt, StackNetwork
 from imatch.pipeline.stack.pairing import Couple, PairChoice, first_pairs, more_pairs
 from imatch.pipeline.stack.pairs import Frames, edge_of
 from imatch.pipeline.stack.result import Stack
@@ -58,7 +58,7 @@ def stack(
     model: Model = "auto",
     jobs: int = 1,
     dask: str | None = None,
-    executor: Engine | None = None,
+    executor: BatchExecutor | None = None,
     cache: FeatureCache | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -195,7 +195,7 @@ class _Series:
     """The readable images of a stack, and what their pairs came to."""
 
     def __init__(
-        self, members: Sequence[Member], config: MatchConfig, model: Model, folder: Path
+        self, members: Sequence[InputImage], config: MatchConfig, model: Model, folder: Path
     ) -> None:
         self.members, self.config, self.model, self.folder = members, config, model, folder
         self.attempts: dict[Couple, Attempt] = {}
@@ -228,7 +228,7 @@ class _Series:
                 found = run.registration(row.name)
             self.attempts[couple] = Attempt(*couple, found, row.error, row.seconds)
 
-    def solve(self, reference: int | None) -> Network:
+    def solve(self, reference: int | None) -> StackNetwork:
         """All images together, round the reference or the most central image."""
         if reference is None:
             frames = self._frames(0)
@@ -236,11 +236,11 @@ class _Series:
             reference = central(len(self.members), edges, frames.pixel) if edges else 0
         frames = self._frames(reference)
         edges, rows = self._edges(frames)
-        options = GraphOptions(model=None if self.model == "auto" else self.model)
+        options = AdjustmentOptions(model=None if self.model == "auto" else self.model)
         count = len(self.members)
-        joint: Joint = solve(count, edges, reference, pixel=frames.pixel, options=options)
+        joint: Adjustment = solve(count, edges, reference, pixel=frames.pixel, options=options)
         attempts = [self.attempts[couple] for couple in sorted(self.attempts)]
-        return Network(tuple(self.members), frames, tuple(attempts), tuple(edges), rows, joint)
+        return StackNetwork(tuple(self.members), frames, tuple(attempts), tuple(edges), rows, joint)
 
     def _frames(self, reference: int) -> Frames:
         use_map, gsd_m = self.config.use_geocoding, self.config.gsd_m

@@ -11,8 +11,8 @@ import numpy as np
 from imatch.geometry.adjustment.network import Support, components, loops, support
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.result import Status
-from imatch.pipeline.stack.images import Member
-from imatch.pipeline.stack.network import Network
+from imatch.pipeline.stack.images import InputImage
+from imatch.pipeline.stack.network import StackNetwork
 from imatch.pipeline.stack.registration import Tied, lay_on, untied
 from imatch.pipeline.stack.result import Stack, StackImage, StackLoop, StackPair, Verdict
 
@@ -23,7 +23,7 @@ _TOLD = 3
 
 
 @dataclass(frozen=True)
-class Standing:
+class ImageStatus:
     """What an image is worth.
 
     Attributes:
@@ -37,37 +37,37 @@ class Standing:
     support: Support | None = None
 
 
-def standings(network: Network) -> list[Standing]:
+def standings(network: StackNetwork) -> list[ImageStatus]:
     """What each image of a solved series is worth; `imatch.pipeline.stack.run` tells the rules."""
     return [_standing(network, node) for node in range(len(network.members))]
 
 
-def _standing(network: Network, node: int) -> Standing:
+def _standing(network: StackNetwork, node: int) -> ImageStatus:
     joint, edges, count = network.joint, network.edges, len(network.members)
     if node == joint.reference:
-        return Standing("ok", "the reference")
+        return ImageStatus("ok", "the reference")
     if not joint.tied[node]:
-        return Standing("failed", _why_untied(network, node))
+        return ImageStatus("failed", _why_untied(network, node))
     held = support(joint.reference, node, count, edges, joint.agrees, joint.aside)
     pairs = len(network.counting(node))
     said = f"{pairs} pairs tie it" if pairs > 1 else "1 pair ties it"
     if held.sure < 1:
         why = f"{said}, but no way to the reference is one of sure pairs"
-        return Standing("uncertain", why, held)
+        return ImageStatus("uncertain", why, held)
     if held.against >= held.sure:
         others = "1 sure pair contradicts" if held.against == 1 else f"{held.against} contradict"
-        return Standing("uncertain", f"{said}, but {others} it as firmly", held)
+        return ImageStatus("uncertain", f"{said}, but {others} it as firmly", held)
     bound = Tied.of(network, node).bound_px
     if not bound <= _CORNER_PX:
-        return Standing("uncertain", f"{said}, but its corners only to {bound:.0f} px", held)
+        return ImageStatus("uncertain", f"{said}, but its corners only to {bound:.0f} px", held)
     if held.sure > 1:
-        return Standing("ok", f"{said}, by {held.sure:g} ways that check one another", held)
+        return ImageStatus("ok", f"{said}, by {held.sure:g} ways that check one another", held)
     if held.agreeing > 1:
-        return Standing("ok", f"{said}, checked by uncertain pairs only", held)
-    return Standing("ok", f"{said}, which nothing else checks", held)
+        return ImageStatus("ok", f"{said}, checked by uncertain pairs only", held)
+    return ImageStatus("ok", f"{said}, which nothing else checks", held)
 
 
-def _why_untied(network: Network, node: int) -> str:
+def _why_untied(network: StackNetwork, node: int) -> str:
     joint, found = network.joint, []
     for index in network.of(node):
         attempt = network.attempts[index]
@@ -90,7 +90,7 @@ def _why_untied(network: Network, node: int) -> str:
     return f"no pair ties it; the best: {told}{more}"
 
 
-def _on_an_island(network: Network, node: int) -> bool:
+def _on_an_island(network: StackNetwork, node: int) -> bool:
     """Whether an image is tied to others, though not to the reference."""
     sure = np.array([not edge.weak for edge in network.edges], dtype=bool)
     label = components(len(network.members), network.edges, sure)
@@ -98,8 +98,8 @@ def _on_an_island(network: Network, node: int) -> bool:
 
 
 def judge(
-    network: Network,
-    members: Sequence[Member],
+    network: StackNetwork,
+    members: Sequence[InputImage],
     config: MatchConfig,
     *,
     seconds: float,
@@ -144,7 +144,7 @@ def judge(
     )
 
 
-def _image(network: Network, node: int, worth: Standing, config: MatchConfig) -> StackImage:
+def _image(network: StackNetwork, node: int, worth: ImageStatus, config: MatchConfig) -> StackImage:
     member, joint = network.members[node], network.joint
     if joint.tied[node]:
         registration = lay_on(network, node, config, worth.status, worth.reason)
@@ -163,7 +163,7 @@ def _image(network: Network, node: int, worth: Standing, config: MatchConfig) ->
 
 
 def _copy(
-    network: Network, node: int, member: Member, worth: Standing, config: MatchConfig
+    network: StackNetwork, node: int, member: InputImage, worth: ImageStatus, config: MatchConfig
 ) -> StackImage:
     """An image that repeats another: it lies where that does, and no pair of its own is tried."""
     original = _image(network, node, worth, config)
@@ -182,7 +182,7 @@ def _copy(
     )
 
 
-def _pair(network: Network, index: int) -> StackPair:
+def _pair(network: StackNetwork, index: int) -> StackPair:
     attempt, joint, frames = network.attempts[index], network.joint, network.frames
     names = network.members[attempt.a].name, network.members[attempt.b].name
     row = network.rows[index]
@@ -212,7 +212,7 @@ def _pair(network: Network, index: int) -> StackPair:
     )
 
 
-def _loops(network: Network) -> tuple[StackLoop, ...]:
+def _loops(network: StackNetwork) -> tuple[StackLoop, ...]:
     joint, frames = network.joint, network.frames
     sure = np.array([not edge.weak for edge in network.edges], dtype=bool)
     found = []

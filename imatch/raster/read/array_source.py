@@ -16,13 +16,13 @@ from rasterio.windows import Window
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.raster.geocoding_check import misplaced
-from imatch.raster.info import RasterInfo
+from imatch.raster.grid import Grid
+from imatch.raster.info import RasterInfo, fits
 from imatch.raster.names import local_files
 from imatch.raster.read.bands import select_bands
-from imatch.raster.read.mask import MaskFrame, open_mask
+from imatch.raster.read.mask import open_mask
 from imatch.raster.read.resample import Chunk
 from imatch.raster.read.source import Source, settings_of
-from imatch.raster.write.profile import fits
 
 _HINT = "pass (H, W), (H, W, C) or (C, H, W)"
 #: Values converted to float32 at a time.
@@ -193,7 +193,7 @@ def array_source(
     trim = unmarked and count > 1 and array.dtype in (np.uint8, np.uint16)
     source = ArraySource(array, good, info, trim_collar=trim)
     if mask is not None:
-        source._mask = open_mask(mask, MaskFrame(info.transform, info.crs, info.size))
+        source._mask = open_mask(mask, Grid(info.transform, info.crs, *info.size))
         source.files = local_files([fspath(mask)])
     source.opened_with = settings_of(bands, nodata, mask)
     return source

@@ -19,9 +19,10 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from imatch.core.errors import InputError
-from imatch.core.io.redaction import redacted
+from imatch.core.redaction import redacted
 from imatch.raster.gdal import check_extent, check_file, opened, reading
 from imatch.raster.geocoding_check import misplaced
+from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
 from imatch.raster.names import (
     container_of,
@@ -32,8 +33,8 @@ from imatch.raster.names import (
     openable,
 )
 from imatch.raster.read.bands import band_names, default_bands, select_bands
-from imatch.raster.read.mask import MaskFrame, open_mask
-from imatch.raster.read.overviews import Level, choose_level, is_wavelet
+from imatch.raster.read.mask import open_mask
+from imatch.raster.read.overviews import Overview, choose_level, is_wavelet
 from imatch.raster.read.resample import Chunk
 from imatch.raster.read.samples import log_caveats
 from imatch.raster.read.sentinel2 import choose_safe_bands, find_safe, is_granule_file
@@ -132,7 +133,7 @@ class FileSource(Source):
 
 
 def _plan(
-    window: Window, to_native: Affine, level: Level, factor: float, size: tuple[int, int] | None
+    window: Window, to_native: Affine, level: Overview, factor: float, size: tuple[int, int] | None
 ) -> tuple[Window, tuple[int, int]]:
     """Whole pixels of a level that hold a native window, and the (height, width) to read them at.
 
@@ -162,7 +163,7 @@ def _plan(
     return Window(left, top, width, height), shape
 
 
-def _virtual(file: str, level: Level, bands: Sequence[_Band]) -> str | None:
+def _virtual(file: str, level: Overview, bands: Sequence[_Band]) -> str | None:
     """A VRT document that imposes nodata or expands a palette; None where neither is needed."""
     if not any(band.nodata is not None or band.palette for band in bands):
         return None
@@ -229,7 +230,7 @@ def open_source(
         source = _impose_nodata(source, nodata)
     if mask is not None:
         info = source.info
-        source._mask = open_mask(mask, MaskFrame(info.transform, info.crs, info.size))
+        source._mask = open_mask(mask, Grid(info.transform, info.crs, *info.size))
         source.files += local_files([fspath(mask)])
     source.opened_with = settings_of(bands, nodata, mask)
     return source

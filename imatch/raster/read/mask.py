@@ -17,6 +17,7 @@ from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import check_extent, check_file, opened, reading
 from imatch.raster.geocoding_check import misplaced
+from imatch.raster.grid import Grid
 from imatch.raster.image import is_geocoded
 from imatch.raster.names import is_virtual
 from imatch.raster.read.resample import resample_mask
@@ -27,26 +28,6 @@ _VECTOR = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".parqu
 _LONGEST = 8192
 #: Map units or pixels from the origin at which there is nothing.
 _BEYOND = 1e12
-
-
-@dataclass(frozen=True)
-class MaskFrame:
-    """The image a mask belongs to.
-
-    Attributes:
-        transform: Corner-based pixel to map transform of the image.
-        crs: Its reference system, or None.
-        size: (width, height) in pixels.
-    """
-
-    transform: Affine
-    crs: CRS | None
-    size: tuple[int, int]
-
-    @property
-    def geocoded(self) -> bool:
-        """Whether map coordinates mean anything for this image."""
-        return is_geocoded(self.transform, self.crs)
 
 
 class UserMask(Protocol):
@@ -117,7 +98,7 @@ class PolygonMask:
         return np.asarray(burned != 0)
 
 
-def open_mask(path: str | PathLike[str], frame: MaskFrame) -> UserMask:
+def open_mask(path: str | PathLike[str], frame: Grid) -> UserMask:
     """Read a mask of clouds, changed ground or anything else to ignore.
 
     A geocoded raster is placed by its geocoding; one without must have the image's size. Polygons
@@ -140,7 +121,7 @@ def open_mask(path: str | PathLike[str], frame: MaskFrame) -> UserMask:
     return _open_raster(name, frame)
 
 
-def _open_polygons(name: str, frame: MaskFrame) -> PolygonMask:
+def _open_polygons(name: str, frame: Grid) -> PolygonMask:
     import geopandas
     import shapely
 
@@ -171,7 +152,7 @@ def _open_polygons(name: str, frame: MaskFrame) -> PolygonMask:
     return PolygonMask(shapes)
 
 
-def _open_raster(name: str, frame: MaskFrame) -> RasterMask:
+def _open_raster(name: str, frame: Grid) -> RasterMask:
     with opened(name) as dataset:
         size = (dataset.width, dataset.height)
         wrong = misplaced(dataset.transform, dataset.crs, size)

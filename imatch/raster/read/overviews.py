@@ -23,7 +23,7 @@ from imatch.raster.gdal import opened
 
 
 @dataclass(frozen=True)
-class Level:
+class Overview:
     """A resolution level of a file.
 
     Attributes:
@@ -44,7 +44,7 @@ class Level:
         return float(min(self.to_native.a, self.to_native.e))
 
 
-def choose_level(dataset: DatasetReader, file: str, index: int, factor: float) -> Level:
+def choose_level(dataset: DatasetReader, file: str, index: int, factor: float) -> Overview:
     """The coarsest trustworthy level that is still as fine as asked.
 
     Args:
@@ -54,7 +54,7 @@ def choose_level(dataset: DatasetReader, file: str, index: int, factor: float) -
         factor: Full-resolution pixels per pixel wanted.
     """
     width, height = dataset.width, dataset.height
-    best = Level(None, width, height, Affine.identity())
+    best = Overview(None, width, height, Affine.identity())
     wavelet = is_wavelet(dataset)
     for number, reduction in enumerate(dataset.overviews(index)):
         if reduction > factor * (1 + 1e-6) or reduction < best.factor:
@@ -70,7 +70,7 @@ def choose_level(dataset: DatasetReader, file: str, index: int, factor: float) -
             to_native @= Affine.translation(-0.5, -0.5)
         else:
             to_native = Affine.scale(width / w, height / h)
-        best = Level(number, w, h, to_native)
+        best = Overview(number, w, h, to_native)
     return best
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from imatch.core.errors import InputError, NoOverlapError
+from imatch.raster.common_grid import PixelMap, common_grid
+from imatch.raster.grid import Grid
 from imatch.raster.image import GeoImage
 from imatch.raster.info import RasterInfo
 from imatch.raster.read.source import Source
-from imatch.raster.warp.common_grid import Grid, PixelMap, common_grid
 
 #: Working pixels either side of an image needs.
 MIN_SIDE_PX = 16

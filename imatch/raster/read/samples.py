@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from imatch.core.io.redaction import get_logger
+from imatch.core.redaction import get_logger
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import reading
 

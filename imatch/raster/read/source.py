@@ -19,12 +19,13 @@ from scipy import ndimage
 from imatch.core.errors import InputError
 from imatch.core.memory import check_memory
 from imatch.core.types import BoolArray
+from imatch.raster.common_grid import PixelMap, unwrap_longitude
 from imatch.raster.geodesy import apply_affine
+from imatch.raster.grid import Grid
 from imatch.raster.image import GeoImage
 from imatch.raster.info import RasterInfo
 from imatch.raster.read.mask import UserMask
 from imatch.raster.read.resample import Chunk, resample
-from imatch.raster.warp.common_grid import Grid, PixelMap, beside
 
 #: How much finer than asked a chunk is read when it still has to be resampled.
 _OVERSAMPLING = 2.0
@@ -145,7 +146,7 @@ class Source(ABC):
         window, factor = self._window_of(grid)
         parts: list[NDArray[np.float32]] = []
         if window is not None:
-            native, _ = beside(self.info, grid.crs, grid.centre[0])
+            native, _ = unwrap_longitude(self.info, grid.crs, grid.centre[0])
             parts = [
                 self._on_map(Chunk(chunk.pixels, native @ chunk.transform), grid)
                 for chunk in self._chunks(window, max(1.0, factor / _OVERSAMPLING), None)

@@ -16,10 +16,10 @@ from rasterio.windows import Window
 
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import reading
-from imatch.raster.warp.coordinate_grid import Convert, Positions, positions
+from imatch.raster.warp.coordinate_grid import Convert, CoordinateGrid, positions
 from imatch.raster.warp.interpolation import REACH, Resampling, averaged, nearest, sample
 from imatch.raster.write.geotiff import TILE
-from imatch.raster.write.profile import Form
+from imatch.raster.write.profile import RasterProfile
 
 #: (C, h, w) pixels of a block and, where the output has a mask or alpha, (h, w) bool of its ground.
 Made: TypeAlias = tuple[NDArray[Any], "BoolArray | None"]
@@ -45,7 +45,7 @@ class Block:
     bands: tuple[int, ...]
 
 
-def plan_blocks(form: Form, size: tuple[int, int], factor: tuple[int, int]) -> list[Block]:
+def plan_blocks(form: RasterProfile, size: tuple[int, int], factor: tuple[int, int]) -> list[Block]:
     """Cut an output into blocks of bounded memory, in the order in which they are best made.
 
     Args:
@@ -89,7 +89,7 @@ class BlockMaker:
         self,
         dataset: DatasetReader,
         name: str,
-        form: Form,
+        form: RasterProfile,
         to_pixels: Convert,
         resampling: Resampling,
         factor: tuple[int, int] = (1, 1),
@@ -135,7 +135,7 @@ class BlockMaker:
             self._take(block, where, inside, out, ground)
         return out, ground if self._form.masked else None
 
-    def _inside(self, where: Positions) -> BoolArray:
+    def _inside(self, where: CoordinateGrid) -> BoolArray:
         """Where a position lies on the raster; not finite ones do not."""
         left, top = where.origin
         width, height = self._dataset.width, self._dataset.height
@@ -146,7 +146,7 @@ class BlockMaker:
     def _take(
         self,
         block: Block,
-        where: Positions,
+        where: CoordinateGrid,
         inside: BoolArray,
         out: NDArray[Any],
         ground: BoolArray,

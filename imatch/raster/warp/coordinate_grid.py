@@ -23,7 +23,7 @@ _STEP, _SMALLEST = 16, 8
 
 
 @dataclass(frozen=True, eq=False)
-class Positions:
+class CoordinateGrid:
     """Source positions of a block of output pixels.
 
     Attributes:
@@ -47,7 +47,7 @@ class Positions:
         return ox + float(x.min()), oy + float(y.min()), ox + float(x.max()), oy + float(y.max())
 
 
-def positions(convert: Convert, left: int, top: int, width: int, height: int) -> Positions:
+def positions(convert: Convert, left: int, top: int, width: int, height: int) -> CoordinateGrid:
     """Map a block of output pixels into the source, to within `TOLERANCE_PX`.
 
     Args:
@@ -64,7 +64,7 @@ def positions(convert: Convert, left: int, top: int, width: int, height: int) ->
     x = np.empty((height, width), dtype=np.float32)
     y = np.empty_like(x)
     _fill(convert, np.array(origin, dtype=np.float64), (left, top), x, y)
-    return Positions(origin, x, y)
+    return CoordinateGrid(origin, x, y)
 
 
 def spans(convert: Convert, width: int, height: int) -> tuple[float, float]:

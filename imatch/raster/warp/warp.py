@@ -12,7 +12,7 @@ from rasterio.windows import Window
 from imatch.core.errors import InputError
 from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.raster.gdal import opened
-from imatch.raster.grid import Lattice
+from imatch.raster.grid import Grid
 from imatch.raster.image import GeoImage
 from imatch.raster.names import local_files, openable
 from imatch.raster.read.source import Source
@@ -26,7 +26,7 @@ from imatch.raster.write.profile import form_of
 _RIM = 4
 
 
-def render_through(source: Source, lattice: Lattice, to_pixels: Convert) -> GeoImage:
+def render_through(source: Source, lattice: Grid, to_pixels: Convert) -> GeoImage:
     """Render an image on a lattice that fits into memory, through any mapping.
 
     Where the lattice is coarser than the source, this is read averaged down to it; what is left to
@@ -74,7 +74,7 @@ def render_through(source: Source, lattice: Lattice, to_pixels: Convert) -> GeoI
 def warp_file(
     path: str | PathLike[str],
     out: str | PathLike[str],
-    lattice: Lattice,
+    lattice: Grid,
     to_pixels: Convert,
     *,
     resampling: Resampling = "cubic",

@@ -24,10 +24,10 @@ from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.io.files import atomic_path
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import check_file, in_words, session, warned
-from imatch.raster.grid import Lattice
+from imatch.raster.grid import Grid
 from imatch.raster.names import container_of, is_virtual
 from imatch.raster.write.classes import write_class_tables
-from imatch.raster.write.profile import Form
+from imatch.raster.write.profile import RasterProfile
 
 #: put(window, bands, pixels, valid): write (C, h, w) pixels of 1-based bands, and the mask.
 Put: TypeAlias = Callable[[Window, list[int], NDArray[Any], "BoolArray | None"], None]
@@ -45,8 +45,8 @@ _FULL = "choose a place with more room; nothing was written"
 @contextmanager
 def created(
     path: Path,
-    form: Form,
-    lattice: Lattice,
+    form: RasterProfile,
+    lattice: Grid,
     *,
     tags: Mapping[str, str] | None = None,
     creation: Mapping[str, str] | None = None,
@@ -140,7 +140,7 @@ def _failed(path: Path, error: BaseException) -> OutputError:
     return OutputError(f"cannot be written ({detail})", subject=path, hint=_FULL)
 
 
-def _profile(form: Form, lattice: Lattice, creation: Mapping[str, str]) -> dict[str, Any]:
+def _profile(form: RasterProfile, lattice: Grid, creation: Mapping[str, str]) -> dict[str, Any]:
     """Arguments of `rasterio.open`."""
     options: dict[str, Any] = {
         "TILED": "YES",
@@ -179,7 +179,7 @@ def _profile(form: Form, lattice: Lattice, creation: Mapping[str, str]) -> dict[
     return profile
 
 
-def _predictor(form: Form, nbits: str | None) -> str:
+def _predictor(form: RasterProfile, nbits: str | None) -> str:
     if nbits is not None:
         return "1"  # libtiff has none for values that are not whole bytes.
     kind = np.dtype(form.dtype)
@@ -187,7 +187,7 @@ def _predictor(form: Form, nbits: str | None) -> str:
 
 
 def _cog_options(
-    form: Form, creation: Mapping[str, str], reduced: Resampling | None
+    form: RasterProfile, creation: Mapping[str, str], reduced: Resampling | None
 ) -> dict[str, Any]:
     options = {
         "COMPRESS": "DEFLATE",
@@ -234,7 +234,7 @@ def _try_options(
         raise ConfigError(f"GDAL refuses it ({text})", subject=f"--co {given}", hint=hint)
 
 
-def _describe(dataset: DatasetWriter, form: Form, tags: Mapping[str, str]) -> None:
+def _describe(dataset: DatasetWriter, form: RasterProfile, tags: Mapping[str, str]) -> None:
     """Everything but the pixels; before them, so that the file's head needs no second place."""
     for band, colormap in form.colormaps.items():
         dataset.write_colormap(band, dict(colormap))
@@ -260,7 +260,7 @@ def _describe(dataset: DatasetWriter, form: Form, tags: Mapping[str, str]) -> No
                 dataset.update_tags(band, ns=domain, **items)
 
 
-def _putter(dataset: DatasetWriter, form: Form, path: Path) -> Put:
+def _putter(dataset: DatasetWriter, form: RasterProfile, path: Path) -> Put:
     def put(
         window: Window, bands: list[int], pixels: NDArray[Any], valid: BoolArray | None
     ) -> None:

@@ -11,6 +11,7 @@ from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
 from imatch.core.errors import InputError
+from imatch.raster.info import fits
 from imatch.raster.names import no_image
 from imatch.raster.read.sentinel2 import is_granule_file
 from imatch.raster.write.classes import class_tables
@@ -52,7 +53,7 @@ _STALE_DOMAINS = {
 
 
 @dataclass(frozen=True)
-class Form:
+class RasterProfile:
     """Everything of a raster but its pixels and its place.
 
     Attributes:
@@ -100,7 +101,7 @@ class Form:
         return bool(self.colormaps) or ColorInterp.palette in self.colours
 
 
-def form_of(dataset: DatasetReader, *, nodata: float | None = None) -> Form:
+def form_of(dataset: DatasetReader, *, nodata: float | None = None) -> RasterProfile:
     """Describe an open file.
 
     Args:
@@ -124,7 +125,7 @@ def form_of(dataset: DatasetReader, *, nodata: float | None = None) -> Form:
     missing, value = _missing(dataset, dtype, nodata)
     masked = missing == "mask" or (missing == "none" and dtype.kind != "c")
     bands = range(1, dataset.count + 1)
-    return Form(
+    return RasterProfile(
         dataset.count,
         str(dtype),
         missing,
@@ -143,14 +144,6 @@ def form_of(dataset: DatasetReader, *, nodata: float | None = None) -> Form:
         _nbits(dataset, dtype, value),
         class_tables(dataset),
     )
-
-
-def fits(value: float, dtype: np.dtype[Any]) -> bool:
-    """Whether a type of pixels can hold a value exactly (float32 as nearly as it can)."""
-    if dtype.kind not in "iu":
-        return True
-    limits = np.iinfo(dtype)
-    return bool(limits.min <= value <= limits.max and value == int(value))
 
 
 def _missing(

@@ -14,13 +14,13 @@ from scipy.sparse.csgraph import connected_components
 
 from imatch.core.errors import InputError
 from imatch.core.io.files import atomic_path
-from imatch.core.io.redaction import redacted
 from imatch.core.io.tables import as_cell, write_csv
+from imatch.core.redaction import redacted
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision
-from imatch.retrieval.duplicates.normalisation import Form, form_of
-from imatch.retrieval.duplicates.similarity import FIGURES, Likeness, compare
-from imatch.retrieval.index.build import Skipped
+from imatch.retrieval.duplicates.normalisation import NormalisedImage, form_of
+from imatch.retrieval.duplicates.similarity import FIGURES, Similarity, compare
+from imatch.retrieval.index.build import SkippedImage
 
 #: Columns of the table of pairs.
 COLUMNS = ("a", "b", "duplicate", "probability", *FIGURES, "group")
@@ -47,7 +47,7 @@ class DuplicatePair:
     b: str
     probability: float
     duplicate: bool
-    likeness: Likeness
+    likeness: Similarity
     group: int = 0
 
 
@@ -67,25 +67,25 @@ class Duplicates:
     pairs: tuple[DuplicatePair, ...]
     groups: tuple[tuple[str, ...], ...]
     compared: int
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedImage, ...] = ()
 
 
 def read_forms(
     files: Iterable[str], on_file: Tell = lambda _files: None
-) -> tuple[dict[str, Form], list[Skipped]]:
+) -> tuple[dict[str, NormalisedImage], list[SkippedImage]]:
     """Bring files to the common form; what cannot be used is listed.
 
     Args:
         files: The files.
         on_file: Told of each that is done.
     """
-    forms: dict[str, Form] = {}
+    forms: dict[str, NormalisedImage] = {}
     skipped = []
     for file in dict.fromkeys(files):
         try:
             forms[file] = form_of(open_source(file))
         except InputError as error:
-            skipped.append(Skipped(file, error.cause))
+            skipped.append(SkippedImage(file, error.cause))
         on_file(1)
     return forms, skipped
 
@@ -178,7 +178,7 @@ def _candidates(vectors: NDArray[np.float32]) -> list[tuple[int, int]]:
     return sorted(chosen)
 
 
-def _judge(a: str, b: str, forms: dict[str, Form], decision: Decision) -> DuplicatePair:
+def _judge(a: str, b: str, forms: dict[str, NormalisedImage], decision: Decision) -> DuplicatePair:
     likeness = compare(forms[a], forms[b])
     probability = decision.probability(asdict(likeness))
     return DuplicatePair(a, b, probability, probability >= decision.threshold, likeness)
@@ -186,9 +186,9 @@ def _judge(a: str, b: str, forms: dict[str, Form], decision: Decision) -> Duplic
 
 def _grouped(
     pairs: list[DuplicatePair],
-    forms: dict[str, Form],
+    forms: dict[str, NormalisedImage],
     compared: int,
-    skipped: list[Skipped],
+    skipped: list[SkippedImage],
     *,
     only: bool,
 ) -> Duplicates:

@@ -20,7 +20,7 @@ from imatch.retrieval.embedders.base import ChipEmbedder
 _CUT = 0.2
 
 
-class Edges(ChipEmbedder):
+class HogFeatures(ChipEmbedder):
     """Directions of edges on a grid.
 
     Args:
@@ -65,6 +65,6 @@ class Edges(ChipEmbedder):
         return vector / np.float32(max(float(np.linalg.norm(vector)), 1e-12))
 
 
-def edges(name: str, *, device: str = "cpu", fetch: bool = False) -> Edges:  # noqa: ARG001
+def edges(name: str, *, device: str = "cpu", fetch: bool = False) -> HogFeatures:  # noqa: ARG001
     """The row ``edges`` of `EMBEDDERS`; it runs on the CPU and fetches nothing."""
-    return Edges(name)
+    return HogFeatures(name)

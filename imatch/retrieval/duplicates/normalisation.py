@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.raster import Source, render
-from imatch.retrieval.duplicates.hog import Edges
+from imatch.retrieval.duplicates.hog import HogFeatures
 
 #: Side of the common form, pixels.
 SIDE = 128
@@ -33,14 +33,14 @@ _SMOOTH = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Form:
+class NormalisedImage:
     """A picture in the common form.
 
     Attributes:
         bands: (3, SIDE, SIDE) float32 in [0, 1].
         grey: (SIDE, SIDE) float32 luminance in [0, 1].
         valid: (SIDE, SIDE) bool.
-        vector: Directions of its edges on a grid (`Edges`), of length 1.
+        vector: Directions of its edges on a grid (`HogFeatures`), of length 1.
         size: (width, height) of the file in pixels.
     """
 
@@ -56,7 +56,7 @@ class Form:
         return float((_variances(self.grey, self.valid) > _SHOWS**2).mean())
 
 
-def form_of(source: Source) -> Form:
+def form_of(source: Source) -> NormalisedImage:
     """Bring a picture to the common form.
 
     Args:
@@ -83,8 +83,8 @@ def form_of(source: Source) -> Form:
     square = _square(grey)
     bands = np.stack([_square(np.ascontiguousarray(plane)) for plane in pixels])
     good = _square(valid.astype(np.float32)) > 0.99
-    vector = Edges(chip_px=SIDE).embed(square[None, None], good[None])[0]
-    return Form(bands, square, good, vector, (width, height))
+    vector = HogFeatures(chip_px=SIDE).embed(square[None, None], good[None])[0]
+    return NormalisedImage(bands, square, good, vector, (width, height))
 
 
 def _square(plane: NDArray[np.float32]) -> NDArray[np.float32]:

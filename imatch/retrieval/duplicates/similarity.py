@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from imatch.core.types import BoolArray
 from imatch.retrieval.duplicates.color_mapping import fit_colours, recolour, stained
-from imatch.retrieval.duplicates.normalisation import SIDE, Form
+from imatch.retrieval.duplicates.normalisation import SIDE, NormalisedImage
 
 #: Names of the figures of a pair, and what they are clipped to.
 FIGURES = ("typical", "most")
@@ -37,7 +37,7 @@ Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Similarity:
     """How alike two pictures are; fields as `FIGURES`, natural logarithms, 0 for not at all.
 
     Attributes:
@@ -83,17 +83,17 @@ class _Seen:
         return self.both & ~stained(self.wanted, self.made, self.error, self.both)
 
 
-def compare(a: Form, b: Form) -> Likeness:
+def compare(a: NormalisedImage, b: NormalisedImage) -> Similarity:
     """How alike two pictures are."""
     tried = [_look(a, b, matrix) for matrix in _alignments(a, b)]
     seen = [view for view in tried if view is not None]
     if not seen:
-        return Likeness(0.0, 0.0)
+        return Similarity(0.0, 0.0)
     seen += _refined(a, b, seen[-1])
     return _likeness(min(seen, key=lambda view: view.unexplained))
 
 
-def _look(a: Form, b: Form, matrix: Matrix) -> _Seen | None:
+def _look(a: NormalisedImage, b: NormalisedImage, matrix: Matrix) -> _Seen | None:
     """Both on the first's pixels; the richer colours explain the poorer, whichever has them."""
     bands, grey, valid = _moved(b, matrix)
     both = a.valid & valid
@@ -107,7 +107,7 @@ def _look(a: Form, b: Form, matrix: Matrix) -> _Seen | None:
     return min(found, key=lambda view: view.unexplained)
 
 
-def _alignments(a: Form, b: Form) -> list[Matrix]:
+def _alignments(a: NormalisedImage, b: NormalisedImage) -> list[Matrix]:
     """(2, 3) maps from the first's pixels to the second's: none at all, and by correlation."""
     none = np.eye(2, 3, dtype=np.float32)
     # What is far off is found on half the pixels, and two other pictures are soon known as such.
@@ -129,7 +129,7 @@ def _alignments(a: Form, b: Form) -> list[Matrix]:
     return [none, np.asarray(found, dtype=np.float32)] if _plausible(found) else [none]
 
 
-def _refined(a: Form, b: Form, seen: _Seen) -> list[_Seen]:
+def _refined(a: NormalisedImage, b: NormalisedImage, seen: _Seen) -> list[_Seen]:
     """Aligned once more, with colours mapped and without what is marked: a mark pulls."""
     for _ in range(_ROUNDS):
         clean = seen.clean
@@ -159,7 +159,7 @@ def _plausible(matrix: ArrayLike) -> bool:
 
 
 def _moved(
-    form: Form, matrix: Matrix
+    form: NormalisedImage, matrix: Matrix
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], BoolArray]:
     """Bands, luminance and ground of a form on another's pixels."""
     linear, nearest = (how | cv2.WARP_INVERSE_MAP for how in (cv2.INTER_LINEAR, cv2.INTER_NEAREST))
@@ -172,14 +172,14 @@ def _moved(
     return stack[:3], stack[3], np.asarray(inside > 0)
 
 
-def _likeness(seen: _Seen) -> Likeness:
+def _likeness(seen: _Seen) -> Similarity:
     """The figures of two pictures on the same pixels."""
     clean = seen.clean
     if clean.sum() < _FEWEST:
         clean = seen.both
     rough = seen.wanted[clean], seen.made[clean]
     fine = [_smooth(plane, clean)[clean] for plane in (seen.wanted, seen.made)]
-    return Likeness(
+    return Similarity(
         _log(rough[0].std(), np.median(np.abs(rough[0] - rough[1]))),
         _log(fine[0].std(), np.quantile(np.abs(fine[0] - fine[1]), 0.9)),
     )

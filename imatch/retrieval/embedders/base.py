@@ -138,3 +138,9 @@ class ChipEmbedder(ABC):
         if self.bands == 3:
             return np.repeat(pixels, 3, axis=1).astype(np.float32, copy=False)
         return np.asarray(np.einsum("c,nchw->nhw", _LUMA, pixels)[:, None], dtype=np.float32)
+
+
+def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Rows of unit length; zeros stay."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

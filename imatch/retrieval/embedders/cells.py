@@ -14,14 +14,13 @@ from torch.nn import functional as F  # noqa: N812
 
 from imatch.core.types import BoolArray
 from imatch.models.superpoint.network import CELL
-from imatch.retrieval.embedders.base import ChipEmbedder
+from imatch.retrieval.embedders.base import ChipEmbedder, unit
 from imatch.retrieval.embedders.local import LocalDescriptors, make_local
-from imatch.retrieval.evaluate.metrics import unit
 
 _LOCAL, _GRID, _CHIP = "superpoint-s2", 8, 128
 
 
-class Cells(ChipEmbedder):
+class CellDescriptors(ChipEmbedder):
     """Local descriptors on a grid.
 
     Args:
@@ -62,10 +61,10 @@ class Cells(ChipEmbedder):
         return unit(F.adaptive_avg_pool2d(apart, self._grid).flatten(1).numpy())
 
 
-def seasons(name: str, *, device: str = "cpu", fetch: bool = False) -> Cells:
+def seasons(name: str, *, device: str = "cpu", fetch: bool = False) -> CellDescriptors:
     """The row ``cells-superpoint-s2`` of `EMBEDDERS`.
 
     Raises:
         WeightsError: The network's weights are missing or corrupt.
     """
-    return Cells(name, make_local(_LOCAL, device, fetch=fetch))
+    return CellDescriptors(name, make_local(_LOCAL, device, fetch=fetch))

@@ -17,7 +17,7 @@ from imatch.matchers.base import MatcherOptions
 from imatch.matchers.sparse.aliked import Aliked
 from imatch.models.device import resolve_device
 from imatch.models.superpoint.network import CELL, load_superpoint
-from imatch.models.weights import Found, require_weights
+from imatch.models.weights import WeightsFile, require_weights
 
 #: Descriptors of ALIKED are taken every so many pixels; SuperPoint has one a cell of 8.
 _STEP = 8
@@ -44,7 +44,7 @@ class LocalDescriptors(ABC):
         self.fetch = fetch
 
     @cached_property
-    def found(self) -> Found:
+    def found(self) -> WeightsFile:
         """The verified checkpoint.
 
         Raises:

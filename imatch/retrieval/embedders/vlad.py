@@ -20,10 +20,9 @@ from imatch.core.errors import InputError, WeightsError
 from imatch.core.io.files import atomic_path
 from imatch.core.types import BoolArray
 from imatch.models.embedding.network import read_about
-from imatch.retrieval.embedders.base import ChipEmbedder
+from imatch.retrieval.embedders.base import ChipEmbedder, unit
 from imatch.retrieval.embedders.files import VOCABULARY as KIND
 from imatch.retrieval.embedders.local import LocalDescriptors, make_local
-from imatch.retrieval.evaluate.metrics import unit
 
 _BUILT_IN = Path(__file__).with_name("vocabularies")
 #: Descriptors of one chip that a vocabulary is learnt from, at most.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray
+from imatch.retrieval.embedders.base import unit
 
 TOPS = (1, 2, 3, 5, 10, 20)
 """Ranks at which accuracy is told."""
@@ -91,12 +92,6 @@ def rank(
         ranked = np.isfinite(np.take_along_axis(gaps, order, axis=1))
         relevant[part] = (gallery_places[order] == query_places[part, None]) & ranked
     return Ranking(relevant, relevant.sum(axis=1))
-
-
-def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Rows of unit length; zeros stay."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)
 
 
 def distances(

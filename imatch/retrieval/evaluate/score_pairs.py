@@ -18,7 +18,7 @@ from imatch.retrieval.decision import Decision, Task, fit
 from imatch.retrieval.duplicates import similarity as duplicate
 from imatch.retrieval.duplicates.find import read_forms
 from imatch.retrieval.evaluate.pair_table import ImagePair
-from imatch.retrieval.index.build import Skipped
+from imatch.retrieval.index.build import SkippedImage
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
@@ -42,7 +42,7 @@ class ScoredPairs:
     pairs: tuple[ImagePair, ...]
     features: tuple[str, ...]
     table: NDArray[np.float64]
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedImage, ...] = ()
 
     @property
     def labels(self) -> NDArray[np.bool_]:
@@ -130,7 +130,7 @@ def score_pairs(
     return ScoredPairs(task, tuple(kept), names, table, tuple(skipped))
 
 
-_Scored = tuple[list[ImagePair], list[dict[str, float]], list[Skipped]]
+_Scored = tuple[list[ImagePair], list[dict[str, float]], list[SkippedImage]]
 
 
 def _grounds(
@@ -139,7 +139,7 @@ def _grounds(
     solver = load_solver(config)
     kept: list[ImagePair] = []
     rows: list[dict[str, float]] = []
-    skipped: list[Skipped] = []
+    skipped: list[SkippedImage] = []
     for pair in pairs:
         try:
             a, b = open_images(pair.a, pair.b, config)
@@ -147,7 +147,7 @@ def _grounds(
             rows.append(same.figures_of(match(a, b, config, loaded=solver), similarity))
             kept.append(pair)
         except InputError as error:
-            skipped.append(Skipped(f"{pair.a}, {pair.b}", str(error)))
+            skipped.append(SkippedImage(f"{pair.a}, {pair.b}", str(error)))
         on_pair(1)
     return kept, rows, skipped
 
@@ -157,13 +157,13 @@ def _pictures(pairs: Sequence[ImagePair], on_pair: Tell) -> _Scored:
     reasons = {item.path: item.reason for item in unread}
     kept: list[ImagePair] = []
     rows: list[dict[str, float]] = []
-    skipped: list[Skipped] = []
+    skipped: list[SkippedImage] = []
     for pair in pairs:
         bad = next((file for file in (pair.a, pair.b) if file in reasons), None)
         if bad is None:
             rows.append(asdict(duplicate.compare(forms[pair.a], forms[pair.b])))
             kept.append(pair)
         else:
-            skipped.append(Skipped(f"{pair.a}, {pair.b}", f"{bad}: {reasons[bad]}"))
+            skipped.append(SkippedImage(f"{pair.a}, {pair.b}", f"{bad}: {reasons[bad]}"))
         on_pair(1)
     return kept, rows, skipped

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.fingerprint import check_unchanged, fingerprints
-from imatch.core.io.redaction import get_logger, redacted
+from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.batch.folders import list_images
 from imatch.raster import RasterInfo, Source, open_source
 from imatch.raster.gdal import kept_open
 from imatch.raster.names import is_virtual
-from imatch.retrieval.chips import Cell, Chip, read_chip, stacked
+from imatch.retrieval.chips import Chip, ChipWindow, read_chip, stacked
 from imatch.retrieval.index.footprints import write_footprints
-from imatch.retrieval.index.manifest import FILE, Manifest
+from imatch.retrieval.index.manifest import FILE, IndexManifest
 from imatch.retrieval.index.store import IndexedImage, Store, file_facts
 from imatch.retrieval.index.vector_index import build, require_faiss
 
@@ -36,7 +36,7 @@ Tell = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedImage:
     """An image that could not be used.
 
     Attributes:
@@ -66,7 +66,7 @@ class Growth:
     replaced: int = 0
     unchanged: int = 0
     chips: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedImage] = field(default_factory=list)
     images: int = 0
     rows: int = 0
 
@@ -95,13 +95,13 @@ def _absolute(path: str | PathLike[str]) -> str:
     return fspath(path) if is_virtual(path) else str(Path(path).resolve())
 
 
-def _keyed(files: Sequence[str], skipped: list[Skipped]) -> dict[str, str]:
+def _keyed(files: Sequence[str], skipped: list[SkippedImage]) -> dict[str, str]:
     """Files by their names in an index."""
     found: dict[str, str] = {}
     for file in files:
         if found.setdefault(image_key(file), file) != file:
             cause = "differs from another image by its query alone, which no index keeps"
-            skipped.append(Skipped(image_key(file), cause))
+            skipped.append(SkippedImage(image_key(file), cause))
     return found
 
 
@@ -109,7 +109,7 @@ def add_images(
     index: Path,
     images: Sequence[str | PathLike[str]],
     embedder: Embedder,
-    manifest: Manifest,
+    manifest: IndexManifest,
     *,
     on_start: Callable[[int], None] = lambda _images: None,
     on_image: Tell = lambda _images: None,
@@ -157,7 +157,7 @@ def add_images(
             try:
                 count = _add(store, path, wanted[path], embedder)
             except InputError as error:
-                growth.skipped.append(Skipped(path, error.cause))
+                growth.skipped.append(SkippedImage(path, error.cause))
                 _LOG.info("skipped %s", error)
             else:
                 growth.chips += count
@@ -220,7 +220,7 @@ def refresh(store: Store) -> None:
         build(store.vectors, store.folder / STRUCTURE, kind)
 
 
-def _check_settings(kept: Manifest, wanted: Manifest, index: Path) -> None:
+def _check_settings(kept: IndexManifest, wanted: IndexManifest, index: Path) -> None:
     for name, now in wanted.settings.items():
         before = kept.settings[name]
         if before != now:
@@ -270,8 +270,8 @@ def ground_size(info: RasterInfo) -> float | None:
 
 
 def embed_cells(
-    source: Source, cells: Sequence[Cell], embedder: Embedder, min_valid: float
-) -> tuple[NDArray[np.float32], list[Cell]]:
+    source: Source, cells: Sequence[ChipWindow], embedder: Embedder, min_valid: float
+) -> tuple[NDArray[np.float32], list[ChipWindow]]:
     """Embed the cells of an image that show enough.
 
     Args:
@@ -288,7 +288,7 @@ def embed_cells(
         InputError: The image cannot be read, or has too few bands.
     """
     vectors: list[NDArray[np.float32]] = []
-    kept: list[Cell] = []
+    kept: list[ChipWindow] = []
     with kept_open():
         for cell_batch, chips in _batches(source, cells, embedder, min_valid):
             found = embedder.embed(*stacked(chips))
@@ -301,9 +301,9 @@ def embed_cells(
 
 
 def _batches(
-    source: Source, cells: Sequence[Cell], embedder: Embedder, min_valid: float
-) -> Iterator[tuple[list[Cell], list[Chip]]]:
-    good: list[Cell] = []
+    source: Source, cells: Sequence[ChipWindow], embedder: Embedder, min_valid: float
+) -> Iterator[tuple[list[ChipWindow], list[Chip]]]:
+    good: list[ChipWindow] = []
     chips: list[Chip] = []
     for cell in cells:
         chip = read_chip(source, cell, embedder.chip_px, embedder.bands)

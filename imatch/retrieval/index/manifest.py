@@ -11,7 +11,7 @@ from imatch._version import __version__
 from imatch.core.errors import InputError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import parse_json, to_json
-from imatch.retrieval.chips import Cutting
+from imatch.retrieval.chips import ChipGrid
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
@@ -60,16 +60,16 @@ class ModelFacts(BaseModel):
         )
 
 
-class Manifest(BaseModel):
+class IndexManifest(BaseModel):
     """Everything that must stay the same while an index grows.
 
     Attributes:
         schema_: ``"imatch.index/1"``, the member ``schema``.
         model: Its embedder.
-        stride: See `Cutting`.
-        gsd_m: See `Cutting`.
-        levels: See `Cutting`.
-        min_valid: See `Cutting`.
+        stride: See `ChipGrid`.
+        gsd_m: See `ChipGrid`.
+        levels: See `ChipGrid`.
+        min_valid: See `ChipGrid`.
         band_list: Bands of the images that are embedded, by position or name; None for the usual.
         structure: How it is searched: every vector (``flat``), or the nearest of cells of vectors
             (``ivf``), these compressed (``ivfpq``).
@@ -91,9 +91,9 @@ class Manifest(BaseModel):
     version: str = __version__
 
     @property
-    def cutting(self) -> Cutting:
+    def cutting(self) -> ChipGrid:
         """How its images are cut."""
-        return Cutting(self.model.chip_px, self.stride, self.gsd_m, self.levels, self.min_valid)
+        return ChipGrid(self.model.chip_px, self.stride, self.gsd_m, self.levels, self.min_valid)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class Manifest(BaseModel):
         )
 
 
-def read_manifest(index: Path) -> Manifest:
+def read_manifest(index: Path) -> IndexManifest:
     """Read an index's manifest.
 
     Raises:
@@ -152,7 +152,7 @@ def read_manifest(index: Path) -> Manifest:
             hint="index the images anew",
         )
     try:
-        return Manifest.model_validate(data)
+        return IndexManifest.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -163,7 +163,7 @@ def read_manifest(index: Path) -> Manifest:
         ) from error
 
 
-def write_manifest(index: Path, manifest: Manifest) -> None:
+def write_manifest(index: Path, manifest: IndexManifest) -> None:
     """Write a manifest; the one before stays until this one is whole.
 
     Raises:

@@ -30,8 +30,8 @@ from imatch.core.errors import InputError, OutputError
 from imatch.core.io.files import inside, remove_leftovers
 from imatch.core.io.tables import mend
 from imatch.raster.geocoding_check import misplaced
-from imatch.retrieval.chips import Cell
-from imatch.retrieval.index.manifest import FILE, Manifest, read_manifest, write_manifest
+from imatch.retrieval.chips import ChipWindow
+from imatch.retrieval.index.manifest import FILE, IndexManifest, read_manifest, write_manifest
 
 VECTORS, CELLS, IMAGES = "vectors.f32", "cells.f64", "images.jsonl"
 _LOCK = ".lock"
@@ -102,7 +102,7 @@ class Store:
         images: Its images, in the order of their rows.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, images: list[IndexedImage]) -> None:
+    def __init__(self, path: Path, manifest: IndexManifest, images: list[IndexedImage]) -> None:
         self.path, self.manifest = path, manifest
         self.images = {image.path: image for image in images}
         self._lock: FileLock | None = None
@@ -139,7 +139,7 @@ class Store:
         return store
 
     @classmethod
-    def open_to_write(cls, path: Path, manifest: Manifest | None = None) -> Self:
+    def open_to_write(cls, path: Path, manifest: IndexManifest | None = None) -> Self:
         """Open an index to add to it or remove from it; one process at a time may.
 
         Args:
@@ -234,14 +234,14 @@ class Store:
             return np.zeros((0, width), dtype=kind)
         return np.memmap(self.folder / name, dtype=kind, mode="r", shape=(rows, width))
 
-    def cell(self, row: int) -> Cell:
+    def cell(self, row: int) -> ChipWindow:
         """The cell of a row."""
         left, top, width, height, side = numbers = self.cell_table[row]
         if not (np.isfinite(numbers).all() and min(width, height, side) >= 1):
             raise InputError(
                 f"is damaged (row {row})", subject=self.folder / CELLS, hint="index anew"
             )
-        return Cell(int(left), int(top), int(width), int(height), float(side))
+        return ChipWindow(int(left), int(top), int(width), int(height), float(side))
 
     def image_of(self, rows: NDArray[np.int64]) -> list[IndexedImage]:
         """The image of each row."""
@@ -251,7 +251,7 @@ class Store:
         return [images[int(place)] for place in places]
 
     def append(
-        self, image: IndexedImage, vectors: NDArray[np.float32], cells: Iterable[Cell]
+        self, image: IndexedImage, vectors: NDArray[np.float32], cells: Iterable[ChipWindow]
     ) -> None:
         """Add an image's rows, on the disk before this returns.
 

@@ -20,7 +20,7 @@ Integers: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class BatchPlan:
     """The chips of one step.
 
     Attributes:
@@ -40,7 +40,7 @@ class Plan:
 class Sampler(Protocol):
     """Chooses the chips of a step."""
 
-    def plan(self, step: int) -> Plan:
+    def plan(self, step: int) -> BatchPlan:
         """The chips of step number `step`, from 0."""
 
 
@@ -67,7 +67,7 @@ class Drawing:
         return rng.integers(0, self.shifts, count)
 
 
-def triplets(chips: Integers, labels: Integers, crops: Integers) -> Plan:
+def triplets(chips: Integers, labels: Integers, crops: Integers) -> BatchPlan:
     """The plan of (3 T,) chips that come as anchor, positive, negative, again and again.
 
     Args:
@@ -75,4 +75,4 @@ def triplets(chips: Integers, labels: Integers, crops: Integers) -> Plan:
         labels: (N,) label of every chip there is.
         crops: (3 T,) which crop of each.
     """
-    return Plan(chips, crops, labels[chips], np.arange(len(chips)).reshape(-1, 3))
+    return BatchPlan(chips, crops, labels[chips], np.arange(len(chips)).reshape(-1, 3))

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
-from imatch.training.embedder.batch_plan import Drawing, Integers, Plan, triplets
+from imatch.training.embedder.batch_plan import BatchPlan, Drawing, Integers, triplets
 
 
-class Labels(Drawing):
+class LabelledChips(Drawing):
     """Chips that one class of a label map dominates, a few of each class.
 
     Args:
@@ -49,7 +49,7 @@ class Labels(Drawing):
                 hint="lower it, or take sampler.kind=proportions",
             )
 
-    def plan(self, step: int) -> Plan:
+    def plan(self, step: int) -> BatchPlan:
         """See `Sampler`."""
         rng = self.rng(step)
         classes = rng.permutation(sorted(self.chips))[: self.count]
@@ -57,7 +57,7 @@ class Labels(Drawing):
             [np.resize(rng.permutation(self.chips[k]), self.dates) for k in classes]
         )
         labels = np.repeat(classes, self.dates).astype(np.int64)
-        return Plan(chips, self.crops(len(chips), rng), labels)
+        return BatchPlan(chips, self.crops(len(chips), rng), labels)
 
 
 class Proportions(Drawing):
@@ -102,7 +102,7 @@ class Proportions(Drawing):
         known = self.shares.sum(axis=1) > 0
         return like[like != chip], np.flatnonzero((overlap <= self.unlike) & known)
 
-    def plan(self, step: int) -> Plan:
+    def plan(self, step: int) -> BatchPlan:
         """See `Sampler`."""
         rng = self.rng(step)
         chips: list[int] = []

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
-from imatch.training.embedder.batch_plan import Drawing, Integers, Plan, Rng, triplets
+from imatch.training.embedder.batch_plan import BatchPlan, Drawing, Integers, Rng, triplets
 from imatch.training.embedder.chips import Layout
 
 # Draws after which a place is taken as it comes.
@@ -77,13 +77,13 @@ class Random(Drawing):
         self.share = 0.5
         self._of_chip = {int(c): n for n, group in enumerate(self.places.chips) for c in group}
 
-    def plan(self, step: int) -> Plan:
+    def plan(self, step: int) -> BatchPlan:
         """See `Sampler`."""
         rng = self.rng(step)
         chosen = self._chosen(rng)
         chips = np.concatenate([self.places.occasions(p, self.dates, rng) for p in chosen])
         labels = np.repeat(chosen, self.dates)
-        return Plan(chips, self.crops(len(chips), rng), labels.astype(np.int64))
+        return BatchPlan(chips, self.crops(len(chips), rng), labels.astype(np.int64))
 
     def _chosen(self, rng: Rng) -> Integers:
         """Different places."""
@@ -185,7 +185,7 @@ class Recipe(Drawing):
                 hint="make blocks larger, or take sampler.kind=random",
             )
 
-    def plan(self, step: int) -> Plan:
+    def plan(self, step: int) -> BatchPlan:
         """See `Sampler`."""
         rng = self.rng(step)
         anchors = rng.choice(self.anchors, self.count, replace=len(self.anchors) < self.count)
@@ -245,7 +245,7 @@ class TileDistance(Drawing):
                 return [int(anchor), int(rng.choice(near)), int(rng.choice(far))]
         return None
 
-    def plan(self, step: int) -> Plan:
+    def plan(self, step: int) -> BatchPlan:
         """See `Sampler`."""
         rng = self.rng(step)
         chips: list[int] = []

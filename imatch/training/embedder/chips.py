@@ -16,7 +16,7 @@ from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import inside
 from imatch.core.types import BoolArray
 from imatch.datasets.chip_files import read_chip
-from imatch.datasets.manifest import ChipRow, Manifest, load_manifest
+from imatch.datasets.manifest import ChipRow, DatasetManifest, load_manifest
 from imatch.datasets.pairs import stretched
 
 CENTRE = -1
@@ -71,7 +71,7 @@ class PlaceChips:
 
     def __init__(
         self,
-        data: Path | Manifest,
+        data: Path | DatasetManifest,
         split: str,
         *,
         bands: int = 3,
@@ -80,7 +80,7 @@ class PlaceChips:
         sources: Sequence[str] | None = None,
         cache_mb: float = 512.0,
     ) -> None:
-        manifest = data if isinstance(data, Manifest) else load_manifest(data)
+        manifest = data if isinstance(data, DatasetManifest) else load_manifest(data)
         known = list(manifest.document["sources"])
         for name in sources or ():
             if name not in known:

@@ -38,7 +38,7 @@ MinerName: TypeAlias = Literal[
 ]
 
 
-class DataConfig(Settings):
+class EmbedderDataConfig(Settings):
     """What is learnt from.
 
     Attributes:
@@ -59,7 +59,7 @@ class DataConfig(Settings):
     cache_mb: float = Field(default=512.0, gt=0)
 
 
-class ModelConfig(Settings):
+class EmbedderModelConfig(Settings):
     """The network and where it starts.
 
     Attributes:
@@ -88,7 +88,7 @@ class ModelConfig(Settings):
     frozen_stages: int = Field(default=0, ge=0)
 
 
-class LabelConfig(Settings):
+class EmbedderLabelConfig(Settings):
     """A label map: what covers the ground.
 
     Attributes:
@@ -166,7 +166,7 @@ class MiningConfig(Settings):
     share: float = Field(default=0.5, gt=0, lt=1)
 
 
-class LossConfig(Settings):
+class EmbedderLossConfig(Settings):
     """The loss.
 
     Attributes:
@@ -186,7 +186,7 @@ class LossConfig(Settings):
     gamma: float = Field(default=2.0, ge=0)
 
 
-class AugmentConfig(Settings):
+class EmbedderAugmentConfig(Settings):
     """How chips are varied; the figures are probabilities.
 
     Attributes:
@@ -214,7 +214,7 @@ class AugmentConfig(Settings):
     coarser: float = Field(default=0.1, ge=0, le=1)
 
 
-class ValidationConfig(Settings):
+class EmbedderValidationConfig(Settings):
     """What is measured.
 
     Attributes:
@@ -244,14 +244,14 @@ class EmbedderConfig(TrainerConfig):
     """
 
     batch_size: int = Field(default=16, ge=2)
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    labels: LabelConfig = LabelConfig()
+    data: EmbedderDataConfig = EmbedderDataConfig()
+    model: EmbedderModelConfig = EmbedderModelConfig()
+    labels: EmbedderLabelConfig = EmbedderLabelConfig()
     sampler: SamplerConfig = SamplerConfig()
     mining: MiningConfig = MiningConfig()
-    loss: LossConfig = LossConfig()
-    augment: AugmentConfig = AugmentConfig()
-    validation: ValidationConfig = ValidationConfig()
+    loss: EmbedderLossConfig = EmbedderLossConfig()
+    augment: EmbedderAugmentConfig = EmbedderAugmentConfig()
+    validation: EmbedderValidationConfig = EmbedderValidationConfig()
 
     @model_validator(mode="after")
     def _check_parts(self) -> EmbedderConfig:

@@ -13,15 +13,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imatch.core.types import BoolArray
 from imatch.training.augment.pair import PLAIN, Augmentation
-from imatch.training.embedder.batch_plan import Plan
+from imatch.training.embedder.batch_plan import BatchPlan
 from imatch.training.embedder.batch_plan import Sampler as Chooser
 from imatch.training.embedder.chips import CENTRE, PlaceChips, cropped
-from imatch.training.embedder.config import AugmentConfig
+from imatch.training.embedder.config import EmbedderAugmentConfig
 from imatch.training.embedder.label_map import LabelMap, one_hot
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class EmbedderBatch:
     """The chips of a step.
 
     Attributes:
@@ -40,7 +40,7 @@ class Batch:
         return len(self.image)
 
 
-class Shown(Dataset[Batch]):
+class EmbedderViews(Dataset[EmbedderBatch]):
     """Batches by their number and plan.
 
     Args:
@@ -53,7 +53,7 @@ class Shown(Dataset[Batch]):
     def __init__(
         self,
         chips: PlaceChips,
-        augment: AugmentConfig | None,
+        augment: EmbedderAugmentConfig | None,
         semantics: LabelMap | None = None,
         seed: int = 0,
     ) -> None:
@@ -64,7 +64,7 @@ class Shown(Dataset[Batch]):
             values = augment.model_dump(exclude={"turn"})
             self._sky = Augmentation(PLAIN.model_copy(update=values), chips.size)
 
-    def __getitem__(self, key: tuple[int, Plan]) -> Batch:
+    def __getitem__(self, key: tuple[int, BatchPlan]) -> EmbedderBatch:
         step, plan = key
         rng = np.random.default_rng([self.seed, 22, step])
         pixels, grounds = [], []
@@ -76,7 +76,7 @@ class Shown(Dataset[Batch]):
         if self.turn:
             turns, mirror = int(rng.integers(4)), bool(rng.random() < 0.5)
             image, valid = _turned(image, turns, mirror), _turned(valid, turns, mirror)
-        return Batch(
+        return EmbedderBatch(
             torch.from_numpy(np.ascontiguousarray(image)),
             torch.from_numpy(np.ascontiguousarray(valid)),
             torch.from_numpy(plan.labels),
@@ -103,7 +103,7 @@ class Shown(Dataset[Batch]):
         return np.concatenate([image, np.rint(classes)]), valid
 
 
-class Plans(Sampler[tuple[int, Plan]]):
+class BatchPlans(Sampler[tuple[int, BatchPlan]]):
     """Plans without end, each with its number; made where the training runs.
 
     Args:
@@ -114,7 +114,7 @@ class Plans(Sampler[tuple[int, Plan]]):
     def __init__(self, sampler: Chooser, start: int = 0) -> None:
         self.sampler, self.start = sampler, start
 
-    def __iter__(self) -> Iterator[tuple[int, Plan]]:
+    def __iter__(self) -> Iterator[tuple[int, BatchPlan]]:
         """Plan after plan."""
         step = self.start
         while True:
@@ -122,7 +122,9 @@ class Plans(Sampler[tuple[int, Plan]]):
             step += 1
 
 
-def batches(shown: Shown, sampler: Chooser, start: int, workers: int) -> DataLoader[Batch]:
+def batches(
+    shown: EmbedderViews, sampler: Chooser, start: int, workers: int
+) -> DataLoader[EmbedderBatch]:
     """Batches without end, from step `start` on.
 
     Args:
@@ -131,7 +133,9 @@ def batches(shown: Shown, sampler: Chooser, start: int, workers: int) -> DataLoa
         start: Steps that have been done.
         workers: Processes that prepare batches ahead; the batches are the same for any number.
     """
-    return DataLoader(shown, batch_size=None, sampler=Plans(sampler, start), num_workers=workers)
+    return DataLoader(
+        shown, batch_size=None, sampler=BatchPlans(sampler, start), num_workers=workers
+    )
 
 
 def spread(chips: PlaceChips, most: int) -> NDArray[np.int64]:

@@ -16,14 +16,14 @@ from imatch.models.embedding.network import (
     pretrained,
 )
 from imatch.models.weights import sha256_of
-from imatch.training.embedder.config import ModelConfig
+from imatch.training.embedder.config import EmbedderModelConfig
 from imatch.training.lineage import UNKNOWN, known_start
 
 _OWN_LICENCE = "Apache-2.0"
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class EmbedderInitialisation:
     """A network to start from.
 
     Attributes:
@@ -47,8 +47,8 @@ class Start:
 
 
 def make_start(
-    config: ModelConfig, *, classes: int = 0, chip_px: int = 224, fetch: bool = True
-) -> Start:
+    config: EmbedderModelConfig, *, classes: int = 0, chip_px: int = 224, fetch: bool = True
+) -> EmbedderInitialisation:
     """The network that training starts from.
 
     Args:
@@ -72,17 +72,17 @@ def make_start(
         chip_px,
     )
     if config.start == "scratch":
-        start = Start(EmbeddingNetwork(shape), _OWN_LICENCE, "scratch", "")
+        start = EmbedderInitialisation(EmbeddingNetwork(shape), _OWN_LICENCE, "scratch", "")
     elif config.start == "imagenet":
         network, started = pretrained(shape, fetch=fetch)
-        start = Start(network, started.licence, started.origin, started.sha256)
+        start = EmbedderInitialisation(network, started.licence, started.origin, started.sha256)
     else:
         start = _from_file(Path(config.start).expanduser(), shape)
     _freeze(start.network, config.frozen_stages)
     return start
 
 
-def _from_file(path: Path, shape: Architecture) -> Start:
+def _from_file(path: Path, shape: Architecture) -> EmbedderInitialisation:
     if not path.is_file():
         raise InputError(
             "does not exist",
@@ -101,7 +101,9 @@ def _from_file(path: Path, shape: Architecture) -> Start:
             )
     network.shape = shape
     licence = str(about.get("licence") or UNKNOWN)
-    return Start(network, licence, path.name, sha256_of(path), known_start(about.get("start")))
+    return EmbedderInitialisation(
+        network, licence, path.name, sha256_of(path), known_start(about.get("start"))
+    )
 
 
 def _freeze(network: EmbeddingNetwork, stages: int) -> None:

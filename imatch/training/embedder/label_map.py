@@ -20,7 +20,7 @@ from imatch.datasets.manifest import ChipRow
 from imatch.raster.gdal import check_file, explained, session
 from imatch.raster.remote import check_reach
 from imatch.raster.vectors import reading_vectors
-from imatch.training.embedder.config import LabelConfig
+from imatch.training.embedder.config import EmbedderLabelConfig
 
 _VECTORS = frozenset({".geojson", ".json", ".gpkg", ".shp", ".fgb", ".gml", ".kml"})
 #: Side of the grid on which shares are counted, cells.
@@ -41,7 +41,7 @@ class LabelMap:
         ConfigError: There is no such column.
     """
 
-    def __init__(self, config: LabelConfig) -> None:
+    def __init__(self, config: EmbedderLabelConfig) -> None:
         assert config.path is not None
         self.path, self.min_known = config.path, config.min_known
         check_file(self.path)

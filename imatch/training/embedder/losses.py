@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from imatch.core.errors import ConfigError
-from imatch.training.embedder.config import LossConfig
+from imatch.training.embedder.config import EmbedderLossConfig
 
 #: (anchors, positives, negatives), or (anchors, positives, anchors, negatives), as positions.
 Tuples: TypeAlias = tuple[Tensor, ...] | None
@@ -18,7 +18,7 @@ Loss: TypeAlias = Callable[[Tensor, Tensor, Tuples], Tensor]
 _SMALL = 1e-6
 
 
-def make_loss(config: LossConfig) -> Loss:
+def make_loss(config: EmbedderLossConfig) -> Loss:
     """A loss of (B, D) embeddings, (B,) labels and mined pairs or triplets (None for all).
 
     Raises:

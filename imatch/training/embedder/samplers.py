@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.training.embedder.batch_plan_labels import Labels, Proportions
+from imatch.training.embedder.batch_plan_labels import LabelledChips, Proportions
 from imatch.training.embedder.batch_plan_places import Cluster, Random, Recipe, TileDistance
 from imatch.training.embedder.chips import Layout
 from imatch.training.embedder.config import EmbedderConfig
@@ -13,7 +13,7 @@ from imatch.training.embedder.config import EmbedderConfig
 
 def make_sampler(
     config: EmbedderConfig, layout: Layout, shares: NDArray[np.float32] | None = None
-) -> Random | Recipe | TileDistance | Labels | Proportions:
+) -> Random | Recipe | TileDistance | LabelledChips | Proportions:
     """The sampler that a configuration asks for.
 
     Args:
@@ -40,5 +40,7 @@ def make_sampler(
             )
     assert shares is not None
     if how.kind == "labels":
-        return Labels(shares, count, how.dates, dominance=how.dominance, shifts=shifts, seed=seed)
+        return LabelledChips(
+            shares, count, how.dates, dominance=how.dominance, shifts=shifts, seed=seed
+        )
     return Proportions(shares, count, alike=how.alike, unlike=how.unlike, shifts=shifts, seed=seed)

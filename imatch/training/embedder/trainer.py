@@ -19,7 +19,7 @@ from imatch.retrieval.evaluate.metrics import figures, rank
 from imatch.training.embedder.batch_plan_places import Random
 from imatch.training.embedder.chips import CENTRE, PlaceChips
 from imatch.training.embedder.config import LABELLED, EmbedderConfig
-from imatch.training.embedder.data import Batch, Shown, batches, spread
+from imatch.training.embedder.data import EmbedderBatch, EmbedderViews, batches, spread
 from imatch.training.embedder.figures import plane, scatter, umap_module
 from imatch.training.embedder.initialisation import make_start
 from imatch.training.embedder.label_map import LabelMap
@@ -33,7 +33,7 @@ from imatch.training.trainer import Loaders, Trainer
 Case = NDArray[np.int64]
 
 
-class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
+class EmbedderTrainer(Trainer[EmbedderConfig, EmbedderBatch, Case]):
     """Trains an embedder.
 
     Args:
@@ -70,9 +70,9 @@ class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
         shares = None if self.label_map is None else self.label_map.shares(self.train_chips.rows)
         self.sampler = make_sampler(config, self.train_chips.layout, shares)
         semantics = self.label_map if config.model.semantics else None
-        self.shown = Shown(self.train_chips, config.augment, semantics, config.seed)
-        self.plain = Shown(self.train_chips, None, semantics)
-        self.validated = Shown(self.validation_chips, None, semantics)
+        self.shown = EmbedderViews(self.train_chips, config.augment, semantics, config.seed)
+        self.plain = EmbedderViews(self.train_chips, None, semantics)
+        self.validated = EmbedderViews(self.validation_chips, None, semantics)
         self.answers = self._answers()
         self.miner = make_miner(config.mining, cosine=_is_cosine(config))
         self.mined = Mined(folder / "mined", config.mining.offline_every)
@@ -96,7 +96,7 @@ class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
         """See `Trainer.build_model`."""
         return self.start.network
 
-    def build_loaders(self, start: int) -> Loaders[Batch, Case]:
+    def build_loaders(self, start: int) -> Loaders[EmbedderBatch, Case]:
         """See `Trainer.build_loaders`."""
         if isinstance(self.sampler, Random):
             self.sampler.share = self.config.mining.share
@@ -104,7 +104,7 @@ class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
         train = batches(self.shown, self.sampler, start, self.config.workers)
         return Loaders(train, [spread(self.validation_chips, self.config.validation.chips)])
 
-    def count(self, batch: Batch) -> int:
+    def count(self, batch: EmbedderBatch) -> int:
         """See `Trainer.count`; how many chips a place or a class gives is the sampler's choice."""
         return len(batch)
 
@@ -116,7 +116,7 @@ class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
                 if isinstance(part, nn.BatchNorm2d):
                     part.eval()
 
-    def training_step(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def training_step(self, model: nn.Module, batch: EmbedderBatch) -> dict[str, Tensor]:
         """See `Trainer.training_step`."""
         if self.mined.due(self.step):
             self._mine(model)
@@ -175,7 +175,7 @@ class EmbedderTrainer(Trainer[EmbedderConfig, Batch, Case]):
         }
 
     def embed(
-        self, model: nn.Module, shown: Shown, chips: NDArray[np.int64]
+        self, model: nn.Module, shown: EmbedderViews, chips: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """(N, D) embeddings of the middles of chips, by the network as it is.
 

@@ -39,7 +39,7 @@ class MixtureConfig(Settings):
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
 
-class DataConfig(PairsConfig):
+class LoFTRDataConfig(PairsConfig):
     """What is learnt from.
 
     Attributes:
@@ -55,7 +55,7 @@ class DataConfig(PairsConfig):
     mixture: MixtureConfig = MixtureConfig()
 
 
-class ModelConfig(Settings):
+class LoFTRModelConfig(Settings):
     """The network and where it starts.
 
     Attributes:
@@ -87,7 +87,7 @@ class ModelConfig(Settings):
     frozen_stages: int = Field(default=0, ge=0, le=4)
 
     @model_validator(mode="after")
-    def _check_shape(self) -> ModelConfig:
+    def _check_shape(self) -> LoFTRModelConfig:
         shape = self.made_of(refined=True)
         if shape.backbone != "superpoint" and (self.frozen_stages or self.start == KEYPOINTS):
             raise ValueError(f"frozen_stages and the start {KEYPOINTS} are for the shape seasons")
@@ -110,7 +110,7 @@ class ModelConfig(Settings):
         return Shape(**(named.__dict__ | own | {"refined": refined}))
 
 
-class LossConfig(Settings):
+class LoFTRLossConfig(Settings):
     """The losses.
 
     Attributes:
@@ -136,13 +136,13 @@ class LossConfig(Settings):
     max_sigma_px: float = Field(default=2.0, gt=0)
 
     @model_validator(mode="after")
-    def _check_any(self) -> LossConfig:
+    def _check_any(self) -> LoFTRLossConfig:
         if self.coarse_weight + self.fine_weight == 0:
             raise ValueError("at least one loss needs a weight")
         return self
 
 
-class DistilConfig(Settings):
+class LoFTRDistilConfig(Settings):
     """Who aligns the pairs whose residual is unknown.
 
     Attributes:
@@ -160,13 +160,13 @@ class DistilConfig(Settings):
     reach_px: float = Field(default=24.0, gt=0)
 
     @model_validator(mode="after")
-    def _check_agree(self) -> DistilConfig:
+    def _check_agree(self) -> LoFTRDistilConfig:
         if self.agree > len(self.matchers):
             raise ValueError(f"{self.agree} cannot agree of {len(self.matchers)}")
         return self
 
 
-class ValidationConfig(ViewsConfig):
+class LoFTRValidationConfig(ViewsConfig):
     """What is measured.
 
     Attributes:
@@ -192,12 +192,12 @@ class LoFTRConfig(TrainerConfig):
         validation: What is measured.
     """
 
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    loss: LossConfig = LossConfig()
-    distil: DistilConfig = DistilConfig()
+    data: LoFTRDataConfig = LoFTRDataConfig()
+    model: LoFTRModelConfig = LoFTRModelConfig()
+    loss: LoFTRLossConfig = LoFTRLossConfig()
+    distil: LoFTRDistilConfig = LoFTRDistilConfig()
     augment: AugmentConfig = AugmentConfig()
-    validation: ValidationConfig = ValidationConfig()
+    validation: LoFTRValidationConfig = LoFTRValidationConfig()
 
     @model_validator(mode="after")
     def _check_fit(self) -> LoFTRConfig:

@@ -19,8 +19,13 @@ from imatch.matchers.dense.loftr_s2 import LoFTRS2
 from imatch.matchers.images import prepare
 from imatch.training.augment.pair import Augmentation
 from imatch.training.loader import Draw
-from imatch.training.loftr.config import DataConfig, DistilConfig, LoFTRConfig, ValidationConfig
-from imatch.training.loftr.labels import Aligned, Alignments, as_aligned
+from imatch.training.loftr.config import (
+    LoFTRConfig,
+    LoFTRDataConfig,
+    LoFTRDistilConfig,
+    LoFTRValidationConfig,
+)
+from imatch.training.loftr.labels import AlignedTargets, Alignments, as_aligned
 from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs, validation_pairs
 
 Kind = Literal["season", "hard", "self", "landscape", "distil"]
@@ -41,7 +46,7 @@ class Part:
     pairs: PairDataset
     indices: Sequence[int]
     alone: bool = False
-    aligned: dict[int, Aligned] | None = None
+    aligned: dict[int, AlignedTargets] | None = None
     reach_px: float = 24.0
 
     def __len__(self) -> int:
@@ -84,7 +89,7 @@ class InOrder:
         return in_order(self.pairs, index)
 
 
-def kinds_of(chips: ChipPairs, config: DataConfig) -> dict[Kind, list[int]]:
+def kinds_of(chips: ChipPairs, config: LoFTRDataConfig) -> dict[Kind, list[int]]:
     """Which pairs of a data set are of which kind; one may be of several.
 
     Args:
@@ -112,7 +117,7 @@ def _thinned(indices: Sequence[int], count: int) -> list[int]:
 
 
 def open_mixture(
-    config: DataConfig, distil: DistilConfig, alignments: Alignments, seed: int
+    config: LoFTRDataConfig, distil: LoFTRDistilConfig, alignments: Alignments, seed: int
 ) -> tuple[Mixture, dict[str, int]]:
     """The pairs to learn from.
 
@@ -162,7 +167,7 @@ def open_mixture(
 
 
 @dataclass(frozen=True)
-class Shown:
+class LoFTRViews:
     """A mixture of pairs, seen at a draw.
 
     Args:
@@ -207,7 +212,7 @@ def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def validation_cases(
-    pairs: Pairs, config: ValidationConfig, seed: int, channels: Literal[1, 3] = 1
+    pairs: Pairs, config: LoFTRValidationConfig, seed: int, channels: Literal[1, 3] = 1
 ) -> list[PairSample]:
     """Pairs to measure on, the same each time; see `validation_pairs`.
 

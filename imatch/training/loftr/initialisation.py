@@ -13,9 +13,9 @@ from imatch.models.loftr.network import LoFTR, coarse_parts
 from imatch.models.loftr.shape import Shape
 from imatch.models.loftr.weights import load_loftr
 from imatch.models.superpoint.network import load_superpoint
-from imatch.models.weights import WEIGHTS, Found, require_weights, sha256_of
+from imatch.models.weights import WEIGHTS, WeightsFile, require_weights, sha256_of
 from imatch.training.lineage import lineage_of
-from imatch.training.loftr.config import KEYPOINTS, ModelConfig
+from imatch.training.loftr.config import KEYPOINTS, LoFTRModelConfig
 
 _OWN_LICENCE = "Apache-2.0"
 _KNOWN = {
@@ -29,7 +29,7 @@ _KNOWN = {
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class LoFTRInitialisation:
     """A network to start from.
 
     Attributes:
@@ -47,7 +47,7 @@ class Start:
     parent: Mapping[str, Any] | None = None
 
 
-def make_start(config: ModelConfig, shape: Shape) -> Start:
+def make_start(config: LoFTRModelConfig, shape: Shape) -> LoFTRInitialisation:
     """The network that training starts from.
 
     Args:
@@ -60,7 +60,7 @@ def make_start(config: ModelConfig, shape: Shape) -> Start:
         ConfigError: It is one of another shape.
     """
     network = LoFTR(shape)
-    start = Start(network, _OWN_LICENCE, "scratch", "")
+    start = LoFTRInitialisation(network, _OWN_LICENCE, "scratch", "")
     if config.start == KEYPOINTS:
         start = _on_keypoints(network)
     elif config.start != "scratch":
@@ -74,7 +74,7 @@ def make_start(config: ModelConfig, shape: Shape) -> Start:
     return start
 
 
-def _on_keypoints(network: LoFTR) -> Start:
+def _on_keypoints(network: LoFTR) -> LoFTRInitialisation:
     """The network with the encoder and the descriptors of the SuperPoint that knows the seasons."""
     found = require_weights(KEYPOINTS)
     source = load_superpoint(found, network.shape.channels)
@@ -89,17 +89,17 @@ def _on_keypoints(network: LoFTR) -> Start:
         )
     backbone.superpoint.load_state_dict({name: learnt[name] for name in own})
     parent = lineage_of(found.path)[1]
-    return Start(network, found.spec.licence, KEYPOINTS, found.sha256, parent)
+    return LoFTRInitialisation(network, found.spec.licence, KEYPOINTS, found.sha256, parent)
 
 
-def _filled(network: LoFTR, path: Path) -> Start:
+def _filled(network: LoFTR, path: Path) -> LoFTRInitialisation:
     if not path.is_file():
         raise InputError(
             "does not exist", subject=path, hint="model.start is scratch or a file of weights"
         )
     sha256 = sha256_of(path)
     own = replace(WEIGHTS["loftr-s2"], name=path.name, note="a LoFTR of your own")
-    source = load_loftr(Found(own, path, "named file", sha256))
+    source = load_loftr(WeightsFile(own, path, "named file", sha256))
     # How matches are picked, and what is yet to be learnt, may differ.
     learnt, wanted = (
         replace(shape, refined=True, threshold=0.2, border=1, stretch=1.0)
@@ -115,7 +115,7 @@ def _filled(network: LoFTR, path: Path) -> Start:
     network.load_state_dict(state | _learnt(source))
     licence, parent = lineage_of(path)
     origin, licence = _KNOWN.get(sha256, (path.name, licence))
-    return Start(network, licence, origin, sha256, parent)
+    return LoFTRInitialisation(network, licence, origin, sha256, parent)
 
 
 def _learnt(source: LoFTR) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.pair.match import match
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import array_source
-from imatch.training.loftr.config import DistilConfig
+from imatch.training.loftr.config import LoFTRDistilConfig
 from imatch.training.views import Pairs
 
 _BOUND = 1.96
@@ -26,7 +26,7 @@ _BOUND = 1.96
 
 
 @dataclass(frozen=True, eq=False)
-class Aligned:
+class AlignedTargets:
     """How two views lie to each other, and where that is vouched for.
 
     Attributes:
@@ -50,11 +50,11 @@ class Alignments:
         folder: Where they are kept; of these settings and this data alone.
     """
 
-    def __init__(self, config: DistilConfig, folder: Path) -> None:
+    def __init__(self, config: LoFTRDistilConfig, folder: Path) -> None:
         self.config = config
         self.folder = folder
 
-    def of_all(self, pairs: Pairs, indices: Sequence[int]) -> dict[int, Aligned]:
+    def of_all(self, pairs: Pairs, indices: Sequence[int]) -> dict[int, AlignedTargets]:
         """The alignments of those pairs that the matchers are certain of.
 
         Args:
@@ -74,7 +74,7 @@ class Alignments:
                 advance(1)
         return found
 
-    def _of(self, index: int, pairs: Pairs) -> Aligned | None:
+    def _of(self, index: int, pairs: Pairs) -> AlignedTargets | None:
         path = self.folder / f"{index:06d}.npz"
         if path.exists():
             return _read(path)
@@ -84,7 +84,7 @@ class Alignments:
         return known
 
 
-def align(sample: PairSample, config: DistilConfig) -> Aligned | None:
+def align(sample: PairSample, config: LoFTRDistilConfig) -> AlignedTargets | None:
     """Align a pair by matchers that have to be certain, and to agree.
 
     Args:
@@ -110,7 +110,7 @@ def align(sample: PairSample, config: DistilConfig) -> Aligned | None:
             assert best.transform is not None
             points = [other.tie_points.ref_xy[other.tie_points.inlier] for other in near]
             matrix = best.transform.matrix / best.transform.matrix[2, 2]
-            return Aligned(
+            return AlignedTargets(
                 np.asarray(matrix, dtype=np.float64),
                 _doubt(best) / _BOUND,
                 np.concatenate(points).astype(np.float32),
@@ -118,7 +118,7 @@ def align(sample: PairSample, config: DistilConfig) -> Aligned | None:
     return None
 
 
-def as_aligned(sample: PairSample, known: Aligned, reach_px: float) -> PairSample:
+def as_aligned(sample: PairSample, known: AlignedTargets, reach_px: float) -> PairSample:
     """A pair with the alignment that was found; ground far from any tie point is not vouched for.
 
     Args:
@@ -139,7 +139,7 @@ def as_aligned(sample: PairSample, known: Aligned, reach_px: float) -> PairSampl
     )
 
 
-def _certain(answer: Registration, config: DistilConfig) -> bool:
+def _certain(answer: Registration, config: LoFTRDistilConfig) -> bool:
     return answer.status == "ok" and _doubt(answer) <= config.max_ci_px
 
 
@@ -164,9 +164,9 @@ def _apart(one: Registration, other: Registration, corners: NDArray[np.float64])
     return float(np.hypot(gap[:, 0], gap[:, 1]).max())
 
 
-def _write(path: Path, known: Aligned | None) -> None:
+def _write(path: Path, known: AlignedTargets | None) -> None:
     # That nobody was certain is remembered as well.
-    nothing = Aligned(np.eye(3), float("nan"), np.zeros((0, 2), np.float32))
+    nothing = AlignedTargets(np.eye(3), float("nan"), np.zeros((0, 2), np.float32))
     told = known or nothing
     with atomic_path(path, overwrite=True) as temporary:
         np.savez(
@@ -177,6 +177,6 @@ def _write(path: Path, known: Aligned | None) -> None:
         )
 
 
-def _read(path: Path) -> Aligned | None:
+def _read(path: Path) -> AlignedTargets | None:
     sigma, homography, tie_points = read_arrays(path, ("sigma_px", "homography", "tie_points"))
-    return Aligned(homography, float(sigma), tie_points) if np.isfinite(sigma) else None
+    return AlignedTargets(homography, float(sigma), tie_points) if np.isfinite(sigma) else None

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from imatch.models.loftr.match import dual_softmax
-from imatch.training.loftr.config import LossConfig
+from imatch.training.loftr.config import LoFTRLossConfig
 from imatch.training.loftr.truth import Truth
 
 _HALF_CELL = 4.0
 """A pair known this well counts half as much in the coarse loss as one known exactly, pixels."""
 
 
-def coarse_loss(similarity: Tensor, truth: Truth, config: LossConfig) -> dict[str, Tensor]:
+def coarse_loss(similarity: Tensor, truth: Truth, config: LoFTRLossConfig) -> dict[str, Tensor]:
     """How sure true pairs of cells are of each other, and lost cells of anyone.
 
     True pairs lose ``-(1 - p)^gamma log p`` (LoFTR, section 3.5, with the focal loss of Lin et al.

@@ -20,15 +20,15 @@ from imatch.datasets.mixture import PairDataset
 from imatch.datasets.sample import PairSample
 from imatch.models.device import seeded
 from imatch.models.loftr.backbone import KeypointBackbone
-from imatch.models.loftr.network import Cells, LoFTR, coarse_parts
+from imatch.models.loftr.network import CoarseCells, LoFTR, coarse_parts
 from imatch.training.augment.pair import Augmentation
 from imatch.training.collate import PairBatch, collate
 from imatch.training.lineage import start_facts
 from imatch.training.loader import endless
 from imatch.training.loftr.config import LoFTRConfig
-from imatch.training.loftr.data import Shown, open_mixture, open_validation, validation_cases
+from imatch.training.loftr.data import LoFTRViews, open_mixture, open_validation, validation_cases
 from imatch.training.loftr.figures import figures, matches_of
-from imatch.training.loftr.initialisation import Start, make_start
+from imatch.training.loftr.initialisation import LoFTRInitialisation, make_start
 from imatch.training.loftr.labels import Alignments
 from imatch.training.loftr.losses import coarse_loss, fine_loss
 from imatch.training.loftr.truth import Truth, truth_of
@@ -63,7 +63,7 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
         super().__init__(config, folder)
         # A random start has to be the same again in a run that is resumed.
         with seeded(config.seed):
-            self.start: Start = make_start(config.model, config.shape)
+            self.start: LoFTRInitialisation = make_start(config.model, config.shape)
         self._made_at = environment()
         self._data = facts_of(config.data.chips)
         self.train_pairs: PairDataset
@@ -183,11 +183,11 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
             "environment": self._made_at,
         }
 
-    def shown(self) -> Shown:
+    def shown(self) -> LoFTRViews:
         """The training pairs as the network sees them, by draw."""
         config = self.config
         look = Augmentation(config.augment, config.data.size)
-        return Shown(self.train_pairs, look, config.seed, config.shape.channels)
+        return LoFTRViews(self.train_pairs, look, config.seed, config.shape.channels)
 
     def _label_key(self) -> str:
         """Names the alignments by all that they follow from: others must not be found."""
@@ -203,7 +203,7 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
 def _on(truth: Truth, device: torch.device) -> Truth:
     cells = truth.cells
     return Truth(
-        Cells(cells.pair.to(device), cells.a.to(device), cells.b.to(device)),
+        CoarseCells(cells.pair.to(device), cells.a.to(device), cells.b.to(device)),
         truth.there.to(device),
         truth.back.to(device),
         truth.sigma.to(device),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from imatch.models.loftr.match import cells_seen, centres
-from imatch.models.loftr.network import Cells
+from imatch.models.loftr.network import CoarseCells
 from imatch.models.loftr.shape import Shape
 from imatch.training.collate import PairBatch, map_points
 
@@ -29,7 +29,7 @@ class Truth:
         seen_b: (B, h', w') bool, likewise.
     """
 
-    cells: Cells
+    cells: CoarseCells
     there: Tensor
     back: Tensor
     sigma: Tensor
@@ -78,10 +78,10 @@ def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
     if not parts:
         none = torch.zeros(0, dtype=torch.long, device=batch.homography.device)
         empty = torch.zeros(0, 2, device=none.device)
-        cells = Cells(none, none, none)
+        cells = CoarseCells(none, none, none)
         return Truth(cells, empty, empty, empty[:, 0], lost_a, lost_b, seen_a, seen_b)
     pair, a, b, there_px, back_px, known = (torch.cat(part) for part in zip(*parts, strict=True))
-    cells = Cells(pair, a, b)
+    cells = CoarseCells(pair, a, b)
     return Truth(
         cells, there_px.float(), back_px.float(), known.float(), lost_a, lost_b, seen_a, seen_b
     )

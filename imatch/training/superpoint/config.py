@@ -12,7 +12,7 @@ from imatch.training.losses import DescriptorLoss
 from imatch.training.views import PairsConfig, ViewsConfig
 
 
-class ModelConfig(Settings):
+class SuperPointModelConfig(Settings):
     """The network and where it starts.
 
     Attributes:
@@ -74,7 +74,7 @@ class ObjectiveConfig(Settings):
         return self.season + self.distil
 
 
-class LabelConfig(Settings):
+class SuperPointLabelConfig(Settings):
     """How pseudo-labels are made.
 
     Attributes:
@@ -99,7 +99,7 @@ class LabelConfig(Settings):
     sigma_px: float = Field(default=0.5, gt=0)
 
 
-class LossConfig(Settings):
+class SuperPointLossConfig(Settings):
     """The losses.
 
     Attributes:
@@ -121,7 +121,7 @@ class LossConfig(Settings):
     temperature: float = Field(default=0.1, gt=0)
 
 
-class DistilConfig(Settings):
+class SuperPointDistilConfig(Settings):
     """The teacher.
 
     Attributes:
@@ -141,7 +141,7 @@ class DistilConfig(Settings):
     fit_pairs: int = Field(default=48, ge=0)
 
 
-class ValidationConfig(ViewsConfig):
+class SuperPointValidationConfig(ViewsConfig):
     """What is measured.
 
     Attributes:
@@ -174,13 +174,13 @@ class SuperPointConfig(TrainerConfig):
     """
 
     data: PairsConfig = PairsConfig()
-    model: ModelConfig = ModelConfig()
+    model: SuperPointModelConfig = SuperPointModelConfig()
     objectives: ObjectiveConfig = ObjectiveConfig()
-    labels: LabelConfig = LabelConfig()
-    loss: LossConfig = LossConfig()
-    distil: DistilConfig = DistilConfig()
+    labels: SuperPointLabelConfig = SuperPointLabelConfig()
+    loss: SuperPointLossConfig = SuperPointLossConfig()
+    distil: SuperPointDistilConfig = SuperPointDistilConfig()
     augment: AugmentConfig = AugmentConfig()
-    validation: ValidationConfig = ValidationConfig()
+    validation: SuperPointValidationConfig = SuperPointValidationConfig()
 
     @model_validator(mode="after")
     def _check_dimension(self) -> SuperPointConfig:

@@ -38,7 +38,7 @@ class Item:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class SuperPointBatch:
     """Items, and their views side by side.
 
     Attributes:
@@ -53,7 +53,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SuperPointViews:
     """A data set of pairs, seen at a draw.
 
     Args:
@@ -86,9 +86,9 @@ class Shown:
         return Item(index, kind, swapped, plain, self.augmentation.vary(pair, rng))
 
 
-def gather(items: Sequence[Item]) -> Batch:
+def gather(items: Sequence[Item]) -> SuperPointBatch:
     """Make a batch of items."""
-    return Batch(
+    return SuperPointBatch(
         tuple(items),
         collate([item.seen.pair for item in items]),
         collate([item.seen.clear for item in items]),

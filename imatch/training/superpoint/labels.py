@@ -18,8 +18,8 @@ from imatch.datasets.sample import PairSample
 from imatch.models.superpoint.points import refine, suppress
 from imatch.training.augment.geometry import ViewConfig, draw_views
 from imatch.training.collate import map_points
-from imatch.training.superpoint.config import LabelConfig
-from imatch.training.superpoint.teachers import Observed, Observer
+from imatch.training.superpoint.config import SuperPointLabelConfig
+from imatch.training.superpoint.teachers import Detections, Teacher
 
 _BORDER = 4
 _VIEWS = ViewConfig(rotation_deg=40, scale=1.3, shear=0.1, perspective=0.1, shift_px=0, turn=False)
@@ -55,7 +55,7 @@ class PairLabels:
     season_b: Points
 
 
-def adapted_heat(observer: Observer, image: Tensor, valid: Tensor, count: int, seed: int) -> Tensor:
+def adapted_heat(observer: Teacher, image: Tensor, valid: Tensor, count: int, seed: int) -> Tensor:
     """Homographic adaptation (SuperPoint, section 5): the mean response over warped views.
 
     Args:
@@ -97,7 +97,7 @@ def _homography(width: int, height: int, rng: np.random.Generator) -> NDArray[np
     return np.asarray(to_b @ np.linalg.inv(to_a), dtype=np.float64)
 
 
-def peaks(heat: Tensor, config: LabelConfig) -> tuple[Tensor, Tensor]:
+def peaks(heat: Tensor, config: SuperPointLabelConfig) -> tuple[Tensor, Tensor]:
     """The strongest maxima of a map.
 
     Args:
@@ -118,7 +118,10 @@ def peaks(heat: Tensor, config: LabelConfig) -> tuple[Tensor, Tensor]:
 
 
 def matchable(
-    one: tuple[Observed, Tensor], other: tuple[Observed, Tensor], homography: Tensor, radius: float
+    one: tuple[Detections, Tensor],
+    other: tuple[Detections, Tensor],
+    homography: Tensor,
+    radius: float,
 ) -> Tensor:
     """Which keypoints of one image are found again, and known again, in the other.
 
@@ -144,7 +147,7 @@ def matchable(
 
 
 @dataclass
-class Labels:
+class KeypointLabels:
     """The labels of a data set, made when they are first needed and kept on disk.
 
     They are a function of the pair and the observer, so a run that is resumed finds them the same.
@@ -155,8 +158,8 @@ class Labels:
         folder: Where they are kept; of this observer, these settings and this data alone.
     """
 
-    observer: Observer
-    config: LabelConfig
+    observer: Teacher
+    config: SuperPointLabelConfig
     folder: Path
     _known: dict[int, PairLabels] = field(default_factory=dict)
 

@@ -15,8 +15,8 @@ from imatch.training.collate import map_points
 from imatch.training.losses import DESCRIPTOR_LOSSES, info_nce, too_near
 from imatch.training.losses_detector import detector_loss, soft_targets, whole_cells
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.data import Batch, Item
-from imatch.training.superpoint.distillation import Lesson
+from imatch.training.superpoint.data import Item, SuperPointBatch
+from imatch.training.superpoint.distillation import DistillationTarget
 from imatch.training.superpoint.labels import PairLabels, Points
 
 
@@ -136,7 +136,7 @@ def detector_objective(
 
 
 def correspondences(
-    batch: Batch, index: int, preferred: Tensor, count: int
+    batch: SuperPointBatch, index: int, preferred: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
     """Points of a pair that show the same, unchanged ground.
 
@@ -163,7 +163,9 @@ def correspondences(
     return xy_a[kept][:count].to(device), xy_b[kept][:count].to(device)
 
 
-def taught_points(batch: Batch, index: int, lesson: Lesson) -> tuple[Tensor, Tensor, Tensor]:
+def taught_points(
+    batch: SuperPointBatch, index: int, lesson: DistillationTarget
+) -> tuple[Tensor, Tensor, Tensor]:
     """What a lesson says of the ground that both views of a pair show.
 
     Args:

@@ -17,7 +17,7 @@ from imatch.models.superpoint.network import SuperPoint
 from imatch.models.superpoint.points import heatmap, sample
 
 
-class Observed(Protocol):
+class Detections(Protocol):
     """What a network saw in B images."""
 
     @property
@@ -28,15 +28,15 @@ class Observed(Protocol):
         """(N, D) unit descriptors of (N, 2) pixels of one image."""
 
 
-class Observer(Protocol):
+class Teacher(Protocol):
     """A network that is not being trained."""
 
-    def observe(self, images: Tensor) -> Observed:
+    def observe(self, images: Tensor) -> Detections:
         """Look at (B, C, H, W) images, sides multiples of 8, without gradients."""
 
 
 @dataclass(frozen=True, eq=False)
-class Remembering:
+class CachedTeacher:
     """An observer that is not asked twice in a row about the same images.
 
     Args:
@@ -44,12 +44,12 @@ class Remembering:
         room: So many of its last answers are remembered.
     """
 
-    observer: Observer
+    observer: Teacher
     room: int = 2
-    _known: OrderedDict[bytes, Observed] = field(default_factory=OrderedDict)
+    _known: OrderedDict[bytes, Detections] = field(default_factory=OrderedDict)
 
-    def observe(self, images: Tensor) -> Observed:
-        """See `Observer`."""
+    def observe(self, images: Tensor) -> Detections:
+        """See `Teacher`."""
         key = blake2b(images.detach().cpu().numpy().tobytes(), digest_size=16).digest()
         if key not in self._known:
             self._known[key] = self.observer.observe(images)
@@ -69,7 +69,7 @@ class _SuperPointSaw:
 
 
 @dataclass(frozen=True, eq=False)
-class SuperPointObserver:
+class SuperPointTeacher:
     """A SuperPoint, such as the one that training starts from.
 
     Args:
@@ -79,8 +79,8 @@ class SuperPointObserver:
     network: SuperPoint
 
     @torch.no_grad()
-    def observe(self, images: Tensor) -> Observed:
-        """See `Observer`."""
+    def observe(self, images: Tensor) -> Detections:
+        """See `Teacher`."""
         self.network.eval()
         logits, dense = self.network(images)
         return _SuperPointSaw(heatmap(logits.float()), dense.float())
@@ -104,7 +104,7 @@ class _AlikedSaw:
         return torch.as_tensor(described)
 
 
-class AlikedObserver:
+class AlikedTeacher:
     """ALIKED-n16, whose descriptors have a published LightGlue.
 
     Args:
@@ -123,8 +123,8 @@ class AlikedObserver:
         self.network.requires_grad_(False)
 
     @torch.no_grad()
-    def observe(self, images: Tensor) -> Observed:
-        """See `Observer`; any number of bands, of which it sees three or their mean."""
+    def observe(self, images: Tensor) -> Detections:
+        """See `Teacher`; any number of bands, of which it sees three or their mean."""
         rgb = (
             images if images.shape[1] == 3 else images.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
         )

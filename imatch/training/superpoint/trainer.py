@@ -28,17 +28,17 @@ from imatch.training.lineage import start_facts
 from imatch.training.loader import Draws, endless
 from imatch.training.match_figure import match_picture
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.data import Batch, Shown, gather
-from imatch.training.superpoint.distillation import Lessons
+from imatch.training.superpoint.data import SuperPointBatch, SuperPointViews, gather
+from imatch.training.superpoint.distillation import DistillationTargets
 from imatch.training.superpoint.extract import extract
 from imatch.training.superpoint.figures import heat_picture
 from imatch.training.superpoint.initialisation import (
-    Start,
+    SuperPointInitialisation,
     make_start,
     measure_statistics,
     solve_last_layer,
 )
-from imatch.training.superpoint.labels import Labels
+from imatch.training.superpoint.labels import KeypointLabels
 from imatch.training.superpoint.objective import (
     Targets,
     correspondences,
@@ -49,17 +49,17 @@ from imatch.training.superpoint.objective import (
     taught_points,
 )
 from imatch.training.superpoint.teachers import (
-    AlikedObserver,
-    Observer,
-    Remembering,
-    SuperPointObserver,
+    AlikedTeacher,
+    CachedTeacher,
+    SuperPointTeacher,
+    Teacher,
 )
 from imatch.training.trainer import Loaders, Trainer
 from imatch.training.validation import keypoint_figures, match_figures
 from imatch.training.views import Pairs, open_pairs, validation_pairs
 
 
-class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
+class SuperPointTrainer(Trainer[SuperPointConfig, SuperPointBatch, PairSample]):
     """Trains a SuperPoint on the objectives that the configuration weighs.
 
     Args:
@@ -88,22 +88,22 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         )
         # A random start has to be the same again in a run that is resumed.
         with seeded(config.seed):
-            self.start: Start = make_start(config.model)
+            self.start: SuperPointInitialisation = make_start(config.model)
         self._made_at = environment()
         self._data = facts_of(config.data.chips) | {"pairs": len(self.train_pairs)}
         objectives = config.objectives
-        self.teacher: Observer | None = (
-            Remembering(AlikedObserver(self.device)) if objectives.distil else None
+        self.teacher: Teacher | None = (
+            CachedTeacher(AlikedTeacher(self.device)) if objectives.distil else None
         )
-        labeller: Observer = Remembering(SuperPointObserver(self.start.original.to(self.device)))
+        labeller: Teacher = CachedTeacher(SuperPointTeacher(self.start.original.to(self.device)))
         if config.labels.source == "aliked":
-            labeller = self.teacher or Remembering(AlikedObserver(self.device))
-        self.labels = Labels(labeller, config.labels, folder / "labels" / self._label_key())
-        self.lessons: Lessons | None = None
+            labeller = self.teacher or CachedTeacher(AlikedTeacher(self.device))
+        self.labels = KeypointLabels(labeller, config.labels, folder / "labels" / self._label_key())
+        self.lessons: DistillationTargets | None = None
         if self.teacher is not None and config.distil.sees == "chips":
             points = config.distil.points
             place = self.labels.folder / f"lessons-{points}"
-            self.lessons = Lessons(self.teacher, points, place)
+            self.lessons = DistillationTargets(self.teacher, points, place)
         self.pairings: dict[str, Pairing] = {"": Nearest()}
         if config.validation.lightglue:
             from imatch.matchers.sparse.lightglue import LightGlue
@@ -123,7 +123,7 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
             self._fit_descriptors(network, self.teacher, wanted)
         return network
 
-    def build_loaders(self, start: int) -> Loaders[Batch, PairSample]:
+    def build_loaders(self, start: int) -> Loaders[SuperPointBatch, PairSample]:
         """See `Trainer.build_loaders`."""
         config = self.config
         train = endless(
@@ -156,7 +156,7 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         for part in model.stages(settings.frozen_stages):
             part.requires_grad_(not frozen)
 
-    def training_step(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def training_step(self, model: nn.Module, batch: SuperPointBatch) -> dict[str, Tensor]:
         """See `Trainer.training_step`."""
         config, count = self.config, len(batch.items)
         a, b = batch.seen.a.to(self.device), batch.seen.b.to(self.device)
@@ -186,7 +186,7 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         self,
         dense_a: Tensor,
         dense_b: Tensor,
-        batch: Batch,
+        batch: SuperPointBatch,
         targets: list[list[tuple[float, Targets]]],
     ) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Of each pair, the weighted mean of its descriptor losses, and these by name."""
@@ -263,11 +263,13 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
             "environment": self._made_at,
         }
 
-    def shown(self) -> Shown:
+    def shown(self) -> SuperPointViews:
         """The training pairs as the network sees them, by draw."""
         config = self.config
         look = Augmentation(config.augment, config.data.size)
-        return Shown(self.train_pairs, look, config.objectives, config.model.bands, config.seed)
+        return SuperPointViews(
+            self.train_pairs, look, config.objectives, config.model.bands, config.seed
+        )
 
     def _label_key(self) -> str:
         """Names the labels by all that they follow from: other settings must not find them."""
@@ -306,7 +308,7 @@ class SuperPointTrainer(Trainer[SuperPointConfig, Batch, PairSample]):
         measure_statistics(network, images.to(self.device))
 
     @torch.no_grad()
-    def _fit_descriptors(self, network: SuperPoint, teacher: Observer, count: int) -> None:
+    def _fit_descriptors(self, network: SuperPoint, teacher: Teacher, count: int) -> None:
         """Solve for the last layer on the first draws of the run."""
         network.eval()
         shown, inputs, wanted = self.shown(), [], []

@@ -17,7 +17,7 @@ from imatch.geometry.adjustment.equations import JOINT_MODELS
 from imatch.pipeline.batch.local import LocalWorkers
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
-from imatch.pipeline.batch.worker import Task, run_pair
+from imatch.pipeline.batch.worker import BatchTask, run_pair
 
 Run = Callable[..., Result]
 WriteImage = Callable[..., Path]
@@ -27,7 +27,7 @@ class Here(LocalWorkers):
     """Pairs in this process: starting another takes longer than all of these pairs."""
 
     def run(
-        self, task: Task, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
+        self, task: BatchTask, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
     ) -> Generator[BatchResult, None, None]:
         assert (retries, timeout) == (1, None)
         for pair in pairs:

@@ -9,7 +9,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from imatch.datasets.prepare.clouds import classification_file, classified, cloud_mask
-from imatch.raster.warp.common_grid import Grid
+from imatch.raster.grid import Grid
 
 WriteImage = Callable[..., Path]
 

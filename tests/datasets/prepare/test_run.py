@@ -16,7 +16,7 @@ from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Polyg
 from imatch.core.errors import InputError, OutputError
 from imatch.datasets import chip_files as chips
 from imatch.datasets.config import PrepareConfig, make_prepare_config
-from imatch.datasets.manifest import Manifest, load_manifest
+from imatch.datasets.manifest import DatasetManifest, load_manifest
 from imatch.datasets.pairs import ChipPairs
 from imatch.datasets.prepare import batches
 from imatch.datasets.prepare import merge_tables as gather
@@ -67,7 +67,7 @@ def polygons(tmp_path: Path) -> Path:
     return path
 
 
-def same(one: Manifest, other: Manifest) -> bool:
+def same(one: DatasetManifest, other: DatasetManifest) -> bool:
     return one.sha256 == other.sha256 and one.chips == other.chips
 
 

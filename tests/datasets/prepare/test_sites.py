@@ -11,7 +11,7 @@ from shapely.geometry import Polygon
 
 from imatch.core.errors import InputError
 from imatch.datasets.config import PrepareConfig, make_prepare_config
-from imatch.datasets.prepare.scan import Aligned, Scene, Survey
+from imatch.datasets.prepare.scan import AlignedScenes, Scene, SceneCatalogue
 from imatch.datasets.prepare.sites import Site, plan_sites
 from imatch.raster import RasterInfo
 from imatch.raster.geodesy import apply_affine, reproject_points
@@ -64,7 +64,7 @@ def test_no_ground_is_in_two_splits(
 ) -> None:
     # Two sources, two GSDs, and a neighbouring tile in the next UTM zone that overlaps the first.
     over_there = reproject_points([(700_000 + 10.0 * east, 4_799_000)], UTM31, UTM32)[0]
-    found = Survey(
+    found = SceneCatalogue(
         (
             scene("one"),
             scene("other", date="20190101"),
@@ -89,7 +89,7 @@ def test_no_ground_is_in_two_splits(
 
 
 def test_chips_of_one_split_lie_within_the_images() -> None:
-    plan = plan_sites(Survey((scene("one", size=(500, 333)),), (), ()), config())
+    plan = plan_sites(SceneCatalogue((scene("one", size=(500, 333)),), (), ()), config())
     for site in plan.sites:
         column, row, width, height = site.window
         assert column >= 0
@@ -101,20 +101,20 @@ def test_chips_of_one_split_lie_within_the_images() -> None:
 
 def test_what_is_left_over_gets_a_chip_that_overlaps() -> None:
     plan = plan_sites(
-        Survey((scene("one", size=(150, 64)),), (), ()), config(split=(1.0,), stride=64)
+        SceneCatalogue((scene("one", size=(150, 64)),), (), ()), config(split=(1.0,), stride=64)
     )
     assert [site.window[0] for site in plan.sites] == [0, 64, 86]
 
 
 def test_places_of_very_different_gsd_are_divided_apart() -> None:
     world = scene("world", source="b", gsd=5000.0, size=(600, 600), corner=(0, 6_000_000))
-    plan = plan_sites(Survey((scene("one"), world), (), ()), config())
+    plan = plan_sites(SceneCatalogue((scene("one"), world), (), ()), config())
     assert len({site.level.place for site in plan.sites}) == 2
 
 
 def test_events_are_never_divided() -> None:
     groups = tuple(
-        Aligned(
+        AlignedScenes(
             (scene(f"{event}{i}", crs=None, size=(128, 128)),) * 2,
             place=event,
             name=f"{event}{i}",
@@ -122,7 +122,7 @@ def test_events_are_never_divided() -> None:
         for event in ("E1", "E2", "E3")
         for i in range(4)
     )
-    plan = plan_sites(Survey((), groups, ()), config())
+    plan = plan_sites(SceneCatalogue((), groups, ()), config())
     splits = {site.level.place: set[str]() for site in plan.sites}
     for site in plan.sites:
         splits[site.level.place].add(site.split)
@@ -132,7 +132,7 @@ def test_events_are_never_divided() -> None:
 
 
 def test_one_small_place_cannot_be_divided() -> None:
-    found = Survey((scene("one", size=(100, 100)),), (), ())
+    found = SceneCatalogue((scene("one", size=(100, 100)),), (), ())
     with pytest.raises(InputError, match=r"the only place, .*, is not large enough to be divided"):
         plan_sites(found, config())
     plan = plan_sites(found, config(split=(1.0, 0.0)))
@@ -142,7 +142,7 @@ def test_one_small_place_cannot_be_divided() -> None:
 
 def test_a_small_place_beside_a_large_one_is_told() -> None:
     small = scene("small", source="b", size=(60, 50), corner=(300_000, 4_000_000))
-    plan = plan_sites(Survey((scene("one"), small), (), ()), config())
+    plan = plan_sites(SceneCatalogue((scene("one"), small), (), ()), config())
     assert [site.window for site in plan.sites if site.level.source == "b"] == [(0, 0, 60, 50)]
     assert plan.notes[0].startswith("b: ")
     assert plan.notes[0].endswith("cannot be divided, all of it is in train")
@@ -156,7 +156,7 @@ def test_bounds_crop_the_ground() -> None:
         "bounds_crs": "EPSG:32631",
     }
     settings_ = make_prepare_config({"sources": [source], "chip": 64, "split": "1/0"})
-    plan = plan_sites(Survey((scene("one"),), (), ()), settings_)
+    plan = plan_sites(SceneCatalogue((scene("one"),), (), ()), settings_)
     for site in plan.sites:
         assert footprint(site).bounds[2] <= 702_000 + 1e-6
     assert max(site.window[1] + site.window[3] for site in plan.sites) <= 300
@@ -164,4 +164,4 @@ def test_bounds_crop_the_ground() -> None:
 
 def test_nothing_at_all_is_said() -> None:
     with pytest.raises(InputError, match="no image can be used"):
-        plan_sites(Survey((), (), ()), config())
+        plan_sites(SceneCatalogue((), (), ()), config())

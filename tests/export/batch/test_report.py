@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import ConfigError
-from imatch.export.batch.finish import Finishing, strip
+from imatch.export.batch.finish import ResultWriter, strip
 from imatch.export.batch.report import failures, pairs_table, write_report
 from imatch.pipeline.batch.run import BatchPair, BatchResult, BatchRun
 from imatch.pipeline.pair.match import match
@@ -127,14 +127,14 @@ def test_tables_and_failures_keep_the_order_of_the_pairs(run: BatchRun) -> None:
 
 class TestFinishing:
     def test_formats_are_checked_before_anything_runs(self) -> None:
-        assert Finishing.of(["GPKG", ".points", "json", "gpkg"]).suffixes == (".gpkg", ".points")
+        assert ResultWriter.of(["GPKG", ".points", "json", "gpkg"]).suffixes == (".gpkg", ".points")
         with pytest.raises(ConfigError, match="xyz: unknown format; choose from json, geojson"):
-            Finishing.of(["xyz"])
+            ResultWriter.of(["xyz"])
 
     def test_files_and_picture(self, registration: Registration, tmp_path: Path) -> None:
         (tmp_path / "results").mkdir()
         pair = BatchPair("p", "a", "b")
-        Finishing.of(["csv", "npz"])(registration, pair, tmp_path)
+        ResultWriter.of(["csv", "npz"])(registration, pair, tmp_path)
         assert {path.name for path in (tmp_path / "results").iterdir()} == {"p.csv", "p.npz"}
         picture = cv2.imread(str(tmp_path / "previews" / "p.jpg"))
         assert picture is not None
@@ -156,6 +156,6 @@ class TestFinishing:
         (tmp_path / "results").mkdir()
         (tmp_path / "results" / "p.points").write_text("of an earlier sitting")
         failed = replace(registration, status="failed", transform=None, preview=None)
-        Finishing.of(["points", "csv"])(failed, BatchPair("p", "a", "b"), tmp_path)
+        ResultWriter.of(["points", "csv"])(failed, BatchPair("p", "a", "b"), tmp_path)
         assert [path.name for path in (tmp_path / "results").iterdir()] == ["p.csv"]
         assert not (tmp_path / "previews").exists()

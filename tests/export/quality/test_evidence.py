@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imatch.export.quality.evidence import autocorrelation, autocorrelation_text, statistics
-from imatch.export.quality.views import Frame
+from imatch.export.quality.views import ViewFrame
 
 RNG = np.random.default_rng(5)
 XY = RNG.uniform(0, 1000, (400, 2))
@@ -76,7 +76,7 @@ def test_statistics_of_a_constant_and_of_nothing() -> None:
 def test_a_frame_leads_to_the_reference_and_back(
     left: float, top: float, step: float, xy: tuple[float, float]
 ) -> None:
-    frame = Frame(left, top, step, 900, 900)
+    frame = ViewFrame(left, top, step, 900, 900)
     back = frame.from_reference(frame.to_reference([xy]))
     np.testing.assert_allclose(back, [xy], atol=1e-6)
     # The corner of the frame is its corner, not the middle of its first pixel.

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from imatch.geometry.adjustment.graph import GraphOptions, central, solve
+from imatch.geometry.adjustment.graph import AdjustmentOptions, central, solve
 from imatch.geometry.adjustment.network import Edge
 from imatch.geometry.fit import jacobian
 from imatch.geometry.transform import ModelKind, apply_matrix
@@ -18,7 +18,7 @@ from imatch.geometry.transform import ModelKind, apply_matrix
 SIDE = 1000
 CORNERS = np.array([[0, 0], [SIDE, 0], [SIDE, SIDE], [0, SIDE]], dtype=np.float64)
 GRID = np.stack(np.meshgrid(*[np.linspace(50, SIDE - 50, 3)] * 2), axis=-1).reshape(-1, 2)
-EXACT = GraphOptions(floor=1e-4)
+EXACT = AdjustmentOptions(floor=1e-4)
 
 
 def random_map(
@@ -127,7 +127,7 @@ def test_january_reaches_july_through_april() -> None:
     """No direct pair: the chain gives the map, and its uncertainty is the sum of its links'."""
     maps = truth(3, 2)
     chain = exact(maps, [(0, 1), (1, 2)])
-    joint = solve(3, chain, 0, options=GraphOptions("similarity", floor=1e-4))
+    joint = solve(3, chain, 0, options=AdjustmentOptions("similarity", floor=1e-4))
     assert errors(joint.matrices, maps).max() < 1e-6
     assert joint.freedom == 0
     assert joint.checked == pytest.approx([0, 0], abs=1e-6)
@@ -160,7 +160,7 @@ def test_stated_covariances_are_believed_and_the_maps_own_ones_hold() -> None:
     """Over many networks chi-squared is its degrees of freedom, and errors are what is stated."""
     ratios, distances = [], []
     place = np.array([[0.7 * SIDE, 0.3 * SIDE]])
-    options = GraphOptions("similarity", floor=1e-4, most_scatter=1e-6)
+    options = AdjustmentOptions("similarity", floor=1e-4, most_scatter=1e-6)
     for seed in range(60):
         maps = truth(5, seed)
         joint = solve(5, network(maps, seed), 0, options=options)
@@ -175,7 +175,7 @@ def test_stated_covariances_are_believed_and_the_maps_own_ones_hold() -> None:
 
 def test_scatter_beyond_what_is_stated_is_found_and_widens_the_bounds() -> None:
     maps = truth(9, 5)
-    options = GraphOptions("similarity", floor=1e-4)
+    options = AdjustmentOptions("similarity", floor=1e-4)
     quiet = solve(9, network(maps, 5, sigma=0.02, corner=0.03), 0, options=options)
     loud = solve(9, network(maps, 5, sigma=0.02, corner=0.03, scatter=0.3), 0, options=options)
     assert quiet.scatter < 0.02
@@ -275,7 +275,7 @@ def test_weak_pairs_do_not_move_what_sure_ones_say() -> None:
 def test_the_answer_does_not_depend_on_which_image_is_held_fixed(seed: int, reference: int) -> None:
     maps = truth(6, seed)
     edges = network(maps, seed, sigma=0.2, corner=0.5)
-    options = GraphOptions("similarity")
+    options = AdjustmentOptions("similarity")
     one, other = solve(6, edges, 0, options=options), solve(6, edges, reference, options=options)
     # Into the frame of the other reference.
     changed = np.linalg.inv(one.matrices[reference]) @ one.matrices
@@ -310,7 +310,7 @@ def test_a_pair_may_be_told_either_way_round() -> None:
     maps = truth(5, 10, turn=0, zoom=0)
     edges = network(maps, 10, kind="translation")
     turned = [Edge(e.b, e.a, e.b_xy, e.a_xy, e.covariance, e.kind) for e in edges]
-    options = GraphOptions("translation")
+    options = AdjustmentOptions("translation")
     one, other = solve(5, edges, 0, options=options), solve(5, turned, 0, options=options)
     np.testing.assert_allclose(one.matrices, other.matrices, atol=1e-6)
 
@@ -356,7 +356,7 @@ def test_the_covariance_of_the_reference_is_none_and_grows_with_the_scatter() ->
 def test_every_pair_of_a_dense_network_is_checked_by_others() -> None:
     maps = truth(6, 13)
     edges = network(maps, 13)
-    joint = solve(6, edges, 0, options=GraphOptions("similarity"))
+    joint = solve(6, edges, 0, options=AdjustmentOptions("similarity"))
     # Redundancies of all pairs sum up to the degrees of freedom (Baarda, 1968).
     assert (joint.checked * 4).sum() == pytest.approx(joint.freedom, rel=1e-6)
     assert joint.checked.min() > 0.3

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.geometry.accuracy import displacement_samples, half_width_95
-from imatch.geometry.alignment.local_accuracy import Whole
+from imatch.geometry.alignment.local_accuracy import LocalAccuracy
 from imatch.geometry.nonrigid.local_models import LocalModel
 from imatch.geometry.transform import apply_matrix
 
@@ -29,10 +29,10 @@ def bend(ref: FloatArray, amplitude: float) -> FloatArray:
     return amplitude * np.column_stack([np.sin(x), np.cos(y + 0.5 * x)])
 
 
-def whole(places: FloatArray, kind: str | None) -> Whole:
+def whole(places: FloatArray, kind: str | None) -> LocalAccuracy:
     # As smooth as cross-validation finds best here.
     model = None if kind is None else LocalModel.over("spline", places, 0.01, margin=500.0)
-    return Whole("similarity", MATRIX, model, 10.0, 3.0)
+    return LocalAccuracy("similarity", MATRIX, model, 10.0, 3.0)
 
 
 @pytest.mark.parametrize(("amplitude", "kind"), [(0.0, None), (3.0, "spline")])
@@ -56,7 +56,7 @@ def test_check_points_are_held_out_of_the_local_fit_too() -> None:
     """A model that could fit each tie point exactly does not look exact."""
     given = tie_points(300, 0.0)
     loose = LocalModel("spline", LocalModel.over("spline", given[0]).box, 1e-9, (18, 18))
-    points = Whole("similarity", MATRIX, loose, 10.0, 3.0).check_points(*given, BLOCK, 0)
+    points = LocalAccuracy("similarity", MATRIX, loose, 10.0, 3.0).check_points(*given, BLOCK, 0)
     assert points.rmse > NOISE * np.sqrt(2)
 
 
@@ -118,7 +118,7 @@ def test_more_tie_points_narrow_the_interval() -> None:
     for count in (300, 2400):
         places, ref, tgt = tie_points(count, 0.0)
         model = LocalModel("polynomial2", LocalModel.over("polynomial2", places).box)
-        part = Whole("similarity", MATRIX, model, 10.0, 3.0)
+        part = LocalAccuracy("similarity", MATRIX, model, 10.0, 3.0)
         there = np.array([[6e5 + 20000.0, 4.4e6 - 20000.0]])
         halves.append(part.half_width(places, ref, tgt, (at, there), BLOCK, 0).max())
     assert halves[1] < 0.6 * halves[0]
@@ -126,7 +126,7 @@ def test_more_tie_points_narrow_the_interval() -> None:
 
 def test_two_blocks_bound_nothing() -> None:
     places, ref, tgt = tie_points(20, 0.0)
-    part = Whole("similarity", MATRIX, LocalModel.over("polynomial2", places), 10.0, 3.0)
+    part = LocalAccuracy("similarity", MATRIX, LocalModel.over("polynomial2", places), 10.0, 3.0)
     at = np.array([[0.0, 0.0]])
     half = part.half_width(places, ref, tgt, (at, at), 1e9, 0)
     assert np.isinf(half).all()

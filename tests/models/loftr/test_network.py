@@ -7,7 +7,7 @@ import torch
 from kornia.feature.loftr.loftr import default_cfg
 
 from imatch.models.loftr.backbone import double
-from imatch.models.loftr.network import Cells, LoFTR, coarse_parts, expected_offset
+from imatch.models.loftr.network import CoarseCells, LoFTR, coarse_parts, expected_offset
 from imatch.models.loftr.shape import COMPACT, PUBLISHED, SEASONS, TEACHER, Shape
 
 TINY = Shape((8, 8, 12, 16), heads=2, rounds=1, fine_heads=2)
@@ -181,11 +181,11 @@ def _pair(
     return large, small
 
 
-def _cells(out: dict[str, torch.Tensor]) -> Cells:
+def _cells(out: dict[str, torch.Tensor]) -> CoarseCells:
     """Which cells kornia matched: the nearest to where it ended up."""
     a = (out["keypoints0"] / 8).round().long()
     b = (out["keypoints1"] / 8).round().long()
-    return Cells(out["batch_indexes"], a[:, 1] * 8 + a[:, 0], b[:, 1] * 8 + b[:, 0])
+    return CoarseCells(out["batch_indexes"], a[:, 1] * 8 + a[:, 0], b[:, 1] * 8 + b[:, 0])
 
 
 class TestRefine:
@@ -213,7 +213,7 @@ class TestRefine:
         none = torch.zeros(0, dtype=torch.long)
         fine = torch.zeros(1, 8, 8, 8)
         tokens = torch.zeros(1, 4, 16)
-        there, back = network.refine((fine, fine), (tokens, tokens), Cells(none, none, none))
+        there, back = network.refine((fine, fine), (tokens, tokens), CoarseCells(none, none, none))
         assert there.shape == back.shape == (0, 3)
 
 

@@ -14,15 +14,15 @@ from imatch.core.errors import WeightsError
 from imatch.models.loftr.network import LoFTR
 from imatch.models.loftr.shape import PUBLISHED, TEACHER, Shape
 from imatch.models.loftr.weights import load_loftr
-from imatch.models.weights import WEIGHTS, Found
+from imatch.models.weights import WEIGHTS, WeightsFile
 
 TINY = Shape((8, 8, 12, 16), heads=2, rounds=1, fine_heads=2, threshold=0.3)
 SHARED = Path(__file__).parents[3] / ".." / "shared"
 TEACHER_SHA = "5446241c5713a91c868e0b1b2795c253b3d216b4011b6942fcc6a697fad3c554"
 
 
-def found(path: Path) -> Found:
-    return Found(WEIGHTS["loftr-s2"], path, "named file", "")
+def found(path: Path) -> WeightsFile:
+    return WeightsFile(WEIGHTS["loftr-s2"], path, "named file", "")
 
 
 def told(shape: Shape) -> dict[str, object]:

@@ -25,7 +25,7 @@ from imatch.models.superpoint.points import (
     soft_argmax,
     suppress,
 )
-from imatch.models.weights import WEIGHTS, Found, find_weights
+from imatch.models.weights import WEIGHTS, WeightsFile, find_weights
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def network() -> SuperPoint:
         return SuperPoint().eval()
 
 
-def found(path: Path) -> Found:
-    return Found(WEIGHTS["superpoint-v1"], path, "named file", "0" * 64)
+def found(path: Path) -> WeightsFile:
+    return WeightsFile(WEIGHTS["superpoint-v1"], path, "named file", "0" * 64)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -22,7 +22,7 @@ from imatch.pipeline.apply.geotransform import apply_geotransform
 from imatch.pipeline.apply.output_grid import output_lattice
 from imatch.pipeline.apply.raster import apply_raster, named_as_classes
 from imatch.pipeline.apply.vector import apply_vector
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary
 from imatch.raster import RasterInfo
 from imatch.raster.geodesy import WGS84, apply_affine, reproject_points
@@ -40,7 +40,7 @@ def summary(transform: Affine | None, crs: CRS | None, size: tuple[int, int] = S
 
 def mapping_of(
     *, local: bool = False, reference: Affine = PLACE, crs: CRS = UTM31, target: Any = None
-) -> Mapping:
+) -> GeoCorrection:
     """What the target shows lies some 70 m from where its geocoding puts it, turned a little."""
     middle = np.array(PLACE @ (300, 270))
     matrix = np.array([[1.0004, 0.0021, 0], [-0.0021, 1.0004, 0], [0, 0, 1.0]])
@@ -52,7 +52,7 @@ def mapping_of(
         field = DisplacementGrid(
             "spline", (origin[0], origin[1]), (2000.0, 2000.0), rng.normal(0, 30, (11, 11, 2))
         )
-    return Mapping(
+    return GeoCorrection(
         Correction(matrix, field),
         summary(reference, crs),
         target or summary(PLACE, UTM31),
@@ -67,7 +67,7 @@ def places() -> NDArray[np.float64]:
 
 
 def draw(
-    path: Path, mapping: Mapping, gsd: float, crs: CRS = UTM31, **profile: Any
+    path: Path, mapping: GeoCorrection, gsd: float, crs: CRS = UTM31, **profile: Any
 ) -> NDArray[np.float64]:
     """The blobs as the target sees them, in pixels of a size; gives the true positions."""
     believed = mapping.correction.apply(places())
@@ -182,7 +182,7 @@ def test_degrees() -> None:
     lon, lat = reproject_points([PLACE @ (300, 270)], UTM31, WGS84)[0]
     degrees = Affine.translation(lon - 0.03, lat + 0.03) @ Affine.scale(1e-4, -1e-4)
     correction = Correction(np.eye(3))
-    mapping = Mapping(correction, summary(degrees, WGS84), summary(PLACE, UTM31), True)
+    mapping = GeoCorrection(correction, summary(degrees, WGS84), summary(PLACE, UTM31), True)
     lattice = output_lattice(mapping, info(PLACE @ Affine.scale(2), UTM31, (300, 270)))
     assert lattice.transform.a == -lattice.transform.e
     metres = lattice.transform.a * 111_200 * np.sqrt(np.cos(np.radians(lat)))
@@ -280,7 +280,7 @@ def test_pixels_without_a_map(tmp_path: Path) -> None:
     """Neither image is geocoded: the reference's plane, and a sibling twice as coarse."""
     matrix = np.array([[1, 0, 6.0], [0, 1, -4.0], [0, 0, 1]])
     bare = summary(None, None)
-    mapping = Mapping(Correction(matrix), bare, bare, False)
+    mapping = GeoCorrection(Correction(matrix), bare, bare, False)
     y, x = np.mgrid[:270, :300]
     pixels = (x // 2 + y // 3).astype(np.uint8)
     path, out = write_png(tmp_path / "half.png", pixels), tmp_path / "out.tif"
@@ -298,7 +298,7 @@ def test_pixels_without_a_map(tmp_path: Path) -> None:
 
 def test_an_image_without_geocoding_gets_on_the_map(tmp_path: Path) -> None:
     matrix = np.array([[0.5, 0, 0.0], [0, 0.5, 0.0], [0, 0, 1]])
-    mapping = Mapping(
+    mapping = GeoCorrection(
         Correction(matrix), summary(PLACE, UTM31), summary(None, None, (300, 270)), False
     )
     path, out = tmp_path / "a.png", tmp_path / "out.tif"

@@ -18,7 +18,7 @@ from shapely.geometry import box
 from imatch.core.errors import ImatchError, InputError, OutputError
 from imatch.geometry.correction import Correction
 from imatch.pipeline.apply.sentinel2 import SafeCounts, apply_safe
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary
 
 PLACE = Affine(10, 0, 600000, 0, -10, 5000040)
@@ -87,11 +87,11 @@ def product(built: Path, tmp_path: Path) -> Path:
     return tmp_path / NAME
 
 
-def mapping_of() -> Mapping:
+def mapping_of() -> GeoCorrection:
     """Everything lies 30 m too far east and 60 m too far south."""
     shift = np.array([[1, 0, 30.0], [0, 1, -60.0], [0, 0, 1]])
     image = ImageSummary("a", 360, 360, (), "EPSG:32631", tuple(PLACE)[:6])
-    return Mapping(Correction(shift), image, image, True)
+    return GeoCorrection(Correction(shift), image, image, True)
 
 
 def check(out: Path) -> None:

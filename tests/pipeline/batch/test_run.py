@@ -19,11 +19,11 @@ from filelock import FileLock
 
 from imatch.core.errors import ConfigError, ImatchError, InputError, OutputError, WeightsError
 from imatch.core.io.tables import read_rows
-from imatch.matchers.sparse.feature_cache import FeatureCache
+from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch import local as batch_local
-from imatch.pipeline.batch.executor import Engine
+from imatch.pipeline.batch.executor import BatchExecutor
 from imatch.pipeline.batch.run import BatchPair, BatchResult, BatchRun, run_batch
-from imatch.pipeline.batch.worker import Task, run_pair
+from imatch.pipeline.batch.worker import BatchTask, run_pair
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import match
 from imatch.pipeline.registration.result import Registration
@@ -35,12 +35,12 @@ SIFT = MatchConfig(matcher="sift")
 NAMES = ["a", "b", "c", "d"]
 
 
-class Here(Engine):
+class Here(BatchExecutor):
     """Runs pairs in this process, where none is to be killed."""
 
     def run(
         self,
-        task: Task,
+        task: BatchTask,
         pairs: Sequence[BatchPair],
         *,
         retries: int,
@@ -58,7 +58,7 @@ class Nobody(Here):
 
     def run(
         self,
-        task: Task,
+        task: BatchTask,
         pairs: Sequence[BatchPair],
         *,
         retries: int,

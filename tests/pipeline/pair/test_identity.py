@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imatch.bench.runner import Plan
+from imatch.bench.runner import BenchPlan
 from imatch.core.errors import ConfigError
 from imatch.matchers.base import Matcher
 from imatch.matchers.dense.phase import Phase
 from imatch.pipeline.batch import worker as batch_worker
 from imatch.pipeline.batch.pairs import BatchPair
-from imatch.pipeline.batch.worker import Task
+from imatch.pipeline.batch.worker import BatchTask
 from imatch.pipeline.pair import load
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.identity import NEUTRAL, settings_of
 from imatch.pipeline.pair.load import load_solver, settled, solver_settings
-from imatch.pipeline.pair.registrar import MatcherSolver, Solver
+from imatch.pipeline.pair.registrar import MatcherRegistrar, Registrar
 from imatch.pipeline.scene.checkpoint import identity_of
 from imatch.pipeline.scene.config import SceneConfig
 from imatch.raster import open_source
@@ -99,7 +99,7 @@ def test_a_benchmark_is_another_with_any_setting(
     case: tuple[str, MatchConfig, MatchConfig],
 ) -> None:
     name, one, other = case
-    plans = [Plan((), Path(), (config,)).identity() for config in (one, other)]
+    plans = [BenchPlan((), Path(), (config,)).identity() for config in (one, other)]
     assert (plans[0] == plans[1]) == (name in NEUTRAL)
 
 
@@ -143,18 +143,18 @@ def test_solvers_that_share_a_key_are_made_alike(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "load_matcher", recorded)
         solvers = [load_solver(config) for config in (one, other)]
-    refine = [solver.refine for solver in solvers if isinstance(solver, MatcherSolver)]
+    refine = [solver.refine for solver in solvers if isinstance(solver, MatcherRegistrar)]
     same = solver_settings(one) == solver_settings(other)
     assert not same or (made[0] == made[1] and refine[0] == refine[1])
 
 
 def test_the_solver_of_a_pair_is_the_one_it_asks_for(tmp_path: Path) -> None:
     """What is loaded for one pair of a table does not answer for another."""
-    task = Task(MatchConfig(matcher="sift"), tmp_path)
+    task = BatchTask(MatchConfig(matcher="sift"), tmp_path)
     for asked in ({"refine": True}, {"max_keypoints": 99}, {"seed": 7}, {"refine": False}):
         config = BatchPair("p", "a", "b", asked).config(task.config)
         solver, _ = batch_worker._model(task, config)
-        assert isinstance(solver, MatcherSolver)
+        assert isinstance(solver, MatcherRegistrar)
         assert solver.refine == asked.get("refine", False)
         assert solver.matcher.options.max_keypoints == asked.get("max_keypoints", 2048)
         assert solver.matcher.options.seed == asked.get("seed", 0)
@@ -182,7 +182,7 @@ class TestSettled:
         assert (told.refine, told.size) == (True, 512)
 
     def test_of_a_solver_of_somebody_else_its_name_is_known(self) -> None:
-        class Foreign(Solver):
+        class Foreign(Registrar):
             name, channels = "foreign", 1
 
             def solve(self, *_: Any, **__: Any) -> Any:
@@ -198,7 +198,7 @@ class TestSettled:
 def test_options_of_matchers_are_all_known_here() -> None:
     """`settled` and the feature cache look at these: one that is new has to be thought of."""
     options = load_solver(MatchConfig(matcher="phase"))
-    assert isinstance(options, MatcherSolver)
+    assert isinstance(options, MatcherRegistrar)
     names = {field.name for field in fields(options.matcher.options)}
     assert names == {"max_keypoints", "device", "seed", "weights", "fetch", "max_side", "cache"}
     assert replace(options.matcher.options, seed=1) != options.matcher.options

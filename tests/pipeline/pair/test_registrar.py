@@ -14,7 +14,7 @@ from imatch.pipeline.pair.auto import Auto
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.load import as_solver, load_solver
 from imatch.pipeline.pair.match import match
-from imatch.pipeline.pair.registrar import MatcherSolver
+from imatch.pipeline.pair.registrar import MatcherRegistrar
 
 MakeScene = Callable[..., Any]
 
@@ -45,7 +45,7 @@ def image() -> Rendered:
 
 def test_one_matcher_and_one_estimate(image: Rendered) -> None:
     told: list[str] = []
-    solver = MatcherSolver("oracle", Oracle())
+    solver = MatcherRegistrar("oracle", Oracle())
     solution = solver.solve(image, image, EstimateOptions(), on_stage=told.append)
     assert solution.found_by == "oracle"
     assert told == ["matching with oracle", "estimating"]
@@ -59,13 +59,13 @@ def test_one_matcher_and_one_estimate(image: Rendered) -> None:
 
 
 def test_it_passes_on_what_the_matcher_is() -> None:
-    solver = MatcherSolver("oracle", Oracle())
+    solver = MatcherRegistrar("oracle", Oracle())
     assert (solver.name, solver.channels) == ("oracle", 1)
     assert solver.weights_used == {"oracle": "0" * 64}
 
 
 def test_the_options_reach_the_estimate(image: Rendered) -> None:
-    solver = MatcherSolver("oracle", Oracle())
+    solver = MatcherRegistrar("oracle", Oracle())
     solution = solver.solve(image, image, EstimateOptions(model="homography"))
     assert solution.estimate.transform is not None
     assert solution.estimate.transform.kind == "homography"
@@ -73,7 +73,7 @@ def test_the_options_reach_the_estimate(image: Rendered) -> None:
 
 def test_load_solver_wraps_matchers_and_leaves_solvers() -> None:
     sift = load_solver(MatchConfig(matcher="sift", max_keypoints=99, seed=4))
-    assert isinstance(sift, MatcherSolver)
+    assert isinstance(sift, MatcherRegistrar)
     assert (sift.matcher.options.max_keypoints, sift.matcher.options.seed) == (99, 4)
     assert isinstance(load_solver(MatchConfig(matcher="auto")), Auto)
     with pytest.raises(MatcherError, match="unknown matcher"):
@@ -84,7 +84,7 @@ def test_load_solver_wraps_matchers_and_leaves_solvers() -> None:
 def test_one_loaded_before_serves_many_pairs(wrapped: bool, scene: MakeScene) -> None:
     ref, tgt = scene("ref.tif", noise=1), scene("tgt.tif", noise=2)
     matcher = Oracle()
-    loaded = MatcherSolver("oracle", matcher) if wrapped else matcher
+    loaded = MatcherRegistrar("oracle", matcher) if wrapped else matcher
     r = match(ref.path, tgt.path, MatchConfig(matcher="oracle"), loaded=loaded)
     assert r.matcher == "oracle"
     assert r.n_matches == 200
@@ -119,9 +119,9 @@ class TestRefine:
     def test_it_pulls_a_rough_answer_tight(self) -> None:
         ref, tgt = self.view(), self.view(Rough.shift)
         options = EstimateOptions(model="translation")
-        rough = MatcherSolver("rough", Rough()).solve(ref, tgt, options).estimate
+        rough = MatcherRegistrar("rough", Rough()).solve(ref, tgt, options).estimate
         told: list[str] = []
-        solver = MatcherSolver("rough", Rough(), refine=True)
+        solver = MatcherRegistrar("rough", Rough(), refine=True)
         solution = solver.solve(ref, tgt, options, on_stage=told.append)
         found = solution.estimate
         assert told[-1] == "refining"
@@ -133,9 +133,9 @@ class TestRefine:
         assert found.evidence is not None
 
     def test_matches_that_agree_on_other_ground_are_not_believed(self) -> None:
-        solver = MatcherSolver("rough", Rough(), refine=True)
+        solver = MatcherRegistrar("rough", Rough(), refine=True)
         assert (
-            MatcherSolver("rough", Rough())
+            MatcherRegistrar("rough", Rough())
             .solve(self.view(), self.view(seed=1), EstimateOptions())
             .estimate.status
             == "ok"
@@ -149,7 +149,7 @@ class TestRefine:
             def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
                 return Matches()
 
-        solver = MatcherSolver("silent", Silent(), refine=True)
+        solver = MatcherRegistrar("silent", Silent(), refine=True)
         assert solver.solve(self.view(), self.view(), EstimateOptions()).estimate.status == "failed"
 
     @pytest.mark.parametrize(
@@ -159,12 +159,12 @@ class TestRefine:
     )  # fmt: skip
     def test_who_is_refined(self, asked: bool | None, name: str, refined: bool) -> None:
         solver = as_solver(Rough(), MatchConfig(matcher=name, refine=asked))
-        assert isinstance(solver, MatcherSolver)
+        assert isinstance(solver, MatcherRegistrar)
         assert solver.refine is refined
 
     @pytest.mark.parametrize("refine", [True, False])
     def test_a_solver_stays_as_it_was_made(self, refine: bool) -> None:
-        made = MatcherSolver("rough", Rough(), refine=refine)
+        made = MatcherRegistrar("rough", Rough(), refine=refine)
         for asked in (None, True, False):
             assert as_solver(made, MatchConfig(refine=asked)) is made
         assert made.refine is refine
@@ -172,7 +172,7 @@ class TestRefine:
     @pytest.mark.parametrize(("asked", "side"), [(True, 640), (False, None), (None, None)])
     def test_what_is_refined_is_matched_reduced(self, asked: bool | None, side: int | None) -> None:
         solver = load_solver(MatchConfig(matcher="sift", refine=asked))
-        assert isinstance(solver, MatcherSolver)
+        assert isinstance(solver, MatcherRegistrar)
         assert solver.matcher.options.max_side == side
 
     def test_auto_cannot_do_without(self) -> None:

@@ -15,9 +15,9 @@ from rasterio.crs import CRS
 from imatch.core.errors import InputError
 from imatch.geometry.correction import Correction, DisplacementGrid
 from imatch.geometry.transform import Transform, apply_matrix
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary, Registration, TiePoints
-from imatch.raster import Grid, Lattice, PixelMap, RasterInfo
+from imatch.raster import Grid, PixelMap, RasterInfo
 from imatch.raster.geodesy import WGS84, apply_affine, reproject_points
 
 UTM31, UTM32, MERCATOR = (CRS.from_epsg(code) for code in (32631, 32632, 3857))
@@ -71,7 +71,7 @@ def field_near(middle: NDArray[np.float64], unit: float, seed: int) -> Displacem
 
 
 @st.composite
-def mappings(draw: st.DrawFn) -> tuple[Mapping, Affine, CRS]:
+def mappings(draw: st.DrawFn) -> tuple[GeoCorrection, Affine, CRS]:
     """A registration on the map, and the geocoding of its target."""
     systems = st.sampled_from([UTM31, UTM32, MERCATOR, WGS84])
     ref_crs, tgt_crs = draw(systems), draw(systems)
@@ -82,14 +82,14 @@ def mappings(draw: st.DrawFn) -> tuple[Mapping, Affine, CRS]:
     middle = np.array(reference @ (SIZE[0] / 2, SIZE[1] / 2))
     local = field_near(middle, unit, seed) if draw(st.booleans()) else None
     correction = Correction(matrix_near(middle, unit, seed), local)
-    mapping = Mapping(correction, summary(reference, ref_crs), summary(target, tgt_crs), True)
+    mapping = GeoCorrection(correction, summary(reference, ref_crs), summary(target, tgt_crs), True)
     return mapping, target, tgt_crs
 
 
 @quick
 @given(mappings(), points)
 def test_to_pixels_and_to_map_are_inverse(
-    made: tuple[Mapping, Affine, CRS], xy: NDArray[np.float64]
+    made: tuple[GeoCorrection, Affine, CRS], xy: NDArray[np.float64]
 ) -> None:
     mapping, target, crs = made
     raster = info(target, crs)
@@ -102,7 +102,7 @@ def test_to_pixels_and_to_map_are_inverse(
 @quick
 @given(mappings(), st.sampled_from([UTM31, UTM32, WGS84]), points)
 def test_vectors_go_where_the_pixels_go(
-    made: tuple[Mapping, Affine, CRS], crs: CRS, xy: NDArray[np.float64]
+    made: tuple[GeoCorrection, Affine, CRS], crs: CRS, xy: NDArray[np.float64]
 ) -> None:
     mapping, target, tgt_crs = made
     # What someone drew on the target's pixels, in whatever CRS.
@@ -117,12 +117,12 @@ def test_vectors_go_where_the_pixels_go(
 @quick
 @given(mappings(), points, st.sampled_from([2, 6]))
 def test_siblings_show_the_same_ground(
-    made: tuple[Mapping, Affine, CRS], xy: NDArray[np.float64], factor: int
+    made: tuple[GeoCorrection, Affine, CRS], xy: NDArray[np.float64], factor: int
 ) -> None:
     mapping, target, crs = made
     coarse = target @ Affine.scale(factor)
     lattice = mapping.reference_lattice
-    coarser = Lattice(
+    coarser = Grid(
         lattice.transform @ Affine.scale(factor), lattice.crs, *(s // factor for s in SIZE)
     )
     fine = mapping.to_pixels(lattice, info(target, crs))(xy)
@@ -135,7 +135,7 @@ def test_an_identity_agrees_with_the_pixel_map_of_matching() -> None:
     for ref_crs, tgt_crs in ((UTM31, UTM31), (UTM31, UTM32), (WGS84, UTM32), (UTM32, WGS84)):
         reference = lattice_near(ref_crs, 10, 20, 1)
         target = info(lattice_near(tgt_crs, 15, -5, 1), tgt_crs)
-        mapping = Mapping(
+        mapping = GeoCorrection(
             Correction(np.eye(3)),
             summary(reference, ref_crs),
             summary(target.transform, tgt_crs),
@@ -170,24 +170,24 @@ def test_the_map_serves_where_there_is_one() -> None:
     shift = np.array([[1, 0, 30], [0, 1, -20], [0, 0, 1.0]])
     transform = Transform("translation", np.array([[1, 0, 3], [0, 1, 2], [0, 0, 1.0]]))
     registration = _registration(transform=transform, map_matrix=shift)
-    mapping = Mapping.of(registration)
+    mapping = GeoCorrection.of(registration)
     assert mapping.on_map
     target = info(lattice_near(UTM31, 10, 0, 1), UTM31)
     moved = mapping.to_pixels(mapping.reference_lattice, target)([[10.0, 10.0]])
     np.testing.assert_allclose(moved, [[13.0, 12.0]], atol=1e-6)
-    pixels = Mapping.of(_registration(transform=transform))
+    pixels = GeoCorrection.of(_registration(transform=transform))
     assert not pixels.on_map
     moved = pixels.to_pixels(pixels.reference_lattice, target)([[10.0, 10.0]])
     np.testing.assert_allclose(moved, [[13.0, 12.0]], atol=1e-6)
     with pytest.raises(InputError, match=r"failed: no pattern.*no transform"):
-        Mapping.of(_registration(status="failed", reason="no pattern"))
+        GeoCorrection.of(_registration(status="failed", reason="no pattern"))
 
 
-def _in_pixels(reference: Affine | None, target: Affine | None) -> Mapping:
+def _in_pixels(reference: Affine | None, target: Affine | None) -> GeoCorrection:
     matrix = np.array([[0.9, 0.1, 7], [-0.1, 0.9, -3], [1e-6, 0, 1]])
     local = field_near(np.array(SIZE) / 2, 1.0, 3)
     crs = {True: None, False: UTM31}
-    return Mapping(
+    return GeoCorrection(
         Correction(matrix, local),
         summary(reference, crs[reference is None]),
         summary(target, crs[target is None]),
@@ -212,7 +212,7 @@ def test_pixels_of_a_frame_and_its_siblings(on_map: bool) -> None:
     back = apply_affine(~lattice.transform, mapping.to_map(half)(there)) - 0.5
     np.testing.assert_allclose(back, xy, atol=1e-4)
     # A lattice twice as fine, in the same plane.
-    finer = Lattice(lattice.transform @ Affine.scale(0.5), lattice.crs, 2000, 1800)
+    finer = Grid(lattice.transform @ Affine.scale(0.5), lattice.crs, 2000, 1800)
     np.testing.assert_allclose(
         mapping.to_pixels(finer, bare)((xy + 0.5) * 2 - 0.5), native, atol=1e-6
     )
@@ -246,12 +246,14 @@ def test_pixels_to_an_image_without_a_map() -> None:
     pixel = mapping.to_truth(UTM31)(drawn)
     np.testing.assert_allclose(mapping.correction.apply(pixel), [[200.0, 300.0]], atol=1e-6)
     with pytest.raises(InputError, match="not geocoded"):
-        mapping.to_pixels(Lattice(Affine.scale(10), UTM31, 10, 10), info(Affine.identity(), None))
+        mapping.to_pixels(Grid(Affine.scale(10), UTM31, 10, 10), info(Affine.identity(), None))
 
 
 def test_what_the_registration_does_not_correct_is_refused() -> None:
     place = lattice_near(UTM31, 10, 0, 1)
-    on_map = Mapping(Correction(np.eye(3)), summary(place, UTM31), summary(place, UTM31), True)
+    on_map = GeoCorrection(
+        Correction(np.eye(3)), summary(place, UTM31), summary(place, UTM31), True
+    )
     with pytest.raises(InputError, match="has no CRS"):
         on_map.to_truth(None)
     with pytest.raises(InputError, match="not geocoded, though"):
@@ -269,7 +271,7 @@ def test_across_the_antimeridian(lon: float, ref_crs: CRS) -> None:
     unit = float(np.hypot(reference.a, reference.d))
     target = lattice_near(WGS84, 30, 0, 1, lon)
     correction = Correction(matrix_near(middle, unit, 5))
-    mapping = Mapping(correction, summary(reference, ref_crs), summary(target, WGS84), True)
+    mapping = GeoCorrection(correction, summary(reference, ref_crs), summary(target, WGS84), True)
     raster = info(target, WGS84)
     xy = np.random.default_rng(0).uniform(0, 900, (200, 2))
     native = mapping.to_pixels(mapping.reference_lattice, raster)(xy)
@@ -285,10 +287,10 @@ def test_across_the_antimeridian(lon: float, ref_crs: CRS) -> None:
 
 
 def test_where_projections_end_there_is_nothing() -> None:
-    world = Lattice(Affine(10, 0, -180, 0, -10, 90), WGS84, 36, 18)
+    world = Grid(Affine(10, 0, -180, 0, -10, 90), WGS84, 36, 18)
     place = lattice_near(UTM31, 10, 0, 1)
     local = field_near(np.array(place @ (500, 450)), 10.0, 1)
-    mapping = Mapping(
+    mapping = GeoCorrection(
         Correction(np.eye(3), local), summary(place, UTM31), summary(place, UTM31), True
     )
     y, x = np.mgrid[:18, :36]
@@ -303,6 +305,6 @@ def test_where_projections_end_there_is_nothing() -> None:
 def test_homographies_and_matrices_agree() -> None:
     matrix = np.array([[1.01, 0.02, 5], [-0.01, 0.98, 9], [1e-5, -2e-5, 1]])
     xy = np.random.default_rng(0).uniform(0, 900, (20, 2))
-    mapping = Mapping(Correction(matrix), summary(None, None), summary(None, None), False)
+    mapping = GeoCorrection(Correction(matrix), summary(None, None), summary(None, None), False)
     native = mapping.to_pixels(mapping.reference_lattice, info(Affine.identity(), None))(xy)
     np.testing.assert_allclose(native, apply_matrix(matrix, xy), atol=1e-9)

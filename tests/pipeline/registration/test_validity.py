@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from imatch.cli import cli
 from imatch.geometry.transform import Transform
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.io import read_registration, write_json
 from imatch.pipeline.registration.result import ImageSummary, Registration, TiePoints
 
@@ -43,7 +43,7 @@ def _changed(path: Path, where: tuple[str, ...], value: Any) -> Path:
 
 def test_a_whole_one_is_usable(tmp_path: Path) -> None:
     write_json(WHOLE, tmp_path / "r.json")
-    assert Mapping.of(read_registration(tmp_path / "r.json")).on_map
+    assert GeoCorrection.of(read_registration(tmp_path / "r.json")).on_map
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from imatch.core.errors import ImatchError
 from imatch.pipeline.scene.executor import Processes, engine
-from imatch.pipeline.scene.measure import Side, TileResult, measure_tile
+from imatch.pipeline.scene.measure import ImageSide, TileResult, measure_tile
 from imatch.pipeline.scene.tiles import TileTask, plan_level, plan_tiles
 from imatch.raster import open_source, stretch_limits
 
@@ -23,7 +23,7 @@ SHIFT = (2.0, -3.0)
 
 
 @pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Side, Side]:
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageSide, ImageSide]:
     """One texture twice, the second time moved by whole pixels."""
     folder = tmp_path_factory.mktemp("pool")
     rng = np.random.default_rng(0)
@@ -48,12 +48,12 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Side, Side]:
         ) as out:
             out.write(pixels[None])
         source = open_source(path)
-        made.append(Side(source, stretch_limits(source.read())))
+        made.append(ImageSide(source, stretch_limits(source.read())))
     return made[0], made[1]
 
 
 @pytest.fixture
-def tasks(sides: tuple[Side, Side]) -> list[TileTask]:
+def tasks(sides: tuple[ImageSide, ImageSide]) -> list[TileTask]:
     info = sides[0].source.info
     level = plan_level(
         0,
@@ -76,7 +76,7 @@ def by_key(batches: Sequence[Sequence[TileResult]]) -> dict[tuple[int, int, int]
 
 
 def test_a_tile_finds_the_ground_wherever_its_windows_lie(
-    sides: tuple[Side, Side], tasks: list[TileTask]
+    sides: tuple[ImageSide, ImageSide], tasks: list[TileTask]
 ) -> None:
     for task in tasks:
         result = measure_tile(*sides, task)
@@ -91,7 +91,7 @@ def test_a_tile_finds_the_ground_wherever_its_windows_lie(
 
 
 def test_processes_give_what_this_process_gives(
-    sides: tuple[Side, Side], tasks: list[TileTask]
+    sides: tuple[ImageSide, ImageSide], tasks: list[TileTask]
 ) -> None:
     with engine(*sides, 1) as here:
         expected = by_key(list(here.run(tasks)))
@@ -103,7 +103,9 @@ def test_processes_give_what_this_process_gives(
         np.testing.assert_array_equal(found[key].tgt_xy, result.tgt_xy)
 
 
-def test_a_killed_worker_is_a_clear_error(sides: tuple[Side, Side], tasks: list[TileTask]) -> None:
+def test_a_killed_worker_is_a_clear_error(
+    sides: tuple[ImageSide, ImageSide], tasks: list[TileTask]
+) -> None:
     def kill_one_and_go_on() -> None:
         with engine(*sides, 2) as several:
             assert isinstance(several, Processes)
@@ -116,11 +118,11 @@ def test_a_killed_worker_is_a_clear_error(sides: tuple[Side, Side], tasks: list[
 
 
 def test_an_unreadable_image_is_told_by_the_worker(
-    sides: tuple[Side, Side], tasks: list[TileTask], tmp_path: Path
+    sides: tuple[ImageSide, ImageSide], tasks: list[TileTask], tmp_path: Path
 ) -> None:
     path = tmp_path / "gone.tif"
     path.write_bytes(Path(str(sides[1].source.info.path)).read_bytes())
-    lost = Side(open_source(path), sides[1].limits)
+    lost = ImageSide(open_source(path), sides[1].limits)
     path.unlink()
     with pytest.raises(ImatchError, match=r"gone\.tif"), engine(sides[0], lost, 2) as several:
         list(several.run(tasks))
@@ -147,7 +149,7 @@ with opened(sys.argv[1]) as second:
 """
 
 
-def test_a_worker_keeps_its_files_open(sides: tuple[Side, Side]) -> None:
+def test_a_worker_keeps_its_files_open(sides: tuple[ImageSide, ImageSide]) -> None:
     path = str(sides[0].source.info.path)
     done = subprocess.run(
         [sys.executable, "-c", _WORKER, path], capture_output=True, text=True, check=True

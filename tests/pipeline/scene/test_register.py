@@ -26,7 +26,7 @@ from imatch.datasets.synthetic.landscape import Landscape, landscape
 from imatch.datasets.synthetic.landscape_view import Season, render_landscape
 from imatch.export import FORMATS, write
 from imatch.export.json import read_registration
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene import measure as tile_worker
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config
@@ -145,7 +145,7 @@ class Pair:
 
     def errors(self, registration: Registration, rim: float = 40) -> FloatArray:
         """(N,) error of the whole model on the ground, target pixels."""
-        mapping = Mapping.of(registration)
+        mapping = GeoCorrection.of(registration)
         lattice = mapping.reference_lattice
         x, y = np.meshgrid(*(np.linspace(rim, side - 1 - rim, 12) for side in lattice.size))
         xy = np.column_stack([x.ravel(), y.ravel()])
@@ -265,7 +265,7 @@ def test_residuals_and_figures_are_those_of_the_whole_model(
 ) -> None:
     images, r = bent
     points = r.tie_points
-    mapping = Mapping.of(r)
+    mapping = GeoCorrection.of(r)
     predicted = mapping.to_pixels(mapping.reference_lattice, open_source(images.tgt).info)
     np.testing.assert_allclose(
         points.residual_xy, points.tgt_xy - predicted(points.ref_xy), atol=1e-6
@@ -506,7 +506,7 @@ class TestProgressAndState:
 
         measured: list[Any] = []
 
-        def counted(ref: tile_worker.Side, tgt: tile_worker.Side, task: Any) -> Any:
+        def counted(ref: tile_worker.ImageSide, tgt: tile_worker.ImageSide, task: Any) -> Any:
             measured.append(task)
             return tile_worker.measure_tile(ref, tgt, task)
 

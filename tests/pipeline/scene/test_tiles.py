@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from imatch.pipeline.scene.tiles import (
     RIM,
-    Level,
     Predict,
+    TileLevel,
     finest_factor,
     level_factors,
     plan_level,
@@ -31,7 +31,7 @@ def moved(scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> Predic
     return lambda xy: np.asarray((xy + 0.5) * scale - 0.5 + shift)
 
 
-def level(ref: RasterInfo, **settings: object) -> Level:
+def level(ref: RasterInfo, **settings: object) -> TileLevel:
     given = {
         "last": True,
         "window": 64,

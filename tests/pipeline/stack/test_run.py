@@ -18,11 +18,11 @@ from imatch.datasets.synthetic.landscape import Landscape, landscape
 from imatch.datasets.synthetic.landscape_view import Season, render_landscape
 from imatch.geometry.transform import Transform, apply_matrix
 from imatch.pipeline.apply.raster import apply_raster
-from imatch.pipeline.batch.executor import Engine
+from imatch.pipeline.batch.executor import BatchExecutor
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
-from imatch.pipeline.batch.worker import Task, result_path, run_pair
-from imatch.pipeline.registration.geo_correction import Mapping
+from imatch.pipeline.batch.worker import BatchTask, result_path, run_pair
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.io import read_registration, write_json
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.stack.pairing import PairChoice
@@ -43,7 +43,7 @@ DATES: dict[str, tuple[Season, int]] = {
 }
 
 
-class Here(Engine):
+class Here(BatchExecutor):
     """Pairs run in this process, one after another; `spoil` may change what came of them.
 
     A pair that was matched in one test is not matched again in the next.
@@ -55,7 +55,7 @@ class Here(Engine):
         self.spoil, self.ran = spoil, list[str]()
 
     def run(
-        self, task: Task, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
+        self, task: BatchTask, pairs: Sequence[BatchPair], *, retries: int, timeout: float | None
     ) -> Generator[BatchResult, None, None]:
         assert retries >= 0
         assert timeout is None
@@ -190,7 +190,7 @@ def test_an_image_is_an_ordinary_registration_that_apply_takes(
     )
     # The warped image shows what the reference would have shown on that date.
     out = tmp_path / "a.tif"
-    mapping = Mapping.of(registration)
+    mapping = GeoCorrection.of(registration)
     apply_raster(mapping, paths[2], out, lattice=mapping.reference_lattice)
     with rasterio.open(out) as warped, rasterio.open(paths[1]) as reference:
         assert warped.transform == reference.transform

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from imatch.raster import Lattice, array_source, open_source
+from imatch.raster import Grid, array_source, open_source
 from imatch.raster.geodesy import apply_affine
 from imatch.raster.warp.warp import render_through
 
@@ -29,7 +29,7 @@ def test_blobs_lie_where_the_mapping_puts_them(
     )
     to_pixels = Affine.translation(-0.5, -0.5) @ forward @ Affine.translation(0.5, 0.5)
     size = round(SIZE[0] / factor), round(SIZE[1] / factor)
-    lattice = Lattice(forward, None, *size)
+    lattice = Grid(forward, None, *size)
     seen = render_through(array_source(image), lattice, lambda xy: apply_affine(to_pixels, xy))
     assert seen.size == size
     assert seen.transform == forward
@@ -44,7 +44,7 @@ def test_a_curved_mapping_is_followed(blobs: Any, slip: Any) -> None:
         points = np.asarray(xy, dtype=np.float64)
         return points + 5 * np.sin(points[:, ::-1] / 150)
 
-    lattice = Lattice(Affine.identity(), None, *SIZE)
+    lattice = Grid(Affine.identity(), None, *SIZE)
     seen = render_through(array_source(image), lattice, bent)
     back = centres.copy()
     for _ in range(60):
@@ -57,7 +57,7 @@ def test_missing_ground_stays_missing_and_does_not_bleed(write: Any) -> None:
     pixels = np.full((3, 60, 80), 500, dtype=np.uint16)
     pixels[:, :, :30] = 0
     source = open_source(write("a.tif", pixels, nodata=0))
-    lattice = Lattice(Affine.translation(-10, -5.5), None, 100, 70)
+    lattice = Grid(Affine.translation(-10, -5.5), None, 100, 70)
     seen = render_through(source, lattice, lambda xy: np.asarray(xy) - (10.3, 5.5))
     assert seen.bands == source.info.band_names
     assert seen.pixels.shape == (3, 70, 100)
@@ -69,7 +69,7 @@ def test_missing_ground_stays_missing_and_does_not_bleed(write: Any) -> None:
 
 def test_elsewhere_nothing_is_seen() -> None:
     source = array_source(np.ones((40, 50)))
-    lattice = Lattice(Affine.identity(), None, 20, 10)
+    lattice = Grid(Affine.identity(), None, 20, 10)
     for far in (1e5, np.nan):
         seen = render_through(source, lattice, lambda xy, far=far: np.asarray(xy) + far)  # type: ignore[misc]
         assert not seen.valid.any()

@@ -17,11 +17,11 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from imatch.core.errors import ConfigError, OutputError
-from imatch.raster import Lattice
+from imatch.raster import Grid
 from imatch.raster.warp.warp import warp_file
 
 PLACE = Affine(10, 0, 400000, 0, -10, 5000000)
-LATTICE = Lattice(PLACE, CRS.from_epsg(32631), 700, 600)
+LATTICE = Grid(PLACE, CRS.from_epsg(32631), 700, 600)
 
 
 def still(xy: Any) -> Any:
@@ -45,7 +45,7 @@ def test_a_cog_is_one(write: Any, tmp_path: Path, count: int, mask: bool) -> Non
     pixels = rng.integers(1, 60000, (count, 1400, 1100), dtype=np.uint16)
     path = write("a.tif", pixels, **({} if mask else {"nodata": 0}))
     out = tmp_path / "cog.tif"
-    size = Lattice(PLACE, LATTICE.crs, 1100, 1400)
+    size = Grid(PLACE, LATTICE.crs, 1100, 1400)
     warp_file(path, out, size, still, cog=True, tags={"IMATCH_X": "1"})
     valid, errors, _ = cog_validate(out)
     assert valid, errors

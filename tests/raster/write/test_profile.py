@@ -15,14 +15,14 @@ from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 
 from imatch.core.errors import InputError
-from imatch.raster.grid import Lattice
+from imatch.raster.grid import Grid
+from imatch.raster.warp.set_geotransform import set_geotransform
 from imatch.raster.warp.warp import warp_file
 from imatch.raster.write.free_value import free_value
 from imatch.raster.write.profile import form_of
-from imatch.raster.write.set_geotransform import regeocode
 
 PLACE = Affine(10, 0, 400000, 0, -10, 5000000)
-LATTICE = Lattice(PLACE, CRS.from_epsg(32631), 90, 70)
+LATTICE = Grid(PLACE, CRS.from_epsg(32631), 90, 70)
 RNG = np.random.default_rng(0)
 
 
@@ -63,7 +63,7 @@ def of_each_band(marks: list[float | None]) -> list[str]:
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
 @pytest.mark.parametrize("marks", [[0, 255, 1], [0, None, None], [None, 7, None]])
-@pytest.mark.parametrize("how", ["cubic", "nearest", "regeocode"])
+@pytest.mark.parametrize("how", ["cubic", "nearest", "set_geotransform"])
 def test_what_each_band_marks_stays_missing(
     write: Any, tmp_path: Path, dtype: str, marks: list[float | None], how: str
 ) -> None:
@@ -77,8 +77,8 @@ def test_what_each_band_marks_stays_missing(
     source = write("pixels.tif", pixels)
     path = vrt(tmp_path / "a.vrt", source, of_each_band(marks), kinds[dtype])
     out = tmp_path / "out.tif"
-    if how == "regeocode":
-        regeocode(path, out, LATTICE)
+    if how == "set_geotransform":
+        set_geotransform(path, out, LATTICE)
     else:
         warp_file(path, out, LATTICE, slip, resampling=how)  # type: ignore[arg-type]
     with rasterio.open(out) as dataset:
@@ -87,7 +87,7 @@ def test_what_each_band_marks_stays_missing(
             expected = np.zeros((70, 90), dtype=bool)
             expected[20:40, 30:50] = mark is not None
             np.testing.assert_array_equal(missing, expected[2:-2, 2:-2], err_msg=f"band {band}")
-        if how == "regeocode":
+        if how == "set_geotransform":
             kept = dataset.read(masked=True)
             valid = ~np.ma.getmaskarray(kept)
             np.testing.assert_array_equal(kept.data[valid], pixels[valid])
@@ -159,7 +159,7 @@ def test_bits_and_metadata_domains_are_kept(write: Any, tmp_path: Path, cog: boo
         assert dataset.read_masks(1)[0].min() == 0
 
 
-@pytest.mark.parametrize("how", ["warp", "regeocode"])
+@pytest.mark.parametrize("how", ["warp", "set_geotransform"])
 def test_metadata_of_the_old_place_goes(write: Any, tmp_path: Path, how: str) -> None:
     path = write("a.tif", RNG.integers(1, 255, (1, 70, 90)).astype("uint8"))
     with rasterio.open(path, "r+") as dataset:
@@ -174,11 +174,11 @@ def test_metadata_of_the_old_place_goes(write: Any, tmp_path: Path, how: str) ->
             }
         )
     out = tmp_path / "out.tif"
-    moved = Lattice(PLACE @ Affine.translation(3, 4), LATTICE.crs, 90, 70)
+    moved = Grid(PLACE @ Affine.translation(3, 4), LATTICE.crs, 90, 70)
     if how == "warp":
         warp_file(path, out, moved, slip)
     else:
-        regeocode(path, out, moved)
+        set_geotransform(path, out, moved)
     with rasterio.open(out) as dataset:
         assert dataset.transform == moved.transform
         assert dataset.tags(ns="ENVI") == {"wavelength_units": "nm"}

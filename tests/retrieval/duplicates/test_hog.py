@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from imatch.retrieval.duplicates.hog import Edges
+from imatch.retrieval.duplicates.hog import HogFeatures
 from imatch.retrieval.embedders import EMBEDDERS, load_embedder
 
 
@@ -23,7 +23,7 @@ def whole(chips: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def test_vectors_are_of_length_one_and_places_apart(chips: NDArray[np.float32]) -> None:
-    edges = Edges()
+    edges = HogFeatures()
     vectors = edges.embed(chips, whole(chips))
     assert vectors.shape == (6, edges.dim)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -44,7 +44,7 @@ def test_vectors_are_of_length_one_and_places_apart(chips: NDArray[np.float32]) 
     ids=["inverted", "faint", "gamma", "bands", "shifted"],
 )
 def test_colours_and_small_shifts_change_little(chips: NDArray[np.float32], change: object) -> None:
-    edges = Edges()
+    edges = HogFeatures()
     before = edges.embed(chips, whole(chips))
     after = edges.embed(change(chips).astype(np.float32), whole(chips))  # type: ignore[operator]
     likeness = before @ after.T
@@ -53,7 +53,7 @@ def test_colours_and_small_shifts_change_little(chips: NDArray[np.float32], chan
 
 
 def test_what_is_not_ground_says_nothing(chips: NDArray[np.float32]) -> None:
-    edges = Edges()
+    edges = HogFeatures()
     valid = whole(chips[:1])
     valid[:, :, 64:] = False
     other = chips[:1].copy()
@@ -65,4 +65,4 @@ def test_what_is_not_ground_says_nothing(chips: NDArray[np.float32]) -> None:
 def test_it_is_a_row_that_needs_nothing() -> None:
     assert EMBEDDERS["edges"].weights == ()
     loaded = load_embedder("edges")
-    assert loaded.identity == Edges().identity != Edges(grid=4).identity
+    assert loaded.identity == HogFeatures().identity != HogFeatures(grid=4).identity

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.raster import array_source
-from imatch.retrieval.duplicates.normalisation import Form, form_of
-from imatch.retrieval.duplicates.similarity import Likeness, compare
+from imatch.retrieval.duplicates.normalisation import NormalisedImage, form_of
+from imatch.retrieval.duplicates.similarity import Similarity, compare
 
 
 def ground(seed: int, size: int = 224) -> NDArray[np.uint8]:
@@ -22,11 +22,11 @@ def ground(seed: int, size: int = 224) -> NDArray[np.uint8]:
     return np.asarray(20 + 70 * total, dtype=np.uint8)
 
 
-def form(pixels: NDArray[Any]) -> Form:
+def form(pixels: NDArray[Any]) -> NormalisedImage:
     return form_of(array_source(np.ascontiguousarray(pixels)))
 
 
-def likeness(a: NDArray[Any], b: NDArray[Any]) -> Likeness:
+def likeness(a: NDArray[Any], b: NDArray[Any]) -> Similarity:
     return compare(form(a), form(b))
 
 

@@ -11,7 +11,7 @@ from imatch.raster import array_source
 from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
-from imatch.retrieval.index.manifest import Manifest, ModelFacts
+from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
 from imatch.retrieval.search import Finder
 
 WriteImage = Callable[..., Path]
@@ -58,7 +58,7 @@ def test_a_search_may_rank_by_it(
     bright_and_dark: tuple[list[Path], NDArray[np.uint8]], tmp_path: Path, means: ChipEmbedder
 ) -> None:
     images, query = bright_and_dark
-    manifest = Manifest(model=ModelFacts.of(means), stride=1.0)
+    manifest = IndexManifest(model=ModelFacts.of(means), stride=1.0)
     add_images(tmp_path / "index", images, means, manifest)
     finder = Finder(tmp_path / "index", means)
     source = array_source(query)

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray
-from imatch.retrieval.embedders.cells import Cells
+from imatch.retrieval.embedders.cells import CellDescriptors
 from imatch.retrieval.embedders.local import LocalDescriptors
 
 
@@ -35,7 +35,7 @@ def chips() -> tuple[NDArray[np.float32], BoolArray]:
 
 def test_vectors_by_hand(chips: tuple[NDArray[np.float32], BoolArray]) -> None:
     pixels, valid = chips
-    found = Cells("test", Means(), grid=4).embed(pixels, valid)
+    found = CellDescriptors("test", Means(), grid=4).embed(pixels, valid)
     expected = pixels[:, :, ::16, ::16] - pixels.mean(axis=(2, 3))[:, :, None, None]
     expected = expected.reshape(4, -1)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -44,13 +44,13 @@ def test_vectors_by_hand(chips: tuple[NDArray[np.float32], BoolArray]) -> None:
 
 def test_what_all_cells_share_is_taken_off(chips: tuple[NDArray[np.float32], BoolArray]) -> None:
     pixels, valid = chips
-    cells = Cells("test", Means(), grid=4)
+    cells = CellDescriptors("test", Means(), grid=4)
     assert np.allclose(cells.embed(pixels, valid), cells.embed(pixels + 0.3, valid), atol=1e-5)
 
 
 def test_invalid_ground_says_nothing(chips: tuple[NDArray[np.float32], BoolArray]) -> None:
     pixels, valid = chips
-    cells = Cells("test", Means(), grid=4)
+    cells = CellDescriptors("test", Means(), grid=4)
     valid[:, :, 30:] = False
     other = pixels.copy()
     other[..., 32:] = pixels[::-1, ..., 32:]
@@ -62,5 +62,5 @@ def test_invalid_ground_says_nothing(chips: tuple[NDArray[np.float32], BoolArray
 
 
 def test_identity_tells_grids_apart() -> None:
-    assert Cells("a", Means()).identity == Cells("b", Means()).identity
-    assert Cells("a", Means()).identity != Cells("a", Means(), grid=4).identity
+    assert CellDescriptors("a", Means()).identity == CellDescriptors("b", Means()).identity
+    assert CellDescriptors("a", Means()).identity != CellDescriptors("a", Means(), grid=4).identity

@@ -20,7 +20,7 @@ from imatch.retrieval.index.build import (
     ground_size,
     remove_images,
 )
-from imatch.retrieval.index.manifest import Manifest, ModelFacts
+from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
 from imatch.retrieval.index.store import Store
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ WriteImage = Callable[..., Path]
 MakeMeans = Callable[..., ChipEmbedder]
 
 
-def manifest(embedder: ChipEmbedder, **settings: object) -> Manifest:
-    return Manifest(model=ModelFacts.of(embedder), **settings)  # type: ignore[arg-type]
+def manifest(embedder: ChipEmbedder, **settings: object) -> IndexManifest:
+    return IndexManifest(model=ModelFacts.of(embedder), **settings)  # type: ignore[arg-type]
 
 
 def test_images_become_an_index(archive: list[Path], tmp_path: Path, means: ChipEmbedder) -> None:

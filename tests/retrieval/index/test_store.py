@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import InputError, OutputError
-from imatch.retrieval.chips import Cell
-from imatch.retrieval.index.manifest import Manifest, ModelFacts, read_manifest, write_manifest
+from imatch.retrieval.chips import ChipWindow
+from imatch.retrieval.index.manifest import IndexManifest, ModelFacts, read_manifest, write_manifest
 from imatch.retrieval.index.store import IMAGES, VECTORS, IndexedImage, Store
 from imatch.retrieval.index.vector_index import Searcher
 
-MANIFEST = Manifest(
+MANIFEST = IndexManifest(
     model=ModelFacts(name="m", source="m", identity="a" * 64, dim=3, bands=3, chip_px=8)
 )
 
 
 def put(store: Store, name: str, count: int, value: float) -> None:
     image = IndexedImage(name, 1, 2, 30, 20, None, None, None, len(store), count)
-    cells = [Cell(i, 2 * i, 8, 7, 8.5) for i in range(count)]
+    cells = [ChipWindow(i, 2 * i, 8, 7, 8.5) for i in range(count)]
     store.append(image, np.full((count, 3), value, np.float32), cells)
 
 
@@ -39,7 +39,7 @@ def test_what_was_added_is_read_back(index: Path) -> None:
     assert len(store) == 6
     assert store.vectors[:, 0].tolist() == [0, 0, 1, 2, 2, 2]
     assert isinstance(store.vectors, np.memmap)
-    assert store.cell(5) == Cell(2, 4, 8, 7, 8.5)
+    assert store.cell(5) == ChipWindow(2, 4, 8, 7, 8.5)
     images = store.image_of(np.array([1, 2, 5, 0]))
     assert [image.path for image in images] == ["/a", "/b", "/c", "/a"]
 
@@ -100,7 +100,7 @@ def test_rows_have_to_follow(index: Path) -> None:
         store.append(
             IndexedImage("/x", 0, 0, 1, 1, None, None, None, 3, 1),
             np.zeros((1, 3), np.float32),
-            [Cell(0, 0, 1, 1, 1.0)],
+            [ChipWindow(0, 0, 1, 1, 1.0)],
         )
 
 

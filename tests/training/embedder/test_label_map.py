@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.training.embedder.chips import PlaceChips
-from imatch.training.embedder.config import LabelConfig
+from imatch.training.embedder.config import EmbedderLabelConfig
 from imatch.training.embedder.label_map import LabelMap, one_hot
 
 # As in conftest.py: tiles of 400 m from here.
@@ -45,7 +45,7 @@ def raster(tmp_path: Path) -> Path:
 
 def test_raster_gives_shares(raster: Path, data: Path) -> None:
     rows = PlaceChips(data, "train").rows
-    found = LabelMap(LabelConfig(path=raster))
+    found = LabelMap(EmbedderLabelConfig(path=raster))
     assert found.classes == (30, 50)
     shares = dict(zip([row.site for row in rows], found.shares(rows), strict=True))
     assert shares["grid/T31/x1_y0"].tolist() == [1, 0]
@@ -56,7 +56,7 @@ def test_raster_gives_shares(raster: Path, data: Path) -> None:
 
 def test_grid_lies_where_the_chip_lies(raster: Path, data: Path) -> None:
     rows = {row.site: row for row in PlaceChips(data, "train").rows}
-    grid = LabelMap(LabelConfig(path=raster)).grid(rows["grid/T31/x2_y1"], 8)
+    grid = LabelMap(EmbedderLabelConfig(path=raster)).grid(rows["grid/T31/x2_y1"], 8)
     assert (grid[:, :4] == 0).all()
     assert (grid[:, 4:] == 1).all()
     planes = one_hot(grid, 2)
@@ -66,7 +66,7 @@ def test_grid_lies_where_the_chip_lies(raster: Path, data: Path) -> None:
 
 def test_chosen_classes_leave_the_others_out(raster: Path, data: Path) -> None:
     rows = {row.site: row for row in PlaceChips(data, "train").rows}
-    found = LabelMap(LabelConfig(path=raster, classes=(50, 70), min_known=0.4))
+    found = LabelMap(EmbedderLabelConfig(path=raster, classes=(50, 70), min_known=0.4))
     shares = found.shares([rows["grid/T31/x2_y1"], rows["grid/T31/x1_y1"]])
     assert shares.tolist() == [[1, 0], [0, 0]]
 
@@ -85,26 +85,26 @@ def test_polygons_are_burnt(tmp_path: Path, data: Path) -> None:
     frame.to_file(path)
     rows = {row.site: row for row in PlaceChips(data, "train").rows}
     some = [rows["grid/T31/x0_y1"], rows["grid/T31/x2_y1"], rows["grid/T31/x5_y1"]]
-    named = LabelMap(LabelConfig(path=path, column="use"))
+    named = LabelMap(EmbedderLabelConfig(path=path, column="use"))
     assert named.classes == ("forest", "lake")
     assert np.allclose(named.shares(some), np.array([[1, 0], [0.25, 0.75], [0, 1]]), atol=0.02)
     frame.iloc[:1].to_file(tmp_path / "one.geojson")
-    alone = LabelMap(LabelConfig(path=tmp_path / "one.geojson"))
+    alone = LabelMap(EmbedderLabelConfig(path=tmp_path / "one.geojson"))
     assert alone.classes == ("rest", "polygon")
     assert np.allclose(alone.shares(some), np.array([[0, 1], [0.75, 0.25], [1, 0]]), atol=0.02)
     with pytest.raises(ConfigError, match="has no column 'kind'; it has use"):
-        LabelMap(LabelConfig(path=path, column="kind"))
+        LabelMap(EmbedderLabelConfig(path=path, column="kind"))
 
 
 def test_maps_that_cannot_be_used_are_explained(tmp_path: Path, data: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        LabelMap(LabelConfig(path=tmp_path / "absent.tif"))
+        LabelMap(EmbedderLabelConfig(path=tmp_path / "absent.tif"))
     floats = write_map(tmp_path / "float.tif", np.ones((4, 4), np.float32))
     with pytest.raises(InputError, match="holds float32 values, not classes"):
-        LabelMap(LabelConfig(path=floats))
+        LabelMap(EmbedderLabelConfig(path=floats))
     one = write_map(tmp_path / "one.tif", np.ones((4, 4), np.uint8))
     with pytest.raises(InputError, match=r"holds 1 class\(es\); two are needed"):
-        LabelMap(LabelConfig(path=one))
+        LabelMap(EmbedderLabelConfig(path=one))
     away = write_map(
         tmp_path / "away.tif",
         np.arange(16, dtype=np.uint8).reshape(4, 4),
@@ -112,7 +112,7 @@ def test_maps_that_cannot_be_used_are_explained(tmp_path: Path, data: Path) -> N
         nodata=99,
     )
     with pytest.raises(ConfigError, match="covers none of the chips"):
-        LabelMap(LabelConfig(path=away)).shares(PlaceChips(data, "val").rows)
+        LabelMap(EmbedderLabelConfig(path=away)).shares(PlaceChips(data, "val").rows)
     (tmp_path / "bad.geojson").write_text("{}")
     with pytest.raises(InputError, match="polygons"):
-        LabelMap(LabelConfig(path=tmp_path / "bad.geojson"))
+        LabelMap(EmbedderLabelConfig(path=tmp_path / "bad.geojson"))

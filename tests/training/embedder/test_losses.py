@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 import torch
 
-from imatch.training.embedder.config import LossConfig, LossName, MinerName, MiningConfig
+from imatch.training.embedder.config import EmbedderLossConfig, LossName, MinerName, MiningConfig
 from imatch.training.embedder.losses import magnet, make_loss, pair_entropy, quadruplet
 from imatch.training.embedder.miners import make_miner
 
@@ -22,7 +22,7 @@ def embeddings(seed: int = 0, spread: float = 1.0) -> tuple[torch.Tensor, torch.
 
 @pytest.mark.parametrize("kind", get_args(LossName))
 def test_every_loss_is_smaller_for_the_better_embedding(kind: LossName) -> None:
-    loss = make_loss(LossConfig(kind=kind))
+    loss = make_loss(EmbedderLossConfig(kind=kind))
     good, labels = embeddings(spread=0.02)
     bad, _ = embeddings(spread=2.0)
     bad.requires_grad_()
@@ -39,7 +39,7 @@ def test_every_loss_is_smaller_for_the_better_embedding(kind: LossName) -> None:
     ["triplet", "triplet-cosine", "triplet-soft", "quadruplet", "contrastive", "bce", "focal"],
 )
 def test_losses_take_triplets(kind: LossName) -> None:
-    loss = make_loss(LossConfig(kind=kind))
+    loss = make_loss(EmbedderLossConfig(kind=kind))
     seen, _ = embeddings(spread=0.1)
     right = torch.tensor([[0, 1, 3], [3, 4, 0]]).T
     wrong = torch.tensor([[0, 3, 1], [3, 0, 4]]).T

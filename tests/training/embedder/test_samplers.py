@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
-from imatch.training.embedder.batch_plan_labels import Labels, Proportions
+from imatch.training.embedder.batch_plan_labels import LabelledChips, Proportions
 from imatch.training.embedder.batch_plan_places import Cluster, Random, Recipe, TileDistance
 from imatch.training.embedder.chips import Layout, PlaceChips
 from imatch.training.embedder.config import EmbedderConfig
@@ -118,11 +118,11 @@ def test_tile_distances_are_kept(layout: Layout) -> None:
 
 def test_labels_take_what_one_class_dominates(layout: Layout) -> None:
     shares = halves(layout)
-    plan = Labels(shares, 4, 5, dominance=0.9).plan(0)
+    plan = LabelledChips(shares, 4, 5, dominance=0.9).plan(0)
     assert sorted(np.unique(plan.labels)) == [0, 1]
     assert (shares[plan.chips, plan.labels] >= 0.9).all()
     with pytest.raises(ConfigError, match=r"0 class\(es\) dominate two chips"):
-        Labels(np.full_like(shares, 0.5), 4, 5, dominance=0.9)
+        LabelledChips(np.full_like(shares, 0.5), 4, 5, dominance=0.9)
 
 
 def test_proportions_separate_mixtures(layout: Layout) -> None:

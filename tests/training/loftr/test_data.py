@@ -12,9 +12,14 @@ from imatch.core.errors import ConfigError, InputError
 from imatch.datasets.pairs import ChipPairs
 from imatch.matchers.dense.loftr_s2 import LoFTRS2
 from imatch.training.augment.pair import Augmentation, AugmentConfig
-from imatch.training.loftr.config import DataConfig, DistilConfig, LoFTRConfig, ValidationConfig
+from imatch.training.loftr.config import (
+    LoFTRConfig,
+    LoFTRDataConfig,
+    LoFTRDistilConfig,
+    LoFTRValidationConfig,
+)
 from imatch.training.loftr.data import (
-    Shown,
+    LoFTRViews,
     as_matched,
     kinds_of,
     open_mixture,
@@ -23,16 +28,18 @@ from imatch.training.loftr.data import (
 )
 from imatch.training.loftr.labels import Alignments
 
-SIFT = DistilConfig(matchers=("sift",), max_ci_px=3)
+SIFT = LoFTRDistilConfig(matchers=("sift",), max_ci_px=3)
 
 
-def config(chips: Path | None, **values: Any) -> DataConfig:
+def config(chips: Path | None, **values: Any) -> LoFTRDataConfig:
     weights = {"season": 0, "hard": 0, "self": 0, "landscape": 0, "distil": 0}
     mixture = weights | values.pop("mixture", {})
-    return DataConfig.model_validate({"chips": chips, "size": 64, "mixture": mixture, **values})
+    return LoFTRDataConfig.model_validate(
+        {"chips": chips, "size": 64, "mixture": mixture, **values}
+    )
 
 
-def opened(data: DataConfig, folder: Path) -> tuple[Any, dict[str, int]]:
+def opened(data: LoFTRDataConfig, folder: Path) -> tuple[Any, dict[str, int]]:
     return open_mixture(data, SIFT, Alignments(SIFT, folder), seed=0)
 
 
@@ -128,7 +135,7 @@ class TestAsMatched:
 
 
 def test_a_draw_is_a_function_of_its_number(pairs: Any) -> None:
-    shown = Shown(pairs, Augmentation(AugmentConfig(), 64), seed=5)
+    shown = LoFTRViews(pairs, Augmentation(AugmentConfig(), 64), seed=5)
     assert len(shown) == 4
     one, two, other = shown[2, 17], shown[2, 17], shown[2, 18]
     assert one.a.shape == (1, 64, 64)
@@ -146,7 +153,7 @@ class TestValidation:
         pairs = open_validation(self.settings(chips), seed=0)
         assert len(pairs) == 1
         assert pairs[0].place == "s/p/x6"
-        one, two = (validation_cases(pairs, ValidationConfig(size=64), 0)[0] for _ in range(2))
+        one, two = (validation_cases(pairs, LoFTRValidationConfig(size=64), 0)[0] for _ in range(2))
         assert one.a.shape == (1, 64, 64)
         assert np.array_equal(one.b, two.b)
         assert not np.allclose(one.homography, np.eye(3))

@@ -11,8 +11,8 @@ import pytest
 
 from imatch.core.errors import MatcherError
 from imatch.training.loftr import labels
-from imatch.training.loftr.config import DistilConfig
-from imatch.training.loftr.labels import Aligned, Alignments, align, as_aligned
+from imatch.training.loftr.config import LoFTRDistilConfig
+from imatch.training.loftr.labels import AlignedTargets, Alignments, align, as_aligned
 
 
 def answer(shift: float, bound: float | None, status: str = "ok") -> Any:
@@ -34,8 +34,10 @@ def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return answers
 
 
-def config(count: int, agree: int = 1) -> DistilConfig:
-    return DistilConfig(matchers=tuple("abc"[:count]), agree=agree, apart_px=1.0, max_ci_px=1.5)
+def config(count: int, agree: int = 1) -> LoFTRDistilConfig:
+    return LoFTRDistilConfig(
+        matchers=tuple("abc"[:count]), agree=agree, apart_px=1.0, max_ci_px=1.5
+    )
 
 
 class TestEnsemble:
@@ -68,7 +70,7 @@ class TestEnsemble:
 
 def test_a_real_matcher_finds_the_shift(pairs: Any) -> None:
     hidden = replace(pairs[2], homography=np.eye(3), sigma_px=float("nan"))
-    known = align(hidden, DistilConfig(matchers=("sift",), max_ci_px=3))
+    known = align(hidden, LoFTRDistilConfig(matchers=("sift",), max_ci_px=3))
     assert known is not None
     corner = known.homography @ [48, 48, 1]
     assert np.abs(corner[:2] / corner[2] - [54, 46]).max() < 0.5
@@ -78,13 +80,13 @@ def test_a_real_matcher_finds_the_shift(pairs: Any) -> None:
 
 def test_no_such_matcher(pairs: Any) -> None:
     with pytest.raises(MatcherError, match="siftt"):
-        align(pairs[0], DistilConfig(matchers=("siftt",)))
+        align(pairs[0], LoFTRDistilConfig(matchers=("siftt",)))
 
 
 def test_ground_far_from_tie_points_is_not_vouched_for(pairs: Any) -> None:
     changed = np.zeros((96, 96), bool)
     changed[50, 50] = True
-    known = Aligned(np.eye(3), 0.3, np.array([[20.0, 30.0], [99.0, 30.0]], np.float32))
+    known = AlignedTargets(np.eye(3), 0.3, np.array([[20.0, 30.0], [99.0, 30.0]], np.float32))
     pair = as_aligned(replace(pairs[1], changed=changed), known, 10.0)
     assert pair.sigma_px == 0.3
     assert (pair.homography == np.eye(3)).all()
@@ -103,7 +105,7 @@ class TestKept:
         made: list[int] = []
         align_one = labels.align
 
-        def counted(sample: Any, how: DistilConfig) -> Aligned | None:
+        def counted(sample: Any, how: LoFTRDistilConfig) -> AlignedTargets | None:
             made.append(1)
             return None if len(made) == 2 else align_one(sample, how)
 

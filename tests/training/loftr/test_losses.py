@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from imatch.models.loftr.network import Cells
-from imatch.training.loftr.config import LossConfig
+from imatch.models.loftr.network import CoarseCells
+from imatch.training.loftr.config import LoFTRLossConfig
 from imatch.training.loftr.losses import coarse_loss, fine_loss
 from imatch.training.loftr.truth import Truth
 
@@ -19,7 +19,7 @@ def knowing(count: int, *, lost: int = 0, sigma: float = 0.0) -> Truth:
     gone = torch.zeros(9, dtype=torch.bool)
     gone[count : count + lost] = True
     seen = torch.ones(1, 3, 3, dtype=torch.bool)
-    cells = Cells(torch.zeros_like(index), index, index)
+    cells = CoarseCells(torch.zeros_like(index), index, index)
     offsets = torch.zeros(count, 2)
     lost_a, nothing = gone.view(1, 3, 3), torch.zeros(1, 3, 3, dtype=torch.bool)
     return Truth(cells, offsets, offsets, torch.full((count,), sigma), lost_a, nothing, seen, seen)
@@ -29,19 +29,19 @@ class TestCoarse:
     def test_by_the_formula(self) -> None:
         similarity = torch.randn(1, 9, 9, generator=torch.Generator().manual_seed(0))
         p = (similarity.softmax(1) * similarity.softmax(2))[0].diagonal()[:4]
-        plain = coarse_loss(similarity, knowing(4), LossConfig(coarse="dual-softmax"))
+        plain = coarse_loss(similarity, knowing(4), LoFTRLossConfig(coarse="dual-softmax"))
         torch.testing.assert_close(plain["coarse"], -p.log().mean())
-        focal = coarse_loss(similarity, knowing(4), LossConfig(gamma=2.0))
+        focal = coarse_loss(similarity, knowing(4), LoFTRLossConfig(gamma=2.0))
         torch.testing.assert_close(focal["coarse"], -((1 - p) ** 2 * p.log()).mean())
 
     def test_smallest_for_the_right_answer(self) -> None:
-        right = coarse_loss(20 * torch.eye(9)[None], knowing(9), LossConfig())
-        wrong = coarse_loss(20 * torch.eye(9).roll(1, 0)[None], knowing(9), LossConfig())
+        right = coarse_loss(20 * torch.eye(9)[None], knowing(9), LoFTRLossConfig())
+        wrong = coarse_loss(20 * torch.eye(9).roll(1, 0)[None], knowing(9), LoFTRLossConfig())
         assert right["coarse"] < 1e-6
         assert wrong["coarse"] > 10
 
     def test_the_lost_should_not_be_sure(self) -> None:
-        config = LossConfig(lost_weight=0.5)
+        config = LoFTRLossConfig(lost_weight=0.5)
         sure = coarse_loss(20 * torch.eye(9)[None], knowing(4, lost=2), config)
         unsure = 20 * torch.eye(9)[None]
         unsure[0, 4:6] = 0
@@ -53,7 +53,7 @@ class TestCoarse:
     def test_what_is_known_badly_counts_less(self) -> None:
         similarity = torch.zeros(1, 9, 9)
         exact, vague = (
-            coarse_loss(similarity, knowing(4, sigma=sigma), LossConfig())["coarse"]
+            coarse_loss(similarity, knowing(4, sigma=sigma), LoFTRLossConfig())["coarse"]
             for sigma in (0.0, 4.0)
         )
         torch.testing.assert_close(vague, exact / 2)
@@ -62,7 +62,7 @@ class TestCoarse:
     def test_slopes_are_finite(self, truth: Truth) -> None:
         # Also where a pair of cells is certain, and where it is impossible.
         similarity = (500 * torch.eye(9).roll(1, 0)[None]).requires_grad_()
-        loss = coarse_loss(similarity, truth, LossConfig())["coarse"]
+        loss = coarse_loss(similarity, truth, LoFTRLossConfig())["coarse"]
         loss.backward()  # type: ignore[no-untyped-call]
         assert torch.isfinite(loss)
         assert similarity.grad is not None
@@ -112,5 +112,5 @@ class TestFine:
 
 def test_truth_is_what_the_losses_need() -> None:
     truth = replace(knowing(2), sigma=torch.tensor([0.0, 4.0]))
-    loss = coarse_loss(torch.zeros(1, 9, 9), truth, LossConfig(coarse="dual-softmax"))
+    loss = coarse_loss(torch.zeros(1, 9, 9), truth, LoFTRLossConfig(coarse="dual-softmax"))
     assert float(loss["coarse"]) == pytest.approx(0.75 * 2 * math.log(9))

@@ -12,7 +12,7 @@ from torch import Tensor
 from imatch.models.superpoint.network import SuperPoint
 from imatch.training.config import load_settings
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.teachers import Observed
+from imatch.training.superpoint.teachers import Detections
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ class Saw:
 class Corners:
     """An observer by a formula: Shi and Tomasi's corners, and patches as descriptors."""
 
-    def observe(self, images: Tensor) -> Observed:
+    def observe(self, images: Tensor) -> Detections:
         heats = [
             cv2.cornerMinEigenVal(np.ascontiguousarray(image[0].numpy()), 3) for image in images
         ]

@@ -6,14 +6,14 @@ import numpy as np
 
 from imatch.training.augment.pair import Augmentation, AugmentConfig
 from imatch.training.superpoint.config import ObjectiveConfig
-from imatch.training.superpoint.data import Shown, gather
+from imatch.training.superpoint.data import SuperPointViews, gather
 
 LOOK = Augmentation(AugmentConfig(), 48)
 
 
-def shown(pairs: Any, **weights: float) -> Shown:
+def shown(pairs: Any, **weights: float) -> SuperPointViews:
     objectives = ObjectiveConfig.model_validate({"self": 0, **weights})
-    return Shown(pairs, LOOK, objectives, bands=1, seed=5)
+    return SuperPointViews(pairs, LOOK, objectives, bands=1, seed=5)
 
 
 def test_weights_decide_how_many_dates_are_shown(pairs: Any) -> None:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from imatch.training.augment.pair import PLAIN, Augmentation
 from imatch.training.collate import map_points
-from imatch.training.superpoint.config import LabelConfig, ObjectiveConfig
-from imatch.training.superpoint.data import Shown, gather
-from imatch.training.superpoint.distillation import Lesson, Lessons
-from imatch.training.superpoint.labels import Labels, PairLabels
+from imatch.training.superpoint.config import ObjectiveConfig, SuperPointLabelConfig
+from imatch.training.superpoint.data import SuperPointViews, gather
+from imatch.training.superpoint.distillation import DistillationTarget, DistillationTargets
+from imatch.training.superpoint.labels import KeypointLabels, PairLabels
 from imatch.training.superpoint.objective import taught_points
-from imatch.training.superpoint.teachers import Observed, Remembering
+from imatch.training.superpoint.teachers import CachedTeacher, Detections
 
 CPU = torch.device("cpu")
 
@@ -28,20 +28,20 @@ class Counting:
         self.observer = observer
         self.asked = 0
 
-    def observe(self, images: Tensor) -> Observed:
+    def observe(self, images: Tensor) -> Detections:
         self.asked += 1
-        seen: Observed = self.observer.observe(images)
+        seen: Detections = self.observer.observe(images)
         return seen
 
 
 @pytest.fixture
 def labels(corners: Any, pairs: Any, tmp_path: Path) -> PairLabels:
-    config = LabelConfig(homographies=0, count=30, threshold=0.05)
-    return Labels(corners, config, tmp_path / "labels").of(0, pairs[0], CPU)
+    config = SuperPointLabelConfig(homographies=0, count=30, threshold=0.05)
+    return KeypointLabels(corners, config, tmp_path / "labels").of(0, pairs[0], CPU)
 
 
 def test_half_are_labels(corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path) -> None:
-    lesson = Lessons(corners, 40, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
+    lesson = DistillationTargets(corners, 40, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
     assert lesson.xy_a.shape == lesson.xy_b.shape == (40, 2)
     assert lesson.descriptors.shape == (40, 49)
     assert lesson.descriptors.dtype == np.float16
@@ -55,7 +55,7 @@ def test_the_mean_of_both_dates(
     corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path
 ) -> None:
     pair = replace(pairs[0], b=pairs[1].a)
-    lesson = Lessons(corners, 16, tmp_path / "lessons").of(0, pair, labels, CPU)
+    lesson = DistillationTargets(corners, 16, tmp_path / "lessons").of(0, pair, labels, CPU)
     a, b = (
         corners.observe(torch.from_numpy(image)[None]).describe(0, torch.from_numpy(xy))
         for image, xy in ((pair.a, lesson.xy_a), (pair.b, lesson.xy_b))
@@ -73,7 +73,7 @@ def test_nothing_on_changed_or_hidden_ground(
     changed[:20] = True
     hidden[:, 50:] = False
     pair = replace(pairs[0], homography=shift, changed=changed, valid_b=hidden)
-    lesson = Lessons(corners, 40, tmp_path / "lessons").of(0, pair, labels, CPU)
+    lesson = DistillationTargets(corners, 40, tmp_path / "lessons").of(0, pair, labels, CPU)
     assert len(lesson.xy_a) > 10
     assert lesson.xy_a[:, 1].min() >= 19.5
     assert lesson.xy_b[:, 0].max() <= 49.5
@@ -81,19 +81,19 @@ def test_nothing_on_changed_or_hidden_ground(
 
 
 def test_kept_on_disk(corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path) -> None:
-    first = Lessons(corners, 16, tmp_path / "lessons").of(2, pairs[2], labels, CPU)
+    first = DistillationTargets(corners, 16, tmp_path / "lessons").of(2, pairs[2], labels, CPU)
     blind: Any = None  # It must not be asked again.
-    again = Lessons(blind, 16, tmp_path / "lessons").of(2, pairs[2], labels, CPU)
+    again = DistillationTargets(blind, 16, tmp_path / "lessons").of(2, pairs[2], labels, CPU)
     np.testing.assert_array_equal(first.xy_b, again.xy_b)
     np.testing.assert_array_equal(first.descriptors, again.descriptors)
 
 
 def test_one_look_makes_labels_and_lesson(corners: Any, pairs: Any, tmp_path: Path) -> None:
     counting = Counting(corners)
-    observer = Remembering(counting)
-    config = LabelConfig(homographies=0, count=30, threshold=0.05)
-    labels = Labels(observer, config, tmp_path / "labels").of(0, pairs[0], CPU)
-    Lessons(observer, 16, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
+    observer = CachedTeacher(counting)
+    config = SuperPointLabelConfig(homographies=0, count=30, threshold=0.05)
+    labels = KeypointLabels(observer, config, tmp_path / "labels").of(0, pairs[0], CPU)
+    DistillationTargets(observer, 16, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
     assert counting.asked == 2  # once a date
     observer.observe(torch.rand(1, 1, 64, 64))
     observer.observe(torch.rand(1, 1, 64, 64))
@@ -108,10 +108,10 @@ def test_points_follow_the_views(pairs: Any) -> None:
     shift = np.eye(3)
     shift[:2, 2] = 3, -2
     there = xy + shift[:2, 2]
-    lesson = Lesson(xy, there, unit)
+    lesson = DistillationTarget(xy, there, unit)
     pair = replace(pairs[0], homography=shift)
     objectives = ObjectiveConfig.model_validate({"self": 0, "distil": 1})
-    shown = Shown([pair], Augmentation(PLAIN, 48), objectives, 1, seed=3)
+    shown = SuperPointViews([pair], Augmentation(PLAIN, 48), objectives, 1, seed=3)
     swapped = set()
     for number in range(8):
         batch = gather([shown[0, number]])

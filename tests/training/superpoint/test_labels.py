@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from imatch.training.superpoint.config import LabelConfig
-from imatch.training.superpoint.labels import Labels, adapted_heat, matchable, peaks
+from imatch.training.superpoint.config import SuperPointLabelConfig
+from imatch.training.superpoint.labels import KeypointLabels, adapted_heat, matchable, peaks
 
 CPU = torch.device("cpu")
-CONFIG = LabelConfig(homographies=2, count=40, threshold=0.05)
+CONFIG = SuperPointLabelConfig(homographies=2, count=40, threshold=0.05)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class TestAdaptation:
 
 def test_peaks_are_apart_and_few() -> None:
     heat = torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
-    xy, response = peaks(heat, LabelConfig(count=20, radius=5))
+    xy, response = peaks(heat, SuperPointLabelConfig(count=20, radius=5))
     assert len(xy) == 20
     assert (response[:-1] >= response[1:]).all()
     apart = torch.cdist(xy, xy, p=float("inf")) + 100 * torch.eye(20)
@@ -87,7 +87,7 @@ class TestMatchable:
 
 class TestLabels:
     def test_seasons_choose_among_keypoints(self, corners: Any, pairs: Any, tmp_path: Path) -> None:
-        found = Labels(corners, CONFIG, tmp_path / "labels").of(0, pairs[0], CPU)
+        found = KeypointLabels(corners, CONFIG, tmp_path / "labels").of(0, pairs[0], CPU)
         assert len(found.a.xy) > 8
         assert 0 < len(found.season_a.xy) <= len(found.a.xy)
         assert set(np.unique(found.season_a.weight)) <= {0.5, 1.0}
@@ -95,9 +95,9 @@ class TestLabels:
         assert all(tuple(xy) in everywhere for xy in found.season_a.xy.tolist())
 
     def test_kept_on_disk(self, corners: Any, pairs: Any, tmp_path: Path) -> None:
-        first = Labels(corners, CONFIG, tmp_path / "labels").of(2, pairs[2], CPU)
+        first = KeypointLabels(corners, CONFIG, tmp_path / "labels").of(2, pairs[2], CPU)
         blind: Any = None  # It must not be asked again.
-        again = Labels(blind, CONFIG, tmp_path / "labels").of(2, pairs[2], CPU)
+        again = KeypointLabels(blind, CONFIG, tmp_path / "labels").of(2, pairs[2], CPU)
         for side in ("a", "b", "season_a", "season_b"):
             np.testing.assert_array_equal(getattr(first, side).xy, getattr(again, side).xy)
 
@@ -105,7 +105,7 @@ class TestLabels:
         self, corners: Any, pairs: Any, tmp_path: Path
     ) -> None:
         lost = replace(pairs[0], sigma_px=float("nan"))
-        found = Labels(corners, CONFIG, tmp_path / "labels").of(0, lost, CPU)
+        found = KeypointLabels(corners, CONFIG, tmp_path / "labels").of(0, lost, CPU)
         assert len(found.season_a.xy) == len(found.season_b.xy) == 0
         assert len(found.a.xy) > 0
 
@@ -120,5 +120,5 @@ class TestLabels:
             valid_b=pair.valid_b[:side, :side],
             changed=pair.changed[:side, :side],
         )
-        found = Labels(corners, CONFIG, tmp_path / "labels").of(0, cut, CPU)
+        found = KeypointLabels(corners, CONFIG, tmp_path / "labels").of(0, cut, CPU)
         assert found.a.xy.max() < side

@@ -14,7 +14,7 @@ from imatch.models.superpoint.network import SuperPoint
 from imatch.training.augment.pair import PLAIN, Augmentation
 from imatch.training.collate import map_points
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.data import Item, Shown, gather
+from imatch.training.superpoint.data import Item, SuperPointViews, gather
 from imatch.training.superpoint.labels import PairLabels, Points
 from imatch.training.superpoint.objective import (
     correspondences,
@@ -39,7 +39,7 @@ LABELS = PairLabels(
 
 def item_of(pairs: Any, config: SuperPointConfig, number: int = 0) -> Item:
     look = Augmentation(PLAIN, config.data.size)
-    return Shown(pairs, look, config.objectives, 1, seed=2)[0, number]
+    return SuperPointViews(pairs, look, config.objectives, 1, seed=2)[0, number]
 
 
 def still(item: Item, pair: PairSample) -> Item:

@@ -29,7 +29,7 @@ from safetensors.numpy import load, save
 
 from imatch._version import __version__
 from imatch.core.errors import MatcherError, OutputError
-from imatch.core.io.redaction import get_logger
+from imatch.core.redaction import get_logger
 from imatch.core.types import Features
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from imatch.core.errors import InputError
 from imatch.core.io.jsontext import to_json
-from imatch.core.io.redaction import get_logger, redacted
+from imatch.core.redaction import get_logger, redacted
 
 PLAIN = "https://host.example/a/b.tif"
 SIGNED = "https://me:pw-SECRET@host.example/a/b.tif?X-Amz-Signature=SECRET&sig=SECRET/x%2B=="

@@ -15,7 +15,7 @@ from rasterio.io import DatasetReader
 from imatch.core.io.files import atomic_path
 from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.raster.gdal import opened, reading
-from imatch.raster.grid import Lattice
+from imatch.raster.grid import Grid
 from imatch.raster.names import is_virtual, local_files, openable
 from imatch.raster.warp.block_plan import plan_blocks
 from imatch.raster.write.geotiff import check_apart, created, drop_sidecars, writing
@@ -25,10 +25,10 @@ from imatch.raster.write.profile import form_of, tells_place
 _SIDECARS = {".ovr", ".msk"}
 
 
-def regeocode(
+def set_geotransform(
     path: str | PathLike[str],
     out: str | PathLike[str],
-    lattice: Lattice,
+    lattice: Grid,
     *,
     gcps: Sequence[GroundControlPoint] = (),
     creation: Mapping[str, str] | None = None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import shapely
 from affine import Affine
@@ -17,9 +15,9 @@ from imatch.raster.geodesy import (
     affine_matrix,
     apply_affine,
     ground_distance_m,
-    gsd_metres,
     reproject_points,
 )
+from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
 
 #: Working pixels an overlap needs on its shorter side, unless the images themselves are as small.
@@ -32,48 +30,6 @@ _SAME_GSD = 1.02
 _SQUARE = 1.1
 _EDGE_POINTS = 64
 _HALF = Affine.translation(0.5, 0.5)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A lattice of working pixels on the map.
-
-    Attributes:
-        transform: Corner-based pixel to map transform.
-        crs: Its reference system.
-        width: Columns.
-        height: Rows.
-    """
-
-    transform: Affine
-    crs: CRS
-    width: int
-    height: int
-
-    @property
-    def gsd_m(self) -> tuple[float, float] | None:
-        """Metres per pixel in x and y at the centre."""
-        return gsd_metres(self.transform, self.crs, (self.width, self.height))
-
-    @property
-    def metres_per_unit(self) -> tuple[float, float] | None:
-        """Ground metres per map unit eastwards and northwards at the centre."""
-        step = abs(self.transform.determinant) ** 0.5
-        metres = gsd_metres(Affine.translation(*self.centre) @ Affine.scale(step), self.crs, (0, 0))
-        return None if metres is None else (metres[0] / step, metres[1] / step)
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """(left, bottom, right, top) of its corners, map units."""
-        w, h = self.width, self.height
-        x, y = apply_affine(self.transform, [(0, 0), (w, 0), (w, h), (0, h)]).T
-        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """Map coordinates of the middle."""
-        x, y = self.transform @ (self.width / 2, self.height / 2)
-        return float(x), float(y)
 
 
 class PixelMap:
@@ -119,13 +75,13 @@ class PixelMap:
     @classmethod
     def on_grid(cls, grid: Grid, info: RasterInfo) -> PixelMap:
         """The map between a common grid and the image rendered on it."""
-        native, near = beside(info, grid.crs, grid.centre[0])
+        native, near = unwrap_longitude(info, grid.crs, grid.centre[0])
         return cls(
             grid.transform,
             native,
             grid.crs,
             info.crs,
-            work_near=grid.centre[0] if grid.crs.is_geographic else None,
+            work_near=grid.centre[0] if grid.crs is not None and grid.crs.is_geographic else None,
             native_near=near,
         )
 
@@ -152,7 +108,7 @@ class PixelMap:
         return apply_affine(~self._work, mapped)
 
 
-def beside(info: RasterInfo, crs: CRS, longitude: float) -> tuple[Affine, float | None]:
+def unwrap_longitude(info: RasterInfo, crs: CRS, longitude: float) -> tuple[Affine, float | None]:
     """An image's transform, turned by 360 degrees where that brings it beside a grid.
 
     Only where both use one geographic CRS: elsewhere the transformation between the systems takes
@@ -244,7 +200,7 @@ def _footprint(tgt: RasterInfo, frame: Affine, ref: RasterInfo) -> tuple[Polygon
     assert ref.crs is not None
     assert tgt.crs is not None
     ref_lon = (ref.transform @ (ref.width / 2, ref.height / 2))[0]
-    native, tgt_lon = beside(tgt, ref.crs, ref_lon)
+    native, tgt_lon = unwrap_longitude(tgt, ref.crs, ref_lon)
     near = ref_lon if ref.crs.is_geographic else None
     w, h = tgt.width, tgt.height
     t = np.linspace(0, 1, _EDGE_POINTS, endpoint=False)

@@ -22,11 +22,11 @@ from safetensors.numpy import save
 
 from imatch.core.errors import MatcherError, OutputError
 from imatch.core.types import Features, Rendered
+from imatch.matchers import feature_cache
 from imatch.matchers.base import DEFAULTS, MatcherOptions
+from imatch.matchers.feature_cache import FeatureCache, _key
 from imatch.matchers.registry import load_matcher
-from imatch.matchers.sparse import feature_cache
 from imatch.matchers.sparse.base import Extractor, Sparse
-from imatch.matchers.sparse.feature_cache import FeatureCache, _key
 from imatch.matchers.sparse.nearest import Nearest
 from imatch.matchers.sparse.sift import SiftExtractor
 from imatch.models.superpoint.points import Decoding
@@ -298,7 +298,7 @@ def test_without_locks_it_works_and_says_so_once(
     def no_lock(path: Path, timeout: float) -> None:
         raise OSError(errno.ENOLCK, f"no locks for {path.name} in {timeout} s")
 
-    monkeypatch.setattr("imatch.matchers.sparse.feature_cache.FileLock", no_lock)
+    monkeypatch.setattr("imatch.matchers.feature_cache.FileLock", no_lock)
     with caplog.at_level(logging.WARNING):
         for digest in (b"one", b"two", b"one"):
             ask(cache, with_options(), digest)
