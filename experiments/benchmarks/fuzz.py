@@ -255,7 +255,9 @@ def judge(running: _Running) -> list[str]:
 
 
 def _files_under(folder: Path) -> bool:
-    return any(path.is_file() for path in folder.rglob("*"))
+    """Whether a folder holds files, those of finished work aside, which are kept on purpose."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return any(not path.parent.name.endswith((".imatch", ".tiles")) for path in files)
 
 
 def _hidden(folder: Path) -> set[str]:

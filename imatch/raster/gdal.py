@@ -24,6 +24,8 @@ from imatch.raster.integrity import check_whole
 from imatch.raster.names import openable
 from imatch.raster.remote import check_reach
 
+#: Sources of a virtual dataset that are opened to see whether they can be.
+_MOST_SOURCES = 64
 #: Megabytes of decoded blocks GDAL may keep; its own default is a share of the machine's memory.
 CACHE_MB = 256
 #: Datasets kept open at a time: more than any image has files and levels in use at once.
@@ -248,6 +250,8 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
                 _check_blocks(dataset, name)
                 for file in dataset.files:
                     check_whole(Path(file))
+                if dataset.driver == "VRT" and not name.startswith("<"):
+                    _check_sources(dataset, name)
             except BaseException:
                 dataset.close()
                 raise
@@ -260,6 +264,25 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
             datasets.popitem(last=False)[1].close()
         with _told(name):
             yield dataset
+
+
+def _check_sources(dataset: DatasetReader, name: str) -> None:
+    """Refuse a virtual dataset whose sources cannot be opened, as seen from its own file.
+
+    GDAL says so once: as long as it remembers the failure, later readings are zeros without a word.
+    """
+    sources = [file for file in dataset.files if not file.startswith(name)]
+    if len(sources) > _MOST_SOURCES:  # Opened one by one they would take long.
+        sources = [
+            file for file in sources if not file.startswith("/vsi") and not Path(file).exists()
+        ]
+    for file in sources:
+        with explained(
+            name,
+            f"its source {redacted(file)} cannot be opened",
+            "get it again, with all files that it is made of",
+        ):
+            rasterio.open(openable(file)).close()
 
 
 def check_extent(pixels: float, name: str, hint: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,27 @@ def test_tags_that_libtiff_does_not_know_are_no_damage(write: Any, capfd: Any) -
     path.write_bytes(content)
     assert open_source(path).read().valid.all()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_source_that_is_missing_is_told_every_time(write: Any, tmp_path: Path) -> None:
+    whole = write("a.tif", np.ones((1, 64, 64), np.uint8))
+    document = (
+        '<VRTDataset rasterXSize="128" rasterYSize="64"><GeoTransform>0,9,0,0,0,-9</GeoTransform>'
+        '<VRTRasterBand dataType="Byte" band="1">'
+        + "".join(
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename>'
+            f'<SourceBand>1</SourceBand><DstRect xOff="{x}" yOff="0" xSize="64" ySize="64"/>'
+            "</SimpleSource>"
+            for x, name in ((0, whole.name), (64, "gone.tif"))
+        )
+        + "</VRTRasterBand></VRTDataset>"
+    )
+    # GDAL tells of a source once while datasets of sources are open, whoever opened them.
+    with ExitStack() as kept:
+        for name in ("one.vrt", "two.vrt"):
+            (tmp_path / name).write_text(document)
+        (tmp_path / "open.vrt").write_text(document.replace("gone.tif", whole.name))
+        kept.enter_context(rasterio.open(tmp_path / "open.vrt")).read()
+        for name in ("one.vrt", "one.vrt", "two.vrt"):
+            with pytest.raises(InputError, match=r"its source .*gone.tif cannot be opened"):
+                open_source(tmp_path / name).read()

@@ -205,7 +205,7 @@ def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
         InputError: The file is missing or is another table.
     """
     try:
-        return [kind.from_row(row) for row in csv.DictReader(text_rows(path))]
+        return [kind.from_row(row) for row in _whole_rows(path)]
     except OSError as error:
         raise InputError(error.strerror or str(error), subject=path) from error
     except (KeyError, ValueError, TypeError, csv.Error) as error:
@@ -214,6 +214,14 @@ def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
             subject=path,
             hint="pass --overwrite to begin anew",
         ) from error
+
+
+def _whole_rows(path: Path) -> Iterator[dict[str, str]]:
+    for number, row in enumerate(csv.DictReader(text_rows(path)), start=1):
+        # What `csv` makes of a row that is cut short or too long.
+        if None in row or None in row.values():
+            raise ValueError(f"row {number} has other columns")
+        yield row
 
 
 def write_rows(path: Path, kind: type[RowT], rows: Iterable[RowT]) -> None:

@@ -8,7 +8,7 @@ each of them once, straight from its own pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -91,8 +91,16 @@ class TileResult:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TileResult:
-        """The inverse of `to_dict`."""
-        level, row, column = data["key"]
+        """The inverse of `to_dict`.
+
+        Raises:
+            KeyError: A part is missing.
+            TypeError: A part is of another type.
+            ValueError: A part has another shape, or the outcome is none.
+        """
+        level, row, column = map(int, data["key"])
+        if data["outcome"] not in get_args(Outcome):
+            raise ValueError(f"unknown outcome {data['outcome']!r}")
 
         def points(name: str) -> NDArray[np.float64]:
             return np.asarray(data[name], dtype=np.float64).reshape(-1, 2)
@@ -100,14 +108,10 @@ class TileResult:
         def numbers(name: str) -> NDArray[np.float64]:
             return np.asarray(data[name], dtype=np.float64)
 
-        return cls(
-            (level, row, column),
-            data["outcome"],
-            points("ref_xy"),
-            points("tgt_xy"),
-            numbers("peak"),
-            numbers("ratio"),
-        )
+        columns = points("ref_xy"), points("tgt_xy"), numbers("peak"), numbers("ratio")
+        if len({len(column) for column in columns}) > 1 or columns[2].ndim + columns[3].ndim != 2:
+            raise ValueError("its columns differ in length")
+        return cls((level, row, column), data["outcome"], *columns)
 
 
 @dataclass(frozen=True, eq=False)

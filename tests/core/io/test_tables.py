@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imatch.core.errors import OutputError
+from imatch.core.errors import InputError, OutputError
 from imatch.core.io.tables import Journal, Plain, as_cell, mend, of_cell, read_rows, write_rows
 
 DANGEROUS = tuple("=+-@\t\r\n＝＋－＠")
@@ -58,3 +58,10 @@ def test_a_journal_does_not_grow_elsewhere(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="is a link"):
             touch()
     assert other.read_text() == "mine, and no line end"
+
+
+@pytest.mark.parametrize("text", ["name,shift,count\na,1\n", "name,shift,count\na,1,2,3\n"])
+def test_a_row_of_another_length_is_no_row(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match="row 1 has other columns"):
+        read_rows(tmp_path / "a.csv", Line)
