@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-_SERVER = Path(__file__).parent / "training" / "data" / "range_server.py"
+_SERVER = Path(__file__).parent / "support" / "range_server.py"
 
 
 @dataclass(frozen=True)

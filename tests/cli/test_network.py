@@ -18,7 +18,7 @@ from imatch.core.io.offline import is_offline, offline
 from imatch.raster import remote
 
 Run = Callable[..., Any]
-RANGES = Path(__file__).parents[1] / "training" / "data" / "range_server.py"
+RANGES = Path(__file__).parents[1] / "support" / "range_server.py"
 
 
 class Server:
