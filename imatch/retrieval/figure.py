@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,8 +22,10 @@ from imatch.export.subsample import thin
 from imatch.pipeline.registration.result import Preview, Registration
 from imatch.raster import GeoImage, Source, open_source, render
 from imatch.retrieval.chips import ChipWindow
-from imatch.retrieval.results import SearchResult, centre
-from imatch.retrieval.search import Hit
+from imatch.retrieval.search import Hit, centre
+
+if TYPE_CHECKING:
+    from imatch.retrieval.results import SearchResult
 
 _DPI = 130
 _PANEL = 3.1

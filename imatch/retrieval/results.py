@@ -15,7 +15,7 @@ from imatch.core.io.tables import as_cell, write_csv
 from imatch.core.redaction import redacted
 from imatch.pipeline.pair.provenance import versions
 from imatch.retrieval.index.manifest import IndexManifest
-from imatch.retrieval.search import Hit
+from imatch.retrieval.search import Hit, centre
 
 if TYPE_CHECKING:
     from imatch.pipeline.registration.result import Registration
@@ -92,16 +92,6 @@ def _row(hit: Hit) -> dict[str, str]:
         "longitude": "" if middle is None else f"{middle[0]:.6f}",
         "latitude": "" if middle is None else f"{middle[1]:.6f}",
     }
-
-
-def centre(hit: Hit) -> tuple[float, float] | None:
-    """(longitude, latitude) of a hit's middle."""
-    if hit.footprint is None:
-        return None
-    x = sum(point[0] for point in hit.footprint) / len(hit.footprint)
-    y = sum(point[1] for point in hit.footprint) / len(hit.footprint)
-    # Beyond the antimeridian it is the other side's longitude.
-    return (x + 180) % 360 - 180, y
 
 
 def write_hits_json(answer: SearchResult, path: Path) -> None:

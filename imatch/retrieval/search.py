@@ -231,3 +231,13 @@ def _shared(one: ChipWindow, other: ChipWindow) -> float:
     height = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
     smaller = min(one.width * one.height, other.width * other.height)
     return max(width, 0) * max(height, 0) / smaller
+
+
+def centre(hit: Hit) -> tuple[float, float] | None:
+    """(longitude, latitude) of a hit's middle."""
+    if hit.footprint is None:
+        return None
+    x = sum(point[0] for point in hit.footprint) / len(hit.footprint)
+    y = sum(point[1] for point in hit.footprint) / len(hit.footprint)
+    # Beyond the antimeridian it is the other side's longitude.
+    return (x + 180) % 360 - 180, y

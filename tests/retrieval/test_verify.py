@@ -18,8 +18,8 @@ from imatch.raster.read.window import WindowSource
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
-from imatch.retrieval.results import COLUMNS, SearchResult, centre, write_answer
-from imatch.retrieval.search import Finder, Hit
+from imatch.retrieval.results import COLUMNS, SearchResult, write_answer
+from imatch.retrieval.search import Finder, Hit, centre
 from imatch.retrieval.verify import Verification, surroundings, verify
 
 WriteImage = Callable[..., Path]

@@ -55,6 +55,10 @@ class Embedder(Protocol):
         """
 
 
+#: Kind of a file that holds a vocabulary.
+VOCABULARY = "imatch.vlad/1"
+
+
 class ChipEmbedder(ABC):
     """An embedder but for the embedding itself: checks, bands, batches.
 

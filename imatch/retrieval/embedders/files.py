@@ -6,9 +6,7 @@ from pathlib import Path
 
 from imatch.core.errors import WeightsError
 from imatch.models.embedding.network import KIND, read_about
-from imatch.retrieval.embedders.base import Embedder
-
-VOCABULARY = "imatch.vlad/1"
+from imatch.retrieval.embedders.base import VOCABULARY, Embedder
 
 
 def embedder_from_file(path: Path, *, device: str = "cpu", fetch: bool = False) -> Embedder:

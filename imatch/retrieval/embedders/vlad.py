@@ -20,8 +20,8 @@ from imatch.core.errors import InputError, WeightsError
 from imatch.core.io.files import atomic_path
 from imatch.core.types import BoolArray
 from imatch.models.embedding.network import read_about
+from imatch.retrieval.embedders.base import VOCABULARY as KIND
 from imatch.retrieval.embedders.base import ChipEmbedder, unit
-from imatch.retrieval.embedders.files import VOCABULARY as KIND
 from imatch.retrieval.embedders.local import LocalDescriptors, make_local
 
 _BUILT_IN = Path(__file__).with_name("vocabularies")
