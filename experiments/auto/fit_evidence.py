@@ -1,4 +1,4 @@
-r"""Learn when to believe an alignment (`imatch.geometry.evidence`), on training places only.
+r"""Learn when to believe an alignment (`imatch.geometry.acceptance`), on training places only.
 
     python -m experiments.auto.make_cases --data ../shared/data -o /tmp/imatch-tuning
     python -m experiments.auto.fit_evidence /tmp/imatch-tuning/tuning_cases.csv \

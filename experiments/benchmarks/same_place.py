@@ -31,7 +31,7 @@ from imatch.bench.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
-from imatch.geometry.evidence import Evidence
+from imatch.geometry.acceptance import Evidence
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.load import load_solver
 from imatch.pipeline.pair.match import match

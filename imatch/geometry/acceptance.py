@@ -1,121 +1,264 @@
-"""Judge an alignment: the simplest adequate transform, its accuracy, and whether to believe it."""
+"""When a registration is ``ok``: the one place where numbers decide, whatever found the transform.
+
+Points are the matches of a keypoint or dense matcher, windows those of local correlation, tiles the
+windows of a whole scene, ways the pairs that tie an image of a stack. Each kind has its rules here,
+and each number names where it was learnt; none was learnt on a benchmark.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from imatch.core.types import BoolArray
-from imatch.geometry.alignment.fine_alignment import AGREES, Aligner, Alignment
-from imatch.geometry.estimate import Estimate, EstimateOptions, Status, assess, failed
-from imatch.geometry.evidence import Evidence
-from imatch.geometry.fit import residuals
-from imatch.geometry.model_selection import select_kind
-from imatch.geometry.robust import search
-from imatch.geometry.transform import MODEL_KINDS, Transform
-from imatch.geometry.transform_limits import implausibility
+from scipy.stats import binom
 
-# Neighbouring windows overlap, so their errors go together over somewhat more than one window.
-_BLOCK = 96.0
-# Least share of the overlap's cells with an agreeing window.
-_LEAST_COVERAGE = 0.1
-# Share of the squared error a richer transform kind must save: windows feel relief and shadow.
-_GAIN_OF_KIND = 0.15
-# An alignment with which fewer windows agree may be right only in part.
-_PARTIAL = 0.5
-# An affine transform must win over this many times the windows.
-_GAIN = 1.2
-# Of the windows that correlate as the agreeing ones do, at least this share has to agree: less was
-# not seen of any right alignment in training, not even where the ground leans with its height.
-_LEAST_EXPLAINED = 0.3
-# Largest 95 % uncertainty of a mapped corner, working pixels.
-_CORNER = 6.0
+if TYPE_CHECKING:
+    from imatch.geometry.alignment.fine_alignment import Alignment
+    from imatch.geometry.estimate import Estimate
+
+Status: TypeAlias = Literal["ok", "uncertain", "failed"]
+Verdict: TypeAlias = tuple[Status, str]
+"""A status and its reason, one sentence."""
 
 
-def certify(
-    aligner: Aligner,
-    alignment: Alignment,
-    ref_valid: BoolArray,
-    tgt_valid: BoolArray,
-    options: EstimateOptions,
-    evidence: Evidence,
-    rival: float = -math.inf,
-) -> tuple[Alignment, Estimate]:
-    """Choose the transform kind of an alignment, measure its accuracy and judge it.
+@dataclass(frozen=True)
+class PointRules:
+    """What the matches of one matcher need for ``ok``, learnt on training places.
+
+    The false-alarm number is that of `imatch.geometry.robust`; `experiments/README.md` has the
+    figures.
+
+    Attributes:
+        found: log10 of the false-alarm number above which nothing was found at all.
+        certain: log10 of the false-alarm number below which the agreement is beyond chance.
+        inliers: Fewest distinct inliers.
+        coverage: Least share of the overlap's cells with an inlier.
+        corner: Largest 95 % uncertainty of a mapped corner, in units of the inlier threshold.
+    """
+
+    found: float = -1.0
+    certain: float = -12.0
+    inliers: int = 10
+    coverage: float = 0.08
+    corner: float = 3.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Weights of the log-odds that an alignment is right, and what the odds must reach for ``ok``.
+
+    Three figures an alignment comes with (share of agreeing windows, their correlation, number of
+    independent windows) are weighed by logistic regression on alignments of training pairs whose
+    truth is known: right ones, wrong ones of the same place, and unrelated places
+    (`experiments/auto/fit_evidence.py`).
+
+    Attributes:
+        agree: Weight of the logarithm of the share of agreeing windows.
+        strength: Weight of the logarithm of their correlation.
+        independent: Weight of the logarithm of the number of independent windows.
+        offset: Added to the sum.
+        found: Log-odds below which nothing was found.
+        certain: Log-odds from which an alignment is believed, once all stages have had their say.
+        stop: Log-odds from which the other stages need not be asked.
+        margin: How far the best alignment must exceed one that contradicts it.
+    """
+
+    agree: float = 7.915
+    strength: float = 3.117
+    independent: float = 4.544
+    offset: float = 2.071
+    found: float = -1.0
+    certain: float = 1.5
+    stop: float = 4.0
+    margin: float = 2.0
+
+    def log_odds(self, alignment: Alignment) -> float:
+        """Natural logarithm of the odds that an alignment is right."""
+        return (
+            self.agree * _log(alignment.agree)
+            + self.strength * _log(alignment.strength)
+            + self.independent * _log(alignment.independent)
+            + self.offset
+        )
+
+
+@dataclass(frozen=True)
+class WindowRules:
+    """What the windows of an aligned pair need for ``ok`` beside their odds.
+
+    Attributes:
+        coverage: Least share of the overlap's cells with an agreeing window.
+        explained: Least share that agrees of the windows that correlate as well as the agreeing
+            ones: less was not seen of any right alignment in training
+            (`experiments/auto/fit_evidence.py`), not even where the ground leans with its height.
+        corner: Largest 95 % uncertainty of a mapped corner, working pixels.
+    """
+
+    coverage: float = 0.1
+    explained: float = 0.3
+    corner: float = 6.0
+
+
+@dataclass(frozen=True)
+class TileRules:
+    """What the windows and tiles of a scene need for ``ok`` (`experiments/benchmarks/scene.py`).
+
+    Attributes:
+        points: Fewest agreeing windows.
+        windows: Least share of agreeing windows; of unrelated ground a twentieth agrees.
+        tiles: Least share of tiles that agree with those around them.
+        clouded: The same under clouds, where so many cannot agree by chance.
+        by_chance: Share of tiles that agree by chance.
+        chance: Largest probability of so many by chance.
+        coverage: Least share of the overlap's cells with a tie point.
+        corner: Largest 95 % uncertainty of a mapped corner, pixels of the finest level.
+    """
+
+    points: int = 30
+    windows: float = 0.15
+    tiles: float = 1 / 3
+    clouded: float = 1 / 5
+    by_chance: float = 1 / 40
+    chance: float = 1e-6
+    coverage: float = 0.1
+    corner: float = 6.0
+
+
+WINDOWS, TILES = WindowRules(), TileRules()
+#: Largest 95 % uncertainty of a mapped corner of an image of a stack, pixels: as of a pair.
+STACK_CORNER_PX = 6.0
+
+
+def judge_points(
+    found: Estimate, inliers: int, log10_nfa: float, threshold: float, rules: PointRules
+) -> Verdict:
+    """Judges the matches of one matcher.
 
     Args:
-        aligner: The aligner that made it; it measures once more where another kind wins.
-        alignment: The alignment.
-        ref_valid: (H, W) valid ground of the reference.
-        tgt_valid: (H', W') valid ground of the target.
-        options: Transform kind wanted, limits and seed; the threshold is that of a window.
-        evidence: How the odds are weighed and what they must reach.
-        rival: Log-odds of the best alignment that contradicts this one.
-
-    Returns:
-        The alignment whose windows are the tie points, and the estimate about them.
+        found: What was estimated from them.
+        inliers: How many agree.
+        log10_nfa: log10 of the number of false alarms.
+        threshold: Largest residual of an inlier, working pixels.
+        rules: What they need.
     """
-    options = replace(options, threshold=AGREES)
-    odds = evidence.log_odds(alignment)
-    if odds < evidence.found:
-        reason = f"{alignment.agree:.0%} of the windows agree, no more than on unrelated ground"
-        return alignment, failed(alignment.matches, reason)
-    # The odds and what is explained are those of the alignment as it came, as they were learnt: a
-    # richer transform agrees with more of any pair, unrelated ones too, and so proves nothing.
-    explained = alignment.explained
-    alignment = _extended(aligner, alignment, options)
-    kinds = MODEL_KINDS if options.model == "auto" else (options.model,)
-    ref_xy, tgt_xy = alignment.matches.ref_xy, alignment.matches.tgt_xy
-    found = {k: m for k in kinds if (m := search(k, ref_xy, tgt_xy, AGREES)) is not None}
-    shape = ref_valid.shape
-    found = {k: m for k, m in found.items() if not implausibility(m, shape, options.limits)}
-    if not found:
-        return alignment, failed(alignment.matches, "no plausible transform aligns the images")
-    kind = select_kind(found, ref_xy, tgt_xy, AGREES, options.seed, _BLOCK, _GAIN_OF_KIND)
-    if kind != alignment.kind:
-        alignment = aligner.refit(alignment, kind) or alignment
-    kind, matrix, matches = alignment.kind, alignment.matrix, alignment.matches
-    inlier = residuals(matrix, matches.ref_xy, matches.tgt_xy) < AGREES
-    if inlier.sum() < 6 or implausibility(matrix, shape, options.limits):
-        return alignment, failed(matches, "no plausible transform aligns the images")
-    estimate = assess(
-        matches, inlier, Transform(kind, matrix), ref_valid, tgt_valid, options, _BLOCK
-    )
-    status, reason = _judged(estimate, alignment, odds, explained, rival, evidence)
-    return alignment, replace(estimate, status=status, reason=reason, evidence=odds)
+    total = len(found.inlier)
+    if inliers < rules.inliers:
+        need = f"{rules.inliers} are needed to be sure"
+        return "uncertain", f"only {inliers} tie points agree, {need}"
+    if log10_nfa > rules.certain:
+        return "uncertain", f"{inliers} of {total} matches agree, which chance could still explain"
+    if found.coverage < rules.coverage:
+        return "uncertain", f"the tie points cover only {found.coverage:.0%} of the overlap"
+    if found.corner_ci95 > rules.corner * threshold:
+        return "uncertain", "the tie points do not pin down the image's corners"
+    return "ok", f"{inliers} of {total} matches agree, over {found.coverage:.0%} of the overlap"
 
 
-def _extended(aligner: Aligner, alignment: Alignment, options: EstimateOptions) -> Alignment:
-    """The same alignment, sheared where that lets many more windows agree.
-
-    A similarity right in one part of a sheared or tilted view loses the rest, beyond the reach of
-    its windows; from the coarsest level an affine transform finds it again.
-    """
-    if alignment.agree > _PARTIAL or options.model in ("translation", "similarity"):
-        return alignment
-    affine = aligner.align(alignment.matrix, "affine")
-    if affine is None or affine.agree < _GAIN * alignment.agree:
-        return alignment
-    return affine
-
-
-def _judged(
-    estimate: Estimate,
-    alignment: Alignment,
+def judge_windows(
+    found: Estimate,
+    agree: float,
     odds: float,
     explained: float,
     rival: float,
     evidence: Evidence,
-) -> tuple[Status, str]:
-    share = f"{alignment.agree:.0%} of the windows agree"
+) -> Verdict:
+    """Judges the correlation windows of an aligned pair.
+
+    Args:
+        found: What was estimated from them.
+        agree: Share of the windows that agree.
+        odds: Log-odds that the alignment is right.
+        explained: Share that agrees of those that correlate as well.
+        rival: Log-odds of the best alignment that contradicts it.
+        evidence: What the odds must reach.
+    """
+    share = f"{agree:.0%} of the windows agree"
     if odds < evidence.certain:
         return "uncertain", f"{share}, which chance could still explain"
     if odds - rival < evidence.margin:
         return "uncertain", f"{share}, but another position fits almost as well"
-    if explained < _LEAST_EXPLAINED:
+    if explained < WINDOWS.explained:
         return "uncertain", f"{share}; as many others correlate as well and lie elsewhere"
-    if estimate.coverage < _LEAST_COVERAGE:
-        return "uncertain", f"{share}, but they cover only {estimate.coverage:.0%} of the overlap"
-    if estimate.corner_ci95 > _CORNER:
+    if found.coverage < WINDOWS.coverage:
+        return "uncertain", f"{share}, but they cover only {found.coverage:.0%} of the overlap"
+    if found.corner_ci95 > WINDOWS.corner:
         return "uncertain", f"{share}, but they do not pin down the image's corners"
-    return "ok", f"{share}, over {estimate.coverage:.0%} of the overlap"
+    return "ok", f"{share}, over {found.coverage:.0%} of the overlap"
+
+
+def doubt_of_tiles(agree: int, tiles: int, points: int, sought: int) -> str | None:
+    """Says why the windows of a scene are not to be believed, None if they are.
+
+    Args:
+        agree: Tiles that agree with those around them.
+        tiles: Tiles in which a displacement was found.
+        points: Windows that agree.
+        sought: Windows that were correlated.
+    """
+    if sought == 0:
+        return "no tile shows valid ground with structure on both images"
+    if not _enough_tiles(agree, tiles):
+        return f"only {agree} of {tiles} tiles agree with those around them"
+    if points < TILES.points:
+        return f"only {points} of {sought} windows agree, {TILES.points} are needed"
+    if points < TILES.windows * sought:
+        return f"only {points} of {sought} windows agree"
+    return None
+
+
+def _enough_tiles(agree: int, tiles: int) -> bool:
+    """Whether so many tiles that agree bear out the rough answer."""
+    if agree >= TILES.tiles * tiles:
+        return True
+    by_chance = float(binom.sf(agree - 1, tiles, TILES.by_chance))
+    return agree >= TILES.clouded * tiles and by_chance < TILES.chance
+
+
+def judge_tiles(found: Estimate, sought: int, agree: int, tiles: int, scale: float) -> Verdict:
+    """Judges the windows of a scene that one model explains.
+
+    Args:
+        found: What was estimated from them, working pixels.
+        sought: Windows that were correlated.
+        agree: Tiles that agree with those around them.
+        tiles: Tiles in which a displacement was found.
+        scale: Pixels of the finest level per working pixel.
+    """
+    count = f"{int(found.inlier.sum())} of {sought} windows agree, in {agree} of {tiles} tiles"
+    if found.coverage < TILES.coverage:
+        return "uncertain", f"{count}, but they cover only {found.coverage:.0%} of the overlap"
+    if not found.corner_ci95 * scale <= TILES.corner:
+        return "uncertain", f"{count}, but they do not pin down the image's corners"
+    return "ok", f"{count}, over {found.coverage:.0%} of the overlap"
+
+
+def judge_stacked(
+    pairs: int, sure: float, agreeing: float, against: int, bound_px: float
+) -> Verdict:
+    """Judges an image of a stack that pairs tie to the reference.
+
+    Args:
+        pairs: Pairs that count and touch it.
+        sure: Independent ways of sure pairs to the reference.
+        agreeing: Independent ways of any pairs that agree.
+        against: Sure pairs that contradict it.
+        bound_px: 95 % uncertainty of its corners, pixels.
+    """
+    tie = f"{pairs} pairs tie it" if pairs > 1 else "1 pair ties it"
+    if sure < 1:
+        return "uncertain", f"{tie}, but no way to the reference is one of sure pairs"
+    if against >= sure:
+        others = "1 sure pair contradicts" if against == 1 else f"{against} contradict"
+        return "uncertain", f"{tie}, but {others} it as firmly"
+    if not bound_px <= STACK_CORNER_PX:
+        return "uncertain", f"{tie}, but its corners only to {bound_px:.0f} px"
+    if sure > 1:
+        return "ok", f"{tie}, by {sure:g} ways that check one another"
+    if agreeing > 1:
+        return "ok", f"{tie}, checked by uncertain pairs only"
+    return "ok", f"{tie}, which nothing else checks"
+
+
+def _log(value: float) -> float:
+    return math.log(max(value, 1e-3))

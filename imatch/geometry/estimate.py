@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Matches
+from imatch.geometry.acceptance import PointRules, Status, judge_points
 from imatch.geometry.accuracy import (
     block_count,
     check_points,
@@ -27,29 +28,6 @@ from imatch.geometry.transform_limits import Limits, implausibility
 _BLOCK = 0.12
 # What resampling may shift all windows by alike, pixels: no bootstrap sees an error they share.
 _INTERPOLATION = 0.02
-
-Status: TypeAlias = Literal["ok", "uncertain", "failed"]
-
-
-@dataclass(frozen=True)
-class Acceptance:
-    """What separates ``ok`` from ``uncertain`` and ``failed``.
-
-    Learnt on training places (`experiments/README.md`), never on the benchmark.
-
-    Attributes:
-        found: log10 of the false-alarm number above which nothing was found at all.
-        certain: log10 of the false-alarm number below which the agreement is beyond chance.
-        inliers: Fewest distinct inliers.
-        coverage: Least share of the overlap's cells with an inlier.
-        corner: Largest 95 % uncertainty of a mapped corner, in units of the inlier threshold.
-    """
-
-    found: float = -1.0
-    certain: float = -12.0
-    inliers: int = 10
-    coverage: float = 0.08
-    corner: float = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +84,7 @@ class EstimateOptions:
     threshold: float = 3.0
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
-    acceptance: Acceptance = field(default_factory=Acceptance)
+    acceptance: PointRules = field(default_factory=PointRules)
 
 
 def estimate(
@@ -185,7 +163,7 @@ def _judge(
             f"the {count} matches that agree on a {kind} are no more than chance would give",
         )
     found = assess(matches, inlier, Transform(kind, matrix), ref_valid, tgt_valid, options)
-    status, reason = _status(found, count, log10_nfa, options)
+    status, reason = judge_points(found, count, log10_nfa, threshold, accept)
     return replace(found, status=status, reason=reason, log10_nfa=log10_nfa)
 
 
@@ -246,22 +224,6 @@ def assess(
         coverage(ref, overlap, 0.25 * block),
         (float(centre[0]), float(centre[1])),
     )
-
-
-def _status(
-    found: Estimate, inliers: int, log10_nfa: float, options: EstimateOptions
-) -> tuple[Status, str]:
-    accept, total = options.acceptance, len(found.inlier)
-    if inliers < accept.inliers:
-        need = f"{accept.inliers} are needed to be sure"
-        return "uncertain", f"only {inliers} tie points agree, {need}"
-    if log10_nfa > accept.certain:
-        return "uncertain", f"{inliers} of {total} matches agree, which chance could still explain"
-    if found.coverage < accept.coverage:
-        return "uncertain", f"the tie points cover only {found.coverage:.0%} of the overlap"
-    if found.corner_ci95 > accept.corner * options.threshold:
-        return "uncertain", "the tie points do not pin down the image's corners"
-    return "ok", f"{inliers} of {total} matches agree, over {found.coverage:.0%} of the overlap"
 
 
 def failed(matches: Matches, reason: str) -> Estimate:

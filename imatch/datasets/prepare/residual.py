@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Rendered
+from imatch.geometry.acceptance import Evidence
 from imatch.geometry.alignment.fine_alignment import AGREES, Aligner, Alignment
 from imatch.geometry.alignment.orientation import orientation_field, warp_image
-from imatch.geometry.evidence import Evidence
 from imatch.geometry.transform import apply_matrix
 
 #: Largest residual believed, pixels: geocoded products are closer.

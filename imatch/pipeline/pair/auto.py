@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.acceptance import certify
+from imatch.geometry.acceptance import Evidence
 from imatch.geometry.alignment.coarse_search import (
     ANY,
     FREE,
@@ -28,9 +28,9 @@ from imatch.geometry.alignment.coarse_search import (
     coarse_search,
 )
 from imatch.geometry.alignment.fine_alignment import Aligner, Alignment
+from imatch.geometry.alignment.judge import judge_alignment
 from imatch.geometry.alignment.orientation import shrink
 from imatch.geometry.estimate import EstimateOptions, estimate, failed
-from imatch.geometry.evidence import Evidence
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.base import DEFAULTS, HasWeights, Matcher, MatcherOptions
 from imatch.matchers.registry import MATCHERS, load_matcher
@@ -132,7 +132,7 @@ class Auto(Matcher, Registrar):
         best = max(candidates, key=lambda candidate: candidate.odds)
         rivals = [c.odds for c in candidates if _contradict(c.alignment, best.alignment, ref, tgt)]
         rival = max(rivals, default=-math.inf)
-        alignment, found = certify(
+        alignment, found = judge_alignment(
             aligner, best.alignment, ref.valid, tgt.valid, options, self.evidence, rival
         )
         return Solution(alignment.matches, found, best.stage)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.acceptance import certify
+from imatch.geometry.acceptance import Evidence
 from imatch.geometry.alignment.fine_alignment import Aligner
+from imatch.geometry.alignment.judge import judge_alignment
 from imatch.geometry.estimate import Estimate, EstimateOptions, estimate
-from imatch.geometry.evidence import Evidence
 
 if TYPE_CHECKING:
     from imatch.matchers import Matcher
@@ -122,5 +122,7 @@ def _refined(rough: Solution, ref: Rendered, tgt: Rendered, options: EstimateOpt
     if alignment is None:
         doubt = "the matches agree, but no part of the images correlates where they say"
         return replace(rough, estimate=replace(rough.estimate, status="uncertain", reason=doubt))
-    alignment, found = certify(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+    alignment, found = judge_alignment(
+        aligner, alignment, ref.valid, tgt.valid, options, Evidence()
+    )
     return replace(rough, matches=alignment.matches, estimate=found)

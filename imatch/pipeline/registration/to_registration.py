@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import FloatArray, Matches, Rendered
+from imatch.geometry.acceptance import Evidence, PointRules
 from imatch.geometry.accuracy import overlap_mask
 from imatch.geometry.correction import DisplacementGrid
-from imatch.geometry.estimate import Acceptance, Estimate
-from imatch.geometry.evidence import Evidence
+from imatch.geometry.estimate import Estimate
 from imatch.geometry.fit import least_squares, residuals
 from imatch.geometry.transform import Transform, apply_matrix
 from imatch.pipeline.registration.certificate import Certificate, Tolerance, verdict
@@ -134,7 +134,7 @@ def _certificate(
         evidence, kind, threshold = found.evidence, "log_odds", Evidence().certain
     elif found.log10_nfa < 0:
         evidence, kind = -found.log10_nfa, "false_alarms"
-        threshold = -Acceptance().certain
+        threshold = -PointRules().certain
     return Certificate(
         **shift,
         corner_ci95_px=bound_px,

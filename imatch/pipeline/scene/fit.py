@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from imatch.core.types import BoolArray, Matches
+from imatch.geometry.acceptance import TILES, doubt_of_tiles, judge_tiles
 from imatch.geometry.accuracy import coverage, overlap_mask
 from imatch.geometry.alignment.fine_alignment import AGREES
 from imatch.geometry.alignment.local_accuracy import LocalAccuracy
 from imatch.geometry.consensus import Consensus, consensus
 from imatch.geometry.correction import DisplacementGrid
-from imatch.geometry.estimate import Estimate, Status
+from imatch.geometry.estimate import Estimate
 from imatch.geometry.fit import least_squares, minimum_points, reweighted
 from imatch.geometry.model_selection import select_kind
 from imatch.geometry.nonrigid.deformation import Trial, choose_local
@@ -40,13 +40,6 @@ _BLOCK_WINDOWS, _BLOCK_CELLS = 1.5, 2.5
 _GAIN_OF_KIND = 0.15
 # Residuals of a local model beyond this do not count, pixels.
 _LOCAL_THRESHOLD = 2 * AGREES
-# What `ok` takes: tie points, the share of the tiles and of the windows that agree (of unrelated
-# ground a twentieth of the windows does), of the overlap's cells with a tie point, and the largest
-# 95 % uncertainty of a corner, pixels.
-_LEAST_POINTS, _LEAST_TILES, _LEAST_WINDOWS, _LEAST_COVERAGE = 30, 1 / 3, 0.15, 0.1
-# Under clouds fewer tiles will do where so many cannot agree by chance, as one in forty does.
-_CLOUDED_TILES, _TILE_BY_CHANCE, _CHANCE = 1 / 5, 1 / 40, 1e-6
-_CORNER = 6.0
 # Places where the uncertainty of a bent image is watched, along either axis.
 _WATCHED = 7
 
@@ -193,7 +186,7 @@ def fit_scene(
     scale, seed = windows.scale, config.seed
     matches = Matches(windows.ref, windows.tgt, np.clip(windows.peak, 0.0, 1.0))
     tiles = len(found.tiles), int(found.agrees.sum())
-    few = _too_few(found, windows)
+    few = doubt_of_tiles(tiles[1], tiles[0], int(found.inlier.sum()), windows.sought)
     if few is not None:
         return _refused(solved, few, tiles)
     inlier = found.inlier.copy()
@@ -226,7 +219,7 @@ def fit_scene(
     # A window that its neighbours confirm may still be one the model cannot follow.
     follows = np.hypot(*rest.T) < AGREES
     inlier[inlier] = follows
-    if inlier.sum() < _LEAST_POINTS:
+    if inlier.sum() < TILES.points:
         few = f"only {int(inlier.sum())} tie points agree with one transform"
         return _refused(solved, few, tiles)
     ref, tgt, places = ref[follows], tgt[follows], places[follows]
@@ -258,7 +251,7 @@ def fit_scene(
         solved.solution.estimate.log10_nfa,
         solved.solution.estimate.evidence,
     )
-    status, reason = _judged(estimate, windows, tiles)
+    status, reason = judge_tiles(estimate, windows.sought, tiles[1], tiles[0], windows.scale)
     local = None if field is None else frame.grid(field)
     judged = replace(estimate, status=status, reason=reason)
     return SceneFit(judged, matches, local, trials, tiles[1], tiles[0])
@@ -327,45 +320,12 @@ def _global(
     return kind, found[kind], _reach(found[kind], ref, tgt)
 
 
-def _too_few(found: Consensus, windows: TileWindows) -> str | None:
-    """Why the windows are not to be believed, or None."""
-    tiles, agree = len(found.tiles), int(found.agrees.sum())
-    count = int(found.inlier.sum())
-    if windows.sought == 0:
-        return "no tile shows valid ground with structure on both images"
-    if not _enough_tiles(agree, tiles):
-        return f"only {agree} of {tiles} tiles agree with those around them"
-    if count < _LEAST_POINTS:
-        return f"only {count} of {windows.sought} windows agree, {_LEAST_POINTS} are needed"
-    if count < _LEAST_WINDOWS * windows.sought:
-        return f"only {count} of {windows.sought} windows agree"
-    return None
-
-
-def _enough_tiles(agree: int, tiles: int) -> bool:
-    """Whether so many tiles that agree bear out the rough answer."""
-    if agree >= _LEAST_TILES * tiles:
-        return True
-    by_chance = float(binom.sf(agree - 1, tiles, _TILE_BY_CHANCE))
-    return agree >= _CLOUDED_TILES * tiles and by_chance < _CHANCE
-
-
 def _refused(solved: Solved, why: str, tiles: tuple[int, int]) -> SceneFit:
     """The rough answer, no longer relied on."""
     estimate = solved.solution.estimate
     reason = f"at full resolution {why}; the answer is that of the reduced images"
     rough = replace(estimate, status="uncertain", reason=reason)
     return SceneFit(rough, solved.solution.matches, None, (), tiles[1], tiles[0])
-
-
-def _judged(estimate: Estimate, windows: TileWindows, tiles: tuple[int, int]) -> tuple[Status, str]:
-    count = int(estimate.inlier.sum())
-    said = f"{count} of {windows.sought} windows agree, in {tiles[1]} of {tiles[0]} tiles"
-    if estimate.coverage < _LEAST_COVERAGE:
-        return "uncertain", f"{said}, but they cover only {estimate.coverage:.0%} of the overlap"
-    if not estimate.corner_ci95 * windows.scale <= _CORNER:
-        return "uncertain", f"{said}, but they do not pin down the image's corners"
-    return "ok", f"{said}, over {estimate.coverage:.0%} of the overlap"
 
 
 def _watched(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from imatch.geometry.acceptance import judge_stacked
 from imatch.geometry.adjustment.network import Support, components, loops, support
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.result import Status
@@ -16,8 +17,6 @@ from imatch.pipeline.stack.network import StackNetwork
 from imatch.pipeline.stack.registration import Tied, lay_on, untied
 from imatch.pipeline.stack.result import Stack, StackImage, StackLoop, StackPair, Verdict
 
-# Largest 95 % uncertainty of a mapped corner of an image that is ok, pixels; as of a pair.
-_CORNER_PX = 6.0
 # So many attempts are told of an image that could not be tied.
 _TOLD = 3
 
@@ -50,21 +49,9 @@ def _standing(network: StackNetwork, node: int) -> ImageStatus:
         return ImageStatus("failed", _why_untied(network, node))
     held = support(joint.reference, node, count, edges, joint.agrees, joint.aside)
     pairs = len(network.counting(node))
-    said = f"{pairs} pairs tie it" if pairs > 1 else "1 pair ties it"
-    if held.sure < 1:
-        why = f"{said}, but no way to the reference is one of sure pairs"
-        return ImageStatus("uncertain", why, held)
-    if held.against >= held.sure:
-        others = "1 sure pair contradicts" if held.against == 1 else f"{held.against} contradict"
-        return ImageStatus("uncertain", f"{said}, but {others} it as firmly", held)
     bound = Tied.of(network, node).bound_px
-    if not bound <= _CORNER_PX:
-        return ImageStatus("uncertain", f"{said}, but its corners only to {bound:.0f} px", held)
-    if held.sure > 1:
-        return ImageStatus("ok", f"{said}, by {held.sure:g} ways that check one another", held)
-    if held.agreeing > 1:
-        return ImageStatus("ok", f"{said}, checked by uncertain pairs only", held)
-    return ImageStatus("ok", f"{said}, which nothing else checks", held)
+    status, reason = judge_stacked(pairs, held.sure, held.agreeing, held.against, bound)
+    return ImageStatus(status, reason, held)
 
 
 def _why_untied(network: StackNetwork, node: int) -> str:

@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.geometry.acceptance import certify
+from imatch.geometry.acceptance import Evidence
 from imatch.geometry.alignment.fine_alignment import Aligner, Alignment
+from imatch.geometry.alignment.judge import judge_alignment
 from imatch.geometry.estimate import Estimate, EstimateOptions
-from imatch.geometry.evidence import Evidence
 from imatch.geometry.transform import ModelKind, apply_matrix
 
 Views = Callable[..., tuple[Rendered, Rendered]]
@@ -34,7 +34,7 @@ def _certified(
     alignment = aligner.align(np.eye(3) if start is None else start)
     assert alignment is not None
     options, evidence = options or EstimateOptions(), evidence or Evidence()
-    return certify(aligner, alignment, ref.valid, tgt.valid, options, evidence, rival)
+    return judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, evidence, rival)
 
 
 def _corner_error(found: Estimate, truth: NDArray[np.float64]) -> float:
@@ -75,7 +75,7 @@ def test_unrelated_ground_is_never_certain(views: Views) -> None:
             continue
         aligned += 1
         options = EstimateOptions()
-        _, found = certify(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+        _, found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
         assert found.status != "ok"
     assert aligned > 0
 
@@ -144,7 +144,7 @@ def test_a_small_patch_does_not_speak_for_the_whole(views: Views) -> None:
     alignment = aligner.align(np.eye(3))
     if alignment is not None:
         options = EstimateOptions()
-        _, found = certify(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+        _, found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
         assert found.status != "ok" or _corner_error(found, np.eye(3)) < 3
         if found.transform is not None:
             assert found.corner_ci95 > 2 * max(found.ci95)

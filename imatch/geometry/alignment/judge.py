@@ -1,0 +1,92 @@
+"""Judges an alignment: the simplest adequate transform, its accuracy and its status."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from imatch.core.types import BoolArray
+from imatch.geometry.acceptance import Evidence, judge_windows
+from imatch.geometry.alignment.fine_alignment import AGREES, Aligner, Alignment
+from imatch.geometry.estimate import Estimate, EstimateOptions, assess, failed
+from imatch.geometry.fit import residuals
+from imatch.geometry.model_selection import select_kind
+from imatch.geometry.robust import search
+from imatch.geometry.transform import MODEL_KINDS, Transform
+from imatch.geometry.transform_limits import implausibility
+
+# Neighbouring windows overlap, so their errors go together over somewhat more than one window.
+_BLOCK = 96.0
+# Share of the squared error a richer transform kind must save: windows feel relief and shadow.
+_GAIN_OF_KIND = 0.15
+# An alignment with which fewer windows agree may be right only in part.
+_PARTIAL = 0.5
+# An affine transform must win over this many times the windows.
+_GAIN = 1.2
+
+
+def judge_alignment(
+    aligner: Aligner,
+    alignment: Alignment,
+    ref_valid: BoolArray,
+    tgt_valid: BoolArray,
+    options: EstimateOptions,
+    evidence: Evidence,
+    rival: float = -math.inf,
+) -> tuple[Alignment, Estimate]:
+    """Choose the transform kind of an alignment, measure its accuracy and judge it.
+
+    Args:
+        aligner: The aligner that made it; it measures once more where another kind wins.
+        alignment: The alignment.
+        ref_valid: (H, W) valid ground of the reference.
+        tgt_valid: (H', W') valid ground of the target.
+        options: Transform kind wanted, limits and seed; the threshold is that of a window.
+        evidence: How the odds are weighed and what they must reach.
+        rival: Log-odds of the best alignment that contradicts this one.
+
+    Returns:
+        The alignment whose windows are the tie points, and the estimate about them.
+    """
+    options = replace(options, threshold=AGREES)
+    odds = evidence.log_odds(alignment)
+    if odds < evidence.found:
+        reason = f"{alignment.agree:.0%} of the windows agree, no more than on unrelated ground"
+        return alignment, failed(alignment.matches, reason)
+    # The odds and what is explained are those of the alignment as it came, as they were learnt: a
+    # richer transform agrees with more of any pair, unrelated ones too, and so proves nothing.
+    explained = alignment.explained
+    alignment = _extended(aligner, alignment, options)
+    kinds = MODEL_KINDS if options.model == "auto" else (options.model,)
+    ref_xy, tgt_xy = alignment.matches.ref_xy, alignment.matches.tgt_xy
+    found = {k: m for k in kinds if (m := search(k, ref_xy, tgt_xy, AGREES)) is not None}
+    shape = ref_valid.shape
+    found = {k: m for k, m in found.items() if not implausibility(m, shape, options.limits)}
+    if not found:
+        return alignment, failed(alignment.matches, "no plausible transform aligns the images")
+    kind = select_kind(found, ref_xy, tgt_xy, AGREES, options.seed, _BLOCK, _GAIN_OF_KIND)
+    if kind != alignment.kind:
+        alignment = aligner.refit(alignment, kind) or alignment
+    kind, matrix, matches = alignment.kind, alignment.matrix, alignment.matches
+    inlier = residuals(matrix, matches.ref_xy, matches.tgt_xy) < AGREES
+    if inlier.sum() < 6 or implausibility(matrix, shape, options.limits):
+        return alignment, failed(matches, "no plausible transform aligns the images")
+    estimate = assess(
+        matches, inlier, Transform(kind, matrix), ref_valid, tgt_valid, options, _BLOCK
+    )
+    status, reason = judge_windows(estimate, alignment.agree, odds, explained, rival, evidence)
+    return alignment, replace(estimate, status=status, reason=reason, evidence=odds)
+
+
+def _extended(aligner: Aligner, alignment: Alignment, options: EstimateOptions) -> Alignment:
+    """The same alignment, sheared where that lets many more windows agree.
+
+    A similarity right in one part of a sheared or tilted view loses the rest, beyond the reach of
+    its windows; from the coarsest level an affine transform finds it again.
+    """
+    if alignment.agree > _PARTIAL or options.model in ("translation", "similarity"):
+        return alignment
+    affine = aligner.align(alignment.matrix, "affine")
+    if affine is None or affine.agree < _GAIN * alignment.agree:
+        return alignment
+    return affine
