@@ -25,11 +25,10 @@ from imatch.bench.worker import fitting, judged
 from imatch.core.progress import progress
 from imatch.core.types import Rendered
 from imatch.geometry.alignment.fine_alignment import Aligner
-from imatch.geometry.estimate import EstimateOptions
+from imatch.geometry.estimate import Estimate, EstimateOptions
 from imatch.pipeline.pair.auto import Auto, Candidate
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import Solved, solve
-from imatch.pipeline.pair.registrar import Solution
 
 Row = dict[str, str]
 NONE = "none"
@@ -63,7 +62,7 @@ class Before(Auto):
         ref: Rendered,
         tgt: Rendered,
         options: EstimateOptions,
-    ) -> Solution:
+    ) -> Estimate:
         """See `Auto.answer`."""
         self._reached = Reached(aligner, list(candidates), ref, tgt, options)
         return super().answer(aligner, candidates, ref, tgt, options)
@@ -99,8 +98,8 @@ def asked(case: Case, root: Path, before: Before, others: Mapping[str, Auto]) ->
         proposals = solver.proposed_by(name, kept.ref, kept.tgt, kept.options)
         candidates = kept.candidates + solver.aligned(kept.aligner, name, proposals)
         spent = time.process_time() - begun
-        solution = solver.answer(kept.aligner, candidates, kept.ref, kept.tgt, kept.options)
-        rows.append(_row(case, name, replace(solved, solution=solution), spent))
+        found = solver.answer(kept.aligner, candidates, kept.ref, kept.tgt, kept.options)
+        rows.append(_row(case, name, replace(solved, estimate=found), spent))
     return rows
 
 
@@ -113,7 +112,7 @@ def _row(case: Case, name: str, solved: Solved, spent: float) -> Row:
         name,
         result.status,
         "" if result.corner_error_px is None else f"{result.corner_error_px:.3f}",
-        solved.solution.found_by,
+        solved.estimate.found_by,
         f"{spent:.2f}",
     )
     return dict(zip(COLUMNS, values, strict=True))

@@ -107,7 +107,7 @@ def measure(task: tuple[int, str]) -> dict[str, Any]:
         tgt = Rendered((weights * tgt.pixels).sum(axis=0, keepdims=True), tgt.valid)
     started = time.perf_counter()
     solution = solver.solve(ref, tgt, EstimateOptions())
-    found = solution.estimate
+    found = solution
     row |= {
         "status": found.status,
         "seconds": time.perf_counter() - started,

@@ -37,8 +37,9 @@ class Estimate:
     Attributes:
         status: ``ok``, ``uncertain`` or ``failed``.
         reason: One sentence.
+        matches: All matches it is about, N of them.
         transform: Reference to target, None when failed.
-        inlier: (N,) bool over the matches given.
+        inlier: (N,) bool over the matches.
         check: (N,) bool, held out of the fit behind `check_xy`.
         check_xy: (N, 2) held-out residual, NaN elsewhere.
         rmse: At check points.
@@ -50,10 +51,12 @@ class Estimate:
         log10_nfa: log10 of the number of false alarms; 0 where another test was used.
         evidence: How far the aligned images correlate beyond chance (`Alignment.evidence`), NaN
             where it was not measured.
+        found_by: The matcher or stage that proposed it.
     """
 
     status: Status
     reason: str
+    matches: Matches
     inlier: BoolArray
     check: BoolArray
     check_xy: NDArray[np.float64]
@@ -66,6 +69,7 @@ class Estimate:
     centre: tuple[float, float] = (float("nan"), float("nan"))
     log10_nfa: float = 0.0
     evidence: float = float("nan")
+    found_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,7 @@ def assess(
     return Estimate(
         "uncertain",
         "not judged",
+        matches,
         inlier,
         check,
         check_xy,
@@ -229,4 +234,6 @@ def assess(
 def failed(matches: Matches, reason: str) -> Estimate:
     """The estimate that refuses, with its reason."""
     none = np.zeros(len(matches), dtype=bool)
-    return Estimate("failed", reason, none, none.copy(), np.full((len(matches), 2), np.nan))
+    return Estimate(
+        "failed", reason, matches, none, none.copy(), np.full((len(matches), 2), np.nan)
+    )

@@ -33,7 +33,7 @@ def judge_alignment(
     options: EstimateOptions,
     evidence: Evidence,
     rival: float = -math.inf,
-) -> tuple[Alignment, Estimate]:
+) -> Estimate:
     """Choose the transform kind of an alignment, measure its accuracy and judge it.
 
     Args:
@@ -46,13 +46,13 @@ def judge_alignment(
         rival: Log-odds of the best alignment that contradicts this one.
 
     Returns:
-        The alignment whose windows are the tie points, and the estimate about them.
+        The estimate; its matches are the windows of the alignment.
     """
     options = replace(options, threshold=AGREES)
     odds = evidence.log_odds(alignment)
     if odds < evidence.found:
         reason = f"{alignment.agree:.0%} of the windows agree, no more than on unrelated ground"
-        return alignment, failed(alignment.matches, reason)
+        return failed(alignment.matches, reason)
     # The odds and what is explained are those of the alignment as it came, as they were learnt: a
     # richer transform agrees with more of any pair, unrelated ones too, and so proves nothing.
     explained = alignment.explained
@@ -63,19 +63,19 @@ def judge_alignment(
     shape = ref_valid.shape
     found = {k: m for k, m in found.items() if not implausibility(m, shape, options.limits)}
     if not found:
-        return alignment, failed(alignment.matches, "no plausible transform aligns the images")
+        return failed(alignment.matches, "no plausible transform aligns the images")
     kind = select_kind(found, ref_xy, tgt_xy, AGREES, options.seed, _BLOCK, _GAIN_OF_KIND)
     if kind != alignment.kind:
         alignment = aligner.refit(alignment, kind) or alignment
     kind, matrix, matches = alignment.kind, alignment.matrix, alignment.matches
     inlier = residuals(matrix, matches.ref_xy, matches.tgt_xy) < AGREES
     if inlier.sum() < 6 or implausibility(matrix, shape, options.limits):
-        return alignment, failed(matches, "no plausible transform aligns the images")
+        return failed(matches, "no plausible transform aligns the images")
     estimate = assess(
         matches, inlier, Transform(kind, matrix), ref_valid, tgt_valid, options, _BLOCK
     )
     status, reason = judge_windows(estimate, alignment.agree, odds, explained, rival, evidence)
-    return alignment, replace(estimate, status=status, reason=reason, evidence=odds)
+    return replace(estimate, status=status, reason=reason, evidence=odds)
 
 
 def _extended(aligner: Aligner, alignment: Alignment, options: EstimateOptions) -> Alignment:

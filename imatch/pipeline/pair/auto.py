@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,11 +30,11 @@ from imatch.geometry.alignment.coarse_search import (
 from imatch.geometry.alignment.fine_alignment import Aligner, Alignment
 from imatch.geometry.alignment.judge import judge_alignment
 from imatch.geometry.alignment.orientation import shrink
-from imatch.geometry.estimate import EstimateOptions, estimate, failed
+from imatch.geometry.estimate import Estimate, EstimateOptions, estimate, failed
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.base import DEFAULTS, HasWeights, Matcher, MatcherOptions
 from imatch.matchers.registry import MATCHERS, load_matcher
-from imatch.pipeline.pair.registrar import Registrar, Solution, Stage
+from imatch.pipeline.pair.registrar import Registrar, Stage
 
 # Longest side of the images that the learnt matchers see, pixels, and most points they may take.
 _LEARNT_SIDE = 640
@@ -85,7 +85,7 @@ class Auto(Matcher, Registrar):
 
     def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
         found = self.solve(ref, tgt, EstimateOptions(seed=self.options.seed))
-        return found.matches.select(found.estimate.inlier)
+        return found.matches.select(found.inlier)
 
     def solve(
         self,
@@ -95,13 +95,13 @@ class Auto(Matcher, Registrar):
         *,
         geocoded: bool = False,
         on_stage: Stage = lambda _text: None,
-    ) -> Solution:
+    ) -> Estimate:
         """See `Registrar.solve`."""
         none = Matches()
         for image, name in ((ref, "reference"), (tgt, "target")):
             if not image.valid.any() or np.ptp(image.pixels[:, image.valid]) == 0:
                 blank = failed(none, f"the {name} shows one value everywhere")
-                return Solution(none, blank, self.name)
+                return replace(blank, found_by=self.name)
         aligner, candidates = Aligner(ref, tgt), list[Candidate]()
         for stage, proposals in self._stages(ref, tgt, options, geocoded, on_stage):
             candidates += self.aligned(aligner, stage, proposals)
@@ -124,18 +124,18 @@ class Auto(Matcher, Registrar):
         ref: Rendered,
         tgt: Rendered,
         options: EstimateOptions,
-    ) -> Solution:
+    ) -> Estimate:
         """The best of all candidates, judged."""
         if not candidates:
             none = Matches()
-            return Solution(none, failed(none, "no part of the images correlates"), self.name)
+            return replace(failed(none, "no part of the images correlates"), found_by=self.name)
         best = max(candidates, key=lambda candidate: candidate.odds)
         rivals = [c.odds for c in candidates if _contradict(c.alignment, best.alignment, ref, tgt)]
         rival = max(rivals, default=-math.inf)
-        alignment, found = judge_alignment(
+        found = judge_alignment(
             aligner, best.alignment, ref.valid, tgt.valid, options, self.evidence, rival
         )
-        return Solution(alignment.matches, found, best.stage)
+        return replace(found, found_by=best.stage)
 
     def _stages(
         self,

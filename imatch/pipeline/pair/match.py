@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError
 from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.core.types import Rendered
-from imatch.geometry.estimate import EstimateOptions
+from imatch.geometry.estimate import Estimate, EstimateOptions
 from imatch.geometry.transform_limits import Limits
 from imatch.matchers import MATCHERS
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.load import as_solver, load_solver, settled
 from imatch.pipeline.pair.provenance import provenance
-from imatch.pipeline.pair.registrar import Registrar, Solution
+from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.certificate import Tolerance
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.registration.to_registration import to_registration
@@ -87,7 +87,7 @@ class Solved:
         inputs: Of each, the fingerprints of its files when it was opened.
         pair: The working pair.
         rendered: What the solver saw.
-        solution: Its answer, working pixels.
+        estimate: Its answer, working pixels.
         solver: The solver.
         tolerance: What the certificate has to reach, None for nothing.
     """
@@ -97,7 +97,7 @@ class Solved:
     inputs: tuple[tuple[Fingerprint, ...], ...]
     pair: WorkPair
     rendered: tuple[Rendered, Rendered]
-    solution: Solution
+    estimate: Estimate
     solver: Registrar
     tolerance: Tolerance | None
 
@@ -107,7 +107,7 @@ class Solved:
             **provenance(
                 self.config, self.solver.weights_used, self.sources, self.inputs, self.pair
             ),
-            "found_by": self.solution.found_by,
+            "found_by": self.estimate.found_by,
         }
 
     def check_inputs(self) -> None:
@@ -130,8 +130,7 @@ class Solved:
         """
         self.check_inputs()
         return to_registration(
-            self.solution.estimate,
-            self.solution.matches,
+            self.estimate,
             self.pair,
             self.sources,
             self.rendered,
@@ -192,8 +191,8 @@ def solve(
     rendered = render(pair.ref, solver.channels), render(pair.tgt, solver.channels)
     limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
     options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
-    solution = solver.solve(*rendered, options, geocoded=pair.geocoded, on_stage=stage)
-    return Solved(config, sources, inputs, pair, rendered, solution, solver, tolerance)
+    found = solver.solve(*rendered, options, geocoded=pair.geocoded, on_stage=stage)
+    return Solved(config, sources, inputs, pair, rendered, found, solver, tolerance)
 
 
 def _check_metres(

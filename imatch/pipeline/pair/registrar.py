@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from imatch.core.types import Matches, Rendered
+from imatch.core.types import Rendered
 from imatch.geometry.acceptance import Evidence
 from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.alignment.judge import judge_alignment
@@ -21,21 +21,6 @@ if TYPE_CHECKING:
     from imatch.matchers import Matcher
 
 Stage = Callable[[str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """What a solver found, in working pixels.
-
-    Attributes:
-        matches: The tie points behind the estimate.
-        estimate: The transform, its accuracy and status.
-        found_by: The stage that found it.
-    """
-
-    matches: Matches
-    estimate: Estimate
-    found_by: str
 
 
 class Registrar(ABC):
@@ -58,7 +43,7 @@ class Registrar(ABC):
         *,
         geocoded: bool = False,
         on_stage: Stage = lambda _text: None,
-    ) -> Solution:
+    ) -> Estimate:
         """Find the transform from `ref` to `tgt`.
 
         Args:
@@ -97,13 +82,14 @@ class MatcherRegistrar(Registrar):
         *,
         geocoded: bool = False,  # noqa: ARG002 - matchers look everywhere
         on_stage: Stage = lambda _text: None,
-    ) -> Solution:
+    ) -> Estimate:
         """See `Registrar.solve`."""
         on_stage(f"matching with {self.name}")
         matches = self.matcher.match(ref, tgt)
         on_stage("estimating")
-        found = Solution(matches, estimate(matches, ref.valid, tgt.valid, options), self.name)
-        if not self.refine or found.estimate.transform is None:
+        found = estimate(matches, ref.valid, tgt.valid, options)
+        found = replace(found, found_by=self.name)
+        if not self.refine or found.transform is None:
             return found
         on_stage("refining")
         return _refined(found, ref, tgt, options)
@@ -114,15 +100,13 @@ class MatcherRegistrar(Registrar):
         return self.matcher.weights_used
 
 
-def _refined(rough: Solution, ref: Rendered, tgt: Rendered, options: EstimateOptions) -> Solution:
+def _refined(rough: Estimate, ref: Rendered, tgt: Rendered, options: EstimateOptions) -> Estimate:
     """A matcher's answer as local correlation has it; the answer itself, in doubt, without any."""
-    assert rough.estimate.transform is not None
+    assert rough.transform is not None
     aligner = Aligner(ref, tgt)
-    alignment = aligner.align(rough.estimate.transform.matrix)
+    alignment = aligner.align(rough.transform.matrix)
     if alignment is None:
         doubt = "the matches agree, but no part of the images correlates where they say"
-        return replace(rough, estimate=replace(rough.estimate, status="uncertain", reason=doubt))
-    alignment, found = judge_alignment(
-        aligner, alignment, ref.valid, tgt.valid, options, Evidence()
-    )
-    return replace(rough, matches=alignment.matches, estimate=found)
+        return replace(rough, status="uncertain", reason=doubt)
+    found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+    return replace(found, found_by=rough.found_by)

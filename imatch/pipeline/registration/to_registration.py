@@ -25,7 +25,6 @@ _MATRIX_TOLERANCE_PX = 0.02
 
 def to_registration(
     found: Estimate,
-    matches: Matches,
     pair: WorkPair,
     sources: tuple[Source, Source],
     rendered: tuple[Rendered, Rendered],
@@ -41,7 +40,6 @@ def to_registration(
 
     Args:
         found: The estimate in working pixels.
-        matches: The matches it is based on, working pixels.
         pair: The working pair with its pixel maps.
         sources: Reference and target.
         rendered: What the matcher saw.
@@ -53,6 +51,7 @@ def to_registration(
         local: Displacement on top of the estimate's transform, in the frame of the registration
             (`imatch.pipeline.registration.work.frames`).
     """
+    matches = found.matches
     infos = sources[0].info, sources[1].info
     ref_gsd = _ground_size(infos[0], gsd_m)
     matrix = None if found.transform is None else found.transform.matrix

@@ -114,8 +114,8 @@ class SceneFit:
     """The answer of a scene, in working pixels.
 
     Attributes:
-        estimate: The global transform, with the accuracy of the whole model.
-        matches: The windows, agreeing or not.
+        estimate: The global transform, with the accuracy of the whole model; its matches are the
+            windows, agreeing or not.
         local: Displacement on top, in the frame of the registration; None without.
         trials: How the candidates for it did.
         tiles_agree: Tiles that agree with those around them.
@@ -123,7 +123,6 @@ class SceneFit:
     """
 
     estimate: Estimate
-    matches: Matches
     local: DisplacementGrid | None
     trials: tuple[Trial, ...]
     tiles_agree: int
@@ -132,7 +131,7 @@ class SceneFit:
 
 def native_scale(solved: Solved) -> float:
     """Native pixels of the reference per working pixel, in the middle of the overlap."""
-    middle = np.array([solved.solution.estimate.centre])
+    middle = np.array([solved.estimate.centre])
     corners = solved.pair.ref_map.to_native(middle + np.array([[0, 0], [1, 0], [0, 1.0]]))
     return math.sqrt(abs(float(np.linalg.det(corners[1:] - corners[0]))))
 
@@ -238,6 +237,7 @@ def fit_scene(
     estimate = Estimate(
         "uncertain",
         "not judged",
+        matches,
         inlier,
         check,
         check_xy,
@@ -248,13 +248,13 @@ def fit_scene(
         float(np.hypot(*half[1:].T).max()) / scale,
         coverage(windows.ref[inlier], overlap, 0.5 * windows.level.window / scale),
         centre,
-        solved.solution.estimate.log10_nfa,
-        solved.solution.estimate.evidence,
+        solved.estimate.log10_nfa,
+        solved.estimate.evidence,
     )
     status, reason = judge_tiles(estimate, windows.sought, tiles[1], tiles[0], windows.scale)
     local = None if field is None else frame.grid(field)
     judged = replace(estimate, status=status, reason=reason)
-    return SceneFit(judged, matches, local, trials, tiles[1], tiles[0])
+    return SceneFit(judged, local, trials, tiles[1], tiles[0])
 
 
 class _Frame:
@@ -322,10 +322,10 @@ def _global(
 
 def _refused(solved: Solved, why: str, tiles: tuple[int, int]) -> SceneFit:
     """The rough answer, no longer relied on."""
-    estimate = solved.solution.estimate
+    estimate = solved.estimate
     reason = f"at full resolution {why}; the answer is that of the reduced images"
     rough = replace(estimate, status="uncertain", reason=reason)
-    return SceneFit(rough, solved.solution.matches, None, (), tiles[1], tiles[0])
+    return SceneFit(rough, None, (), tiles[1], tiles[0])
 
 
 def _watched(

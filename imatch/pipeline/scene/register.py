@@ -99,7 +99,7 @@ def register(
     settings = cast("SceneConfig", solved.config)
     rough = time.perf_counter() - started
     run = _Run(solved, settings, stage, on_progress or (lambda _done, _all: None))
-    estimate = solved.solution.estimate
+    estimate = solved.estimate
     if estimate.status != "ok" or estimate.transform is None:
         return solved.registration(started)
     kept = None
@@ -122,7 +122,6 @@ def register(
     scene = {"jobs": jobs, "seconds": {"rough": rough, **run.seconds}, **run.record(fit)}
     return to_registration(
         fit.estimate,
-        fit.matches,
         solved.pair,
         solved.sources,
         solved.rendered,
@@ -148,7 +147,7 @@ class _Run:
 
     def measure(self, measuring: TileExecutor, kept: SceneState | None) -> SceneFit | None:
         """All levels, then the fit; None where the images are too small for any."""
-        estimate = self.solved.solution.estimate
+        estimate = self.solved.estimate
         assert estimate.transform is not None
         model = WorkModel(estimate.transform.matrix, self.solved.pair)
         levels = self._plan(model)
@@ -180,7 +179,7 @@ class _Run:
 
     def record(self, fit: SceneFit) -> dict[str, Any]:
         """What the provenance says of the scene."""
-        rough = self.solved.solution.estimate
+        rough = self.solved.estimate
         return {
             "levels": self.levels,
             "tiles_agree": fit.tiles_agree,
@@ -198,7 +197,7 @@ class _Run:
 
     def _plan(self, model: WorkModel) -> list[TileLevel]:
         config, ref = self.config, self.solved.sources[0].info
-        estimate = self.solved.solution.estimate
+        estimate = self.solved.estimate
         native = native_scale(self.solved)
         finest = finest_factor(ref, self._predict(model))
         valid = self.solved.rendered[0].valid, self.solved.rendered[1].valid

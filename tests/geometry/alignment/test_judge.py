@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
 from imatch.geometry.acceptance import Evidence
-from imatch.geometry.alignment.fine_alignment import Aligner, Alignment
+from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.alignment.judge import judge_alignment
 from imatch.geometry.estimate import Estimate, EstimateOptions
 from imatch.geometry.transform import ModelKind, apply_matrix
@@ -29,7 +29,7 @@ def _certified(
     evidence: Evidence | None = None,
     rival: float = -math.inf,
     start: NDArray[np.float64] | None = None,
-) -> tuple[Alignment, Estimate]:
+) -> Estimate:
     aligner = Aligner(ref, tgt)
     alignment = aligner.align(np.eye(3) if start is None else start)
     assert alignment is not None
@@ -49,13 +49,13 @@ def test_the_same_ground_is_certain(
 ) -> None:
     truth = similarity(1.3, 1.01, (4.0, -3.0), size=_SIZE)
     ref, tgt = views(truth, _SIZE, seasons=seasons)
-    alignment, found = _certified(ref, tgt)
+    found = _certified(ref, tgt)
     assert found.status == "ok"
     assert "windows agree" in found.reason
     assert _corner_error(found, truth) < 0.3
     assert found.evidence > Evidence().certain
     assert found.coverage > 0.8
-    assert len(found.inlier) == len(found.check) == len(alignment.matches)
+    assert len(found.inlier) == len(found.check) == len(found.matches)
     assert found.inlier.mean() > 0.5
     assert 0 < found.rmse < 1
     assert 0 < max(found.ci95) < 0.3
@@ -75,7 +75,7 @@ def test_unrelated_ground_is_never_certain(views: Views) -> None:
             continue
         aligned += 1
         options = EstimateOptions()
-        _, found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+        found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
         assert found.status != "ok"
     assert aligned > 0
 
@@ -91,16 +91,16 @@ def test_the_kind_is_the_one_the_ground_shows(
     }[kind]
     ref, tgt = views(truth, _SIZE, seasons=("summer", "autumn"), seeds=(2, 2))
     start = truth if kind == "similarity" else None
-    alignment, found = _certified(ref, tgt, start=start)
+    found = _certified(ref, tgt, start=start)
     assert found.transform is not None
-    assert found.transform.kind == alignment.kind == kind
+    assert found.transform.kind == kind
     assert found.status == "ok"
     assert _corner_error(found, truth) < 0.3
 
 
 def test_a_shift_is_not_called_more_than_a_similarity(views: Views) -> None:
     ref, tgt = views(np.array([[1, 0, 4.6], [0, 1, -2.3], [0, 0, 1]]), _SIZE)
-    _, found = _certified(ref, tgt)
+    found = _certified(ref, tgt)
     assert found.transform is not None
     assert found.transform.kind in ("translation", "similarity")
     assert found.status == "ok"
@@ -108,15 +108,15 @@ def test_a_shift_is_not_called_more_than_a_similarity(views: Views) -> None:
 
 def test_the_kind_asked_for_is_the_kind_given(views: Views) -> None:
     ref, tgt = views(_AFFINE, _SIZE)
-    _, found = _certified(ref, tgt, EstimateOptions(model="similarity"))
+    found = _certified(ref, tgt, EstimateOptions(model="similarity"))
     assert found.transform is not None
     assert found.transform.kind == "similarity"
 
 
 def test_a_rival_that_fits_as_well_casts_doubt(views: Views) -> None:
     ref, tgt = views(size=_SIZE)
-    _, alone = _certified(ref, tgt)
-    _, rivalled = _certified(ref, tgt, rival=alone.evidence)
+    alone = _certified(ref, tgt)
+    rivalled = _certified(ref, tgt, rival=alone.evidence)
     assert alone.status == "ok"
     assert rivalled.status == "uncertain"
     assert "another position" in rivalled.reason
@@ -124,8 +124,8 @@ def test_a_rival_that_fits_as_well_casts_doubt(views: Views) -> None:
 
 def test_more_is_asked_of_an_alignment_by_stricter_evidence(views: Views) -> None:
     ref, tgt = views(size=_SIZE)
-    _, loose = _certified(ref, tgt)
-    _, strict = _certified(ref, tgt, evidence=Evidence(certain=loose.evidence + 1))
+    loose = _certified(ref, tgt)
+    strict = _certified(ref, tgt, evidence=Evidence(certain=loose.evidence + 1))
     assert (loose.status, strict.status) == ("ok", "uncertain")
     assert strict.transform is not None
     assert "chance" in strict.reason
@@ -144,7 +144,7 @@ def test_a_small_patch_does_not_speak_for_the_whole(views: Views) -> None:
     alignment = aligner.align(np.eye(3))
     if alignment is not None:
         options = EstimateOptions()
-        _, found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+        found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
         assert found.status != "ok" or _corner_error(found, np.eye(3)) < 3
         if found.transform is not None:
             assert found.corner_ci95 > 2 * max(found.ci95)

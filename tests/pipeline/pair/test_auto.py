@@ -124,7 +124,7 @@ class TestAsAMatcher:
             for i in images
         ]
         solution = Auto().solve(rendered[0], rendered[1], EstimateOptions(model="affine"))
-        assert solution.estimate.transform is not None
-        assert solution.estimate.transform.kind == "affine"
-        assert len(solution.matches) == len(solution.estimate.inlier)
-        assert np.isfinite(solution.estimate.evidence)
+        assert solution.transform is not None
+        assert solution.transform.kind == "affine"
+        assert len(solution.matches) == len(solution.inlier)
+        assert np.isfinite(solution.evidence)

@@ -50,11 +50,11 @@ def test_one_matcher_and_one_estimate(image: Rendered) -> None:
     assert solution.found_by == "oracle"
     assert told == ["matching with oracle", "estimating"]
     assert len(solution.matches) == 200
-    assert solution.estimate.status == "ok"
-    assert solution.estimate.inlier.sum() == pytest.approx(150, abs=3)
-    assert solution.estimate.transform is not None
+    assert solution.status == "ok"
+    assert solution.inlier.sum() == pytest.approx(150, abs=3)
+    assert solution.transform is not None
     np.testing.assert_allclose(
-        solution.estimate.transform.matrix, [[1, 0, 5], [0, 1, 3], [0, 0, 1]], atol=1e-3
+        solution.transform.matrix, [[1, 0, 5], [0, 1, 3], [0, 0, 1]], atol=1e-3
     )
 
 
@@ -67,8 +67,8 @@ def test_it_passes_on_what_the_matcher_is() -> None:
 def test_the_options_reach_the_estimate(image: Rendered) -> None:
     solver = MatcherRegistrar("oracle", Oracle())
     solution = solver.solve(image, image, EstimateOptions(model="homography"))
-    assert solution.estimate.transform is not None
-    assert solution.estimate.transform.kind == "homography"
+    assert solution.transform is not None
+    assert solution.transform.kind == "homography"
 
 
 def test_load_solver_wraps_matchers_and_leaves_solvers() -> None:
@@ -119,11 +119,11 @@ class TestRefine:
     def test_it_pulls_a_rough_answer_tight(self) -> None:
         ref, tgt = self.view(), self.view(Rough.shift)
         options = EstimateOptions(model="translation")
-        rough = MatcherRegistrar("rough", Rough()).solve(ref, tgt, options).estimate
+        rough = MatcherRegistrar("rough", Rough()).solve(ref, tgt, options)
         told: list[str] = []
         solver = MatcherRegistrar("rough", Rough(), refine=True)
         solution = solver.solve(ref, tgt, options, on_stage=told.append)
-        found = solution.estimate
+        found = solution
         assert told[-1] == "refining"
         assert (found.status, solution.found_by) == ("ok", "rough")
         assert found.transform is not None
@@ -137,10 +137,10 @@ class TestRefine:
         assert (
             MatcherRegistrar("rough", Rough())
             .solve(self.view(), self.view(seed=1), EstimateOptions())
-            .estimate.status
+            .status
             == "ok"
         )
-        found = solver.solve(self.view(), self.view(seed=1), EstimateOptions()).estimate
+        found = solver.solve(self.view(), self.view(seed=1), EstimateOptions())
         assert found.status in ("uncertain", "failed")
         assert "correlates" in str(found.reason) or "windows agree" in str(found.reason)
 
@@ -150,7 +150,7 @@ class TestRefine:
                 return Matches()
 
         solver = MatcherRegistrar("silent", Silent(), refine=True)
-        assert solver.solve(self.view(), self.view(), EstimateOptions()).estimate.status == "failed"
+        assert solver.solve(self.view(), self.view(), EstimateOptions()).status == "failed"
 
     @pytest.mark.parametrize(
         ("asked", "name", "refined"),
