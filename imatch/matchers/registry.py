@@ -114,7 +114,7 @@ MATCHERS: Registry[MatcherRow] = Registry(
         ),
         MatcherRow(
             "loftr",
-            "imatch.matchers.dense.loftr:LoFTR",
+            "imatch.matchers.dense.loftr:LoFTRMatcher",
             "dense",
             ("loftr-outdoor",),
             "Apache-2.0",

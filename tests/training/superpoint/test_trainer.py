@@ -173,7 +173,7 @@ class AlikedLike:
 def test_distils(
     sees: str, pairs: Any, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imatch.training.superpoint.trainer.AlikedObserver", AlikedLike)
+    monkeypatch.setattr("imatch.training.superpoint.trainer.AlikedTeacher", AlikedLike)
     settings = ["objectives.self=0.5", "objectives.season=1", "objectives.distil=1"]
     settings += ["model.descriptor_dim=128", "distil.fit_pairs=3", "labels.source=aliked"]
     settings += [f"distil.sees={sees}", "distil.points=24"]
