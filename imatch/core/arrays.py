@@ -1,4 +1,4 @@
-"""NumPy archives that a run keeps for itself: read whole, or refused."""
+"""Reads NumPy archives (NPZ) written by a run; refuses damaged ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that explain themselves: what failed, why, and what to do next."""
+"""Exceptions with a subject, a cause and a hint, told in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes with imatch's extras, and how to get what is missing."""
+"""Optional dependencies: names of extras and how to install what is missing."""
 
 from __future__ import annotations
 

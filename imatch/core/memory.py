@@ -1,4 +1,4 @@
-"""Memory that is asked for is first compared with what there is."""
+"""Checks a memory request against available memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts without secrets: what a signed URL or a password opens is nobody else's business.
+"""Removes credentials (URL queries, user:password) from texts and log records.
 
 URLs are used whole where something is read from them, and compared by digests of the whole. In all
 that is shown or kept (documents, tables, tags, logs, errors) they are as `redacted` leaves them.

@@ -1,4 +1,4 @@
-"""Names to classes, without importing anything until one is asked for."""
+"""Registries: names to classes that are imported on first use."""
 
 from __future__ import annotations
 

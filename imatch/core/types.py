@@ -1,4 +1,4 @@
-"""The types every room speaks: what a matcher sees, and what it finds.
+"""Arrays and records shared by all packages: rendered images, features, matches.
 
 Pixel rule, everywhere: coordinates are (x, y) and the centre of the first pixel is (0, 0).
 """

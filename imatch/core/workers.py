@@ -1,4 +1,4 @@
-"""Worker processes that behave: one thread each, silent at an interrupt, gone with their parent."""
+"""Set-up of worker processes: one thread each, silent at an interrupt, ended with their parent."""
 
 from __future__ import annotations
 

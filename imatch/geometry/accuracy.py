@@ -1,4 +1,4 @@
-"""How far to trust a transform: check points, confidence intervals, coverage."""
+"""Accuracy of a transform: check points, bootstrap confidence intervals, coverage."""
 
 from __future__ import annotations
 

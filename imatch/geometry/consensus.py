@@ -1,4 +1,4 @@
-"""Which windows of a large scene agree with those around them, and which tiles as a whole do not.
+"""Consensus of neighbouring windows and tiles of a scene.
 
 A window that shows changed ground correlates somewhere, at random; a tile that a cloud or another
 image's pixels fill may even do so in concert. Both contradict their neighbours: whatever deforms an
@@ -36,7 +36,7 @@ _AT_ONCE = 1024
 
 @dataclass(frozen=True, eq=False)
 class Consensus:
-    """What neighbours say of one another.
+    """Agreement of each window and tile with its neighbours.
 
     Attributes:
         inlier: (N,) bool, windows that agree with those around them, in tiles that do.

@@ -1,4 +1,4 @@
-"""A global transform with a smooth displacement on top, in one plane and back."""
+"""A projective transform plus a smooth displacement field, and its inverse."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class DisplacementGrid:
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """Where the ground really is to where the target puts it: ``matrix`` plus a displacement.
+    """Maps true positions to those in the target: ``matrix`` plus a displacement.
 
     Attributes:
         matrix: (3, 3) projective matrix.

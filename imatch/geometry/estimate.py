@@ -1,4 +1,4 @@
-"""From putative matches to a transform, its accuracy and an honest status."""
+"""Estimates a transform from putative matches, with its accuracy and status."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class EstimateOptions:
-    """How a transform is sought.
+    """Settings of the estimation.
 
     Attributes:
         model: A transform kind, or ``auto`` for the simplest that explains the matches.

@@ -1,4 +1,4 @@
-"""Which transform kind: the simplest one that predicts matches it has not seen."""
+"""Selects the transform kind by cross-validation over blocks."""
 
 from __future__ import annotations
 

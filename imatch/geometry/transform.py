@@ -1,4 +1,4 @@
-"""Reference pixel to target pixel: the global transforms."""
+"""Global transforms from reference pixels to target pixels."""
 
 from __future__ import annotations
 

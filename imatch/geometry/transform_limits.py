@@ -1,4 +1,4 @@
-"""What a transform between two satellite images may do, and what betrays a fluke."""
+"""Plausibility limits of a transform: scale, rotation, shear, perspective."""
 
 from __future__ import annotations
 

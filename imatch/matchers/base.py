@@ -1,4 +1,4 @@
-"""What every matcher shares, so that a matcher is only its idea."""
+"""Base class of matchers: preparation, masking, ordering and limits of matches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MatcherOptions:
-    """How a matcher runs.
+    """Options of a matcher.
 
     Attributes:
         max_keypoints: Most keypoints taken from one image, and so the most matches.
@@ -57,7 +57,7 @@ DEFAULTS = MatcherOptions()
 
 
 class HasWeights:
-    """Something that runs on checkpoints: finds them once, before they are needed.
+    """Mixin of parts that run on checkpoints, which are located and verified once.
 
     Attributes:
         weights: Names of the checkpoints.

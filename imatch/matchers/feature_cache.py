@@ -1,4 +1,4 @@
-"""Features on disk: an image that occurs in many pairs is extracted once, by whichever process.
+"""Disk cache of features, shared by processes.
 
 What decides the features decides the key: the rendered image's content, the extractor with every
 setting of it, its weights' sha256 and the versions of the libraries that compute. Nothing has to be

@@ -1,4 +1,4 @@
-"""Make any two images fit for any matcher: bands, range, invalid ground, sizes."""
+"""Prepares images for a matcher: bands, range, invalid ground, size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which matchers there are. Importing this module, or listing its rows, imports nothing heavy."""
+"""Registry of matchers; imports no network library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind: TypeAlias = Literal["cascade", "sparse", "dense", "area"]
 
 @dataclass(frozen=True)
 class MatcherRow(Row):
-    """One matcher.
+    """A row of the registry of matchers.
 
     Attributes:
         kind: ``sparse`` (keypoints), ``dense`` (a grid of cells, no detector) or ``area``

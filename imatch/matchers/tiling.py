@@ -1,4 +1,4 @@
-"""Images too large to be matched at once: a rough answer first, then piece by piece.
+"""Tiled matching of large images, guided by a rough transform.
 
 The pair is matched as a whole at reduced size. What those matches agree on says where each tile of
 the reference lies on the target, so that every tile is matched against an equally large view of the

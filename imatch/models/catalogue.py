@@ -1,4 +1,4 @@
-"""Which checkpoints there are: what each is, its checksum, its licence, where it comes from."""
+"""Catalogue of checkpoints: checksum, licence and source of each."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ Source: TypeAlias = Wheel | Hub | Bundled | UserFile
 
 @dataclass(frozen=True)
 class WeightSpec:
-    """One checkpoint.
+    """A checkpoint of the catalogue.
 
     Attributes:
         name: What users type (``imatch weights fetch NAME``).

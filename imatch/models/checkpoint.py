@@ -1,4 +1,4 @@
-"""Read a verified checkpoint, and fill a network with it completely or not at all."""
+"""Loads a verified checkpoint into a network, strictly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a network runs, and the randomness it runs with."""
+"""Selects the device of a network and seeds its random numbers."""
 
 from __future__ import annotations
 

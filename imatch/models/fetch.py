@@ -1,4 +1,4 @@
-"""Take checkpoints from where they are published into our cache; nothing is installed."""
+"""Downloads published checkpoints into the cache."""
 
 from __future__ import annotations
 

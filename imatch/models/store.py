@@ -1,4 +1,4 @@
-"""Where checkpoints lie on this machine, and whether they are what they claim to be."""
+"""Locates and verifies checkpoints on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints in one place: find, require, fetch, load.
+"""Finds, requires, fetches and loads checkpoints.
 
 >>> from imatch.models.weights import WEIGHTS
 >>> WEIGHTS["aliked-n16"].licence

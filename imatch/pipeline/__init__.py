@@ -1,4 +1,4 @@
-"""Where the stages meet: files in, a registration out."""
+"""Registration of files: pairs, scenes, batches and stacks."""
 
 from imatch.pipeline.pair.config import MatchConfig, load_config, make_config
 from imatch.pipeline.pair.match import match

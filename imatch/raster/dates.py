@@ -1,4 +1,4 @@
-"""When an image was taken, as far as its name or its tags say."""
+"""Acquisition date of an image from its tags or name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One door to GDAL: bounded caches, quiet opens, and errors in our own words."""
+"""Opens datasets through GDAL with bounded caches, checks and one-line errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a geocoding can be true: what no image of the ground has is not to be reckoned with."""
+"""Plausibility of a geotransform and CRS."""
 
 from __future__ import annotations
 

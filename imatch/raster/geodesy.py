@@ -1,4 +1,4 @@
-"""Between reference systems, and from map units to metres on the ground."""
+"""Reprojection of points, and ground metres per map unit."""
 
 from __future__ import annotations
 

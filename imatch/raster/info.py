@@ -1,4 +1,4 @@
-"""What is known of a raster before its pixels are read."""
+"""Description of a raster: size, bands, types, geocoding."""
 
 from __future__ import annotations
 

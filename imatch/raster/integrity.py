@@ -1,4 +1,4 @@
-"""Damage over which GDAL reads on without a word, found in the structure of a file.
+"""Structural checks for damage that decoders do not report.
 
 GDAL stops decoding with the last line of an image. Bytes too many in a JPEG have by then displaced
 all that follows them, and are left over; a PNG's checksums are not compared; what follows a hole in

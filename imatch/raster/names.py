@@ -1,4 +1,4 @@
-"""Names of rasters: plain files, parts of files, and what only GDAL can find."""
+"""Parses names of rasters: files, subdatasets, URLs and GDAL's virtual paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that reach out: what a local file would have GDAL ask of other hosts."""
+"""Detects local files (VRT, service descriptions) that make GDAL request other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vector files: what is wrong with one, in one line, whichever library found it."""
+"""Reads vector files with one-line errors, whichever library raises."""
 
 from __future__ import annotations
 

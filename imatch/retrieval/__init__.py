@@ -1,1 +1,1 @@
-"""Find the place: embeddings of chips, and what is done with them."""
+"""Image retrieval: embeddings of chips, index, search, same-ground decisions."""

@@ -1,4 +1,4 @@
-"""Chips: which parts of an image an embedder sees, and how it sees them."""
+"""Cuts an image into chips for an embedder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ChipWindow:
 
 @dataclass(frozen=True)
 class ChipGrid:
-    """How images are cut.
+    """Settings of the grid of chips.
 
     Attributes:
         chip_px: Side of a chip, pixels.
@@ -128,7 +128,7 @@ def _starts(length: int, side: int, step: float) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Chip:
-    """What an embedder sees of a cell.
+    """Pixels of a chip and its valid ground.
 
     Attributes:
         pixels: (C, S, S) float32 in [0, 1], each band stretched over the chip's own ground.

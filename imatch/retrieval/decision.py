@@ -1,4 +1,4 @@
-"""Yes or no about a pair: a probability learnt from figures, and the threshold it has to pass.
+"""Learnt binary decisions on pairs: logistic probability and threshold.
 
 Logistic regression weighs the figures of a pair. Its probabilities are judged, and its threshold
 chosen, by cross-validation in which all pairs of a place are held out together; what is stored is

@@ -1,4 +1,4 @@
-"""A query and its hits side by side, with the matches that verified them."""
+"""Draws a query beside its hits, with verifying matches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good yes-or-no answers about pairs are: F1, precision and recall, calibration."""
+"""Metrics of binary decisions on pairs: F1, precision, recall, calibration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def require_sklearn() -> ModuleType:
 
 @dataclass(frozen=True)
 class PairFigures:
-    """What a set of answered pairs shows.
+    """Metrics of a set of decided pairs.
 
     Attributes:
         count: Pairs.

@@ -1,4 +1,4 @@
-"""What a search found, for people and programs: a table, JSON, GeoJSON, CSV, a picture."""
+"""Search results as a table, JSON, GeoJSON, CSV and figure."""
 
 from __future__ import annotations
 

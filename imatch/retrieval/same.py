@@ -1,4 +1,4 @@
-"""Do two images show the same ground? A yes or no, how sure, and why."""
+"""Decides whether two images show the same ground."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MATCHED = FIGURES[1:]
 
 @dataclass(frozen=True, eq=False)
 class SameGround:
-    """The answer.
+    """Decision on whether two images show the same ground.
 
     Attributes:
         same: Whether both show the same ground.

@@ -1,4 +1,4 @@
-"""Find where an image lies among the chips of an index."""
+"""Searches an index for the ground that an image shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a hit the place? Match the query with it, and let the certificate decide."""
+"""Verifies a hit by matching the query with it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BEYOND = 0.35
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """What matching said of a hit.
+    """Result of matching a query with a hit.
 
     Attributes:
         status: ``ok``, ``uncertain`` or ``failed``, that of the registration.

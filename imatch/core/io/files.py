@@ -1,4 +1,4 @@
-"""Outputs that are whole or absent: written beside their place, then renamed into it."""
+"""Atomic outputs: written to a temporary name beside their place, then renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file was when it was read, to be known again."""
+"""Fingerprints of input files, to detect a change between reading and answering."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PART, _PARTS = 1 << 18, 24
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A file's identity.
+    """Path, size, modification time and checksum of a file.
 
     Attributes:
         path: The file, absolute.

@@ -1,4 +1,4 @@
-"""JSON that people can read too."""
+"""Parses JSON strictly and writes it with one line per array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offline: no request leaves the machine, whichever library would make it."""
+"""Offline mode: blocks network requests of every library in the process."""
 
 from __future__ import annotations
 

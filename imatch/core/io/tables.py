@@ -1,4 +1,4 @@
-"""Tables that grow a row at a time: dataclasses as CSV rows, in a journal that survives crashes."""
+"""CSV tables of dataclasses, written whole or appended to row by row with fsync."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that people write as YAML."""
+"""Parses YAML settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The equations of a network of pairs: what disagrees, what moves it, and what is left over.
+"""Observation equations of a network adjustment: misclosures, design matrix, residuals.
 
 All pairs are kept in arrays, so that a round of the solution costs the same few numpy calls for ten
 pairs and for ten thousand.
@@ -36,7 +36,7 @@ _LEAST_WEIGHT = 1e-9
 
 
 class Equations:
-    """The equations of a network, for one family of maps; all pairs at once.
+    """Observation equations of all pairs, for one family of transforms.
 
     A pair's disagreement is an affine field over its points. It is written in at most six modes:
     shifts, rotation and scale, shears, orthogonal over the points and each measured by the RMS

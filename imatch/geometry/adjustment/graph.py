@@ -1,4 +1,4 @@
-"""All images at once: the joint least-squares solution of many pairs.
+"""Network adjustment: least-squares transforms of all images from pairwise registrations.
 
 Every image i gets a map ``B_i`` from its frame to that of the reference. A pair that puts point u
 of image a at v in image b, give or take a covariance, asks for ``B_b⁻¹(B_a(u)) = v``. All pairs
@@ -39,7 +39,7 @@ _WEAK_LENGTH = 10.0
 
 @dataclass(frozen=True)
 class AdjustmentOptions:
-    """How a network is solved.
+    """Settings of a network adjustment.
 
     Attributes:
         model: Family of the maps; None for the simplest that explains the pairs.
@@ -54,7 +54,7 @@ class AdjustmentOptions:
 
 @dataclass(frozen=True, eq=False)
 class Adjustment:
-    """All images' maps and how far to trust them; n images, m pairs.
+    """Adjusted transforms of n images and their accuracy, from m pairs.
 
     Attributes:
         model: Family of the maps.

@@ -1,4 +1,4 @@
-"""Pairs as a network: where to begin, what closes, and what an image hangs by.
+"""The graph of pairs: spanning order, loops and independent paths to the reference.
 
 Nodes are images, edges are pairs that were registered. Everything here is about which edges there
 are and how they fit together; `imatch.geometry.adjustment.graph` turns them into transforms.

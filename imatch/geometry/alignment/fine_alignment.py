@@ -1,4 +1,4 @@
-"""Pull a rough transform tight, from coarse to fine, and measure whether it is true."""
+"""Coarse-to-fine alignment of a rough transform by windowed correlation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RELIABLE = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """A transform pulled tight, and what the windows say of it.
+    """An aligned transform and the agreement of its correlation windows.
 
     Attributes:
         kind: Transform kind that was fitted.

@@ -1,4 +1,4 @@
-"""How far to trust a global transform together with the local displacement on top of it."""
+"""Accuracy of a global transform plus a local displacement model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edges as directions: what stays of a landscape when its colours turn.
+"""Doubled gradient directions, insensitive to contrast reversal between seasons.
 
 Correlating gradient directions instead of intensities is *orientation correlation* (Fitch, Kadyrov,
 Christmas & Kittler, BMVC 2002). Squaring the complex gradient doubles its angle, so that an edge

@@ -24,7 +24,7 @@ _APART = 3
 
 @dataclass(frozen=True)
 class CorrelationWindows:
-    """How windows are laid out.
+    """Layout of correlation windows: side, step and search radius.
 
     Attributes:
         side: Side of a window, pixels.

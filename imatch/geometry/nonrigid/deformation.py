@@ -1,4 +1,4 @@
-"""Local deformation: whether a smooth displacement on top of a global transform is worth it.
+"""Selects a local displacement model by cross-validation, or none.
 
 Relief, jitter of a push-broom sensor and seams of a mosaic bend an image as no global transform
 does. The families of `imatch.geometry.nonrigid.local_models` are fitted to what is left at the tie
@@ -31,7 +31,7 @@ _GAIN = 0.1
 
 @dataclass(frozen=True)
 class Trial:
-    """How a model did on tie points it had not seen.
+    """Held-out error of one model.
 
     Attributes:
         kind: The family, or ``none``.

@@ -1,4 +1,4 @@
-"""Smooth displacement fields, fitted robustly to what a global transform leaves at tie points.
+"""Robust fits of smooth displacement fields to residuals of a global transform.
 
 Four families, all written as a `DisplacementGrid` in the end:
 

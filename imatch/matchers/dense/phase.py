@@ -21,7 +21,7 @@ _HANN_SHARE = 0.26
 
 @dataclass(frozen=True)
 class Window:
-    """How windows are laid out and judged.
+    """Layout and acceptance of correlation windows.
 
     Attributes:
         largest: Side of a window in pixels; halved, down to `smallest`, until three fit across.

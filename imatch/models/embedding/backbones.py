@@ -1,4 +1,4 @@
-"""Which convolutional (or attentional) parts an embedder can be made of."""
+"""Backbones of embedders."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What an embedding network is made of.
+    """Architecture of an embedding network.
 
     Attributes:
         backbone: One of `imatch.models.embedding.backbones.BACKBONES`.
@@ -48,7 +48,7 @@ class Architecture:
 
 
 class EmbeddingNetwork(nn.Module):
-    """One vector of an image and its valid ground.
+    """Embeds images with valid masks to one vector each.
 
     Args:
         shape: What it is made of.

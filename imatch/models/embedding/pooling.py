@@ -1,4 +1,4 @@
-"""From a feature map to one vector, over valid ground only."""
+"""Pooling of feature maps over valid ground."""
 
 from __future__ import annotations
 

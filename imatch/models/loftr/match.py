@@ -1,4 +1,4 @@
-"""What a LoFTR says of two images: pairs of cells that choose each other, refined both ways."""
+"""Matches from a LoFTR: mutual coarse cells, refined both ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a LoFTR is made of: the published network's shape, ours, and that of a small teacher."""
+"""Architectures of LoFTR: published, ours and a small teacher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kornia.feature.loftr.loftr import default_cfg
 
 @dataclass(frozen=True)
 class Shape:
-    """What a LoFTR is made of; together with the parameters it is the whole network.
+    """Architecture of a LoFTR network.
 
     Attributes:
         dims: Channels of the first convolution and of each stage of the backbone, at 1/2, 1/4, 1/8

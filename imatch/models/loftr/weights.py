@@ -1,4 +1,4 @@
-"""Checkpoints of LoFTR: ours say what they are, others are recognised by their layers."""
+"""Loads LoFTR checkpoints, ours and published ones."""
 
 from __future__ import annotations
 

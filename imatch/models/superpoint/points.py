@@ -1,4 +1,4 @@
-"""From SuperPoint's coarse maps to keypoints, and to descriptors at them."""
+"""Extracts keypoints and descriptors from SuperPoint's coarse maps."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def read_coarse(
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the coarse maps become keypoints; the defaults are the published ones.
+    """Settings of keypoint extraction; the defaults are the published ones.
 
     Attributes:
         threshold: Least probability of a keypoint.

@@ -1,4 +1,4 @@
-"""Apply a registration to whatever a file turns out to hold."""
+"""Applies a registration to a file: raster, vector or product."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Kind: TypeAlias = Literal["raster", "vector", "product"]
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """How files are written; see `apply_raster` and `apply_geotransform`.
+    """Options of writing; see `apply_raster` and `apply_geotransform`.
 
     Attributes:
         grid: Whose pixel lattice to write rasters on.

@@ -1,4 +1,4 @@
-"""Apply a registration to many files; one that fails does not cost the others."""
+"""Applies a registration to many files in processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imatch.pipeline.registration.geo_correction import GeoCorrection
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of a file.
+    """Result of applying a registration to a file.
 
     Attributes:
         path: The file.

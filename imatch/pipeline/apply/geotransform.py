@@ -1,4 +1,4 @@
-"""Apply a registration by geocoding alone: the pixels stay, the map moves under them."""
+"""Applies a registration by correcting the geotransform; pixels are copied."""
 
 from __future__ import annotations
 

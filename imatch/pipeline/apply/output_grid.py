@@ -1,4 +1,4 @@
-"""Which pixels to write: a file's own size of pixel on the reference's lattice, or its own grid."""
+"""Chooses the output grid: aligned with the reference's pixels, or the file's own."""
 
 from __future__ import annotations
 

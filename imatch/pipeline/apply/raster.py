@@ -1,4 +1,4 @@
-"""Apply a registration to rasters: onto a grid, or by their geocoding alone."""
+"""Applies a registration to a raster by warping it onto a grid."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def apply_raster(
 
 @dataclass(frozen=True)
 class ChosenResampling:
-    """How a raster is resampled, and why.
+    """Resampling chosen for a raster, and the reason.
 
     Attributes:
         method: How values between pixels are taken.

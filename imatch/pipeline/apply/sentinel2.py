@@ -1,4 +1,4 @@
-"""Apply a registration to a whole Sentinel-2 product."""
+"""Applies a registration to a whole Sentinel-2 product."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _RATIO, _PIXEL_RATIO, _LITTLE = 100, 2000, 64 * 10**6
 
 @dataclass(frozen=True)
 class SafeCounts:
-    """What became of a product.
+    """Counts of a product's files that were warped, moved and copied.
 
     Attributes:
         rasters: JPEG 2000 files that are GeoTIFFs now.

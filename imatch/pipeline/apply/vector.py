@@ -1,4 +1,4 @@
-"""Apply a registration to vectors: what was drawn on the target moves with it."""
+"""Applies a registration to vector layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch on a Dask cluster, of this machine or of many.
+"""Runs a batch on a Dask cluster.
 
 The scheduler runs anew what a killed worker was at. Workers tell when they begin a pair, so that
 the client knows how often each was tried and which has run out of time.

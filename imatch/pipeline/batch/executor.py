@@ -1,4 +1,4 @@
-"""Who runs the pairs of a batch: the contract of local processes and of a cluster."""
+"""Interface of what runs the pairs of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs out of folders: two folders side by side, or one as a time series."""
+"""Makes pairs from two folders, or from one as a time series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a batch: what was run, what came of it, and how to go on."""
+"""Folder of a batch: settings, journal of results, resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch on this machine: worker processes, each a pool of its own.
+"""Runs a batch in local processes, which may be killed.
 
 A pool of one process breaks alone. The pair that ran in it is known, so it and no other is charged
 with an attempt, and a pair out of time can be ended without a neighbour's loss.

@@ -1,4 +1,4 @@
-"""Which pairs a batch is made of."""
+"""Pairs of a batch and their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row of a batch: what came of one pair."""
+"""Result of one pair of a batch, a row of its table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class BatchResult(Plain):
-    """What came of one pair; NaN is what is unknown.
+    """Result of one pair; NaN is unknown.
 
     Attributes:
         name: The pair's name.

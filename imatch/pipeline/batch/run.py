@@ -1,4 +1,4 @@
-"""Many pairs, on this machine or on a cluster, and none of them lost.
+"""Runs a batch of pairs, resumable.
 
 Every finished pair is on disk before the next is asked for: its document in ``results/``, its row
 in ``results.csv``. Whatever is killed, the rest goes on, and a run that was cut off is resumed.
@@ -36,7 +36,7 @@ __all__ = ["BatchPair", "BatchResult", "BatchRun", "run_batch"]
 
 @dataclass(frozen=True)
 class BatchRun:
-    """What came of a batch.
+    """Result of a batch.
 
     Attributes:
         out: Its folder.

@@ -1,4 +1,4 @@
-"""Pairs out of a table: a row each, with settings of its own."""
+"""Reads pairs with settings of their own from a CSV table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker of a batch does: one pair, whole, and its result on disk before it is reported."""
+"""Runs one pair of a batch and writes its result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MODELS = 2
 
 @dataclass(frozen=True)
 class BatchTask:
-    """How the pairs of a batch are run; travels to every worker.
+    """Settings of a batch, sent to every worker.
 
     Attributes:
         config: The settings they share.
@@ -64,7 +64,7 @@ class BatchTask:
 
 
 class WorkerError(Exception):
-    """What nobody foresaw, told in a text that can travel between processes."""
+    """An unexpected error as text, so that it can be sent between processes."""
 
 
 def result_path(out: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The default: a cascade that stops as soon as an answer is certain.
+"""The default registrar: a cascade of searches that stops at the first certain answer.
 
 Every stage proposes rough transforms; each is pulled tight by local correlation and put to the same
 test, so a stage can only add answers, never a different standard of truth. Cheap stages come first:
@@ -45,7 +45,7 @@ _SAME_PLACE = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A proposal pulled tight.
+    """A proposed transform after alignment.
 
     Attributes:
         odds: Log-odds that it is right.
@@ -59,7 +59,7 @@ class Candidate:
 
 
 class Auto(Matcher, Registrar):
-    """The cascade, as a solver of the pipeline and as a matcher for those who only want matches.
+    """Registers by a cascade of coarse searches and learnt matchers; also usable as a matcher.
 
     Args:
         options: As for any matcher.

@@ -1,4 +1,4 @@
-"""How a match is run: one frozen model for the library, the command line and YAML files."""
+"""Settings of a match, for the library, the command line and YAML files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides an answer: the settings and the files that what is kept has to agree with.
+"""Identity of a result: all settings and files that decide it.
 
 All of a configuration counts, but for what is named here: no setting can be forgotten.
 """

@@ -1,4 +1,4 @@
-"""From a configuration to the solver it names."""
+"""Loads the registrar that a configuration names."""
 
 from __future__ import annotations
 

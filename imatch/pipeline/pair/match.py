@@ -1,4 +1,4 @@
-"""Match two rasters, end to end."""
+"""Registers one raster onto another."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def match(
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """A pair that a solver has answered, before the answer is put into a user's terms.
+    """A pair with its estimate in working pixels.
 
     Attributes:
         config: The settings.

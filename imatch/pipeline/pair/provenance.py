@@ -1,4 +1,4 @@
-"""Where an answer came from: enough to make it again."""
+"""Provenance of a registration: settings, files, weights, versions."""
 
 from __future__ import annotations
 

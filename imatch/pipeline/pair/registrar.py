@@ -1,4 +1,4 @@
-"""Solvers: two rendered images in, tie points and a judged transform out.
+"""Registrars: two rendered images in, a judged estimate out.
 
 A single matcher is one solver; the cascade `auto` is another. The pipeline around them reads files
 and speaks of metres; they do not.
@@ -61,7 +61,7 @@ class Registrar(ABC):
 
 
 class MatcherRegistrar(Registrar):
-    """One matcher and one robust estimate.
+    """Registers by one matcher and a robust estimate.
 
     Args:
         name: Registry name of the matcher.

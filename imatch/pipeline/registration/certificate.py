@@ -1,4 +1,4 @@
-"""The certificate: how far any place of the answer may be off, and whether that is near enough."""
+"""Certificate of a registration: 95 % bounds and the tolerance they are held against."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOLERANCE = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*(px|m)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a registration may be off.
+    """Largest error allowed, in pixels or metres.
 
     Attributes:
         value: Positive and finite.
@@ -47,7 +47,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a user may rely on, in one place; pixels are native target pixels.
+    """Bounds and evidence of a registration; pixels are native target pixels.
 
     The bounds come from a block bootstrap over the tie points. They say how well the transform is
     known; ground that a transform of its kind cannot follow (relief seen from two sides) may lie

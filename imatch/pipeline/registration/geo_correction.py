@@ -1,4 +1,4 @@
-"""What a registration says of places: output pixels to the target's, and its map to the true one.
+"""Maps positions between the target's geocoding and the true map, as a registration has it.
 
 A registration of two geocoded images corrects the *map*: it tells where the target's geocoding puts
 the ground that lies at a true position, in the reference's CRS. That does not depend on any pixel
@@ -33,7 +33,7 @@ _CENTRE = Affine.translation(-_HALF, -_HALF)
 
 @dataclass(frozen=True, eq=False)
 class GeoCorrection:
-    """The places of a registration.
+    """Conversion of positions by a registration.
 
     Attributes:
         correction: True position to where the target puts it: in the reference's CRS where both

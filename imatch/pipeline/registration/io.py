@@ -1,4 +1,4 @@
-"""The JSON document: the whole registration, for other programs and for people."""
+"""Reads and writes the JSON document of a registration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a registration is: the answer, how far to trust it, and where it came from."""
+"""The result of a registration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Pair: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class ImageSummary:
-    """One side of a registration.
+    """Description of the reference or the target.
 
     Attributes:
         path: The file or `redacted` URL, or None for an array.
@@ -76,7 +76,7 @@ class ImageSummary:
 
 @dataclass(frozen=True, eq=False)
 class TiePoints:
-    """Every match with what became of it; all arrays have N rows.
+    """Tie points with residuals; all arrays have N rows.
 
     Attributes:
         ref_xy: (N, 2) native reference pixels.
@@ -148,7 +148,7 @@ class TiePoints:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """The pair as the matcher saw it, for pictures; lives in memory only.
+    """The rendered pair, for figures; kept in memory only.
 
     Attributes:
         ref: (H, W, C) uint8 rendering of the reference at working resolution; C is 1 or 3.

@@ -1,4 +1,4 @@
-"""From working pixels to native pixels and metres: the registration a user gets."""
+"""Converts an estimate in working pixels to a registration in native pixels and metres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a registration can be used: a document may say anything."""
+"""Validates a registration read from a document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A solved transform between working pixels, with the local displacement on top of it."""
+"""Transform between working pixels with a local displacement."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def frames(pair: WorkPair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 @dataclass(frozen=True, eq=False)
 class WorkModel:
-    """Working pixel of the reference to working pixel of the target.
+    """Maps working pixels of the reference to those of the target.
 
     Attributes:
         matrix: (3, 3) global transform between working pixels.

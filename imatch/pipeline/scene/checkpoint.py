@@ -1,4 +1,4 @@
-"""What is done of a scene, on disk: an interrupted run goes on where it broke off."""
+"""Checkpoint of a scene: finished tiles on disk, to resume from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a whole scene is registered: what matching takes, and how tie points are laid out."""
+"""Settings of scene registration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tiles are measured: in this process, or spread over several."""
+"""Runs tiles in this process or in several."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AHEAD = 2
 
 
 class TileExecutor(Protocol):
-    """Something that measures tiles."""
+    """Interface of what measures tiles."""
 
     def run(self, tasks: Sequence[TileTask]) -> Iterator[list[TileResult]]:
         """Measure tiles, some at a time, in any order.

@@ -1,4 +1,4 @@
-"""From the windows of a scene to its transform: what agrees, what bends, and how far to trust it.
+"""Fits the transform and local displacement of a scene to its windows.
 
 Everything is fitted in pixels of the level at which the windows were measured; the answer is given
 in working pixels of the rough pair, so that it is told in the same terms as any other.
@@ -111,7 +111,7 @@ class TileWindows:
 
 @dataclass(frozen=True, eq=False)
 class SceneFit:
-    """The answer of a scene, in working pixels.
+    """Fit of a scene, in working pixels.
 
     Attributes:
         estimate: The global transform, with the accuracy of the whole model; its matches are the

@@ -1,4 +1,4 @@
-"""Measure one tile: read both images there, and correlate a window in each of its cells.
+"""Measures the tie points of one tile by windowed correlation.
 
 Nothing here knows of processes, matchers or networks; `imatch.pipeline.scene.executor` decides
 where it runs. The reference's windows are cut out as they are, and the target is resampled onto
@@ -34,7 +34,7 @@ Outcome: TypeAlias = Literal["measured", "outside", "invalid", "flat"]
 
 @dataclass(frozen=True, eq=False)
 class ImageSide:
-    """One of the two images.
+    """Reference or target of a scene, with its stretch.
 
     Attributes:
         source: Where its pixels come from.
@@ -53,7 +53,7 @@ class ImageSide:
 
 @dataclass(frozen=True, eq=False)
 class TileResult:
-    """What a tile gave; M windows.
+    """Result of a tile with M windows.
 
     Attributes:
         key: Level, row and column.

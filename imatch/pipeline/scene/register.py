@@ -1,4 +1,4 @@
-"""Register a whole scene: rough on reduced images, then tile by tile at full resolution."""
+"""Registers a whole scene: on reduced images first, then tile by tile at full resolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a scene: levels, tiles and the cells in each of which one window is sought.
+"""Plans the levels, tiles and correlation windows of a scene.
 
 A level is the reference reduced by whole numbers of its own pixels along both axes; its pixels are
 counted as everywhere, the centre of the first one being (0, 0). The finest level has the pixels of

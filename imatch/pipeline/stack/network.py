@@ -1,4 +1,4 @@
-"""A series of images with all its pairs, solved: what the verdicts on it are passed from."""
+"""The adjusted network of a stack: images, pairs and solution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imatch.pipeline.stack.pairs import Frames
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """A pair that was matched.
+    """A matched pair of a stack.
 
     Attributes:
         a: Place of its reference in the series.
@@ -42,7 +42,7 @@ class Attempt:
 
 @dataclass(frozen=True, eq=False)
 class StackNetwork:
-    """A series with all its pairs, solved.
+    """Images of a stack with all pairs and their adjustment.
 
     Attributes:
         members: The readable images.

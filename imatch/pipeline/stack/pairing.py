@@ -1,4 +1,4 @@
-"""Which pairs of a stack to match: all of few images, and of many those most likely to tie them."""
+"""Chooses which pairs of a stack to match."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OTHER_YEAR = 180
 
 @dataclass(frozen=True)
 class PairChoice:
-    """How pairs are chosen.
+    """Settings of the choice of pairs.
 
     Attributes:
         kind: ``all``; ``reference``: each image with the reference; ``neighbours``: with those

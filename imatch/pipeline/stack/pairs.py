@@ -1,4 +1,4 @@
-"""From a pair's registration to what it says of two frames, and how far it is to be believed."""
+"""Converts a pair's registration to an edge of the network, with its weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image of a solved series as an ordinary registration: it onto the reference."""
+"""Converts an adjusted image of a stack to a registration onto the reference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LATTICE = 12
 
 @dataclass(frozen=True, eq=False)
 class Tied:
-    """Where the solution puts an image, and how well that is known.
+    """Adjusted transform of an image and its uncertainty.
 
     Attributes:
         matrix: (3, 3) native reference pixel to native pixel of the image.

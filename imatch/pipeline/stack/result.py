@@ -1,4 +1,4 @@
-"""What a stack is once it is solved, and the document that says so."""
+"""Result of a stack and its JSON document."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class StackPair:
 
 @dataclass(frozen=True)
 class StackLoop:
-    """How far pairs lead astray that ought to lead back to where one began.
+    """Closure of a loop of pairs.
 
     Attributes:
         images: Names in order; the last pair leads back to the first.
@@ -105,7 +105,7 @@ class StackLoop:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """All images of a place, tied together.
+    """Registrations of all images of a stack, with pairs and loops.
 
     Attributes:
         reference: Name of the image the others are laid on.

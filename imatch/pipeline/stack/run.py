@@ -1,4 +1,4 @@
-"""A time series: where January does not match July directly, go through dates that do.
+"""Registers a time series through the pairs of dates that match.
 
 Pairs are matched one by one, and all images' transforms are solved together from them
 (`imatch.geometry.adjustment.graph`), so that an image is tied by every pair it is in, directly or

@@ -1,4 +1,4 @@
-"""From the joint solution to what each image, pair and loop of a stack is worth."""
+"""Status of each image, pair and loop of an adjusted stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOLD = 3
 
 @dataclass(frozen=True)
 class ImageStatus:
-    """What an image is worth.
+    """Status of an image of a stack.
 
     Attributes:
         status: ``ok``, ``uncertain`` or ``failed``.

@@ -1,4 +1,4 @@
-"""Which bands of a file are matched: asked for by index or name, or chosen sensibly."""
+"""Selects bands by index or name, or by default."""
 
 from __future__ import annotations
 

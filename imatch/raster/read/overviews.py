@@ -1,4 +1,4 @@
-"""Reduced-resolution levels, and where their pixels really lie.
+"""Overviews of a file and the true positions of their pixels.
 
 An overview is usually taken to cover the whole image, each of its pixels the mean of a square of
 full-resolution ones. Two kinds do not:

@@ -1,4 +1,4 @@
-"""Two images made comparable: on one map grid, or each resized."""
+"""Reads a pair at working size: on one map grid, or each resized."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALIKE = 2.0
 
 @dataclass(frozen=True, eq=False)
 class WorkPair:
-    """Reference and target as a matcher will see them, and the way back.
+    """Reference and target at working size, with maps to native pixels.
 
     Attributes:
         ref: The reference at working resolution.

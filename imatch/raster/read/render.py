@@ -1,4 +1,4 @@
-"""From measurements to what a matcher looks at."""
+"""Renders pixel values to a matcher's range and channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From one pixel lattice to another, exactly: the last step of every reading."""
+"""Resamples pixels from one grid to another on reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples of a raster's pixels, and what they tell of fill values that nobody declared."""
+"""Samples pixels of a raster to detect undeclared fill values and classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Something that can be read: windowed, decimated, or rendered on a map grid."""
+"""Base class of rasters that are read by window, at any resolution, or on a map grid."""
 
 from __future__ import annotations
 

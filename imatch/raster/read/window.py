@@ -1,4 +1,4 @@
-"""A part of an image that is read as an image of its own."""
+"""A window of a source, read as an image of its own."""
 
 from __future__ import annotations
 

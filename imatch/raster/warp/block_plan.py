@@ -1,4 +1,4 @@
-"""The blocks of a large output: what each needs of the source, and how it is made of it."""
+"""Plans and makes the blocks of a warped output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the pixels of an output lie in a source: computed at nodes, interpolated in between.
+"""Source coordinates of output pixels, computed at nodes and interpolated in between.
 
 A mapping through map projections and splines costs microseconds a point; a scene has 10**8 of them.
 Between nodes every mapping of a registration is nearly linear, so it is evaluated on a sparse

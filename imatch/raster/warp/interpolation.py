@@ -1,4 +1,4 @@
-"""Taking values between pixels: nearest, bilinear, cubic and Lanczos, with missing ground.
+"""Interpolation (nearest, bilinear, cubic, Lanczos) with missing pixels.
 
 OpenCV's own cubic interpolation (a = -0.75) does not keep a slope a slope, and it looks kernels up
 in steps of 1/32 pixel: together they displace what they draw by up to 0.05 px. Its bilinear one

@@ -1,4 +1,4 @@
-"""Another geocoding for the same pixels."""
+"""Copies a raster with another geotransform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rasters on another lattice, through any mapping of its pixels into theirs."""
+"""Warps rasters onto another grid through any coordinate mapping."""
 
 from __future__ import annotations
 

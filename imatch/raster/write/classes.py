@@ -1,4 +1,4 @@
-"""Rasters whose numbers name classes: how they are known, and the tables that come with them."""
+"""Detects class rasters and copies their colour tables and category names."""
 
 from __future__ import annotations
 

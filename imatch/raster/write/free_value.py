@@ -1,4 +1,4 @@
-"""A nodata value for bands that mark missing ground each in its own way."""
+"""Finds a nodata value that no valid pixel has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing GeoTIFF and COG block by block: whole files, or none."""
+"""Writes GeoTIFF and COG block by block, atomically."""
 
 from __future__ import annotations
 

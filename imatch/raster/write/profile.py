@@ -1,4 +1,4 @@
-"""What a raster file looks like beside its pixels, so that a copy of it can look the same."""
+"""Profile of a raster file: type, nodata, masks, colours, scales, tags."""
 
 from __future__ import annotations
 

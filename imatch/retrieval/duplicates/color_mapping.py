@@ -1,4 +1,4 @@
-"""Colours of one picture as another has them, whatever covers parts of either.
+"""Maps the colours of one image to those of another, robust to overlays.
 
 One map for the whole picture, a polynomial of third degree in three bands, follows white balance,
 saturation, gamma and exchanged bands; what a mark covers, or what changed, does not count.

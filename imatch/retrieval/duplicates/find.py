@@ -1,4 +1,4 @@
-"""Near-duplicates among many files: which are one picture, and in which groups."""
+"""Finds near-duplicate files and groups them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An embedder without weights: how edges run, cell by cell.
+"""Histograms of oriented gradients on a grid, as an embedder without weights.
 
 A grid of cells holds the mean of the doubled edge directions
 (`imatch.geometry.alignment.orientation`), so that an edge that turns from dark-bright to
@@ -21,7 +21,7 @@ _CUT = 0.2
 
 
 class HogFeatures(ChipEmbedder):
-    """Directions of edges on a grid.
+    """Histograms of oriented gradients of the cells of a grid.
 
     Args:
         name: What to call it.

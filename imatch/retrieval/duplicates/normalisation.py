@@ -1,4 +1,4 @@
-"""A picture in one form: framing, size and gain undone, so that it can be compared with others.
+"""Normalises framing, size and gain of an image for comparison.
 
 Borders of one colour are cut off, the rest becomes a square of one size; its luminance is stretched
 to its own range.
@@ -34,7 +34,7 @@ _SMOOTH = 1.0
 
 @dataclass(frozen=True, eq=False)
 class NormalisedImage:
-    """A picture in the common form.
+    """An image with framing, size and gain normalised.
 
     Attributes:
         bands: (3, SIDE, SIDE) float32 in [0, 1].

@@ -1,4 +1,4 @@
-"""Are two files one picture? What is left when framing, size, colour and marks are undone.
+"""Pixel similarity of two images once framing, size, colour and marks are normalised.
 
 Two forms (`imatch.retrieval.duplicates.normalisation`) are aligned by an affine transform that
 maximises their correlation (ECC; Evangelidis & Psarakis, PAMI 2008), the colours of one are mapped

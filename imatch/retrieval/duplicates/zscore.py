@@ -1,4 +1,4 @@
-"""How far chips stand out among those of their own image.
+"""Per-image z-scores of similarities.
 
 What two whole images have in common, as snow on either, makes every chip of one like every chip of
 the other, and crowds out the place that is looked for. Measured in standard deviations above the

@@ -1,4 +1,4 @@
-"""What every embedder is, and what they share."""
+"""Protocol and base class of embedders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies where in a chip: the local descriptors of its cells, side by side.
+"""Embedder that concatenates local descriptors of a chip's cells.
 
 VLAD forgets where a descriptor was, and so finds a place wherever it lies in a chip; this keeps it,
 and finds better what lies alike. What all cells of a chip have in common (snow, haze, the season)

@@ -1,4 +1,4 @@
-"""Embedders from files of ours: each says itself what it is."""
+"""Loads an embedder from an exported file."""
 
 from __future__ import annotations
 

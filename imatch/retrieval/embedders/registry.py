@@ -1,4 +1,4 @@
-"""Which embedders there are. Importing this module, or listing its rows, imports nothing heavy."""
+"""Registry of embedders; imports no network library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VLAD: how a chip's local descriptors differ from the words of a vocabulary.
+"""VLAD aggregation of local descriptors by a vocabulary.
 
 Jégou, Douze, Schmid and Pérez (CVPR 2010), with the words normalised one by one (Arandjelović and
 Zisserman, "All About VLAD", CVPR 2013) and, optionally, whitened principal components (Jégou and

@@ -1,4 +1,4 @@
-"""What frozen embeddings know of the ground: simple classifiers on top, over several draws."""
+"""Linear and nearest-neighbour probes of frozen embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a ranking is: every query's list of gallery items, best first, against what belongs.
+"""Retrieval metrics of rankings.
 
 Measures after Musgrave, Belongie and Lim ("A Metric Learning Reality Check", ECCV 2020,
 arXiv:2003.08505) for MAP@R, and Manning, Raghavan and Schütze for the rest.

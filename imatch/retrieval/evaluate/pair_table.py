@@ -1,4 +1,4 @@
-"""Tables of image pairs: which two, and, where it is known, whether they belong together."""
+"""Reads tables of image pairs with optional labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of many pairs of images, from which a decision is learnt and judged."""
+"""Scores labelled pairs, to learn and evaluate decisions."""
 
 from __future__ import annotations
 

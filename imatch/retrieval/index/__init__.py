@@ -1,1 +1,1 @@
-"""An index of chips: made, added to, searched; resumed after an interruption."""
+"""Index of chips: build, extend, resume, search."""

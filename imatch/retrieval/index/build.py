@@ -1,4 +1,4 @@
-"""Make an index, add to it, remove from it."""
+"""Builds and updates an index."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SkippedImage:
 
 @dataclass
 class Growth:
-    """What came of adding images.
+    """Result of adding images.
 
     Attributes:
         added: Images new in the index.

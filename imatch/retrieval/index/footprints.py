@@ -1,4 +1,4 @@
-"""Where the chips of an index lie on the Earth."""
+"""Footprints of indexed chips in longitude and latitude."""
 
 from __future__ import annotations
 

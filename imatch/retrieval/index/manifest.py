@@ -1,4 +1,4 @@
-"""What an index was made with; another model's vectors mean nothing in it."""
+"""Manifest of an index: embedder, settings and format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of an index: vectors and cells as flat files, a journal that says which of them count.
+"""Folder of an index: vectors and chip windows as flat files, with a journal of images.
 
 ``manifest.json`` says what the index was made with. The rest lies in a folder of the manifest's
 generation, ``g1`` at first: ``vectors.f32`` (rows of float32) and ``cells.f64`` (left, top, width,

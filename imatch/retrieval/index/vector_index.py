@@ -1,4 +1,4 @@
-"""Nearest vectors: all of them looked at, or only those in the nearest of many cells.
+"""Nearest-neighbour search, exact or by inverted lists.
 
 Distances are Euclidean; of unit vectors their order is that of the cosine. The similarity reported,
 ``1 - d² / 2``, is the cosine for these. A structure other than ``flat`` covers the rows it was
