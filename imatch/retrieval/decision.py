@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from imatch.core.errors import ConfigError, ImatchError, InputError
 from imatch.core.io.files import atomic_path
@@ -92,7 +93,7 @@ class Decision:
         return {"schema": SCHEMA, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, Any]) -> Decision:
         """The inverse of `to_dict`.
 
         Raises:
@@ -101,22 +102,22 @@ class Decision:
         try:
             if data["schema"] != SCHEMA:
                 raise InputError(f"its schema is {data['schema']!r}, not {SCHEMA!r}")
-            made = cls(
-                data["task"],
-                data["model"],
-                data["identity"],
-                tuple(data["features"]),
-                tuple((float(low), float(high)) for low, high in data["limits"]),
-                tuple(float(weight) for weight in data["weights"]),
-                float(data["offset"]),
-                float(data["threshold"]),
-                dict(data["about"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            made = _STORED.validate_python({k: v for k, v in data.items() if k != "schema"})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"is no stored decision ({where}: {first['msg']})") from error
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"is no stored decision ({error})") from error
         if not len(made.features) == len(made.limits) == len(made.weights):
             raise InputError("is no stored decision (its columns differ in length)")
+        numbers = [made.offset, made.threshold, *made.weights, *np.ravel(made.limits)]
+        if not np.isfinite(numbers).all():
+            raise InputError("is no stored decision (a number of it is not finite)")
         return made
+
+
+_STORED = TypeAdapter(Decision)
 
 
 def _clipped(table: ArrayLike, limits: Sequence[tuple[float, float]]) -> NDArray[np.float64]:

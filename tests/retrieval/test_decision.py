@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +118,18 @@ def test_decisions_are_stored(tmp_path: Path) -> None:
         (
             json.dumps([{**EXAMPLE.to_dict(), "weights": [1]}]),
             "its columns differ in length",
+        ),
+        *(
+            (json.dumps([item]), "is no stored decision")
+            for item in (
+                [],
+                "text",
+                {**EXAMPLE.to_dict(), "features": [[], "y"]},
+                {**EXAMPLE.to_dict(), "limits": "wide"},
+                {**EXAMPLE.to_dict(), "weights": [1.0, math.nan]},
+                {**EXAMPLE.to_dict(), "offset": math.inf},
+                {**EXAMPLE.to_dict(), "task": "guess"},
+            )
         ),
     ],
 )
