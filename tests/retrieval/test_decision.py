@@ -122,7 +122,7 @@ def test_decisions_are_stored(tmp_path: Path) -> None:
         *(
             (json.dumps([item]), "is no stored decision")
             for item in (
-                [],
+                ["x"],
                 "text",
                 {**EXAMPLE.to_dict(), "features": [[], "y"]},
                 {**EXAMPLE.to_dict(), "limits": "wide"},
