@@ -36,6 +36,8 @@ _LARGEST_BLOCK = 1 << 29
 _MOST_DECODED = 20 * 10**9
 #: Bands of a raster; imaging spectrometers have hundreds.
 _MOST_BANDS = 10_000
+#: So many pixels for each byte of a GeoTIFF are more than empty tiles and blank ground account for.
+_MOST_SPARSE, _MUCH = 50_000, 10**8
 
 
 _OPTIONS = {
@@ -306,6 +308,16 @@ def _check_blocks(dataset: DatasetReader, name: str) -> None:
         raise InputError(
             f"claims to have {dataset.count} bands", subject=name, hint="check that it is whole"
         )
+    if dataset.driver == "GTiff" and Path(name).is_file():
+        claimed = float(dataset.width) * dataset.height * dataset.count
+        stored = sum(Path(file).stat().st_size for file in dataset.files if Path(file).is_file())
+        if claimed > max(_MUCH, _MOST_SPARSE * stored):
+            raise InputError(
+                f"claims {dataset.width} x {dataset.height} pixels in {stored} bytes: nearly all of"
+                " it is empty",
+                subject=name,
+                hint="check that it is whole",
+            )
     rows, columns = max(dataset.block_shapes, default=(0, 0))
     bands = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
     # NumPy has no complex integers.

@@ -104,6 +104,8 @@ def _webp(content: mmap.mmap) -> str | None:
 def _jp2(content: mmap.mmap) -> str | None:
     """Follow the tile-parts of the codestream, each of which tells its length, to its end."""
     start, end = _codestream(content)
+    if content[start + 2 : start + 4] == b"\xff\x51" and not _sizes_agree(content, start):
+        return "its header contradicts itself: it is damaged"
     at = start + 2
     while content[at : at + 2] != b"\xff\x90":
         (marker, length) = struct.unpack_from(">HH", content, at)
@@ -121,6 +123,16 @@ def _jp2(content: mmap.mmap) -> str | None:
     if at == end or content[at : at + 2] == b"\xff\xd9":
         return None
     return "its tiles do not follow one another: it is damaged"
+
+
+def _sizes_agree(content: mmap.mmap, start: int) -> bool:
+    """Whether the codestream's size is that of the image header box (ISO 15444-1, I.5.3.1)."""
+    box = content.find(b"ihdr", 0, start)
+    if box < 0:
+        return True
+    right, bottom, left, top = struct.unpack_from(">4I", content, start + 8)
+    told: tuple[int, int] = struct.unpack_from(">2I", content, box + 4)
+    return told == (bottom - top, right - left)
 
 
 def _codestream(content: mmap.mmap) -> tuple[int, int]:

@@ -187,3 +187,13 @@ def test_a_grid_that_is_fine_in_one_place_reads_a_bounded_part(write: Any) -> No
     window, factor = source._window_of(Grid(Affine(1, 0, -180, 0, -1, 90), LONLAT, 360, 40))
     assert window is not None
     assert window.width * window.height / factor**2 < 1 << 26
+
+
+def test_a_nearly_empty_file_is_no_image(write: Any, tmp_path: Path) -> None:
+    options = {"sparse_ok": True, "crs": UTM, "transform": GOOD, "count": 3, "dtype": "float64"}
+    for name, width, height in (("claims.tif", 300_000, 240), ("fine.tif", 3000, 240)):
+        with rasterio.open(tmp_path / name, "w", width=width, height=height, **options):
+            pass
+    with pytest.raises(InputError, match=r"claims 300000 x 240 pixels in .* nearly all of it is"):
+        open_source(tmp_path / "claims.tif")
+    assert open_source(tmp_path / "fine.tif").info.size == (3000, 240)

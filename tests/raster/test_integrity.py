@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -159,3 +160,15 @@ def test_a_source_that_is_missing_is_told_every_time(write: Any, tmp_path: Path)
         for name in ("one.vrt", "one.vrt", "two.vrt"):
             with pytest.raises(InputError, match=r"its source .*gone.tif cannot be opened"):
                 open_source(tmp_path / name).read()
+
+
+@pytest.mark.parametrize("field", range(4))
+def test_a_jpeg_2000_whose_sizes_contradict_is_refused(write: Any, field: int) -> None:
+    path = _made(write, "a.jp2", 1, {"driver": "JP2OpenJPEG"})
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\xff\x4f\xff\x51") + 8 + 4 * field  # Right, bottom, left, top.
+    (value,) = struct.unpack_from(">I", content, at)
+    struct.pack_into(">I", content, at, value + 5)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.jp2"):
+        open_source(path).read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ import rasterio.shutil
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader, MemoryFile
 
+from imatch.core.errors import InputError
 from imatch.raster.read.samples import LEAST, Sample, sampled
 
 #: More distinct whole numbers than this are measurements.
 _MOST_CLASSES = 32
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def class_evidence(dataset: DatasetReader, name: str) -> tuple[list[int], str]:
@@ -98,7 +101,14 @@ def class_tables(dataset: DatasetReader) -> dict[int, str]:
     # Rasterio has no call for them, but a VRT of the raster repeats them.
     with MemoryFile(ext=".vrt") as memory:
         rasterio.shutil.copy(dataset, memory.name, driver="VRT")
-        root = ET.fromstring(memory.read())  # noqa: S314 - GDAL wrote it a moment ago.
+        # It repeats what tags hold, control characters included, of which XML knows none.
+        text = _NO_XML.sub("", bytes(memory.read()).decode("utf-8", "replace"))
+    try:
+        root = ET.fromstring(text)  # noqa: S314 - GDAL wrote it a moment ago.
+    except ET.ParseError as error:
+        raise InputError(
+            f"its description cannot be read ({error})", subject=dataset.name, hint="get it again"
+        ) from error
     tables = {}
     for band in root.iter("VRTRasterBand"):
         elements = [

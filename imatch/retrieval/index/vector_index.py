@@ -25,6 +25,8 @@ _TRAINING = 64
 _ROUNDS = 10
 # Of compressed vectors this many times more are taken, to be compared exactly.
 _RERANKED = 16
+# No embedder gives numbers as large, whose squares would be infinite.
+_LARGEST = 1e9
 _ROWS = 1 << 16
 
 
@@ -220,7 +222,8 @@ def check_finite(vectors: NDArray[np.float32]) -> None:
         InputError: There are such.
     """
     for start in range(0, len(vectors), _ROWS):
-        if not np.isfinite(vectors[start : start + _ROWS]).all():
+        # Written so that NaN is caught, too.
+        if not (np.abs(vectors[start : start + _ROWS]) < _LARGEST).all():
             raise _damaged(vectors)
 
 

@@ -150,6 +150,11 @@ def test_what_gives_classes_away(write: Any, tmp_path: Any) -> None:
     assert evidence(named) == ([1], "category names")
     with rasterio.open(named) as dataset:
         assert "<Category>sea &amp; ice</Category>" in class_tables(dataset)[1]
+    # Control characters in tags, of which XML knows none.
+    odd = write("odd.tif", imagery)
+    with rasterio.open(odd, "r+") as dataset:
+        dataset.update_tags(note="a\x01b\x1fc")
+    assert evidence(odd) == ([], "")
     stack = np.stack([imagery, np.resize(LABELS, imagery.shape).astype("uint8")])
     assert evidence(write("stack.tif", stack))[0] == [2]
     transparent = np.stack([np.resize(LABELS, imagery.shape).astype("uint8"), imagery * 0 + 255])

@@ -206,7 +206,7 @@ def test_cells_that_make_no_sense_are_refused(index: Path, numbers: list[float])
         Store.open(index).cell(1)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, -1e20])
 def test_vectors_that_are_no_numbers_are_refused(index: Path, value: float) -> None:
     pytest.importorskip("faiss")
     vectors = np.fromfile(index / "g1" / VECTORS, np.float32)
