@@ -120,11 +120,11 @@ import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
 from imatch.core.errors import ImatchError
-from imatch.raster import Lattice
+from imatch.raster import Grid
 from imatch.raster.warp.warp import warp_file
 limit = int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-lattice = Lattice(Affine(10, 0, 400000, 0, -10, 5000000), CRS.from_epsg(32631), 700, 600)
+lattice = Grid(Affine(10, 0, 400000, 0, -10, 5000000), CRS.from_epsg(32631), 700, 600)
 try:
     warp_file(sys.argv[1], sys.argv[2], lattice, lambda xy: np.asarray(xy), cog=len(sys.argv) > 4)
 except ImatchError as error:
@@ -165,12 +165,12 @@ import sys, time
 import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
-from imatch.raster import Lattice
+from imatch.raster import Grid
 from imatch.raster.warp.warp import warp_file
 def convert(xy):
     time.sleep(0.05)
     return np.asarray(xy)
-lattice = Lattice(Affine(10, 0, 400000, 0, -10, 5000000), CRS.from_epsg(32631), 9000, 9000)
+lattice = Grid(Affine(10, 0, 400000, 0, -10, 5000000), CRS.from_epsg(32631), 9000, 9000)
 print("begun", flush=True)
 warp_file(sys.argv[1], sys.argv[2], lattice, convert)
 """
