@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +14,7 @@ from imatch.bench.prepare_case import PreparedCase, longest_side, present
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.types import BoolArray
-from imatch.export.figure_files import Window, checkerboard
+from imatch.export.images import Window, checkerboard, jpeg, thumbnail
 from imatch.geometry.accuracy import overlap_mask
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.result import Preview
@@ -24,7 +22,7 @@ from imatch.raster import read_pair, render
 
 #: Pictures of one matcher's worst answers, and of its false accepts.
 PER_MATCHER = 8
-_SIDE = 240
+_SIDE, _QUALITY = 240, 82
 # Side of the part that the checkerboards show.
 _DETAIL_PX = 240
 # Worst answers are those that are not even good, yet not false accepts.
@@ -119,17 +117,4 @@ def _detail(overlap: BoolArray) -> Window:
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    """A thumbnail of (H, W, 3|4) uint8 RGB(A), on white."""
-    pixels: NDArray[np.floating[Any]] = image[..., :3].astype(np.float32)
-    if image.shape[2] == 4:
-        alpha = image[..., 3:].astype(np.float32) / 255
-        pixels = pixels * alpha + 255 * (1 - alpha)
-    scale = _SIDE / max(pixels.shape[:2])
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    small = cv2.resize(
-        pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    bgr = np.clip(small[..., ::-1], 0, 255).astype(np.uint8)
-    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])
-    assert done, "OpenCV always encodes an 8-bit image"
-    return data.tobytes()
+    return jpeg(thumbnail(image, _SIDE), _QUALITY)

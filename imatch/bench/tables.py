@@ -226,6 +226,18 @@ def never_right(summary: dict[str, Any]) -> HtmlTable | None:
     return HtmlTable("Cases that no matcher got right", "Within 10 px.", header, rows)
 
 
+def errors(summary: dict[str, Any]) -> HtmlTable | None:
+    """The cases that could not be run; None where there are none."""
+    rows = tuple(
+        tuple(HtmlCell(text) for text in (item["case"], name, item["error"]))
+        for name, figures in summary["matchers"].items()
+        for item in figures["errors"]
+    )
+    if not rows:
+        return None
+    return HtmlTable("Cases that could not be run", "", ("case", "matcher", "error"), rows)
+
+
 def all_tables(summary: dict[str, Any]) -> list[HtmlTable]:
     """Every table that has something to say, the most telling first."""
     made: Sequence[HtmlTable | None] = (

@@ -12,8 +12,8 @@ from matplotlib.quiver import Quiver
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
-from imatch.export.figure_files import Window, checkerboard, rgba
 from imatch.export.figures import INK
+from imatch.export.images import Window, checkerboard, rgba
 from imatch.export.subsample import thin
 from imatch.export.text import both
 from imatch.geometry.transform import apply_matrix

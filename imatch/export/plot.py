@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from imatch.core.errors import OutputError
-from imatch.export.figure_files import detail_window
 from imatch.export.figures import INK
+from imatch.export.images import detail_window
 from imatch.export.panels import (
     ELONGATED,
     FAINT_INK,

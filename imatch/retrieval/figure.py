@@ -14,8 +14,8 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
-from imatch.export.figure_files import rgba
 from imatch.export.figures import FAINT, INK
+from imatch.export.images import rgba
 from imatch.export.panels import FITTED
 from imatch.export.subsample import thin
 from imatch.pipeline.registration.result import Preview, Registration

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path, inside
-from imatch.export.figure_files import checkerboard, rgba
 from imatch.export.formats import FORMATS, write
+from imatch.export.images import checkerboard, jpeg, rgba, thumbnail
 from imatch.pipeline.batch.journal import PREVIEWS
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.worker import RESULTS
@@ -45,7 +43,7 @@ class ResultWriter:
             ConfigError: There is no such format.
 
         Example:
-            >>> Finishing.of(["gpkg", ".points"]).suffixes
+            >>> ResultWriter.of(["gpkg", ".points"]).suffixes
             ('.gpkg', '.points')
         """
         suffixes = tuple(dict.fromkeys("." + name.lower().lstrip(".") for name in names))
@@ -87,24 +85,9 @@ def strip(preview: Preview) -> bytes:
         panels.append(checkerboard(preview, preview.matrix, (0, 0, width, height)))
     row = np.full((_SIDE, 3 * _SIDE + 2 * _GAP, 3), 255, np.uint8)
     for index, panel in enumerate(panels):
-        left = index * (_SIDE + _GAP)
-        row[:, left : left + _SIDE] = _square(panel)
-    done, data = cv2.imencode(".jpg", row[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    assert done, "OpenCV always encodes an 8-bit image"
-    return data.tobytes()
-
-
-def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 4) on white, fitted into a square."""
-    colour, alpha = image[..., :3].astype(np.float32), image[..., 3:] / np.float32(255)
-    pixels = colour * alpha + 255 * (1 - alpha)
-    height, width = pixels.shape[:2]
-    scale = _SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(
-        pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    square = np.full((_SIDE, _SIDE, 3), 255, np.uint8)
-    left, top = (_SIDE - size[0]) // 2, (_SIDE - size[1]) // 2
-    square[top : top + size[1], left : left + size[0]] = np.clip(small, 0, 255)
-    return square
+        small = thumbnail(panel, _SIDE)
+        height, width = small.shape[:2]
+        left = index * (_SIDE + _GAP) + (_SIDE - width) // 2
+        top = (_SIDE - height) // 2
+        row[top : top + height, left : left + width] = small
+    return jpeg(row, _QUALITY)

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.export.figure_files import evened, rgba
 from imatch.export.figures import INK, tidy
+from imatch.export.images import evened, rgba
 from imatch.export.panels import CHECK, FAINT_INK, FITTED
 from imatch.export.quality.cells import QualityCell
 from imatch.export.quality.evidence import Autocorrelation, Field, Floats, Residuals

@@ -9,7 +9,7 @@ from pathlib import Path
 from imatch.core.errors import OutputError
 from imatch.core.io.files import atomic_path, inside, remove_leftovers
 from imatch.core.io.jsontext import to_json
-from imatch.export.html import definitions, image, page, table_html
+from imatch.export.html import render
 from imatch.export.json import write_json
 from imatch.export.stack.figure import graph_svg
 from imatch.export.stack.tables import (
@@ -101,24 +101,17 @@ def write_stack(stack: Stack, out: Path) -> list[Path]:
 
 
 def report_html(stack: Stack) -> str:
-    """The network, the images, the pairs and the loops as one page."""
-    picture = image(
-        graph_svg(stack),
-        "svg+xml",
-        "The network of pairs",
-        "Images in the order of time, clockwise from the top; each line is a pair.",
+    """Returns the network, the images, the pairs and the loops as one page."""
+    return render(
+        "stack.html.j2",
+        stack=stack,
+        headline=headline(stack),
+        graph=graph_svg(stack),
+        images=images_table(stack),
+        pairs=pairs_table(stack),
+        loops=loops_table(stack),
+        facts=facts(stack),
     )
-    sections = [
-        ("Network", picture),
-        ("Images", table_html(images_table(stack))),
-        ("Pairs", table_html(pairs_table(stack))),
-    ]
-    found = loops_table(stack)
-    if found is not None:
-        sections.append(("Loops", table_html(found)))
-    sections.append(("How it was solved", definitions(facts(stack))))
-    title = f"imatch stack: {len(stack.images)} images"
-    return page(title, "Stack", headline(stack), sections)
 
 
 def facts(stack: Stack) -> list[tuple[str, str]]:

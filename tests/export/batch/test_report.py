@@ -100,7 +100,7 @@ def test_the_report_stands_alone_and_begins_with_failures(
     ]
     assert all(link.startswith(("data:", "#")) for link in seen.links)
     # Texts are texts, whatever they hold.
-    assert "b.tif: is &#x27;empty&#x27; &amp; sad" in text
+    assert "b.tif: is &#39;empty&#39; &amp; sad" in text
     assert "two places fit &lt;as well&gt;" in text
     assert "2 of 6 pairs are registered: 3 ok, 1 uncertain, 1 failed, 1 error" in text
     # The uncertain one's picture comes before that of the sure one.

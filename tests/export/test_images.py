@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from imatch.export.figure_files import checkerboard, detail_window, grey, onto_reference, rgba
+from imatch.export.images import checkerboard, detail_window, grey, onto_reference, rgba
 from imatch.pipeline.registration.result import Preview, Registration
 
 Make = Callable[..., Registration]

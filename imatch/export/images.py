@@ -1,4 +1,4 @@
-"""Images for pictures: transparency, warping onto the reference, checkerboards, detail windows."""
+"""8-bit images of pages and figures: checkerboards, detail windows, thumbnails, JPEG files."""
 
 from __future__ import annotations
 
@@ -142,3 +142,32 @@ def evened(image: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
     equalise = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(4, 4))
     equal = equalise.apply((stretched * 255).astype(np.uint8))
     return np.asarray(equal, dtype=np.float32) / np.float32(255)
+
+
+def thumbnail(image: Bytes, side: int) -> Bytes:
+    """Fits an image into a square and lays it on white.
+
+    Args:
+        image: (H, W, 3|4) RGB or RGBA.
+        side: Length of the longest side, pixels.
+
+    Returns:
+        (h, w, 3) RGB, as large as the square allows.
+    """
+    pixels: NDArray[np.float32] = image[..., :3].astype(np.float32)
+    if image.shape[2] == 4:
+        alpha = image[..., 3:].astype(np.float32) / np.float32(255)
+        pixels = pixels * alpha + 255 * (1 - alpha)
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.clip(cv2.resize(pixels, size, interpolation=interpolation), 0, 255).astype(np.uint8)
+
+
+def jpeg(image: Bytes, quality: int) -> bytes:
+    """Encodes (H, W, 3) RGB as a JPEG file of a quality from 0 to 100."""
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "OpenCV always encodes an 8-bit image"
+    return data.tobytes()
