@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.export.json import to_json
+from imatch.core.io.jsontext import to_json
 from imatch.pipeline.registration.result import Registration
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import OutputError
+from imatch.core.io.jsontext import to_json
 from imatch.export.coordinates import claimed_xy, reference_xy
-from imatch.export.json import to_json
 from imatch.export.tables import columns
 from imatch.pipeline.registration.result import Registration
 

@@ -9,8 +9,7 @@ import pytest
 from pyproj import CRS
 from rich.console import Console
 
-from imatch.export import print_summary, summary
-from imatch.export.terminal import rows
+from imatch.export.terminal import print_summary, rows, summary
 from imatch.pipeline.registration.certificate import Certificate
 from imatch.pipeline.registration.result import Registration
 

@@ -10,7 +10,6 @@ from imatch.core.errors import OutputError
 from imatch.core.io.files import atomic_path, inside, remove_leftovers
 from imatch.core.io.jsontext import to_json
 from imatch.export.html import render
-from imatch.export.json import write_json
 from imatch.export.stack.figure import graph_svg
 from imatch.export.stack.tables import (
     headline,
@@ -21,6 +20,7 @@ from imatch.export.stack.tables import (
 )
 from imatch.export.text import both
 from imatch.pipeline.batch.journal import RECORD
+from imatch.pipeline.registration.io import write_json
 from imatch.pipeline.registration.result import SCHEMA
 from imatch.pipeline.stack.result import Stack
 

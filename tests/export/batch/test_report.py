@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import ConfigError
-from imatch.export.batch.finish import ResultWriter, strip
 from imatch.export.batch.report import failures, pairs_table, write_report
+from imatch.export.batch.writer import ResultWriter, strip
 from imatch.pipeline.batch.run import BatchPair, BatchResult, BatchRun
 from imatch.pipeline.pair.match import match
 from imatch.pipeline.registration.result import Registration
