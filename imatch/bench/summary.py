@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from imatch.bench.detectors import MEASURES, DetectorResult
-from imatch.bench.groups import CARD, GROUPS, Group, values_of
 from imatch.bench.metrics import (
     AUC_PX,
     FALSE_ACCEPT_PX,
@@ -25,6 +24,63 @@ from imatch.bench.runner import BenchPlan, Run
 SCHEMA = "imatch.bench/1"
 #: The imaginary matcher that answers where any of the real ones is right.
 ORACLE = "any right (oracle)"
+
+#: Sources whose truth is good to a pixel, that together decide.
+SENTINEL_2 = frozenset({"ombria", "ua_overview", "alps_b08"})
+CLEAR, CLOUD, SNOW, SNOW_CLOUD, FLOOD = (
+    "clear / clear",
+    "cloud on either side",
+    "snow / clear",
+    "snow / cloud",
+    "flood",
+)
+CONDITIONS = (CLEAR, CLOUD, SNOW, SNOW_CLOUD, FLOOD)
+
+
+def condition(result: Result) -> str | None:
+    """Returns the season or weather that a positive pair spans, None where its tag does not say.
+
+    Tags are ``reference/target``, each ``clear``, ``snow`` or something with ``cloud`` in it; all
+    pairs of OMBRIA span a flood.
+    """
+    if not result.positive:
+        return None
+    if result.source == "ombria":
+        return FLOOD
+    sides = result.tag.split("/")
+    if len(sides) != 2:
+        return None
+    snow = any("snow" in side for side in sides)
+    cloud = any("cloud" in side for side in sides)
+    if snow:
+        return SNOW_CLOUD if cloud else SNOW
+    if cloud:
+        return CLOUD
+    return CLEAR if sides == ["clear", "clear"] else None
+
+
+def _of(source: str, *variants: str) -> Callable[[Result], bool]:
+    return lambda result: result.source == source and result.variant in variants
+
+
+def _in(name: str) -> Callable[[Result], bool]:
+    return lambda result: result.source == "ua_overview" and condition(result) == name
+
+
+#: The rows by which matchers are compared, those without a case left out: who belongs to each.
+GROUPS: dict[str, Callable[[Result], bool]] = {
+    "ombria near": _of("ombria", "near"),
+    "ombria free": _of("ombria", "free"),
+    "ua_overview near": _of("ua_overview", "near"),
+    "ua_overview free": _of("ua_overview", "free"),
+    **{f"– of these {name}": _in(name) for name in (CLEAR, CLOUD, SNOW, SNOW_CLOUD)},
+    "alps_b08 near + free": _of("alps_b08", "near", "free"),
+    "Sentinel-2 together": lambda result: result.positive and result.source in SENTINEL_2,
+    "brenta_ndvi near + free": _of("brenta_ndvi", "near", "free"),
+    "srif free": _of("srif", "near", "free"),
+    "starainj free": _of("starainj", "near", "free"),
+    "all positives": lambda result: result.positive,
+}
 
 
 def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
@@ -174,20 +230,16 @@ def _breakdown(
     """Figures of all rows and of every part they are looked at by."""
     positive = [row for row in rows if row.positive]
 
-    def split(items: Sequence[Result], key: Callable[[Result], str]) -> dict[str, Any]:
-        return {
-            value: figures([item for item in items if key(item) == value])
-            for value in values_of(items, key)
-        }
+    def split(items: Sequence[Result], key: Callable[[Result], str | None]) -> dict[str, Any]:
+        values = [value for value in dict.fromkeys(map(key, items)) if value]
+        return {value: figures([r for r in items if key(r) == value]) for value in values}
 
-    def grouped(groups: Sequence[Group]) -> dict[str, Any]:
-        parts = {group.title: [row for row in rows if group.holds(row)] for group in groups}
-        return {title: figures(part) for title, part in parts.items() if part}
-
+    conditions = split(positive, condition)
+    groups = {title: [r for r in rows if holds(r)] for title, holds in GROUPS.items()}
     return {
         "overall": figures(rows),
-        "groups": grouped(GROUPS),
-        "robustness": grouped(CARD),
+        "groups": {title: figures(part) for title, part in groups.items() if part},
+        "robustness": {name: conditions[name] for name in CONDITIONS if name in conditions},
         "by_source": split(positive, lambda row: row.source),
         "by_variant": split(rows, lambda row: row.variant),
         "by_tag": split(positive, lambda row: row.tag and f"{row.source}: {row.tag}"),
@@ -222,10 +274,8 @@ def _never_right(by_matcher: dict[str, list[Result]]) -> list[dict[str, str]]:
 def _stages(rows: Sequence[Result]) -> dict[str, Any]:
     """What each stage of a cascade found, and what a pair costs that ends there."""
     ran = [row for row in rows if row.status != "error"]
-    parts = {
-        stage: [row for row in ran if row.found_by == stage]
-        for stage in values_of(ran, lambda row: row.found_by)
-    }
+    stages = [stage for stage in dict.fromkeys(row.found_by for row in ran) if stage]
+    parts = {stage: [row for row in ran if row.found_by == stage] for stage in stages}
     return {
         stage: {
             "n": len(part),

@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from imatch.bench.cases import Case
-from imatch.bench.groups import CLEAR, CLOUD, FLOOD, SNOW, SNOW_CLOUD, condition
 from imatch.bench.results import Result
 from imatch.bench.runner import BenchPlan, Run
-from imatch.bench.summary import calibration, scores, summarise, trust
+from imatch.bench.summary import (
+    CLEAR,
+    CLOUD,
+    FLOOD,
+    SNOW,
+    SNOW_CLOUD,
+    calibration,
+    condition,
+    scores,
+    summarise,
+    trust,
+)
 from imatch.bench.tables import all_tables
 from imatch.pipeline.pair.config import MatchConfig
 
