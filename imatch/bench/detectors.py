@@ -107,10 +107,12 @@ def repeatability(ref: Keypoints, tgt: Keypoints, radius: float = CORRECT_PX) ->
     total = len(ref.xy) + len(tgt.xy)
     if not total:
         return NAN
-    return (_found(ref.moved, tgt.xy, radius) + _found(tgt.moved, ref.xy, radius)) / total
+    return (
+        _count_within(ref.moved, tgt.xy, radius) + _count_within(tgt.moved, ref.xy, radius)
+    ) / total
 
 
-def _found(wanted: NDArray[np.float64], there: NDArray[np.float64], radius: float) -> int:
+def _count_within(wanted: NDArray[np.float64], there: NDArray[np.float64], radius: float) -> int:
     if not len(wanted) or not len(there):
         return 0
     distance, _ = cKDTree(there).query(wanted)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.bench.cases import Case
-from imatch.bench.prepare_case import PreparedCase, longest_side, present
+from imatch.bench.prepare_case import PreparedCase, longest_side, prepare_case
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.types import BoolArray
@@ -30,7 +30,7 @@ _WORTH_SEEING_PX = 1.0
 
 
 @dataclass(frozen=True)
-class Picture:
+class ResultFigure:
     """A result to look at.
 
     Attributes:
@@ -62,9 +62,9 @@ def false_accepts(results: Sequence[Result], matcher: str) -> list[Result]:
     return sorted(rows, key=lambda row: (row.positive, -row.score_px))
 
 
-def pictures(
+def result_figures(
     results: Sequence[Result], cases: Mapping[str, Case], root: Path, config: MatchConfig
-) -> list[Picture]:
+) -> list[ResultFigure]:
     """Draw some results; one whose images cannot be read any more is left out.
 
     Args:
@@ -77,10 +77,10 @@ def pictures(
     for result in results[:PER_MATCHER]:
         case = cases[result.case]
         try:
-            views = present(case, root, config)
+            views = prepare_case(case, root, config)
         except ImatchError:
             continue
-        made.append(Picture(result, _panels(result, case, views)))
+        made.append(ResultFigure(result, _panels(result, case, views)))
     return made
 
 

@@ -86,7 +86,7 @@ def recall_curve(errors: ArrayLike, thresholds: NDArray[np.float64]) -> NDArray[
     return np.asarray(count / max(len(values), 1), dtype=np.float64)
 
 
-def observed_levels(
+def observed_coverage(
     errors: ArrayLike, half_widths: ArrayLike, levels: Sequence[float] = LEVELS
 ) -> list[float]:
     """How often intervals of several levels contain the truth, when only 95 % ones are stated.

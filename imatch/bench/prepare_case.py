@@ -42,7 +42,7 @@ class PreparedCase:
         return array_source(np.moveaxis(self.pixels, 0, 2), valid=self.valid)
 
 
-def present(case: Case, root: Path, config: MatchConfig) -> tuple[PreparedCase, PreparedCase]:
+def prepare_case(case: Case, root: Path, config: MatchConfig) -> tuple[PreparedCase, PreparedCase]:
     """Read a case's images and warp the target, as the benchmark prescribes.
 
     Geocoding is dropped, since the benchmark is about pixels. Ground that the warp brings in from
@@ -66,16 +66,16 @@ def present(case: Case, root: Path, config: MatchConfig) -> tuple[PreparedCase, 
     target = _read(
         open_source(tgt, bands=config.tgt_bands, nodata=config.tgt_nodata, mask=config.tgt_mask)
     )
-    return reference, warped(target, case.warp)
+    return reference, warp_image(target, case.warp)
 
 
-def unread(config: MatchConfig) -> MatchConfig:
-    """The settings for images that `present` has read: its part of them is done."""
+def for_prepared(config: MatchConfig) -> MatchConfig:
+    """The settings for images that `prepare_case` has read: its part of them is done."""
     done = (f"{side}_{name}" for side in ("ref", "tgt") for name in ("bands", "nodata", "mask"))
     return config.model_copy(update=dict.fromkeys(done))
 
 
-def warped(view: PreparedCase, warp: NDArray[np.float64]) -> PreparedCase:
+def warp_image(view: PreparedCase, warp: NDArray[np.float64]) -> PreparedCase:
     """Warp an image within its own frame.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imatch.bench import plots, tables
-from imatch.bench.gallery import PER_MATCHER, Picture, false_accepts, pictures, worst
+from imatch.bench.gallery import PER_MATCHER, ResultFigure, false_accepts, result_figures, worst
 from imatch.bench.results import Result
 from imatch.bench.runner import SUMMARIES, BenchPlan, Run
 from imatch.bench.summary import summarise
@@ -126,13 +126,13 @@ def _commit(commit: dict[str, Any] | None) -> str:
 
 def _gallery(
     run: Run, plan: BenchPlan, choose: Callable[[Sequence[Result], str], list[Result]]
-) -> list[tuple[str, int, list[Picture]]]:
+) -> list[tuple[str, int, list[ResultFigure]]]:
     """Each matcher that has any such results, how many, and pictures of the first."""
     cases = {case.name: case for case in plan.cases}
     galleries = []
     for config in plan.configs:
         chosen = choose(run.results, config.matcher)
-        shots = pictures(chosen, cases, plan.root, config)
+        shots = result_figures(chosen, cases, plan.root, config)
         if shots:
             galleries.append((config.matcher, len(chosen), shots))
     return galleries

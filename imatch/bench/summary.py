@@ -15,7 +15,7 @@ from imatch.bench.metrics import (
     STATED,
     WITHIN_PX,
     auc,
-    observed_levels,
+    observed_coverage,
     recall,
 )
 from imatch.bench.results import OUTCOMES, Result
@@ -137,7 +137,7 @@ def scores(rows: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def trust(rows: Sequence[Result]) -> dict[str, Any]:
+def false_accept_rate(rows: Sequence[Result]) -> dict[str, Any]:
     """How often an answer that was called ``ok`` is wrong, over all cases.
 
     Returns:
@@ -165,7 +165,7 @@ def calibration(rows: Sequence[Result]) -> dict[str, Any]:
     stated = [axes for axes in stated if axes]
     axes = [axis for row in stated for axis in row]
     errors, halves = (np.array([axis[i] for axis in axes]) for i in range(2))
-    observed = observed_levels(errors, halves)
+    observed = observed_coverage(errors, halves)
     return {
         "rows": len(stated),
         "intervals": len(axes),
@@ -204,7 +204,7 @@ def _matcher(rows: Sequence[Result], keypoints: Sequence[DetectorResult]) -> dic
         "n": len(rows),
         "status": {status: sum(row.status == status for row in rows) for status in OUTCOMES},
         **_breakdown(rows, _group),
-        "false_accepts": trust(rows),
+        "false_accepts": false_accept_rate(rows),
         "calibration": calibration(rows),
         **costs(rows),
         "stages": _stages(rows),

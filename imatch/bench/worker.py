@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from imatch.bench.cases import Case
 from imatch.bench.detectors import DetectorResult, measure_keypoints
 from imatch.bench.metrics import corner_error
-from imatch.bench.prepare_case import PreparedCase, longest_side, present, unread
+from imatch.bench.prepare_case import PreparedCase, for_prepared, longest_side, prepare_case
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.workers import begin_worker
@@ -50,7 +50,7 @@ class CaseTask:
     single_thread: bool = False
 
 
-class Runner:
+class CaseRunner:
     """A matcher that is ready, and the cases' way through it.
 
     Args:
@@ -63,7 +63,7 @@ class Runner:
     def __init__(self, task: CaseTask) -> None:
         self.task = task
         self.solver = load_solver(task.config)
-        _warm_up(unread(task.config), self.solver)
+        _warm_up(for_prepared(task.config), self.solver)
 
     def run(self, case: Case) -> tuple[Result, DetectorResult | None]:
         """Run a case; whatever goes wrong is told in the row.
@@ -72,9 +72,9 @@ class Runner:
         """
         facts = (case.name, case.source, case.variant, case.tag, self.task.config.matcher)
         try:
-            views = present(case, self.task.root, self.task.config)
-            config = unread(self.task.config)
-            config = fitting(config, views) if self.task.fit_size else config
+            views = prepare_case(case, self.task.root, self.task.config)
+            config = for_prepared(self.task.config)
+            config = unreduced(config, views) if self.task.fit_size else config
             ref, tgt = (view.source() for view in views)
             started = time.perf_counter()
             registration = match(ref, tgt, config, loaded=self.solver)
@@ -85,7 +85,7 @@ class Runner:
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             return Result(*facts, "error", peak_mb=peak_mb(), error=text).in_one_line(), None
-        return judged(case, registration, seconds).in_one_line(), measured
+        return to_result(case, registration, seconds).in_one_line(), measured
 
     def _keypoints(
         self, case: Case, views: tuple[PreparedCase, PreparedCase]
@@ -100,12 +100,12 @@ class Runner:
         return measure_keypoints(case, views, matcher, self.solver.name)
 
 
-def fitting(config: MatchConfig, views: tuple[PreparedCase, PreparedCase]) -> MatchConfig:
+def unreduced(config: MatchConfig, views: tuple[PreparedCase, PreparedCase]) -> MatchConfig:
     """The settings with a working size at which the pair is not reduced."""
     return make_config(config, size=max(config.size, longest_side(*views)))
 
 
-def judged(case: Case, registration: Registration, seconds: float) -> Result:
+def to_result(case: Case, registration: Registration, seconds: float) -> Result:
     """A registration held against the truth.
 
     Args:
@@ -186,12 +186,12 @@ def run(case: Case) -> tuple[Result, DetectorResult | None]:
     global _runner
     if _runner is None:
         assert _task is not None, "start() is the pool's initialiser"
-        _runner = Runner(_task)
+        _runner = CaseRunner(_task)
     return _runner.run(case)
 
 
 _task: CaseTask | None = None
-_runner: Runner | None = None
+_runner: CaseRunner | None = None
 
 
 def _warm_up(config: MatchConfig, solver: Registrar) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 INK, FAINT, GRID = "#222222", "#777777", "#e6e6e6"
 
 
-def tidy(axes: Axes, title: str = "") -> None:
+def style_axes(axes: Axes, title: str = "") -> None:
     """Give axes a light grid, no frame, and a title at the left."""
     if title:
         axes.set_title(title, size=10.5, color=INK, loc="left", parse_math=False)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import OutputError
-from imatch.export.coordinates import reference_xy, shown_xy
-from imatch.export.subsample import thin
+from imatch.export.coordinates import gis_xy, reference_xy
+from imatch.export.subsample import subsample
 from imatch.pipeline.registration.result import Registration
 
 # gdalwarp solves for thin-plate splines in O(n^3); more points than this only slow it down.
@@ -37,7 +37,7 @@ def write_points(registration: Registration, path: Path) -> None:
     table = np.column_stack(
         [
             reference_xy(registration),
-            shown_xy(registration.target, points.tgt_xy),
+            gis_xy(registration.target, points.tgt_xy),
             _usable(registration),
             residual,
             np.hypot(residual[:, 0], residual[:, 1]),
@@ -153,7 +153,7 @@ def _name_source(source: ET.Element, folder: Path) -> None:
 def _gcp_list(registration: Registration, usable: NDArray[np.intp]) -> ET.Element:
     points = registration.tie_points
     residual = points.residual_px[usable]
-    chosen = usable[thin(points.tgt_xy[usable], residual, _VRT_LIMIT)]
+    chosen = usable[subsample(points.tgt_xy[usable], residual, _VRT_LIMIT)]
     # GDAL counts pixels and lines from the corner of the first pixel.
     corner_based = points.tgt_xy[chosen] + 0.5
     ground = reference_xy(registration)[chosen]

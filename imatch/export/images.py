@@ -37,7 +37,7 @@ def grey(image: Bytes) -> NDArray[np.float32]:
     return np.asarray(image.mean(axis=2), dtype=np.float32)
 
 
-def onto_reference(
+def warp_onto_reference(
     preview: Preview, matrix: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], BoolArray]:
     """The target in grey on the reference's pixels.
@@ -75,7 +75,7 @@ def checkerboard(preview: Preview, matrix: NDArray[np.float64], window: Window) 
 
     Args:
         preview: The working images.
-        matrix: As for `onto_reference`.
+        matrix: As for `warp_onto_reference`.
         window: The part of the reference to show.
 
     Returns:
@@ -84,14 +84,17 @@ def checkerboard(preview: Preview, matrix: NDArray[np.float64], window: Window) 
     """
     left, top, right, bottom = window
     part = (slice(top, bottom), slice(left, right))
-    target, target_valid = onto_reference(preview, matrix)
+    target, target_valid = warp_onto_reference(preview, matrix)
     target, target_valid = target[part], target_valid[part]
     reference, reference_valid = grey(preview.ref)[part], preview.ref_valid[part]
     height, width = reference.shape
     side = max(8, round(min(height, width) / 6))
     rows, columns = np.indices((height, width)) // side
     turn = (rows + columns) % 2 == 1
-    reference, target = evened(reference, reference_valid), evened(target, target_valid)
+    reference, target = (
+        even_contrast(reference, reference_valid),
+        even_contrast(target, target_valid),
+    )
     tint = np.array([0.78, 0.92, 1.0], dtype=np.float32)
     colour = np.where(turn[..., None], target[..., None] * tint, reference[..., None])
     valid = np.where(turn, target_valid, reference_valid)
@@ -127,7 +130,7 @@ def detail_window(preview: Preview, inlier: BoolArray) -> Window:
     return int(left), int(top), int(right), int(bottom)
 
 
-def evened(image: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
+def even_contrast(image: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
     """(H, W) in [0, 1] of even contrast, so that borders show under snow and haze too."""
     ground = image[valid]
     if ground.size == 0:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from imatch.export.figures import INK
 from imatch.export.images import Window, checkerboard, rgba
-from imatch.export.subsample import thin
-from imatch.export.text import both
+from imatch.export.subsample import subsample
+from imatch.export.text import px_and_m
 from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.registration.result import Preview, Registration
 
@@ -54,14 +54,14 @@ def draw_matches(axes: Axes, registration: Registration, preview: Preview) -> No
     if len(points) == 0:
         _note(axes, "no tie points")
     if len(others):
-        kept = others[thin(preview.ref_xy[others], -points.scores[others], _OUTLIER_LINES)]
+        kept = others[subsample(preview.ref_xy[others], -points.scores[others], _OUTLIER_LINES)]
         axes.add_collection(
             LineCollection(list(ends[kept]), colors="#d4d4d4", linewidths=0.6, alpha=0.75)
         )
     if not len(agreeing):
         return
     # By score, not by residual: the picture should not flatter.
-    kept = agreeing[thin(preview.ref_xy[agreeing], -points.scores[agreeing], _MATCH_LINES)]
+    kept = agreeing[subsample(preview.ref_xy[agreeing], -points.scores[agreeing], _MATCH_LINES)]
     residual = points.residual_px[kept]
     known = residual[np.isfinite(residual)]
     top = float(np.percentile(known, 95)) if known.size else 1.0
@@ -111,7 +111,7 @@ def draw_residuals(
     if not len(kept):
         _note(axes, "no tie points agree")
         return
-    kept = kept[thin(preview.ref_xy[kept], -points.scores[kept], _ARROWS)]
+    kept = kept[subsample(preview.ref_xy[kept], -points.scores[kept], _ARROWS)]
     length = points.residual_px[kept]
     direction = _directions(preview, kept)
     # A large residual is drawn a fourteenth of the picture long; beyond twice that it is cut.
@@ -170,7 +170,7 @@ def _draw_keys(
         # Only a wide panel has room for both on one line.
         place.y0 - (0.19 if place.width > 4.6 else 0.42),
         length * scale,
-        both(length, None if metres_per_px is None else length * metres_per_px) or "",
+        px_and_m(length, None if metres_per_px is None else length * metres_per_px) or "",
         labelpos="W",
         coordinates="inches",
         color=INK,

@@ -26,8 +26,8 @@ from imatch.export.text import (
     accuracy_text,
     bound_text,
     counts_text,
+    image_name,
     model_text,
-    name,
     shift_text,
     tolerance_text,
 )
@@ -101,7 +101,7 @@ def _title(figure: Figure, registration: Registration) -> float:
         judged = tolerance_text(registration)
         headline += "" if judged is None else f" – {judged}"
     facts = [
-        f"{name(registration.target)} onto {name(registration.reference)}",
+        f"{image_name(registration.target)} onto {image_name(registration.reference)}",
         registration.matcher,
     ]
     if registration.transform is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def thin(xy: NDArray[np.float64], cost: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
+def subsample(xy: NDArray[np.float64], cost: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
     """Pick at most `limit` points, spread over the ground that all of them cover.
 
     The points' bounding box is cut into at most `limit` nearly square cells, and the point of least
@@ -23,7 +23,7 @@ def thin(xy: NDArray[np.float64], cost: NDArray[np.float64], limit: int) -> NDAr
         (M,) indices into `xy`, ascending, M <= `limit`; all of them when there are few enough.
 
     Example:
-        >>> thin(np.array([[0.0, 0], [1, 0], [9, 0]]), np.array([2.0, 1, 3]), 2)
+        >>> subsample(np.array([[0.0, 0], [1, 0], [9, 0]]), np.array([2.0, 1, 3]), 2)
         array([1, 2])
     """
     if len(xy) <= limit:

@@ -8,10 +8,10 @@ from imatch.export.text import (
     accuracy_text,
     certificate_text,
     counts_text,
-    measured,
     model_text,
     number,
     shift_text,
+    with_interval,
 )
 from imatch.pipeline.registration.result import ImageSummary, Pair, Registration, Status
 
@@ -27,7 +27,7 @@ _STYLES: dict[Status, str] = {
 _ASCII = str.maketrans({"±": "+/-", "°": " deg", "×": "x", "·": "|", "…": "..."})
 
 
-def rows(registration: Registration) -> list[tuple[str, str]]:
+def summary_rows(registration: Registration) -> list[tuple[str, str]]:
     """What there is to say, as (label, text); what is unknown is left out.
 
     Args:
@@ -83,7 +83,7 @@ def _table(registration: Registration, *, plain: bool) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for index, (label, text) in enumerate(rows(registration)):
+    for index, (label, text) in enumerate(summary_rows(registration)):
         style = _STYLES[registration.status] if index == 0 else "dim"
         # Text, not markup: a file may be called "[red].tif".
         shown = text.translate(_ASCII) if plain else text
@@ -115,7 +115,7 @@ def _components(registration: Registration) -> str | None:
             return None
         halves = (None, None) if interval is None else interval
         parts = [
-            f"{label} {measured(figure, half, sign=True)}"
+            f"{label} {with_interval(figure, half, sign=True)}"
             for label, figure, half in zip(names, value, halves, strict=True)
         ]
         return f"{', '.join(parts)} {unit}"

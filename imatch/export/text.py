@@ -23,11 +23,11 @@ def number(value: float, *, sign: bool = False) -> str:
     return f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
 
 
-def measured(value: float, half: float | None, *, sign: bool = False) -> str:
+def with_interval(value: float, half: float | None, *, sign: bool = False) -> str:
     """A figure and its interval, both as fine as the interval deserves.
 
     Example:
-        >>> measured(73.94, 1.05), measured(7.394, 0.105), measured(7.394, None)
+        >>> with_interval(73.94, 1.05), with_interval(7.394, 0.105), with_interval(7.394, None)
         ('73.9 ± 1.1', '7.39 ± 0.10', '7.39')
     """
     if half is None:
@@ -37,7 +37,7 @@ def measured(value: float, half: float | None, *, sign: bool = False) -> str:
     return f"{shown} ± {half:.{decimals}f}"
 
 
-def both(px: float | None, metres: float | None) -> str | None:
+def px_and_m(px: float | None, metres: float | None) -> str | None:
     """``"0.42 px (4.20 m)"``, without the metres where they are unknown."""
     if px is None:
         return None
@@ -62,8 +62,8 @@ def shift_text(registration: Registration) -> str | None:
 def accuracy_text(registration: Registration) -> str | None:
     """``"RMSE 0.42 px (4.20 m), CE90 0.71 px (7.10 m)"``, None where neither is known."""
     figures = {
-        "RMSE": both(registration.rmse_px, registration.rmse_m),
-        "CE90": both(registration.ce90_px, registration.ce90_m),
+        "RMSE": px_and_m(registration.rmse_px, registration.rmse_m),
+        "CE90": px_and_m(registration.ce90_px, registration.ce90_m),
     }
     return ", ".join(f"{k} {v}" for k, v in figures.items() if v is not None) or None
 
@@ -82,7 +82,7 @@ def certificate_text(registration: Registration) -> str | None:
 def bound_text(registration: Registration) -> str | None:
     """``"all of the overlap within 0.12 px (1.20 m) at 95%"``, None where it is unbounded."""
     certificate = registration.certificate
-    bound = both(certificate.corner_ci95_px, certificate.corner_ci95_m)
+    bound = px_and_m(certificate.corner_ci95_px, certificate.corner_ci95_m)
     return None if bound is None else f"all of the overlap within {bound} at 95%"
 
 
@@ -142,7 +142,7 @@ def model_text(registration: Registration) -> str | None:
     return f"{registration.model}: {', '.join(words)}{at}"
 
 
-def name(image: ImageSummary, limit: int = 48) -> str:
+def image_name(image: ImageSummary, limit: int = 48) -> str:
     """The file's name, its middle left out if it is long; ``"array"`` without a file."""
     if image.path is None:
         return "array"
@@ -154,14 +154,14 @@ def name(image: ImageSummary, limit: int = 48) -> str:
 def _length(shift: Pair, interval: Pair | None, unit: str) -> str:
     length = math.hypot(*shift)
     if interval is None:
-        return f"{measured(length, None)} {unit}"
+        return f"{with_interval(length, None)} {unit}"
     # The length's own interval, to first order; at no shift at all it has no direction.
     half = (
         math.hypot(shift[0] * interval[0], shift[1] * interval[1]) / length
         if length > max(interval)
         else max(interval)
     )
-    return f"{measured(length, half)} {unit}"
+    return f"{with_interval(length, half)} {unit}"
 
 
 def _derivative(matrix: NDArray[np.float64], at: tuple[float, float]) -> NDArray[np.float64]:

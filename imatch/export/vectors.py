@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import OutputError
 from imatch.core.io.jsontext import to_json
-from imatch.export.coordinates import claimed_xy, reference_xy
+from imatch.export.coordinates import geocoded_xy, reference_xy
 from imatch.export.tables import columns
 from imatch.pipeline.registration.result import Registration
 
@@ -125,7 +125,7 @@ def _tie_points(registration: Registration) -> GeoDataFrame:
 def _shift_vectors(registration: Registration) -> GeoDataFrame | None:
     import shapely
 
-    claimed = claimed_xy(registration)
+    claimed = geocoded_xy(registration)
     if claimed is None:
         return None
     shift = reference_xy(registration) - claimed

@@ -17,7 +17,7 @@ from imatch.core.errors import InputError
 from imatch.export.figures import FAINT, INK
 from imatch.export.images import rgba
 from imatch.export.panels import FITTED
-from imatch.export.subsample import thin
+from imatch.export.subsample import subsample
 from imatch.pipeline.registration.result import Preview, Registration
 from imatch.raster import GeoImage, Source, open_source, render
 from imatch.retrieval.chips import ChipWindow
@@ -115,7 +115,7 @@ def _draw_matches(axes: Axes, registration: Registration, preview: Preview) -> N
         )
         return
     scores = registration.tie_points.scores[agreeing]
-    kept = agreeing[thin(preview.ref_xy[agreeing], -scores, _LINES)]
+    kept = agreeing[subsample(preview.ref_xy[agreeing], -scores, _LINES)]
     ends = np.stack(
         [preview.ref_xy[kept] + 0.5, (preview.tgt_xy[kept] + 0.5) * scale + (width + gap, 0)],
         axis=1,

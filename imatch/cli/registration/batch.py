@@ -194,7 +194,7 @@ def _show(run: BatchRun, summary: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from imatch.export.batch.report import failures, why
+    from imatch.export.batch.report import failure_reason, failures
     from imatch.export.text import number
 
     counts = ", ".join(f"{n} {status}" for status, n in reversed(run.counts.items()) if n)
@@ -210,7 +210,7 @@ def _show(run: BatchRun, summary: dict[str, Any]) -> None:
                 console.print(f"{label}: median {median} px, at most {most} px")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
         for row in lost[:_SHOWN]:
-            table.add_row(escape(row.name), row.status, escape(why(row)))
+            table.add_row(escape(row.name), row.status, escape(failure_reason(row)))
         if lost:
             console.print(table)
         if len(lost) > _SHOWN:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from imatch.export.figures import FAINT, figure_svg, tidy
+from imatch.export.figures import FAINT, figure_svg, style_axes
 from imatch.pipeline.batch.result import BatchResult
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -48,7 +48,7 @@ def shift_plot(results: Sequence[BatchResult]) -> str | None:
         axes.scatter(x, y, s=16, color=colour, lw=0, label=status, zorder=3)
     axes.axhline(0, color=FAINT, lw=0.7)
     axes.axvline(0, color=FAINT, lw=0.7)
-    tidy(axes, "Shift of each pair, bars: 95 % interval")
+    style_axes(axes, "Shift of each pair, bars: 95 % interval")
     axes.set_xlabel("eastwards, m" if metres else "x, target px", color=FAINT)
     axes.set_ylabel("northwards, m" if metres else "y, target px", color=FAINT)
     axes.set_aspect("equal", adjustable="datalim")
@@ -82,7 +82,7 @@ def accuracy_plot(results: Sequence[BatchResult]) -> str | None:
             axes.step([0, *values], [0, *share], where="post", color=colour, lw=1.8, label=label)
     if not drawn:
         return None
-    tidy(axes, "Share of all pairs within")
+    style_axes(axes, "Share of all pairs within")
     axes.set_xlim(left=0)
     axes.set_ylim(0, 102)
     axes.set_xlabel("target px", color=FAINT)

@@ -81,7 +81,7 @@ def failures(rows: Iterable[BatchResult]) -> list[BatchResult]:
     return sorted((row for row in rows if not row.registered), key=lambda row: _rank(row.status))
 
 
-def why(row: BatchResult) -> str:
+def failure_reason(row: BatchResult) -> str:
     """Why a pair is not registered."""
     if row.status == "ok":
         return f"the tolerance is not met: any place within {_figure(row.bound_px)} px at 95%"
@@ -140,7 +140,10 @@ def pairs_table(rows: Sequence[BatchResult]) -> HtmlTable:
 def failures_table(rows: Sequence[BatchResult]) -> HtmlTable:
     """Returns the pairs that are not registered and why, the worst first."""
     made = tuple(
-        tuple(HtmlCell(text) for text in (row.name, row.status, str(row.attempts), why(row)))
+        tuple(
+            HtmlCell(text)
+            for text in (row.name, row.status, str(row.attempts), failure_reason(row))
+        )
         for row in failures(rows)
     )
     note = "Errors are tried again with `--resume`; a refusal is an answer."

@@ -69,10 +69,10 @@ class ResultWriter:
         if self.previews and registration.preview is not None:
             (out / PREVIEWS).mkdir(exist_ok=True)
             with atomic_path(inside(out / PREVIEWS, f"{pair.name}.jpg"), overwrite=True) as path:
-                path.write_bytes(strip(registration.preview))
+                path.write_bytes(preview_jpeg(registration.preview))
 
 
-def strip(preview: Preview) -> bytes:
+def preview_jpeg(preview: Preview) -> bytes:
     """Reference, target and, where there is a transform, a checkerboard of both, as a JPEG.
 
     Without one its place stays empty, so that all pictures are of one size.

@@ -9,10 +9,10 @@ from typing import Any
 from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
-from imatch.export.quality.cells import QualityCell, examine, tally
-from imatch.export.quality.evidence import (
+from imatch.export.quality.cells import QualityCell, count_findings, measure_cells
+from imatch.export.quality.residuals import (
     Autocorrelation,
-    Field,
+    CorrectionField,
     Residuals,
     autocorrelation,
     correction_field,
@@ -33,7 +33,7 @@ _LEAST_SIZE = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Quality:
+class QualityReport:
     """Everything a report shows.
 
     Attributes:
@@ -51,7 +51,7 @@ class Quality:
     residuals: Residuals | None
     correlated_before: Autocorrelation | None
     correlated_after: Autocorrelation | None
-    field: Field | None
+    field: CorrectionField | None
     cells: list[QualityCell]
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,14 +103,14 @@ class Quality:
             },
             "correction": None if self.field is None else self.field.to_dict(),
             "cells": [cell.to_dict() for cell in self.cells],
-            "findings": tally(self.cells),
+            "findings": count_findings(self.cells),
             "reference": document["reference"],
             "target": document["target"],
             "provenance": document["provenance"],
         }
 
 
-def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 900) -> Quality:
+def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 900) -> QualityReport:
     """Look at a registration: its tie points, and the images before and after.
 
     Args:
@@ -125,14 +125,14 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
     pair = ViewPair(registration, ref, tgt)
     frame = pair.overlap(size)
     found = residuals(pair)
-    return Quality(
+    return QualityReport(
         registration,
         pair.view(frame),
         found,
         None if found is None else autocorrelation(found.ref_xy, found.before),
         None if found is None else autocorrelation(found.ref_xy, found.after),
         correction_field(pair, frame),
-        examine(pair, frame, found),
+        measure_cells(pair, frame, found),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Rendered
-from imatch.export.quality.evidence import Residuals
+from imatch.export.quality.residuals import Residuals
 from imatch.export.quality.views import ChipView, ViewFrame, ViewPair, both_valid
 from imatch.geometry.alignment.orientation import orientation_field
 from imatch.geometry.alignment.refine import CorrelationWindows, measure
@@ -102,7 +102,9 @@ class QualityCell:
         }
 
 
-def examine(pair: ViewPair, overlap: ViewFrame, points: Residuals | None) -> list[QualityCell]:
+def measure_cells(
+    pair: ViewPair, overlap: ViewFrame, points: Residuals | None
+) -> list[QualityCell]:
     """Look at windows spread over the overlap.
 
     Args:
@@ -116,7 +118,7 @@ def examine(pair: ViewPair, overlap: ViewFrame, points: Residuals | None) -> lis
     if pair.after is None:
         return []
     extent = np.array(overlap.size) * overlap.step
-    step = pair.finest(np.array([overlap.left, overlap.top]) + extent / 2)
+    step = pair.coarser_step(np.array([overlap.left, overlap.top]) + extent / 2)
     # Smaller overlaps have fewer cells, smallest ones one of their own size.
     count = np.clip(extent / (step * _SIDE), 1, _MOST_CELLS).astype(int)
     side = np.maximum(8, np.minimum(_SIDE, extent / step)).astype(int)
@@ -196,17 +198,17 @@ def _surface(first: NDArray[np.complex64], second: NDArray[np.complex64]) -> NDA
     return np.asarray(np.fft.ifft2(product).real / max(energy, 1e-9))
 
 
-def tally(cells: list[QualityCell]) -> dict[Finding, int]:
+def count_findings(cells: list[QualityCell]) -> dict[Finding, int]:
     """How many cells say what."""
     names: tuple[Finding, ...] = ("supported", "contradicted", "silent")
     return {name: sum(cell.finding == name for cell in cells) for name in names}
 
 
-def tally_text(cells: list[QualityCell]) -> str:
+def findings_text(cells: list[QualityCell]) -> str:
     """The findings in a sentence."""
     if not cells:
         return "There is no transform to look at."
-    counts = tally(cells)
+    counts = count_findings(cells)
     total = len(cells)
     text = (
         f"{counts['supported']} of {total} windows support the registration, "

@@ -14,15 +14,15 @@ from imatch.export.html import HtmlCell as Value
 from imatch.export.html import HtmlTable, render
 from imatch.export.images import checkerboard, jpeg
 from imatch.export.quality import plots
-from imatch.export.quality.cells import QualityCell, tally_text
-from imatch.export.quality.evidence import Residuals, autocorrelation_text, statistics
+from imatch.export.quality.cells import QualityCell, findings_text
+from imatch.export.quality.residuals import Residuals, autocorrelation_text, statistics
 from imatch.export.quality.views import ChipView
-from imatch.export.terminal import rows as summary_rows
-from imatch.export.text import name, number
+from imatch.export.terminal import summary_rows
+from imatch.export.text import image_name, number
 from imatch.pipeline.registration.result import Preview
 
 if TYPE_CHECKING:
-    from imatch.export.quality.assess import Quality
+    from imatch.export.quality.assess import QualityReport
 
 _QUALITY = 84
 # Side up to which a small image is enlarged, pixels of the page.
@@ -30,7 +30,7 @@ _WIDE = 900
 _FINDINGS = {"supported": 0.9, "contradicted": None, "silent": None}
 
 
-def to_html(quality: Quality) -> str:
+def to_html(quality: QualityReport) -> str:
     """Returns the report as one HTML document that loads nothing from elsewhere."""
     registration, view, points = quality.registration, quality.view, quality.residuals
     unmet = registration.certificate.tolerance is not None and not registration.certificate.passes
@@ -44,7 +44,7 @@ def to_html(quality: Quality) -> str:
     return render(
         "quality.html.j2",
         quality=quality,
-        pair=f"{name(registration.target)} onto {name(registration.reference)}",
+        pair=f"{image_name(registration.target)} onto {image_name(registration.reference)}",
         verdict="uncertain" if registration.status == "ok" and unmet else registration.status,
         headline=headline,
         findings=_findings(quality),
@@ -63,11 +63,11 @@ def to_html(quality: Quality) -> str:
     )
 
 
-def _findings(quality: Quality) -> list[str]:
+def _findings(quality: QualityReport) -> list[str]:
     """What the images, the tie points and their neighbours say, a sentence each."""
     found = []
     if quality.cells:
-        found.append(f"Images: {tally_text(quality.cells)}")
+        found.append(f"Images: {findings_text(quality.cells)}")
     if quality.residuals is not None:
         before, after = (
             statistics(v)["rmse"] for v in (quality.residuals.before, quality.residuals.after)
@@ -134,7 +134,7 @@ def _details(cells: Sequence[QualityCell]) -> list[dict[str, Any]]:
     return details
 
 
-def _residuals(quality: Quality) -> dict[str, Any] | None:
+def _residuals(quality: QualityReport) -> dict[str, Any] | None:
     points, before, after = (
         quality.residuals,
         quality.correlated_before,
@@ -150,17 +150,17 @@ def _residuals(quality: Quality) -> dict[str, Any] | None:
     }
 
 
-def _agreement(quality: Quality) -> dict[str, Any] | None:
+def _agreement(quality: QualityReport) -> dict[str, Any] | None:
     if not quality.cells:
         return None
     return {
-        "text": tally_text(quality.cells),
+        "text": findings_text(quality.cells),
         "map": plots.agreement_map(quality.cells, quality.view.frame),
         "table": _reliability(quality),
     }
 
 
-def _reliability(quality: Quality) -> HtmlTable:
+def _reliability(quality: QualityReport) -> HtmlTable:
     """A line a window."""
     metres = None if quality.residuals is None else quality.residuals.metres
     header = (

@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.export.figures import INK, tidy
-from imatch.export.images import evened, rgba
+from imatch.export.figures import INK, style_axes
+from imatch.export.images import even_contrast, rgba
 from imatch.export.panels import CHECK, FAINT_INK, FITTED
 from imatch.export.quality.cells import QualityCell
-from imatch.export.quality.evidence import Autocorrelation, Field, Floats, Residuals
+from imatch.export.quality.residuals import Autocorrelation, CorrectionField, Floats, Residuals
 from imatch.export.quality.views import ChipView, ViewFrame
-from imatch.export.subsample import thin
-from imatch.export.text import both, number
+from imatch.export.subsample import subsample
+from imatch.export.text import number, px_and_m
 
 _DPI = 110
 _BEFORE = "#8a8f98"
@@ -32,7 +32,7 @@ _VARIES = 0.01
 _ARROW = 1 / 18
 
 
-def field_plot(view: ChipView, field: Field, metres: tuple[float, float] | None) -> bytes:
+def field_plot(view: ChipView, field: CorrectionField, metres: tuple[float, float] | None) -> bytes:
     """The whole correction, and beside it the local part magnified."""
     panels = [("Whole correction", field.whole)]
     if field.local is not None:
@@ -52,7 +52,7 @@ def residual_map(view: ChipView, points: Residuals) -> bytes:
     ):
         _background(axes, view)
         length = np.hypot(*vectors.T)
-        kept = thin(points.ref_xy, np.zeros(len(points)), _POINTS)
+        kept = subsample(points.ref_xy, np.zeros(len(points)), _POINTS)
         xy = view.frame.from_reference(points.ref_xy[kept]) + 0.5
         usual = max(float(np.percentile(length, 90)), 1e-3)
         scale = _side(view.frame) * _ARROW / usual
@@ -110,7 +110,7 @@ def histogram(points: Residuals) -> bytes:
     axes.set_xlabel("length of the residual, target px", color=FAINT_INK)
     axes.set_ylabel("tie points", color=FAINT_INK)
     axes.legend(frameon=False, fontsize=9)
-    tidy(axes)
+    style_axes(axes)
     return _png(figure)
 
 
@@ -127,7 +127,7 @@ def correlogram(before: Autocorrelation, after: Autocorrelation) -> bytes | None
     axes.set_xlabel("distance of two tie points, reference px", color=FAINT_INK)
     axes.set_ylabel("correlation", color=FAINT_INK)
     axes.legend(frameon=False, fontsize=9)
-    tidy(axes)
+    style_axes(axes)
     return _png(figure)
 
 
@@ -178,7 +178,7 @@ _ARROWS: dict[str, Any] = {
 def _draw_field(
     axes: Axes,
     view: ChipView,
-    field: Field,
+    field: CorrectionField,
     vectors: Floats,
     title: str,
     metres: tuple[float, float] | None,
@@ -213,13 +213,13 @@ def _draw_field(
     bar.ax.tick_params(labelsize=8)
     largest = float(length[known].max())
     gsd = None if metres is None else (metres[0] + metres[1]) / 2
-    text = both(largest, None if gsd is None else largest * gsd)
+    text = px_and_m(largest, None if gsd is None else largest * gsd)
     _title(axes, f"{title}: up to {text}, arrows × {number(scale * frame.step)}")
 
 
 def _background(axes: Axes, view: ChipView) -> None:
     frame = view.frame
-    tone = (255 * evened(view.ref.pixels[0], view.ref.valid)).astype(np.uint8)[..., None]
+    tone = (255 * even_contrast(view.ref.pixels[0], view.ref.valid)).astype(np.uint8)[..., None]
     extent = (0, frame.width, frame.height, 0)
     axes.imshow(rgba(tone, view.ref.valid), extent=extent, alpha=0.4)
     axes.set_xlim(0, frame.width)
@@ -259,5 +259,5 @@ def _png(figure: Figure) -> bytes:
 
 def tone(image: Rendered) -> NDArray[np.uint8]:
     """(H, W, 3) grey of even contrast for a page; ground that is missing is light grey."""
-    grey = 255 * evened(image.pixels[0], image.valid)
+    grey = 255 * even_contrast(image.pixels[0], image.valid)
     return np.repeat(np.where(image.valid, grey, 217).astype(np.uint8)[..., None], 3, axis=2)

@@ -21,8 +21,8 @@ from imatch.raster.grid import Grid
 from imatch.raster.warp.warp import render_through
 
 Image: TypeAlias = "Source | str | PathLike[str]"
-Places: TypeAlias = NDArray[np.float64]
-Convert: TypeAlias = Callable[[ArrayLike], Places]
+Points: TypeAlias = NDArray[np.float64]
+Convert: TypeAlias = Callable[[ArrayLike], Points]
 
 _SAMPLES = 65
 
@@ -50,12 +50,12 @@ class ViewFrame:
         """(width, height)."""
         return self.width, self.height
 
-    def to_reference(self, xy: ArrayLike) -> Places:
+    def to_reference(self, xy: ArrayLike) -> Points:
         """(N, 2) pixels of the frame as reference pixels."""
         points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         return (points + 0.5) * self.step + (self.left, self.top) - 0.5
 
-    def from_reference(self, xy: ArrayLike) -> Places:
+    def from_reference(self, xy: ArrayLike) -> Points:
         """(N, 2) reference pixels as pixels of the frame."""
         points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         return (points + 0.5 - (self.left, self.top)) / self.step - 0.5
@@ -99,7 +99,7 @@ class ViewPair:
         self.registration = registration
         self.ref = _opened(ref, registration.reference.bands)
         self.tgt = _opened(tgt, registration.target.bands)
-        self.before = self._as_it_came()
+        self.before = self._initial_correction()
         self.after = None if registration.transform is None else GeoCorrection.of(registration)
 
     @property
@@ -109,15 +109,15 @@ class ViewPair:
             return None
         return replace(self.after, correction=Correction(self.after.correction.matrix))
 
-    def places(self, mapping: GeoCorrection, frame: ViewFrame | None = None) -> Convert:
+    def to_target(self, mapping: GeoCorrection, frame: ViewFrame | None = None) -> Convert:
         """From pixels of a frame (the whole reference without one) to those of the target."""
         whole = mapping.reference_lattice
         return mapping.to_pixels(whole if frame is None else frame.on(whole), self.tgt.info)
 
-    def upright(self, mapping: GeoCorrection, vectors: Places) -> Places:
+    def along_reference_axes(self, mapping: GeoCorrection, vectors: Points) -> Points:
         """(N, 2) displacements in target pixels, turned into the reference's axes; lengths stay."""
         middle = np.array(self.ref.info.size) / 2
-        native = self.places(mapping)(np.add(middle, [[0, 0], [1, 0], [0, 1]]))
+        native = self.to_target(mapping)(np.add(middle, [[0, 0], [1, 0], [0, 1]]))
         jacobian = (native[1:] - native[0]).T
         if not np.isfinite(jacobian).all():
             return vectors
@@ -130,7 +130,7 @@ class ViewPair:
         width, height = self.ref.info.size
         x, y = np.linspace(0, width - 1, _SAMPLES), np.linspace(0, height - 1, _SAMPLES)
         points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-        native = self.places(self.after or self.before)(points)
+        native = self.to_target(self.after or self.before)(points)
         with np.errstate(invalid="ignore"):
             inside = (native > -0.5).all(axis=1) & (native < np.array(self.tgt.info.size)).all(1)
         seen = points[inside] if inside.any() else points
@@ -141,12 +141,12 @@ class ViewPair:
         columns, rows = np.maximum(1, np.floor((high - low) / step + 1e-9)).astype(int)
         return ViewFrame(float(low[0]), float(low[1]), step, int(columns), int(rows))
 
-    def finest(self, at: ArrayLike) -> float:
+    def coarser_step(self, at: ArrayLike) -> float:
         """Reference pixels a pixel of the coarser of the two images, near a reference pixel."""
         if self.after is None:
             return 1.0
         steps = np.add(at, [[0, 0], [1, 0], [0, 1]])
-        native = self.places(self.after)(steps)
+        native = self.to_target(self.after)(steps)
         area = abs(np.linalg.det(native[1:] - native[0]))
         return float(max(1.0, 1 / np.sqrt(area))) if np.isfinite(area) and area > 0 else 1.0
 
@@ -157,14 +157,14 @@ class ViewPair:
         images = [
             render(draw(self.ref, to_pixels=frame.to_reference), 1),
             *(
-                render(draw(self.tgt, to_pixels=self.places(mapping, frame)), 1)
+                render(draw(self.tgt, to_pixels=self.to_target(mapping, frame)), 1)
                 for mapping in (self.before, self.after)
                 if mapping is not None
             ),
         ]
         return ChipView(frame, images[0], images[1], images[2] if len(images) == 3 else None)
 
-    def _as_it_came(self) -> GeoCorrection:
+    def _initial_correction(self) -> GeoCorrection:
         """By the target's own geocoding where both have one, else by stretching frame on frame."""
         registration = self.registration
         reference, target = registration.reference, registration.target

@@ -18,7 +18,7 @@ from imatch.export.stack.tables import (
     pairs_table,
     write_edges,
 )
-from imatch.export.text import both
+from imatch.export.text import px_and_m
 from imatch.pipeline.batch.journal import RECORD
 from imatch.pipeline.registration.io import write_json
 from imatch.pipeline.registration.result import SCHEMA
@@ -128,7 +128,7 @@ def facts(stack: Stack) -> list[tuple[str, str]]:
         ("Maps", f"{stack.model}, {'of the map' if stack.on_map else 'of pixels'}"),
         ("Pairs", str(stack.provenance.get("pairs", {}).get("choice", ""))),
         ("Matcher", str(config.get("matcher", ""))),
-        ("Scatter between pairs", both(stack.scatter_px, metres) or ""),
+        ("Scatter between pairs", px_and_m(stack.scatter_px, metres) or ""),
         ("Fit", checks),
         ("Time", f"{stack.seconds:.0f} s"),
         ("Command", f"`{stack.provenance.get('command') or '-'}`"),

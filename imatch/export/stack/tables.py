@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imatch.core.io.tables import as_cell, write_csv
 from imatch.export.html import HtmlCell, HtmlTable
-from imatch.export.text import measured, number
+from imatch.export.text import number, with_interval
 from imatch.pipeline.stack.result import Stack, StackImage, StackPair
 
 _LOOPS = 20
@@ -134,7 +134,7 @@ def _image_row(image: StackImage, unit: str, reference: str) -> tuple[HtmlCell, 
         where = ["", ""]
     else:
         halves = half or (None, None)
-        where = [measured(v, h, sign=True) for v, h in zip(shift, halves, strict=True)]
+        where = [with_interval(v, h, sign=True) for v, h in zip(shift, halves, strict=True)]
     bound = found.certificate
     return (
         HtmlCell(image.name),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imatch.export.stack.tables import headline, images_table
-from imatch.export.text import both, number
+from imatch.export.text import number, px_and_m
 from imatch.pipeline.registration.result import Status
 from imatch.pipeline.stack.result import Stack
 
@@ -54,5 +54,5 @@ def summary(stack: Stack) -> str:
     if closing:
         worst = closing[0]
         metres = None if worst.closure_m != worst.closure_m else worst.closure_m
-        told.append(f"worst loop that counts {both(worst.closure_px, metres)}")
+        told.append(f"worst loop that counts {px_and_m(worst.closure_px, metres)}")
     return " | ".join(told)

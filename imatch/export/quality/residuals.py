@@ -86,7 +86,7 @@ class Autocorrelation:
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class CorrectionField:
     """The correction over the overlap.
 
     Attributes:
@@ -117,14 +117,14 @@ def residuals(pair: ViewPair) -> Residuals | None:
         return None
     kept = points.inlier
     ref_xy, tgt_xy = points.ref_xy[kept], points.tgt_xy[kept]
-    after = tgt_xy - pair.places(pair.after)(ref_xy)
-    before = tgt_xy - pair.places(pair.before)(ref_xy)
+    after = tgt_xy - pair.to_target(pair.after)(ref_xy)
+    before = tgt_xy - pair.to_target(pair.before)(ref_xy)
     if not pair.before.on_map:
         before = before - np.median(before, axis=0)
     return Residuals(
         ref_xy,
-        pair.upright(pair.before, before),
-        pair.upright(pair.after, after),
+        pair.along_reference_axes(pair.before, before),
+        pair.along_reference_axes(pair.after, after),
         points.check[kept],
         "geocoding" if pair.before.on_map else "best shift",
         registration.target.gsd_m or _scaled_gsd(pair),
@@ -203,7 +203,7 @@ def autocorrelation_text(found: Autocorrelation) -> str:
     )
 
 
-def correction_field(pair: ViewPair, frame: ViewFrame) -> Field | None:
+def correction_field(pair: ViewPair, frame: ViewFrame) -> CorrectionField | None:
     """The whole correction and its local part on a regular lattice; None without a transform."""
     if pair.after is None or pair.without_local is None:
         return None
@@ -213,17 +213,17 @@ def correction_field(pair: ViewPair, frame: ViewFrame) -> Field | None:
     y = (np.arange(rows) + 0.5) * frame.height / rows - 0.5
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     after, before, plain = (
-        pair.places(mapping, frame)(points)
+        pair.to_target(mapping, frame)(points)
         for mapping in (pair.after, pair.before, pair.without_local)
     )
     with np.errstate(invalid="ignore"):
         inside = (after > -1).all(axis=1) & (after < pair.tgt.info.size).all(axis=1)
     after[~inside] = np.nan
-    whole = pair.upright(pair.before, after - before)
+    whole = pair.along_reference_axes(pair.before, after - before)
     local = None
     if pair.registration.local is not None:
-        local = pair.upright(pair.before, after - plain)
-    return Field((rows, columns), points, whole, local)
+        local = pair.along_reference_axes(pair.before, after - plain)
+    return CorrectionField((rows, columns), points, whole, local)
 
 
 def statistics(vectors: Floats) -> dict[str, float | int]:
