@@ -1,4 +1,4 @@
-"""Small pictures of single results: what went in, and where the answer put it."""
+"""Figures of single results: the images, and checkerboards by the answer and by the truth."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WORTH_SEEING_PX = 1.0
 
 @dataclass(frozen=True)
 class ResultFigure:
-    """A result to look at.
+    """A result with its images and checkerboards.
 
     Attributes:
         result: The result.
@@ -43,7 +43,7 @@ class ResultFigure:
 
 
 def worst(results: Sequence[Result], matcher: str) -> list[Result]:
-    """A matcher's accepted answers with the largest errors that are no false accepts."""
+    """Returns a matcher's accepted answers of largest error that are no false accepts."""
     rows = [
         row
         for row in results
@@ -57,7 +57,7 @@ def worst(results: Sequence[Result], matcher: str) -> list[Result]:
 
 
 def false_accepts(results: Sequence[Result], matcher: str) -> list[Result]:
-    """A matcher's false accepts, the unrelated first, then by error."""
+    """Returns a matcher's false accepts, unrelated pairs first, then by error."""
     rows = [row for row in results if row.matcher == matcher and row.false_accept]
     return sorted(rows, key=lambda row: (row.positive, -row.score_px))
 
@@ -65,7 +65,7 @@ def false_accepts(results: Sequence[Result], matcher: str) -> list[Result]:
 def result_figures(
     results: Sequence[Result], cases: Mapping[str, Case], root: Path, config: MatchConfig
 ) -> list[ResultFigure]:
-    """Draw some results; one whose images cannot be read any more is left out.
+    """Draws results; one whose images cannot be read any more is left out.
 
     Args:
         results: Which; the first `PER_MATCHER` are drawn.
@@ -106,7 +106,7 @@ def _panels(
 
 
 def _detail(overlap: BoolArray) -> Window:
-    """A part of the reference about the overlap's centre, small enough to show a misfit."""
+    """Returns a window about the overlap's centre, small enough to show a misfit."""
     rows, columns = np.nonzero(overlap)
     height, width = overlap.shape
     middle = (columns.mean(), rows.mean()) if len(rows) else (width / 2, height / 2)

@@ -1,4 +1,4 @@
-"""The plots of a benchmark, as SVG texts."""
+"""The figures of the benchmark report, as SVG."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REFUSED_PX, _WORST_PX = 1000.0, 300.0
 
 
 def recall_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
-    """Recall against error threshold: all positives, then each source."""
+    """Plots recall against the error threshold: all positives, then each source."""
     positive = [row for row in results if row.positive]
     sources = list(dict.fromkeys(row.source for row in positive))
     panels = [("all positives", positive)]
@@ -57,7 +57,7 @@ def recall_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
 
 
 def time_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
-    """Error against time, every positive case; refusals in a strip of their own."""
+    """Plots error against time of every positive case, refusals in a strip of their own."""
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = figure.subplots()
     rng = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def time_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
 
 
 def bars_plot(summary: dict[str, Any], key: str, title: str) -> str | None:
-    """Share within 3 px of each part of the cases, the share within 1 px in the darker tone.
+    """Plots the share within 3 px of each part of the cases, that within 1 px in the darker tone.
 
     Args:
         summary: The document.
@@ -128,7 +128,7 @@ def bars_plot(summary: dict[str, Any], key: str, title: str) -> str | None:
 
 
 def reliability_plot(summary: dict[str, Any]) -> str:
-    """Stated against observed confidence."""
+    """Plots observed against stated confidence."""
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([40, 100], [40, 100], color=FAINT, lw=1, ls=(0, (4, 3)))

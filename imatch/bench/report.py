@@ -1,4 +1,4 @@
-"""One HTML file that shows a benchmark, with nothing to load from elsewhere."""
+"""The report of a benchmark: ``summary.json``, ``summary.md`` and ``report.html``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from imatch.export.html import render
 
 
 def write_report(run: Run, plan: BenchPlan, out: Path) -> dict[str, Any]:
-    """Write ``summary.json``, ``summary.md`` and ``report.html``.
+    """Writes ``summary.json``, ``summary.md`` and ``report.html``.
 
     Args:
-        run: What came of the benchmark.
-        plan: What was run.
+        run: The results.
+        plan: What was to be run.
         out: An existing folder.
 
     Returns:
@@ -43,7 +43,7 @@ def write_report(run: Run, plan: BenchPlan, out: Path) -> dict[str, Any]:
 
 
 def to_markdown(summary: dict[str, Any]) -> str:
-    """The tables and what made them, as Markdown."""
+    """Returns the facts and the tables as Markdown."""
     lines = ["# Benchmark", ""]
     lines += [f"- **{name}**: {value}" for name, value in facts(summary)]
     return (
@@ -54,7 +54,7 @@ def to_markdown(summary: dict[str, Any]) -> str:
 
 
 def to_html(summary: dict[str, Any], run: Run, plan: BenchPlan) -> str:
-    """Returns the tables, the plots and the galleries as one page."""
+    """Returns the tables, the plots and the galleries as one HTML page."""
     matchers = [config.matcher for config in plan.configs]
     shown = [*tables.all_tables(summary), *filter(None, [tables.errors(summary)])]
     return render(
@@ -77,7 +77,7 @@ def to_html(summary: dict[str, Any], run: Run, plan: BenchPlan) -> str:
 
 
 def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """What to know of a run to judge or repeat it, as names and texts."""
+    """Returns what a reader needs to judge or repeat the run, as names and texts."""
     run = summary["run"]
     last = run["sittings"][-1] if run["sittings"] else {}
     machine = last.get("machine", {})
@@ -106,7 +106,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _changed(settings: dict[str, Any]) -> str:
-    """A matcher's settings, those left alone unsaid."""
+    """Returns a matcher's settings that are not the defaults."""
     from imatch.pipeline.pair.config import MatchConfig
 
     defaults = MatchConfig().model_dump(mode="json")
@@ -127,7 +127,7 @@ def _commit(commit: dict[str, Any] | None) -> str:
 def _gallery(
     run: Run, plan: BenchPlan, choose: Callable[[Sequence[Result], str], list[Result]]
 ) -> list[tuple[str, int, list[ResultFigure]]]:
-    """Each matcher that has any such results, how many, and pictures of the first."""
+    """Returns of each matcher with such results their number and figures of the first."""
     cases = {case.name: case for case in plan.cases}
     galleries = []
     for config in plan.configs:

@@ -1,4 +1,4 @@
-"""What a benchmark says: one JSON-ready document, from which every table and plot is made."""
+"""The summary of a benchmark: one JSON-ready document behind every table and plot."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ GROUPS: dict[str, Callable[[Result], bool]] = {
 
 
 def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
-    """Everything a benchmark tells, as a document.
+    """Returns the figures of a benchmark as a document.
 
     Args:
-        run: What came of it.
-        plan: What was run.
+        run: The results.
+        plan: What was to be run.
 
     Returns:
         A JSON-ready document; figures that do not exist are None.
@@ -121,7 +121,7 @@ def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
 
 
 def scores(rows: Sequence[Result]) -> dict[str, Any]:
-    """Recall and AUC over the positive cases among `rows`.
+    """Returns recall and AUC over the positive cases.
 
     Returns:
         ``{"n", "within": {px: share}, "auc": {px: area}, "median_error_px"}``; the median is over
@@ -138,7 +138,7 @@ def scores(rows: Sequence[Result]) -> dict[str, Any]:
 
 
 def false_accept_rate(rows: Sequence[Result]) -> dict[str, Any]:
-    """How often an answer that was called ``ok`` is wrong, over all cases.
+    """Returns how often an answer that was called ``ok`` is wrong, over all cases.
 
     Returns:
         ``{"count", "share", "positive", "unrelated", "n_unrelated", "cases"}``.
@@ -155,7 +155,7 @@ def false_accept_rate(rows: Sequence[Result]) -> dict[str, Any]:
 
 
 def calibration(rows: Sequence[Result]) -> dict[str, Any]:
-    """How often stated intervals of the shift contain the truth, over the ``ok`` rows.
+    """Returns how often stated intervals of the shift contain the truth, over the ``ok`` rows.
 
     Returns:
         ``{"rows", "intervals", "stated", "observed", "both_axes", "levels"}``: an interval is one
@@ -183,7 +183,7 @@ def calibration(rows: Sequence[Result]) -> dict[str, Any]:
 
 
 def costs(rows: Sequence[Result]) -> dict[str, Any]:
-    """Time and memory.
+    """Returns time and memory.
 
     Returns:
         ``{"seconds": {"median", "p95"}, "peak_mb"}``.
@@ -214,7 +214,7 @@ def _matcher(rows: Sequence[Result], keypoints: Sequence[DetectorResult]) -> dic
 
 
 def _group(rows: Sequence[Result]) -> dict[str, Any]:
-    """The figures of a group: scores, refusals, false accepts and the median time."""
+    """Returns the figures of a group: scores, refusals, false accepts and the median time."""
     false = sum(row.false_accept for row in rows)
     return {
         **scores(rows),
@@ -227,7 +227,7 @@ def _group(rows: Sequence[Result]) -> dict[str, Any]:
 def _breakdown(
     rows: Sequence[Result], figures: Callable[[Sequence[Result]], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Figures of all rows and of every part they are looked at by."""
+    """Returns the figures of all rows and of each group, condition, source, variant and tag."""
     positive = [row for row in rows if row.positive]
 
     def split(items: Sequence[Result], key: Callable[[Result], str | None]) -> dict[str, Any]:
@@ -247,14 +247,14 @@ def _breakdown(
 
 
 def _oracle(by_matcher: dict[str, list[Result]]) -> list[Result]:
-    """The best answer that any matcher gave to each positive case."""
+    """Returns the best answer that any matcher gave to each positive case."""
     together = zip(*by_matcher.values(), strict=True)
     best = [min(rows, key=lambda row: row.score_px) for rows in together]
     return [row for row in best if row.positive]
 
 
 def _never_right(by_matcher: dict[str, list[Result]]) -> list[dict[str, str]]:
-    """Positive cases on which no matcher came within the widest threshold."""
+    """Returns the positive cases on which no matcher came within the widest threshold."""
     hopeless = []
     for rows in zip(*by_matcher.values(), strict=True):
         if rows[0].positive and min(row.score_px for row in rows) > WITHIN_PX[-1]:
@@ -272,7 +272,7 @@ def _never_right(by_matcher: dict[str, list[Result]]) -> list[dict[str, str]]:
 
 
 def _stages(rows: Sequence[Result]) -> dict[str, Any]:
-    """What each stage of a cascade found, and what a pair costs that ends there."""
+    """Returns the counts of each stage of a cascade, and the time of pairs that end there."""
     ran = [row for row in rows if row.status != "error"]
     stages = [stage for stage in dict.fromkeys(row.found_by for row in ran) if stage]
     parts = {stage: [row for row in ran if row.found_by == stage] for stage in stages}
@@ -306,7 +306,7 @@ def _detectors(rows: Sequence[DetectorResult]) -> dict[str, Any] | None:
 
 
 def _jsonable(value: Any) -> Any:
-    """Plain numbers; NaN and infinities become None, since JSON has neither."""
+    """Converts to plain numbers; NaN and infinities become None, since JSON has neither."""
     if isinstance(value, dict):
         return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""One matcher in a process of its own: loaded once, warmed up, run on case after case."""
+"""Worker process of the benchmark: loads a matcher, warms it up, runs it on case after case."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WARM_UP_SIDE = 256
 
 @dataclass(frozen=True)
 class CaseTask:
-    """How a worker runs its cases.
+    """The settings with which a worker runs its cases.
 
     Attributes:
         config: The settings, `matcher` among them.
@@ -51,7 +51,7 @@ class CaseTask:
 
 
 class CaseRunner:
-    """A matcher that is ready, and the cases' way through it.
+    """A loaded matcher that runs cases.
 
     Args:
         task: How to run.
@@ -66,7 +66,7 @@ class CaseRunner:
         _warm_up(for_prepared(task.config), self.solver)
 
     def run(self, case: Case) -> tuple[Result, DetectorResult | None]:
-        """Run a case; whatever goes wrong is told in the row.
+        """Runs a case; any error becomes a row of its own.
 
         One bad image, or a bug that one image brings out, should not cost hours of a run.
         """
@@ -101,12 +101,12 @@ class CaseRunner:
 
 
 def unreduced(config: MatchConfig, views: tuple[PreparedCase, PreparedCase]) -> MatchConfig:
-    """The settings with a working size at which the pair is not reduced."""
+    """Returns the settings with a working size at which the pair is not reduced."""
     return make_config(config, size=max(config.size, longest_side(*views)))
 
 
 def to_result(case: Case, registration: Registration, seconds: float) -> Result:
-    """A registration held against the truth.
+    """Compares a registration with the truth and returns the row.
 
     Args:
         case: What was asked.
@@ -157,7 +157,7 @@ def to_result(case: Case, registration: Registration, seconds: float) -> Result:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process so far, in 10⁶ bytes."""
+    """Returns the largest resident memory of this process so far, in 10⁶ bytes."""
     try:
         # Not getrusage, where Linux counts the parent's memory from before the exec as well.
         status = Path("/proc/self/status").read_text()
@@ -169,7 +169,7 @@ def peak_mb() -> float:
 
 
 def start(task: CaseTask) -> None:
-    """Begin a worker process: silent at an interrupt, and gone when its parent is."""
+    """Initialises a worker process: silent at an interrupt, and gone when its parent is."""
     global _task, _runner
     begin_worker()
     _task, _runner = task, None
@@ -178,7 +178,7 @@ def start(task: CaseTask) -> None:
 
 
 def run(case: Case) -> tuple[Result, DetectorResult | None]:
-    """Run a case in this worker process; the first loads the matcher.
+    """Runs a case in this worker process; the first call loads the matcher.
 
     Raises:
         ImatchError: The matcher cannot be loaded.
@@ -195,7 +195,7 @@ _runner: CaseRunner | None = None
 
 
 def _warm_up(config: MatchConfig, solver: Registrar) -> None:
-    """Match an easy and a hopeless pair, so that every network is built before the clock runs."""
+    """Matches an easy and a hopeless pair, so that every network is built before the clock runs."""
     rng = np.random.default_rng(0)
     first, second = (_texture(rng) for _ in range(2))
     for target in (np.roll(first, 3, axis=1), second):
@@ -212,7 +212,7 @@ def _texture(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _centre(registration: Registration) -> NDArray[np.float64]:
-    """(1, 2) centre of the overlap on the reference, the point whose shift is stated."""
+    """Returns the (1, 2) centre of the overlap on the reference, where the shift is stated."""
     width, height = registration.reference.width, registration.reference.height
     preview = registration.preview
     if preview is not None and preview.matrix is not None:

@@ -1,4 +1,4 @@
-"""Where things lie: pixels to the coordinates in which GIS programs show them."""
+"""Coordinates in which GIS programs show pixels and tie points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PIXELS_UPWARDS = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 
 
 def gis_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where a GIS shows the given pixels of an image.
+    """Converts pixels of an image to the coordinates at which a GIS shows them.
 
     An image lies where its transform has it, in a CRS or not. One without any is laid by QGIS with
     its upper left corner in the origin, one unit a pixel and y upwards, so that its rows have
@@ -35,7 +35,7 @@ def gis_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def reference_xy(registration: Registration) -> NDArray[np.float64]:
-    """(N, 2) where a GIS shows the tie points over the reference."""
+    """Returns the (N, 2) coordinates at which a GIS shows the tie points over the reference."""
     points = registration.tie_points
     if points.map_xy is not None:
         return points.map_xy
@@ -43,10 +43,10 @@ def reference_xy(registration: Registration) -> NDArray[np.float64]:
 
 
 def geocoded_xy(registration: Registration) -> NDArray[np.float64] | None:
-    """Where the target's own geocoding puts the tie points.
+    """Returns where the target's own geocoding puts the tie points.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
 
     Returns:
         (N, 2) in the reference's CRS, or None unless both images are geocoded.

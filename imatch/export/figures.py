@@ -1,4 +1,4 @@
-"""How all figures look, and figures as SVG documents."""
+"""The common style of figures, and figures as SVG documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INK, FAINT, GRID = "#222222", "#777777", "#e6e6e6"
 
 
 def style_axes(axes: Axes, title: str = "") -> None:
-    """Give axes a light grid, no frame, and a title at the left."""
+    """Gives axes a light grid, no frame, and a title at the left."""
     if title:
         axes.set_title(title, size=10.5, color=INK, loc="left", parse_math=False)
     axes.grid(color=GRID, lw=0.8)
@@ -24,7 +24,7 @@ def style_axes(axes: Axes, title: str = "") -> None:
 
 
 def figure_svg(figure: Figure, name: str) -> str:
-    """A figure as an SVG document.
+    """Returns a figure as an SVG document.
 
     Args:
         figure: The figure.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Format:
-    """One output format.
+    """A row of the registry: one output format.
 
     Attributes:
         description: One line for help texts.

@@ -1,4 +1,4 @@
-"""HTML pages from the templates beside this file, and the tables that they and Markdown show."""
+"""HTML pages rendered from templates, and tables for pages and Markdown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 @dataclass(frozen=True)
 class HtmlCell:
-    """One value of a table.
+    """A cell of a table, with an optional tint.
 
     Attributes:
         text: What to print.
@@ -27,7 +27,7 @@ class HtmlCell:
 
 @dataclass(frozen=True)
 class HtmlTable:
-    """A table.
+    """A table for a page, a terminal or Markdown.
 
     Attributes:
         title: What it shows.
@@ -44,12 +44,12 @@ class HtmlTable:
     words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that every row has a cell for each column."""
+        """Checks that every row has a cell for each column."""
         if any(len(row) != len(self.header) for row in self.rows):
             raise ValueError(f"table {self.title!r}: a row has not {len(self.header)} cells")
 
     def to_markdown(self) -> str:
-        """The table with its title and note."""
+        """Returns the table with its title and note as Markdown."""
         lines = [f"## {self.title}", "", *([self.note, ""] if self.note else [])]
         lines += [
             _markdown_row(self.header),
@@ -60,12 +60,12 @@ class HtmlTable:
 
     @property
     def worded(self) -> list[bool]:
-        """Of each column whether it holds words."""
+        """Returns of each column whether it holds words."""
         return [index == 0 or name in self.words for index, name in enumerate(self.header)]
 
 
 def render(template: str, **values: object) -> str:
-    """Fills a page's template and returns an HTML document that loads nothing from elsewhere.
+    """Renders a template as one HTML document that loads nothing from elsewhere.
 
     Args:
         template: Name of a file in ``templates``, one that extends ``page.html.j2``.
@@ -77,7 +77,7 @@ def render(template: str, **values: object) -> str:
 
 @cache
 def templates() -> Environment:
-    """Returns the environment of the templates: everything escaped, nothing undefined shown."""
+    """Returns the environment of the templates: all values escaped, undefined ones an error."""
     environment = Environment(
         loader=PackageLoader("imatch.export"),
         extensions=["jinja2.ext.do"],
@@ -92,7 +92,7 @@ def templates() -> Environment:
 
 
 def data_url(data: bytes | str, kind: str) -> str:
-    """Returns a picture's bytes, or the text of an SVG, as an address that holds them.
+    """Encodes a picture as a data URL.
 
     Args:
         data: The file's contents.

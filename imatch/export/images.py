@@ -26,21 +26,21 @@ _DARK = 0.3
 
 
 def rgba(image: Bytes, valid: BoolArray) -> Bytes:
-    """(H, W, 4) from (H, W, 1|3), transparent where not valid."""
+    """Returns (H, W, 4) of (H, W, 1|3), transparent where not valid."""
     colour = np.broadcast_to(image, (*image.shape[:2], 3))
     alpha = np.where(valid, np.uint8(255), np.uint8(0))
     return np.dstack([colour, alpha])
 
 
 def grey(image: Bytes) -> NDArray[np.float32]:
-    """(H, W) float32 mean of the channels."""
+    """Returns the (H, W) float32 mean of the channels."""
     return np.asarray(image.mean(axis=2), dtype=np.float32)
 
 
 def warp_onto_reference(
     preview: Preview, matrix: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], BoolArray]:
-    """The target in grey on the reference's pixels.
+    """Warps the target, in grey, onto the reference's pixels.
 
     Args:
         preview: The working images.
@@ -71,7 +71,7 @@ def warp_onto_reference(
 
 
 def checkerboard(preview: Preview, matrix: NDArray[np.float64], window: Window) -> Bytes:
-    """Reference and target in turns, in like tones, so that only displacement breaks the lines.
+    """Draws reference and target in alternating squares of like tone, to show misalignment.
 
     Args:
         preview: The working images.
@@ -102,7 +102,7 @@ def checkerboard(preview: Preview, matrix: NDArray[np.float64], window: Window) 
 
 
 def detail_window(preview: Preview, inlier: BoolArray) -> Window:
-    """The part of the reference in which a misfit of the found size can be seen.
+    """Chooses the part of the reference in which a misfit of the found size can be seen.
 
     Args:
         preview: The working images.
@@ -131,7 +131,7 @@ def detail_window(preview: Preview, inlier: BoolArray) -> Window:
 
 
 def even_contrast(image: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
-    """(H, W) in [0, 1] of even contrast, so that borders show under snow and haze too."""
+    """Stretches and equalises (H, W) to [0, 1], so that borders show under snow and haze too."""
     ground = image[valid]
     if ground.size == 0:
         return np.zeros_like(image)

@@ -1,4 +1,4 @@
-"""The panels of the picture: matches, checkerboards, residuals."""
+"""The panels of the registration figure: matches, checkerboards, residuals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MATCH_LINES, _OUTLIER_LINES, _ARROWS = 110, 40, 200
 
 
 def draw_matches(axes: Axes, registration: Registration, preview: Preview) -> None:
-    """Both images with lines between their tie points; agreeing ones coloured by residual."""
+    """Draws both images with lines between tie points, inliers coloured by residual."""
     (ref_h, ref_w), (tgt_h, tgt_w) = preview.ref.shape[:2], preview.tgt.shape[:2]
     stacked = is_wide(preview)
     # Both are drawn equally high (or, one above the other, equally wide), whatever their pixels.
@@ -87,7 +87,7 @@ def draw_matches(axes: Axes, registration: Registration, preview: Preview) -> No
 def draw_checkerboard(
     axes: Axes, preview: Preview, matrix: NDArray[np.float64], window: Window, title: str
 ) -> None:
-    """Reference and target in turns, the target brought there by `matrix`."""
+    """Draws a checkerboard of the reference and the target warped by `matrix`."""
     left, top, right, bottom = window
     axes.set_facecolor(_NO_GROUND)
     image = checkerboard(preview, matrix, window)
@@ -100,7 +100,7 @@ def draw_checkerboard(
 def draw_residuals(
     axes: Axes, registration: Registration, preview: Preview, window: Window
 ) -> None:
-    """Arrows from where the transform puts a point to where it was found, over the reference."""
+    """Draws an arrow from the predicted to the measured position of each tie point."""
     assert preview.matrix is not None
     points = registration.tie_points
     height, width = preview.ref.shape[:2]
@@ -152,7 +152,7 @@ def draw_residuals(
 def _draw_keys(
     axes: Axes, quiver: Quiver, length: float, scale: float, metres_per_px: float | None
 ) -> None:
-    """Below the residuals: what the colours mean, and an arrow of a round length."""
+    """Draws below the residuals a key of the colours and an arrow of a round length."""
     place = _place(axes)
     axes.legend(
         loc="upper left",
@@ -180,7 +180,7 @@ def _draw_keys(
 
 
 def _directions(preview: Preview, kept: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(N, 2) unit vectors of the residuals, turned into the reference's frame."""
+    """Returns (N, 2) unit vectors of the residuals in the reference's axes."""
     assert preview.matrix is not None
     inverse = np.linalg.inv(preview.matrix).astype(np.float64)
     found = apply_matrix(inverse, preview.tgt_xy[kept])
@@ -190,7 +190,7 @@ def _directions(preview: Preview, kept: NDArray[np.intp]) -> NDArray[np.float64]
 
 
 def _metres_per_px(registration: Registration) -> float | None:
-    """Ground size of a target pixel."""
+    """Returns the ground size of a target pixel."""
     if registration.rmse_m is not None and registration.rmse_px:
         return registration.rmse_m / registration.rmse_px
     gsd = registration.target.gsd_m
@@ -198,19 +198,19 @@ def _metres_per_px(registration: Registration) -> float | None:
 
 
 def _round(value: float) -> float:
-    """The nearest of 1, 2, 5 and their tens below."""
+    """Rounds down to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(value))
     return float(max(step * power for step in (1, 2, 5) if step * power <= value))
 
 
 def is_wide(preview: Preview) -> bool:
-    """Whether the two images are better set one above the other."""
+    """Returns whether the two images are better set one above the other."""
     height, width = preview.ref.shape[:2]
     return bool(width > ELONGATED * height)
 
 
 def _place(axes: Axes) -> Bbox:
-    """Where a panel lies once its images have their proportions, in inches."""
+    """Returns a panel's bounding box, in inches, once its images have their proportions."""
     axes.apply_aspect()
     figure = axes.get_figure(root=True)
     assert figure is not None

@@ -1,4 +1,4 @@
-"""One picture of a registration: the matches, before and after, the residuals."""
+"""The registration figure: the matches, before and after, the residuals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STATUS_COLOURS: dict[Status, str] = {"ok": "#1b7837", "uncertain": "#b35806", "
 
 
 def plot(registration: Registration) -> Figure:
-    """Draw a registration.
+    """Draws a registration as a figure.
 
     Four panels: the matches between the two images, coloured by residual; a checkerboard of both
     as they came; the same once registered; and the residuals, exaggerated. A failed registration
@@ -78,7 +78,7 @@ def plot(registration: Registration) -> Figure:
 
 
 def write_png(registration: Registration, path: Path) -> None:
-    """Write `plot` as PNG at 150 dots an inch.
+    """Writes the figure of a registration as PNG, 150 dots an inch.
 
     Raises:
         OutputError: As `plot`.
@@ -91,7 +91,7 @@ def write_png(registration: Registration, path: Path) -> None:
 
 
 def _title(figure: Figure, registration: Registration) -> float:
-    """Write the title; give the height at which the panels may begin."""
+    """Writes the title and returns the height at which the panels may begin."""
     figures = (shift_text(registration), accuracy_text(registration))
     stated = ", ".join(text for text in figures if text is not None)
     if registration.transform is None:
@@ -139,14 +139,14 @@ def _title(figure: Figure, registration: Registration) -> float:
 
 
 def _colour(registration: Registration) -> str:
-    """Green only where the answer is all that was asked for."""
+    """Returns the colour of the status, green only where the tolerance is met as well."""
     unmet = registration.certificate.tolerance is not None and not registration.certificate.passes
     met = "uncertain" if registration.status == "ok" and unmet else registration.status
     return _STATUS_COLOURS[met]
 
 
 def _panels(figure: Figure, preview: Preview, top: float) -> tuple[Axes, Axes, Axes, Axes]:
-    """Axes for the matches, before, after and the residuals, placed to suit the images' shape."""
+    """Makes the axes of the four panels, placed to suit the images' shape."""
     height, width = preview.ref.shape[:2]
     box = {"left": 0.04, "right": 0.96, "top": top - 0.035, "bottom": 0.055}
     if is_wide(preview):
@@ -169,7 +169,7 @@ def _panels(figure: Figure, preview: Preview, top: float) -> tuple[Axes, Axes, A
 
 
 def _draw_reason(axes: Axes, registration: Registration) -> None:
-    """The reason in place of the two panels that a failure does not have."""
+    """Writes the reason in place of the two panels that a failure does not have."""
     axes.axis("off")
     text = "\n".join(textwrap.wrap(registration.reason, 46, max_lines=9))
     axes.text(

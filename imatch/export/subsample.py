@@ -1,4 +1,4 @@
-"""Fewer points, still everywhere: the best of each cell of a regular grid."""
+"""Spatially even subsampling of points."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 
 def subsample(xy: NDArray[np.float64], cost: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
-    """Pick at most `limit` points, spread over the ground that all of them cover.
+    """Selects at most `limit` points, spread over the area that all of them cover.
 
     The points' bounding box is cut into at most `limit` nearly square cells, and the point of least
     cost stands for each.
 
     Args:
-        xy: (N, 2) positions.
+        xy: (N, 2) coordinates.
         cost: (N,) lower is better; NaN is worst.
         limit: The most points wanted, at least 1.
 

@@ -1,4 +1,4 @@
-"""How a registration's figures read in words, the same on a terminal and on a picture."""
+"""A registration's figures as texts, shared by terminals, figures and pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imatch.pipeline.registration.result import ImageSummary, Pair, Registration
 
 
 def number(value: float, *, sign: bool = False) -> str:
-    """A figure with about three significant digits.
+    """Formats a number with about three significant digits.
 
     Example:
         >>> [number(v) for v in (0.0123, 0.5, 3.14159, 31.4159, 3141.59)]
@@ -24,7 +24,7 @@ def number(value: float, *, sign: bool = False) -> str:
 
 
 def with_interval(value: float, half: float | None, *, sign: bool = False) -> str:
-    """A figure and its interval, both as fine as the interval deserves.
+    """Formats a number and its interval, both to the precision of the interval.
 
     Example:
         >>> with_interval(73.94, 1.05), with_interval(7.394, 0.105), with_interval(7.394, None)
@@ -38,14 +38,14 @@ def with_interval(value: float, half: float | None, *, sign: bool = False) -> st
 
 
 def px_and_m(px: float | None, metres: float | None) -> str | None:
-    """``"0.42 px (4.20 m)"``, without the metres where they are unknown."""
+    """Formats a length: ``"0.42 px (4.20 m)"``, without the metres where they are unknown."""
     if px is None:
         return None
     return f"{number(px)} px" + ("" if metres is None else f" ({number(metres)} m)")
 
 
 def shift_text(registration: Registration) -> str | None:
-    """``"3.20 ± 0.10 px (32.0 ± 1.0 m)"``: length and 95 % interval; None when failed."""
+    """Describes the shift: ``"3.20 ± 0.10 px (32.0 ± 1.0 m)"``, 95 % interval; None when failed."""
     parts = [
         _length(shift, interval, unit)
         for shift, interval, unit in (
@@ -60,7 +60,7 @@ def shift_text(registration: Registration) -> str | None:
 
 
 def accuracy_text(registration: Registration) -> str | None:
-    """``"RMSE 0.42 px (4.20 m), CE90 0.71 px (7.10 m)"``, None where neither is known."""
+    """Describes the accuracy: ``"RMSE 0.42 px (4.20 m), CE90 0.71 px (7.10 m)"``; None if none."""
     figures = {
         "RMSE": px_and_m(registration.rmse_px, registration.rmse_m),
         "CE90": px_and_m(registration.ce90_px, registration.ce90_m),
@@ -69,7 +69,7 @@ def accuracy_text(registration: Registration) -> str | None:
 
 
 def certificate_text(registration: Registration) -> str | None:
-    """``"passes 0.3 px: all of the overlap within 0.12 px (1.20 m) at 95%"``.
+    """Describes the certificate: ``"passes 0.3 px: all of the overlap within 0.12 px at 95%"``.
 
     Without a tolerance the bound alone; None where there is neither.
     """
@@ -80,14 +80,14 @@ def certificate_text(registration: Registration) -> str | None:
 
 
 def bound_text(registration: Registration) -> str | None:
-    """``"all of the overlap within 0.12 px (1.20 m) at 95%"``, None where it is unbounded."""
+    """Describes the bound: ``"all of the overlap within 0.12 px (1.20 m) at 95%"``; else None."""
     certificate = registration.certificate
     bound = px_and_m(certificate.corner_ci95_px, certificate.corner_ci95_m)
     return None if bound is None else f"all of the overlap within {bound} at 95%"
 
 
 def tolerance_text(registration: Registration) -> str | None:
-    """``"passes 0.3 px"``, ``"fails 0.3 px"``; None without a tolerance."""
+    """Describes the test against the tolerance: ``"passes 0.3 px"``; None without a tolerance."""
     certificate = registration.certificate
     if certificate.tolerance is None:
         return None
@@ -100,12 +100,12 @@ def tolerance_text(registration: Registration) -> str | None:
 
 
 def counts_text(registration: Registration) -> str:
-    """``"312 of 340 tie points"``."""
+    """Describes the inliers: ``"312 of 340 tie points"``."""
     return f"{registration.n_inliers} of {registration.n_matches} tie points"
 
 
 def model_text(registration: Registration) -> str | None:
-    """``"similarity: rotation 0.12° clockwise, scale 1.0004"``, None when failed.
+    """Describes the model: ``"similarity: rotation 0.12° clockwise, scale 1.0004"``; else None.
 
     Where both images are geocoded the figures are those beyond the geocoding, so that a difference
     of pixel size or of CRS does not show. A homography is described at the reference's centre.
@@ -143,7 +143,7 @@ def model_text(registration: Registration) -> str | None:
 
 
 def image_name(image: ImageSummary, limit: int = 48) -> str:
-    """The file's name, its middle left out if it is long; ``"array"`` without a file."""
+    """Returns an image's file name, a long one shortened; ``"array"`` without a file."""
     if image.path is None:
         return "array"
     text = PurePath(image.path).name or image.path
@@ -165,7 +165,7 @@ def _length(shift: Pair, interval: Pair | None, unit: str) -> str:
 
 
 def _derivative(matrix: NDArray[np.float64], at: tuple[float, float]) -> NDArray[np.float64]:
-    """(2, 2) derivative of a projective matrix at a point."""
+    """Returns the (2, 2) derivative of a projective matrix at a point."""
     u, v, w = matrix @ np.array([*at, 1.0])
     image = np.array([[u / w], [v / w]])
     return np.asarray((matrix[:2, :2] - image * matrix[2, :2]) / w)

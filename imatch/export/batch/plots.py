@@ -1,4 +1,4 @@
-"""The plots of a batch, as SVG texts."""
+"""The figures of the batch report, as SVG."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BARS = 300
 
 
 def shift_plot(results: Sequence[BatchResult]) -> str | None:
-    """Every pair's shift with its interval: in metres where all are known, else in pixels.
+    """Plots every pair's shift with its interval, in metres where all are known, else in pixels.
 
     Args:
         results: The rows.
@@ -58,7 +58,7 @@ def shift_plot(results: Sequence[BatchResult]) -> str | None:
 
 
 def accuracy_plot(results: Sequence[BatchResult]) -> str | None:
-    """How many pairs are within which error and bound.
+    """Plots the share of pairs within an error and a bound.
 
     Args:
         results: The rows; those that are not ``ok`` are left out.

@@ -1,4 +1,4 @@
-"""What came of a batch: a summary for programs, and one HTML file for people."""
+"""The report of a batch: ``summary.json`` and ``report.html``."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PICTURES = 12
 
 
 def write_report(run: BatchRun) -> dict[str, Any]:
-    """Write ``summary.json`` and ``report.html`` into the batch's folder.
+    """Writes ``summary.json`` and ``report.html`` into the batch's folder.
 
     Args:
-        run: What came of it.
+        run: The results.
 
     Returns:
         The summary.
@@ -44,7 +44,7 @@ def write_report(run: BatchRun) -> dict[str, Any]:
 
 
 def summarise(run: BatchRun) -> dict[str, Any]:
-    """The figures of a batch, JSON-ready, schema ``imatch.batch/1``.
+    """Returns the figures of a batch, JSON-ready, schema ``imatch.batch/1``.
 
     - ``pairs``, ``registered`` (``ok``, and within the tolerance where one was asked for),
       ``counts`` (by status), ``outside_tolerance``, ``attempts`` beyond the first.
@@ -77,12 +77,12 @@ def summarise(run: BatchRun) -> dict[str, Any]:
 
 
 def failures(rows: Iterable[BatchResult]) -> list[BatchResult]:
-    """The rows that are not registered: errors first, then refusals, in their order."""
+    """Returns the rows that are not registered: errors first, then refusals, in their order."""
     return sorted((row for row in rows if not row.registered), key=lambda row: _rank(row.status))
 
 
 def failure_reason(row: BatchResult) -> str:
-    """Why a pair is not registered."""
+    """Returns why a pair is not registered."""
     if row.status == "ok":
         return f"the tolerance is not met: any place within {_figure(row.bound_px)} px at 95%"
     return row.error or row.reason
@@ -106,7 +106,7 @@ def to_html(run: BatchRun, summary: dict[str, Any]) -> str:
 
 
 def pairs_table(rows: Sequence[BatchResult]) -> HtmlTable:
-    """Every pair's figures."""
+    """Returns the table of every pair's figures."""
     names = (
         ("shift px", "shift_px"),
         ("± px", "ci95_px"),
@@ -151,7 +151,7 @@ def failures_table(rows: Sequence[BatchResult]) -> HtmlTable:
 
 
 def _previews(out: Path, rows: Sequence[BatchResult]) -> list[tuple[BatchResult, str, bytes]]:
-    """The least sure pairs that have a picture, with their bound and the JPEG."""
+    """Returns the least certain pairs that have a preview, with their bound and the JPEG."""
 
     def doubt(row: BatchResult) -> tuple[int, float]:
         return _rank(row.status), -row.bound_px if math.isfinite(row.bound_px) else -math.inf
@@ -198,7 +198,7 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _values(row: BatchResult) -> dict[str, Any]:
-    """A row as it is in the table, None for what is unknown."""
+    """Returns the columns of a row, None for what is unknown."""
     values = {field.name: getattr(row, field.name) for field in fields(row)}
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What a batch writes of each pair besides its document: other formats, and a small picture."""
+"""Files that a batch writes of each pair besides its JSON: other formats and a preview."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIDE, _GAP, _QUALITY = 240, 6, 80
 
 @dataclass(frozen=True)
 class ResultWriter:
-    """Writes more of each registration of a batch; runs in its workers.
+    """Writes further formats and a preview of each registration, in the workers of a batch.
 
     Attributes:
         suffixes: Formats to write beside the document, of `FORMATS`.
@@ -35,7 +35,7 @@ class ResultWriter:
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Self:
-        """From formats as people name them, with or without the dot.
+        """Returns a writer of formats named with or without the dot.
 
         Raises:
             ConfigError: There is no such format.
@@ -55,7 +55,7 @@ class ResultWriter:
         return cls(tuple(suffix for suffix in suffixes if suffix != ".json"))
 
     def __call__(self, registration: Registration, pair: BatchPair, out: Path) -> None:
-        """Write what was asked for.
+        """Writes the formats and the preview of a registration.
 
         Raises:
             OutputError: The disk refused, or a format cannot hold the registration.
@@ -73,7 +73,7 @@ class ResultWriter:
 
 
 def preview_jpeg(preview: Preview) -> bytes:
-    """Reference, target and, where there is a transform, a checkerboard of both, as a JPEG.
+    """Returns reference, target and, with a transform, a checkerboard of both, as one JPEG.
 
     Without one its place stays empty, so that all pictures are of one size.
     """

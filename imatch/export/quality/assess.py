@@ -1,4 +1,4 @@
-"""The quality report: before and after, for someone who decides whether to trust a registration."""
+"""Assesses a registration and writes its quality report."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _LEAST_SIZE = 64
 
 @dataclass(frozen=True, eq=False)
 class QualityReport:
-    """Everything a report shows.
+    """The contents of a quality report.
 
     Attributes:
-        registration: What was found.
+        registration: The result of the match.
         view: The overlap, reduced.
         residuals: Of the tie points that agree; None without a transform or such points.
         correlated_before: Whether neighbouring residuals are alike in the pair as it came.
@@ -55,7 +55,7 @@ class QualityReport:
     cells: list[QualityCell]
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures of the report, schema ``imatch.quality/1``; what is unknown is null.
+        """Returns the figures of the report, schema ``imatch.quality/1``; unknown ones are null.
 
         - ``status``, ``reason``, ``verdict`` (the certificate, accuracy, shift and model in words)
           and ``certificate``: as in the registration's own document.
@@ -111,10 +111,10 @@ class QualityReport:
 
 
 def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 900) -> QualityReport:
-    """Look at a registration: its tie points, and the images before and after.
+    """Assesses a registration by its tie points and by the images before and after.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
         ref: The reference: the source that was matched, or its file.
         tgt: The target.
         size: Longest side of the pictures, pixels.
@@ -145,10 +145,10 @@ def write_quality(
     overwrite: bool = False,
     size: int = 900,
 ) -> None:
-    """Write the evidence for and against a registration.
+    """Writes the quality report of a registration.
 
     Args:
-        registration: What was found; a refusal has a report too.
+        registration: The result; a refusal has a report too.
         ref: The reference: the source that was matched, or its file.
         tgt: The target.
         path: ``.html``: one page that needs nothing else; ``.json``: its figures.

@@ -1,7 +1,7 @@
-"""What the images themselves say, place by place: do they agree better than before?
+"""Agreement of the images themselves, window by window, before and after registration.
 
 The tie points made the registration, so they speak for it. Here windows at the images' own
-resolution are laid on a regular lattice, wherever tie points may be, and their fields of gradient
+resolution are laid on a regular grid, wherever tie points may be, and their fields of gradient
 directions (`imatch.geometry.alignment.orientation`) are correlated as they came and as registered.
 """
 
@@ -33,11 +33,11 @@ _NEAR_PX, _OFF_PX, _SHARED_PX = 16, 1.5, 1.5
 
 @dataclass(frozen=True, eq=False)
 class QualityCell:
-    """One window of the lattice.
+    """The agreement of one window of a regular grid.
 
     Attributes:
-        row: Of the lattice, from the top.
-        column: From the left.
+        row: Row of the grid, from the top.
+        column: Column of the grid, from the left.
         view: The window.
         agreement_before: Correlation of directions of the pair as it came, -1 to 1; NaN where too
             little ground is valid.
@@ -65,7 +65,7 @@ class QualityCell:
 
     @property
     def finding(self) -> Finding:
-        """What the window says of the registration."""
+        """Returns whether the window supports or contradicts the registration, or neither."""
         before, after = self.agreement_before, self.agreement_after
         if not np.isfinite(after):
             return "silent"
@@ -79,7 +79,7 @@ class QualityCell:
         return "silent"
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
+        """Returns the figures of the window, JSON-ready."""
         frame = self.view.frame
         return {
             "row": self.row,
@@ -105,7 +105,7 @@ class QualityCell:
 def measure_cells(
     pair: ViewPair, overlap: ViewFrame, points: Residuals | None
 ) -> list[QualityCell]:
-    """Look at windows spread over the overlap.
+    """Measures the agreement in windows on a regular grid over the overlap.
 
     Args:
         pair: The images.
@@ -164,7 +164,7 @@ def _cell(
 
 
 def _agreement(first: Rendered, second: Rendered) -> tuple[float, float, tuple[float, float]]:
-    """Correlation of two images' directions, its spread by chance, and the offset seen."""
+    """Returns the correlation of gradient directions, its spread by chance, and the offset seen."""
     unseen = float("nan"), float("nan")
     valid = both_valid(first, second)
     if valid.mean() < _LEAST_VALID:
@@ -180,7 +180,7 @@ def _agreement(first: Rendered, second: Rendered) -> tuple[float, float, tuple[f
 
 
 def _common(shifts: NDArray[np.float64], windows: int) -> tuple[float, float]:
-    """The (x, y) shift that most windows share; NaN where chance peaks point anywhere."""
+    """Returns the (x, y) shift that most windows share, NaN where they share none."""
     least = min(_LEAST_WINDOWS, max(1, windows))
     if len(shifts) >= least:
         middle = np.median(shifts, axis=0)
@@ -192,20 +192,20 @@ def _common(shifts: NDArray[np.float64], windows: int) -> tuple[float, float]:
 
 
 def _surface(first: NDArray[np.complex64], second: NDArray[np.complex64]) -> NDArray[np.float64]:
-    """(H, W) correlation at every cyclic displacement, none of it at [0, 0]."""
+    """Returns the (H, W) cross-correlation by cyclic displacement, zero displacement at [0, 0]."""
     product = np.conj(np.fft.fft2(first)) * np.fft.fft2(second)
     energy = float(np.sqrt((np.abs(first) ** 2).sum() * (np.abs(second) ** 2).sum()))
     return np.asarray(np.fft.ifft2(product).real / max(energy, 1e-9))
 
 
 def count_findings(cells: list[QualityCell]) -> dict[Finding, int]:
-    """How many cells say what."""
+    """Returns the number of windows of each finding."""
     names: tuple[Finding, ...] = ("supported", "contradicted", "silent")
     return {name: sum(cell.finding == name for cell in cells) for name in names}
 
 
 def findings_text(cells: list[QualityCell]) -> str:
-    """The findings in a sentence."""
+    """Describes the findings in a sentence."""
     if not cells:
         return "There is no transform to look at."
     counts = count_findings(cells)

@@ -1,4 +1,4 @@
-"""The quality report as a page: what its template shows."""
+"""The quality report as an HTML page: values for its template."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def to_html(quality: QualityReport) -> str:
 
 
 def _findings(quality: QualityReport) -> list[str]:
-    """What the images, the tie points and their neighbours say, a sentence each."""
+    """Returns a sentence each on the windows, the tie points and their autocorrelation."""
     found = []
     if quality.cells:
         found.append(f"Images: {findings_text(quality.cells)}")
@@ -82,13 +82,13 @@ def _findings(quality: QualityReport) -> list[str]:
 
 
 def _targets(view: ChipView) -> list[tuple[str, Rendered]]:
-    """The target before and, where there is a transform, after registration."""
+    """Returns the target before and, where there is a transform, after registration."""
     shots = [("before", view.before), ("after", view.after)]
     return [(label, shot) for label, shot in shots if shot is not None]
 
 
 def _shots(view: ChipView) -> list[tuple[str, bytes]]:
-    """Reference, before and after as JPEG files of one frame."""
+    """Returns reference, before and after as JPEG files of one frame."""
     shots = [("reference", view.ref), *_targets(view)]
     return [(label, jpeg(plots.tone(shot), _QUALITY)) for label, shot in shots]
 
@@ -108,7 +108,7 @@ def _checkerboard(ref: Rendered, shot: Rendered) -> NDArray[np.uint8]:
 
 
 def _details(cells: Sequence[QualityCell]) -> list[dict[str, Any]]:
-    """The windows that agree best, as most do, and worst."""
+    """Returns the windows of best, median and worst agreement."""
     known = [cell for cell in cells if np.isfinite(cell.agreement_after)]
     if not known:
         return []
@@ -161,7 +161,7 @@ def _agreement(quality: QualityReport) -> dict[str, Any] | None:
 
 
 def _reliability(quality: QualityReport) -> HtmlTable:
-    """A line a window."""
+    """Returns the table of the windows."""
     metres = None if quality.residuals is None else quality.residuals.metres
     header = (
         "row, column",
@@ -196,7 +196,7 @@ def _reliability(quality: QualityReport) -> HtmlTable:
 
 
 def _offsets(points: Residuals) -> HtmlTable:
-    """Mean and spread of the residuals by axis, before and after."""
+    """Returns the table of mean and spread of the residuals by axis, before and after."""
     units = [("px", (1.0, 1.0))] + ([] if points.metres is None else [("m", points.metres)])
     kinds = [
         ("before", points.before),
@@ -235,7 +235,7 @@ def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
-    """A nested value on one line."""
+    """Formats a nested value on one line."""
     if isinstance(value, Mapping):
         parts = [f"{key} {_plain(item)}" for key, item in value.items() if item is not None]
         return ", ".join(parts)

@@ -33,7 +33,7 @@ _ARROW = 1 / 18
 
 
 def field_plot(view: ChipView, field: CorrectionField, metres: tuple[float, float] | None) -> bytes:
-    """The whole correction, and beside it the local part magnified."""
+    """Plots the whole correction, and beside it the local part magnified."""
     panels = [("Whole correction", field.whole)]
     if field.local is not None:
         panels.append(("Local part alone", field.local))
@@ -45,7 +45,7 @@ def field_plot(view: ChipView, field: CorrectionField, metres: tuple[float, floa
 
 
 def residual_map(view: ChipView, points: Residuals) -> bytes:
-    """Residuals where they are, before and after, each at a scale of its own."""
+    """Plots the residuals at their tie points, before and after, each at a scale of its own."""
     figure = _figure(view.frame, 2)
     for axes, vectors, title in zip(
         figure.subplots(1, 2), (points.before, points.after), ("Before", "After"), strict=True
@@ -87,7 +87,7 @@ def residual_map(view: ChipView, points: Residuals) -> bytes:
 
 
 def histogram(points: Residuals) -> bytes:
-    """Lengths of the residuals before and after, on a logarithmic axis, check points marked."""
+    """Plots the lengths of the residuals before and after, check points marked."""
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     axes = figure.subplots()
     before, after = (np.hypot(*vectors.T) for vectors in (points.before, points.after))
@@ -115,7 +115,7 @@ def histogram(points: Residuals) -> bytes:
 
 
 def correlogram(before: Autocorrelation, after: Autocorrelation) -> bytes | None:
-    """Correlation of residuals by distance; None with too few of them."""
+    """Plots the correlation of residuals by distance; None with too few of them."""
     if not len(after.distance):
         return None
     figure = Figure(figsize=(8.4, 2.9), layout="constrained")
@@ -132,7 +132,7 @@ def correlogram(before: Autocorrelation, after: Autocorrelation) -> bytes | None
 
 
 def agreement_map(cells: Sequence[QualityCell], overlap: ViewFrame) -> bytes:
-    """Agreement of the images' edges in each window, before and after, and the gain."""
+    """Plots the agreement in each window before and after, and the gain."""
     rows, columns = (1 + max(getattr(cell, name) for cell in cells) for name in ("row", "column"))
     grids = np.full((3, rows, columns), np.nan)
     for cell in cells:
@@ -239,7 +239,7 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _figure(frame: ViewFrame, panels: int) -> Figure:
-    """A row of panels of the frame's shape."""
+    """Returns a figure for a row of panels of the frame's shape."""
     width = 5.4 * panels
     height = float(np.clip(4.4 * frame.height / frame.width, 1.6, 9)) + 0.6
     return Figure(figsize=(width, height), layout="constrained")
@@ -258,6 +258,6 @@ def _png(figure: Figure) -> bytes:
 
 
 def tone(image: Rendered) -> NDArray[np.uint8]:
-    """(H, W, 3) grey of even contrast for a page; ground that is missing is light grey."""
+    """Returns (H, W, 3) grey of even contrast; ground that is missing is light grey."""
     grey = 255 * even_contrast(image.pixels[0], image.valid)
     return np.repeat(np.where(image.valid, grey, 217).astype(np.uint8)[..., None], 3, axis=2)

@@ -1,4 +1,4 @@
-"""Before and after: a pair on the reference's pixels, as it came and as it was registered."""
+"""Views of a pair on the reference's pixels, before and after registration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SAMPLES = 65
 
 @dataclass(frozen=True)
 class ViewFrame:
-    """A part of the reference, at a resolution of its own.
+    """A part of the reference, resampled to pixels of its own.
 
     Attributes:
         left: Its left edge, corner-based reference pixels.
@@ -47,28 +47,28 @@ class ViewFrame:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """Returns (width, height)."""
         return self.width, self.height
 
     def to_reference(self, xy: ArrayLike) -> Points:
-        """(N, 2) pixels of the frame as reference pixels."""
+        """Converts (N, 2) pixels of the frame to reference pixels."""
         points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         return (points + 0.5) * self.step + (self.left, self.top) - 0.5
 
     def from_reference(self, xy: ArrayLike) -> Points:
-        """(N, 2) reference pixels as pixels of the frame."""
+        """Converts (N, 2) reference pixels to pixels of the frame."""
         points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         return (points + 0.5 - (self.left, self.top)) / self.step - 0.5
 
     def on(self, whole: Grid) -> Grid:
-        """The frame as a lattice, given that of the reference."""
+        """Returns the frame as a grid, given the reference's."""
         place = Affine.translation(self.left, self.top) @ Affine.scale(self.step)
         return Grid(whole.transform @ place, whole.crs, self.width, self.height)
 
 
 @dataclass(frozen=True, eq=False)
 class ChipView:
-    """A frame of the pair.
+    """Reference and target, before and after registration, in one frame.
 
     Attributes:
         frame: Where it lies.
@@ -84,10 +84,10 @@ class ChipView:
 
 
 class ViewPair:
-    """A registration and its images, to be looked at on the reference's pixels.
+    """A registration with its images, rendered on the reference's pixels.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
         ref: The reference: a source, or a file whose bands are those that were matched.
         tgt: The target.
 
@@ -104,18 +104,18 @@ class ViewPair:
 
     @property
     def without_local(self) -> GeoCorrection | None:
-        """The registration with its global transform alone."""
+        """Returns the registration with its global transform alone."""
         if self.after is None:
             return None
         return replace(self.after, correction=Correction(self.after.correction.matrix))
 
     def to_target(self, mapping: GeoCorrection, frame: ViewFrame | None = None) -> Convert:
-        """From pixels of a frame (the whole reference without one) to those of the target."""
+        """Returns the map from pixels of a frame (or of the whole reference) to target pixels."""
         whole = mapping.reference_lattice
         return mapping.to_pixels(whole if frame is None else frame.on(whole), self.tgt.info)
 
     def along_reference_axes(self, mapping: GeoCorrection, vectors: Points) -> Points:
-        """(N, 2) displacements in target pixels, turned into the reference's axes; lengths stay."""
+        """Rotates (N, 2) displacements in target pixels to the reference's axes; lengths stay."""
         middle = np.array(self.ref.info.size) / 2
         native = self.to_target(mapping)(np.add(middle, [[0, 0], [1, 0], [0, 1]]))
         jacobian = (native[1:] - native[0]).T
@@ -126,7 +126,7 @@ class ViewPair:
         return np.asarray(vectors @ (left @ right))
 
     def overlap(self, longest: int) -> ViewFrame:
-        """The part of the reference that the target covers, at most `longest` pixels long."""
+        """Returns the part of the reference that the target covers, at most `longest` pixels."""
         width, height = self.ref.info.size
         x, y = np.linspace(0, width - 1, _SAMPLES), np.linspace(0, height - 1, _SAMPLES)
         points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
@@ -142,7 +142,7 @@ class ViewPair:
         return ViewFrame(float(low[0]), float(low[1]), step, int(columns), int(rows))
 
     def coarser_step(self, at: ArrayLike) -> float:
-        """Reference pixels a pixel of the coarser of the two images, near a reference pixel."""
+        """Returns reference pixels a pixel of the coarser image, near a reference pixel."""
         if self.after is None:
             return 1.0
         steps = np.add(at, [[0, 0], [1, 0], [0, 1]])
@@ -151,7 +151,7 @@ class ViewPair:
         return float(max(1.0, 1 / np.sqrt(area))) if np.isfinite(area) and area > 0 else 1.0
 
     def view(self, frame: ViewFrame) -> ChipView:
-        """Render a frame of both images, in grey."""
+        """Renders a frame of both images, in grey."""
         lattice = frame.on(self.before.reference_lattice)
         draw = partial(render_through, lattice=lattice)
         images = [
@@ -165,7 +165,7 @@ class ViewPair:
         return ChipView(frame, images[0], images[1], images[2] if len(images) == 3 else None)
 
     def _initial_correction(self) -> GeoCorrection:
-        """By the target's own geocoding where both have one, else by stretching frame on frame."""
+        """Returns the correction by the target's geocoding, or a resize where there is none."""
         registration = self.registration
         reference, target = registration.reference, registration.target
         compared = registration.provenance.get("config", {}).get("use_geocoding", True)

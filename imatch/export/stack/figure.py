@@ -1,4 +1,4 @@
-"""The network of a stack as a drawing: images on a circle in the order of time, pairs as chords."""
+"""The network of a stack as a figure: images on a circle by date, pairs as chords."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST = 28
 
 
 def graph_svg(stack: Stack) -> bytes:
-    """Draw a stack's network.
+    """Draws a stack's network as SVG.
 
     Args:
         stack: The solved stack.
@@ -52,7 +52,7 @@ def graph_svg(stack: Stack) -> bytes:
 
 
 def label(image: StackImage) -> str:
-    """What to call an image: its date, or its name where it has none."""
+    """Returns the label of an image: its date, or its name where it has none."""
     if image.date is not None:
         return image.date.isoformat()
     half = (_LONGEST - 1) // 2
@@ -61,7 +61,7 @@ def label(image: StackImage) -> str:
 
 
 def _places(count: int) -> NDArray[np.float64]:
-    """(N, 2) on the unit circle, clockwise from the top."""
+    """Returns (N, 2) points on the unit circle, clockwise from the top."""
     turn = np.pi / 2 - 2 * np.pi * np.arange(count) / count
     return np.column_stack([np.cos(turn), np.sin(turn)])
 

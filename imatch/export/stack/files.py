@@ -1,4 +1,4 @@
-"""A solved stack as files: the document, a registration for each image, the pairs, a report."""
+"""Writes a stack: document, transforms, pairs and report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REGISTERED = "registered"
 
 
 def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse, before any work is done, a folder that holds something else; clear one to overwrite.
+    """Refuses, before any work is done, a folder with other contents; clears one to overwrite.
 
     Args:
         out: The folder; it need not exist.
@@ -61,7 +61,7 @@ def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def write_stack(stack: Stack, out: Path) -> list[Path]:
-    """Write ``stack.json``, ``transforms/NAME.json``, ``edges.csv`` and ``report.html``.
+    """Writes ``stack.json``, ``transforms/NAME.json``, ``edges.csv`` and ``report.html``.
 
     What is there of another stack is replaced. The document comes last: where it is, all is.
 
@@ -101,7 +101,7 @@ def write_stack(stack: Stack, out: Path) -> list[Path]:
 
 
 def report_html(stack: Stack) -> str:
-    """Returns the network, the images, the pairs and the loops as one page."""
+    """Returns the network, the images, the pairs and the loops as one HTML page."""
     return render(
         "stack.html.j2",
         stack=stack,
@@ -115,7 +115,7 @@ def report_html(stack: Stack) -> str:
 
 
 def facts(stack: Stack) -> list[tuple[str, str]]:
-    """What to know of a solution to judge it, as names and texts."""
+    """Returns what a reader needs to judge or repeat the solution, as names and texts."""
     metres = stack.scatter_m if math.isfinite(stack.scatter_m) else None
     checks = (
         f"χ² {stack.chi_squared:.1f} with {stack.freedom} degrees of freedom"
