@@ -12,10 +12,19 @@ from matplotlib.figure import Figure
 
 from imatch.bench.metrics import recall_curve
 from imatch.bench.results import Result
-from imatch.export.figures import FAINT, figure_svg, style_axes
+from imatch.export.figures import (
+    BLUE,
+    FAINT,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY_BLUE,
+    VERMILION,
+    figure_svg,
+    style_axes,
+)
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5d5d5d", "#b8a000")
+_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, "#5d5d5d", "#b8a000")
 _FROM_PX, _TO_PX = 0.1, 30.0
 # Where answers without a finite place on the error axis are drawn.
 _REFUSED_PX, _WORST_PX = 1000.0, 300.0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import warnings
+from pathlib import Path
+from typing import IO, Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -10,6 +13,10 @@ from matplotlib.figure import Figure
 
 #: Text, secondary text, and grid lines.
 INK, FAINT, GRID = "#222222", "#777777", "#e6e6e6"
+# Okabe and Ito's colours: told apart with any colour vision.
+BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+ORANGE, SKY_BLUE = "#e69f00", "#56b4e9"
+STATUS_COLOURS = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
 
 
 def style_axes(axes: Axes, title: str = "") -> None:
@@ -23,6 +30,14 @@ def style_axes(axes: Axes, title: str = "") -> None:
         spine.set_visible(False)
 
 
+def save_figure(figure: Figure, file: Path | IO[Any], **options: Any) -> None:
+    """Saves a figure as matplotlib's ``savefig`` does, characters that the font lacks as boxes."""
+    with warnings.catch_warnings():
+        # A file may be named in any script; that is no reason to stop.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(file, **options)
+
+
 def figure_svg(figure: Figure, name: str) -> str:
     """Returns a figure as an SVG document.
 
@@ -33,7 +48,7 @@ def figure_svg(figure: Figure, name: str) -> str:
     text = io.StringIO()
     nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
     with mpl.rc_context({"svg.hashsalt": f"imatch-{name}", "svg.fonttype": "path"}):
-        figure.savefig(text, format="svg", metadata=nothing)
+        save_figure(figure, text, format="svg", metadata=nothing)
     document = text.getvalue()
     # From the root on: the prologue names a DTD on a server, which a page has no use for.
     return document[document.index("<svg") :]

@@ -12,15 +12,14 @@ from matplotlib.quiver import Quiver
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
-from imatch.export.figures import INK
+from imatch.export.figures import BLUE, INK, VERMILION
 from imatch.export.images import Window, checkerboard, rgba
 from imatch.export.subsample import subsample
 from imatch.export.text import px_and_m
 from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.registration.result import Preview, Registration
 
-# Okabe and Ito's blue and vermilion: told apart with any colour vision.
-FITTED, CHECK = "#0072b2", "#d55e00"
+FITTED, CHECK = BLUE, VERMILION
 _NO_GROUND, _FRAME = "#d9d9d9", "#bbbbbb"
 FAINT_INK = "#555555"
 # Images longer than this for their breadth are laid out differently.

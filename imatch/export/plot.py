@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from imatch.core.errors import OutputError
-from imatch.export.figures import INK
+from imatch.export.figures import INK, STATUS_COLOURS, save_figure
 from imatch.export.images import detail_window
 from imatch.export.panels import (
     ELONGATED,
@@ -31,11 +30,10 @@ from imatch.export.text import (
     shift_text,
     tolerance_text,
 )
-from imatch.pipeline.registration.result import Preview, Registration, Status
+from imatch.pipeline.registration.result import Preview, Registration
 
 _DPI = 150
 _SIZE = (14.0, 10.0)
-_STATUS_COLOURS: dict[Status, str] = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
 
 
 def plot(registration: Registration) -> Figure:
@@ -83,11 +81,8 @@ def write_png(registration: Registration, path: Path) -> None:
     Raises:
         OutputError: As `plot`.
     """
-    figure = plot(registration)
-    with warnings.catch_warnings():
-        # A file name in a script that the font lacks shows as boxes; that is no reason to stop.
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(path, dpi=_DPI, metadata={"Title": f"imatch: {registration.status}"})
+    title = f"imatch: {registration.status}"
+    save_figure(plot(registration), path, dpi=_DPI, metadata={"Title": title})
 
 
 def _title(figure: Figure, registration: Registration) -> float:
@@ -142,7 +137,7 @@ def _colour(registration: Registration) -> str:
     """Returns the colour of the status, green only where the tolerance is met as well."""
     unmet = registration.certificate.tolerance is not None and not registration.certificate.passes
     met = "uncertain" if registration.status == "ok" and unmet else registration.status
-    return _STATUS_COLOURS[met]
+    return STATUS_COLOURS[met]
 
 
 def _panels(figure: Figure, preview: Preview, top: float) -> tuple[Axes, Axes, Axes, Axes]:
@@ -178,7 +173,7 @@ def _draw_reason(axes: Axes, registration: Registration) -> None:
         "No transform was found",
         size=20,
         weight="bold",
-        color=_STATUS_COLOURS["failed"],
+        color=STATUS_COLOURS["failed"],
         va="bottom",
         transform=axes.transAxes,
     )

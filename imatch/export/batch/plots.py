@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from imatch.export.figures import FAINT, figure_svg, style_axes
+from imatch.export.figures import BLUE, FAINT, ORANGE, VERMILION, figure_svg, style_axes
 from imatch.pipeline.batch.result import BatchResult
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-_OK, _UNSURE, _SECOND = "#0072b2", "#e69f00", "#d55e00"
 # Error bars of many pairs are a blot.
 _BARS = 300
 
@@ -37,7 +35,7 @@ def shift_plot(results: Sequence[BatchResult]) -> str | None:
     )
     figure = Figure(figsize=(5.0, 4.4), layout="constrained")
     axes = figure.subplots()
-    for status, colour in (("ok", _OK), ("uncertain", _UNSURE)):
+    for status, colour in (("ok", BLUE), ("uncertain", ORANGE)):
         rows = [row for row in known if row.status == status]
         if not rows:
             continue
@@ -71,8 +69,8 @@ def accuracy_plot(results: Sequence[BatchResult]) -> str | None:
     axes = figure.subplots()
     drawn = False
     for name, label, colour in (
-        ("bound_px", "95 % bound on any place", _OK),
-        ("rmse_px", "RMSE at check points", _SECOND),
+        ("bound_px", "95 % bound on any place", BLUE),
+        ("rmse_px", "RMSE at check points", VERMILION),
     ):
         values = np.sort([getattr(row, name) for row in accepted])
         values = values[np.isfinite(values)]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.export.figures import INK, style_axes
+from imatch.export.figures import INK, save_figure, style_axes
 from imatch.export.images import even_contrast, rgba
 from imatch.export.panels import CHECK, FAINT_INK, FITTED
 from imatch.export.quality.cells import QualityCell
@@ -253,7 +253,7 @@ def _png(figure: Figure) -> bytes:
     figure.set_facecolor("white")
     FigureCanvasAgg(figure)
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
+    save_figure(figure, data, format="png", dpi=_DPI, metadata={"Software": None})
     return data.getvalue()
 
 

@@ -10,16 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from imatch.export.figures import FAINT, INK, figure_svg
+from imatch.export.figures import BLUE, FAINT, INK, ORANGE, VERMILION, figure_svg
 from imatch.export.text import number
 from imatch.pipeline.registration.result import Status
 from imatch.pipeline.stack.result import Stack, StackImage, StackPair
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-_IMAGE: dict[Status, str] = {"ok": "#0072b2", "uncertain": "#e69f00", "failed": "#ffffff"}
-_ASIDE, _UNCONFIRMED = "#d55e00", "#aaaaaa"
+_IMAGE: dict[Status, str] = {"ok": BLUE, "uncertain": ORANGE, "failed": "#ffffff"}
+_REJECTED, _UNCONFIRMED = VERMILION, "#aaaaaa"
 # Residuals of pairs that count, from none to this many pixels or more.
-_RESIDUALS = LinearSegmentedColormap.from_list("residuals", ["#7cc4ec", "#0072b2", "#2a0845"])
+_RESIDUALS = LinearSegmentedColormap.from_list("residuals", ["#7cc4ec", BLUE, "#2a0845"])
 _MOST_PX = 1.0
 _LABELLED = 48
 _LONGEST = 28
@@ -96,7 +95,7 @@ def _draw_pairs(
     axes.add_collection(lines)
     _, ends = chords("aside")
     axes.add_collection(
-        LineCollection(ends, colors=_ASIDE, linewidths=1.6, linestyles=(0, (4, 2)), zorder=3)
+        LineCollection(ends, colors=_REJECTED, linewidths=1.6, linestyles=(0, (4, 2)), zorder=3)
     )
     if counting:
         bar = figure.colorbar(lines, ax=axes, shrink=0.5, pad=0.01, extend="max")
@@ -114,7 +113,7 @@ def _draw_images(axes: Axes, stack: Stack, places: NDArray[np.float64]) -> None:
             "s" if held else "o",
             ms=11 if held else 9,
             mfc=_IMAGE[image.status],
-            mec=INK if image.status != "failed" else _ASIDE,
+            mec=INK if image.status != "failed" else _REJECTED,
             mew=1.8 if held else 1.2,
             zorder=4,
         )
@@ -151,13 +150,13 @@ def _legend(figure: Figure, stack: Stack) -> None:
             ls="",
             ms=8,
             mfc=_IMAGE[status],
-            mec=INK if status != "failed" else _ASIDE,
+            mec=INK if status != "failed" else _REJECTED,
             label=f"{text} ({sum(image.status == status for image in stack.images)})",
         )
         for text, status in kinds
     ]
     handles.append(Line2D([], [], marker="s", ls="", ms=9, mfc="white", mec=INK, label="reference"))
-    lines = (("set aside", _ASIDE, "aside", (0, (4, 2))), ("unconfirmed", _UNCONFIRMED, "", ":"))
+    lines = (("set aside", _REJECTED, "aside", (0, (4, 2))), ("unconfirmed", _UNCONFIRMED, "", ":"))
     for text, colour, verdict, style in lines:
         count = sum(pair.verdict == (verdict or text) for pair in stack.pairs)
         handles.append(Line2D([], [], color=colour, ls=style, lw=1.5, label=f"{text} ({count})"))
