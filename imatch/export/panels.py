@@ -76,7 +76,7 @@ def draw_matches(axes: Axes, registration: Registration, preview: Preview) -> No
     axes.add_collection(lines)
     x, y = ends[kept].reshape(-1, 2).T
     axes.scatter(x, y, s=9, zorder=3, c=np.repeat(lines.to_rgba(residual), 2, axis=0))
-    inch = 1 / _place(axes).width
+    inch = 1 / _bounding_box(axes).width
     beside = axes.inset_axes((1 + 0.15 * inch, 0, 0.17 * inch, 1))
     bar = axes.figure.colorbar(lines, cax=beside, extend="max", extendfrac=0.04)
     bar.set_label("residual, target px", size=10, color=INK)
@@ -91,7 +91,8 @@ def draw_checkerboard(
     axes.set_facecolor(_NO_GROUND)
     image = checkerboard(preview, matrix, window)
     axes.imshow(image, extent=(left, right, bottom, top), interpolation="nearest")
-    part = "" if window == _whole(preview) else f" (detail of {right - left} × {bottom - top} px)"
+    size = f"{right - left} × {bottom - top}"
+    part = "" if window == _full_window(preview) else f" (detail of {size} px)"
     axes.set_title(f"{title}{part}", size=12, color=INK, loc="left")
     axes.set_xlabel("checkerboard: reference grey, target blue", size=9.5, color=FAINT_INK)
 
@@ -133,7 +134,7 @@ def draw_residuals(
                 width=0.02,
                 label=label,
             )
-    if window != _whole(preview):
+    if window != _full_window(preview):
         left, top, right, bottom = window
         axes.add_patch(
             Rectangle((left, top), right - left, bottom - top, fill=False, ec=INK, ls=":", lw=1.2)
@@ -152,7 +153,7 @@ def _draw_keys(
     axes: Axes, quiver: Quiver, length: float, scale: float, metres_per_px: float | None
 ) -> None:
     """Draws below the residuals a key of the colours and an arrow of a round length."""
-    place = _place(axes)
+    place = _bounding_box(axes)
     axes.legend(
         loc="upper left",
         bbox_to_anchor=(place.x0 - 0.08, place.y0 - 0.04),
@@ -208,7 +209,7 @@ def is_wide(preview: Preview) -> bool:
     return bool(width > ELONGATED * height)
 
 
-def _place(axes: Axes) -> Bbox:
+def _bounding_box(axes: Axes) -> Bbox:
     """Returns a panel's bounding box, in inches, once its images have their proportions."""
     axes.apply_aspect()
     figure = axes.get_figure(root=True)
@@ -217,7 +218,7 @@ def _place(axes: Axes) -> Bbox:
     return axes.get_position().transformed(Affine2D().scale(width, height))
 
 
-def _whole(preview: Preview) -> Window:
+def _full_window(preview: Preview) -> Window:
     height, width = preview.ref.shape[:2]
     return 0, 0, width, height
 

@@ -84,7 +84,7 @@ def failures(rows: Iterable[BatchResult]) -> list[BatchResult]:
 def failure_reason(row: BatchResult) -> str:
     """Returns why a pair is not registered."""
     if row.status == "ok":
-        return f"the tolerance is not met: any place within {_figure(row.bound_px)} px at 95%"
+        return f"the tolerance is not met: any place within {_number(row.bound_px)} px at 95%"
     return row.error or row.reason
 
 
@@ -128,7 +128,7 @@ def pairs_table(rows: Sequence[BatchResult]) -> HtmlTable:
         (
             HtmlCell(row.name),
             HtmlCell(row.status, 1.0 if row.registered else None),
-            *(HtmlCell(_figure(getattr(row, name))) for _, name in names),
+            *(HtmlCell(_number(getattr(row, name))) for _, name in names),
             HtmlCell(row.model),
             HtmlCell(row.found_by),
         )
@@ -160,7 +160,7 @@ def _previews(out: Path, rows: Sequence[BatchResult]) -> list[tuple[BatchResult,
     for row in sorted(rows, key=doubt):
         path = out / PREVIEWS / f"{row.name}.jpg"
         if row.status != "error" and path.is_file():
-            bound = _figure(row.bound_px) if row.registered else ""
+            bound = _number(row.bound_px) if row.registered else ""
             found.append((row, bound, path.read_bytes()))
             if len(found) == _PICTURES:
                 break
@@ -217,7 +217,7 @@ def _spread(values: Iterable[float]) -> dict[str, float | None]:
     }
 
 
-def _figure(value: float | int) -> str:
+def _number(value: float | int) -> str:
     if isinstance(value, int):
         return str(value)
     return number(value) if math.isfinite(value) else "–"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Rendered
 from imatch.export.quality.residuals import Residuals
-from imatch.export.quality.views import ChipView, ViewFrame, ViewPair, both_valid
+from imatch.export.quality.views import ChipView, ViewFrame, ViewPair
 from imatch.geometry.alignment.orientation import orientation_field
 from imatch.geometry.alignment.refine import CorrelationWindows, measure
 
@@ -166,7 +166,7 @@ def _cell(
 def _agreement(first: Rendered, second: Rendered) -> tuple[float, float, tuple[float, float]]:
     """Returns the correlation of gradient directions, its spread by chance, and the offset seen."""
     unseen = float("nan"), float("nan")
-    valid = both_valid(first, second)
+    valid = first.valid & second.valid
     if valid.mean() < _LEAST_VALID:
         return float("nan"), float("nan"), unseen
     fields = [orientation_field(Rendered(image.pixels, valid)) for image in (first, second)]

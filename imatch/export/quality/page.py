@@ -184,11 +184,11 @@ def _reliability(quality: QualityReport) -> HtmlTable:
                 Value(f"{cell.row + 1}, {cell.column + 1}"),
                 Value(str(cell.tie_points)),
                 Value(str(cell.check_points)),
-                Value(_figure(cell.rmse_px)),
-                *(() if metres is None else (Value(_figure(cell.rmse_px * gsd)),)),
+                Value(_number(cell.rmse_px)),
+                *(() if metres is None else (Value(_number(cell.rmse_px * gsd)),)),
                 Value(_share(cell.agreement_before)),
                 Value(_share(cell.agreement_after)),
-                *(Value(_figure(float(offset))) for offset in offsets),
+                *(Value(_number(float(offset))) for offset in offsets),
                 Value(cell.finding, _FINDINGS[cell.finding]),
             )
         )
@@ -244,7 +244,7 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _figure(value: float) -> str:
+def _number(value: float) -> str:
     return number(value) if np.isfinite(value) else "–"
 
 

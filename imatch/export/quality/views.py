@@ -12,7 +12,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
-from imatch.core.types import BoolArray, Rendered
+from imatch.core.types import Rendered
 from imatch.geometry.correction import Correction
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
@@ -60,10 +60,10 @@ class ViewFrame:
         points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         return (points + 0.5 - (self.left, self.top)) / self.step - 0.5
 
-    def on(self, whole: Grid) -> Grid:
+    def grid(self, reference: Grid) -> Grid:
         """Returns the frame as a grid, given the reference's."""
         place = Affine.translation(self.left, self.top) @ Affine.scale(self.step)
-        return Grid(whole.transform @ place, whole.crs, self.width, self.height)
+        return Grid(reference.transform @ place, reference.crs, self.width, self.height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +111,8 @@ class ViewPair:
 
     def to_target(self, mapping: GeoCorrection, frame: ViewFrame | None = None) -> Convert:
         """Returns the map from pixels of a frame (or of the whole reference) to target pixels."""
-        whole = mapping.reference_lattice
-        return mapping.to_pixels(whole if frame is None else frame.on(whole), self.tgt.info)
+        grid = mapping.reference_lattice
+        return mapping.to_pixels(grid if frame is None else frame.grid(grid), self.tgt.info)
 
     def along_reference_axes(self, mapping: GeoCorrection, vectors: Points) -> Points:
         """Rotates (N, 2) displacements in target pixels to the reference's axes; lengths stay."""
@@ -152,8 +152,8 @@ class ViewPair:
 
     def view(self, frame: ViewFrame) -> ChipView:
         """Renders a frame of both images, in grey."""
-        lattice = frame.on(self.before.reference_lattice)
-        draw = partial(render_through, lattice=lattice)
+        grid = frame.grid(self.before.reference_lattice)
+        draw = partial(render_through, lattice=grid)
         images = [
             render(draw(self.ref, to_pixels=frame.to_reference), 1),
             *(
@@ -175,11 +175,6 @@ class ViewPair:
         x, y = target.width / reference.width, target.height / reference.height
         resize = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
         return GeoCorrection(Correction(resize), reference, target, on_map=False)
-
-
-def both_valid(first: Rendered, second: Rendered) -> BoolArray:
-    """(H, W) ground that two images of one frame see."""
-    return np.asarray(first.valid & second.valid)
 
 
 def _opened(image: Image, bands: tuple[str, ...]) -> Source:

@@ -35,12 +35,12 @@ def graph_svg(stack: Stack) -> bytes:
     """
     figure = Figure(figsize=(9.2, 7.2), layout="constrained")
     axes = figure.subplots()
-    places = _places(len(stack.images))
-    where = {
-        image.name: (float(x), float(y)) for image, (x, y) in zip(stack.images, places, strict=True)
+    points = _circle(len(stack.images))
+    position = {
+        image.name: (float(x), float(y)) for image, (x, y) in zip(stack.images, points, strict=True)
     }
-    _draw_pairs(figure, axes, stack, where)
-    _draw_images(axes, stack, places)
+    _draw_pairs(figure, axes, stack, position)
+    _draw_images(axes, stack, points)
     axes.set_aspect("equal")
     axes.set_axis_off()
     reach = 1.75 if len(stack.images) <= _LABELLED else 1.15
@@ -59,7 +59,7 @@ def label(image: StackImage) -> str:
     return name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
 
 
-def _places(count: int) -> NDArray[np.float64]:
+def _circle(count: int) -> NDArray[np.float64]:
     """Returns (N, 2) points on the unit circle, clockwise from the top."""
     turn = np.pi / 2 - 2 * np.pi * np.arange(count) / count
     return np.column_stack([np.cos(turn), np.sin(turn)])
@@ -69,11 +69,11 @@ def _draw_pairs(
     figure: Figure,
     axes: Axes,
     stack: Stack,
-    where: dict[str, tuple[float, float]],
+    position: dict[str, tuple[float, float]],
 ) -> None:
     def chords(verdict: str) -> tuple[list[StackPair], list[list[tuple[float, float]]]]:
         pairs = [pair for pair in stack.pairs if pair.verdict == verdict]
-        ends = [[where[name] for name in (pair.reference, pair.target)] for pair in pairs]
+        ends = [[position[name] for name in (pair.reference, pair.target)] for pair in pairs]
         return pairs, ends
 
     _, ends = chords("unconfirmed")
@@ -104,8 +104,8 @@ def _draw_pairs(
         bar.outline.set_visible(False)
 
 
-def _draw_images(axes: Axes, stack: Stack, places: NDArray[np.float64]) -> None:
-    for image, (x, y) in zip(stack.images, places, strict=True):
+def _draw_images(axes: Axes, stack: Stack, points: NDArray[np.float64]) -> None:
+    for image, (x, y) in zip(stack.images, points, strict=True):
         held = image.name == stack.reference
         axes.plot(
             x,
