@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imatch.bench.cases import Case, read_cases
-from imatch.bench.prepare_case import present
-from imatch.bench.worker import fitting, judged
+from imatch.bench.prepare_case import prepare_case
+from imatch.bench.worker import to_result, unreduced
 from imatch.core.progress import progress
 from imatch.core.types import Rendered
 from imatch.geometry.alignment.fine_alignment import Aligner
@@ -85,9 +85,9 @@ def after(name: str) -> Auto:
 def asked(case: Case, root: Path, before: Before, others: Mapping[str, Auto]) -> list[Row]:
     """One case: the answer of the stages before, and with each matcher's proposals."""
     config = MatchConfig()
-    views = present(case, root, config)
+    views = prepare_case(case, root, config)
     ref, tgt = (view.source() for view in views)
-    solved = solve(ref, tgt, fitting(config, views), loaded=before)
+    solved = solve(ref, tgt, unreduced(config, views), loaded=before)
     rows = [_row(case, NONE, solved, 0.0)]
     kept = before.take()
     for name, solver in others.items():
@@ -104,7 +104,7 @@ def asked(case: Case, root: Path, before: Before, others: Mapping[str, Auto]) ->
 
 
 def _row(case: Case, name: str, solved: Solved, spent: float) -> Row:
-    result = judged(case, solved.registration(time.perf_counter()), 0.0)
+    result = to_result(case, solved.registration(time.perf_counter()), 0.0)
     values = (
         case.name,
         case.source,

@@ -33,7 +33,7 @@ from experiments.benchmarks.shift_cases import shifted, translation
 from imatch.bench.cases import Case, read_cases, select_cases, write_cases
 from imatch.bench.environment import environment
 from imatch.bench.metrics import corner_error, recall
-from imatch.bench.prepare_case import PreparedCase, present
+from imatch.bench.prepare_case import PreparedCase, prepare_case
 from imatch.bench.report import write_report
 from imatch.bench.results import Result
 from imatch.bench.runner import BenchPlan, run_benchmark
@@ -109,7 +109,7 @@ def run_arosics(cases: Sequence[Case], root: Path, python: Path, shown: str) -> 
     pairs = []
     with tempfile.TemporaryDirectory() as folder:
         for case in cases:
-            views = present(case, root, MatchConfig())
+            views = prepare_case(case, root, MatchConfig())
             paths = [Path(folder) / f"{case.name}-{side}.tif" for side in ("ref", "tgt")]
             for view, path in zip(views, paths, strict=True):
                 _write(view, path, shown)

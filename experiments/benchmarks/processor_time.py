@@ -18,8 +18,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from imatch.bench.cases import Case, read_cases
-from imatch.bench.prepare_case import present
-from imatch.bench.worker import fitting
+from imatch.bench.prepare_case import prepare_case
+from imatch.bench.worker import unreduced
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.load import load_solver
 from imatch.pipeline.pair.match import match
@@ -33,10 +33,10 @@ def measure(name: str, cases: Sequence[Case], root: Path) -> tuple[list[float], 
     config = MatchConfig(matcher=name, fetch=True)
     solver, taken = load_solver(config), []
     for case in (cases[0], *cases):
-        views = present(case, root, config)
+        views = prepare_case(case, root, config)
         ref, tgt = (view.source() for view in views)
         begun = time.process_time()
-        match(ref, tgt, fitting(config, views), loaded=solver)
+        match(ref, tgt, unreduced(config, views), loaded=solver)
         taken.append(time.process_time() - begun)
     return taken[1:], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 

@@ -32,9 +32,9 @@ from experiments.benchmarks.scene_truth import lattice
 from imatch.bench.environment import commit, environment
 from imatch.core.errors import ImatchError
 from imatch.core.io.files import atomic_path
-from imatch.export import read_registration
 from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.registration.geo_correction import GeoCorrection
+from imatch.pipeline.registration.io import read_registration
 from imatch.raster import open_source
 
 #: What a scene of 10980 x 10980 may cost, and one of four times the area relative to it.

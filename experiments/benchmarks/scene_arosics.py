@@ -36,9 +36,9 @@ from experiments.benchmarks.scene_pair import PLACE, Scene, read_truth, write_sc
 from experiments.benchmarks.scene_truth import lattice
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
-from imatch.export import read_registration
 from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.registration.geo_correction import GeoCorrection
+from imatch.pipeline.registration.io import read_registration
 from imatch.raster import open_source
 
 PEERS = ("arosics COREG", "arosics COREG_LOCAL", "imatch register")

@@ -1,1 +1,1 @@
-"""Benchmark: many pairs with known truth, matchers run over them, and what came of it."""
+"""The benchmark: image pairs with known truth, matchers run on them, reports."""

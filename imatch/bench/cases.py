@@ -29,7 +29,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One pair and its truth.
+    """An image pair with its true transform.
 
     Attributes:
         name: Unique name, the column ``case``.
@@ -53,15 +53,15 @@ class Case:
 
     @property
     def positive(self) -> bool:
-        """Whether there is anything to find."""
+        """Returns whether the two images show the same place."""
         return self.truth is not None
 
     def images(self, root: Path) -> tuple[Path, Path]:
-        """Reference and target files; absolute paths in the table stay as they are."""
+        """Returns the reference and target files; absolute paths in the table stay as they are."""
         return root / self.ref, root / self.tgt
 
     def row(self) -> dict[str, str]:
-        """The case as a line of a table, numbers with nine decimals at most."""
+        """Returns the case as a row of a table, numbers with 12 significant digits."""
         truth = np.full((3, 3), np.nan) if self.truth is None else self.truth
         texts = (self.name, self.source, self.variant, self.tag, self.ref, self.tgt)
         numbers = (f"{value:.12g}" for value in (*self.warp.ravel(), *truth.ravel()))
@@ -69,7 +69,7 @@ class Case:
 
 
 def read_cases(path: Path) -> list[Case]:
-    """Read a table of cases.
+    """Reads a table of cases.
 
     Args:
         path: CSV file with the columns `COLUMNS`, others are ignored. ``w00…w22`` is the warp,
@@ -105,12 +105,12 @@ def read_cases(path: Path) -> list[Case]:
 
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:
-    """Write a table that `read_cases` reads."""
+    """Writes a table of cases that `read_cases` reads."""
     write_csv(path, COLUMNS, (case.row().values() for case in cases))
 
 
 def parse_filters(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """``key=pattern`` texts to key -> patterns.
+    """Parses ``key=pattern`` texts to patterns by key.
 
     Raises:
         ConfigError: A text of another form, or an unknown key.
@@ -129,7 +129,7 @@ def parse_filters(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
 def select_cases(
     cases: Sequence[Case], filters: Mapping[str, Sequence[str]], limit: int | None = None
 ) -> list[Case]:
-    """Choose cases.
+    """Selects cases by patterns, and an even subset of at most `limit`.
 
     Args:
         cases: All of them.
@@ -164,7 +164,7 @@ def select_cases(
 
 
 def check_images(cases: Iterable[Case], root: Path) -> None:
-    """Refuse before the run what would fail within it.
+    """Checks that all images exist, before the run.
 
     Raises:
         InputError: An image is not there.
@@ -181,7 +181,7 @@ def check_images(cases: Iterable[Case], root: Path) -> None:
 
 
 def fingerprint(cases: Iterable[Case]) -> str:
-    """sha256 of what the cases say, whatever file said it."""
+    """Returns the sha256 of the contents of the cases."""
     digest = hashlib.sha256()
     for case in cases:
         digest.update(repr(tuple(case.row().values())).encode())

@@ -1,4 +1,4 @@
-"""Measures of keypoints, for matchers that have some: repeatability, MMA and matching score.
+"""Keypoint metrics of sparse matchers: repeatability, MMA and matching score.
 
 Repeatability and matching score follow SuperPoint (DeTone et al., https://arxiv.org/abs/1712.07629,
 appendix), mean matching accuracy follows D2-Net (Dusmanu et al., https://arxiv.org/abs/1905.03561).
@@ -31,7 +31,7 @@ CORRECT_PX = 3.0
 
 @dataclass(frozen=True)
 class DetectorResult(Plain):
-    """How the keypoints of one pair fared, given the true transform.
+    """Keypoint metrics of one pair, a row of ``detectors.csv``.
 
     Attributes:
         case: The case's name.
@@ -69,7 +69,7 @@ MEASURES = ("repeatability", "mma_1", "mma_3", "mma_5", "matching_score")
 
 @dataclass(frozen=True)
 class Keypoints:
-    """Keypoints on shared ground, in their own and in the other image.
+    """Keypoints on the shared ground, in their own and in the other image.
 
     Attributes:
         xy: (N, 2) in their own image.
@@ -83,7 +83,7 @@ class Keypoints:
 def shared_keypoints(
     xy: FloatArray, matrix: NDArray[np.float64], other_valid: BoolArray
 ) -> Keypoints:
-    """Keypoints whose ground the other image shows.
+    """Returns the keypoints whose ground the other image shows.
 
     Args:
         xy: (N, 2) keypoints.
@@ -97,7 +97,7 @@ def shared_keypoints(
 
 
 def repeatability(ref: Keypoints, tgt: Keypoints, radius: float = CORRECT_PX) -> float:
-    """Share of both images' keypoints that were found in the other too; NaN without keypoints.
+    """Returns the share of keypoints that were detected in the other image too; NaN of none.
 
     Args:
         ref: Keypoints of the reference.
@@ -107,10 +107,12 @@ def repeatability(ref: Keypoints, tgt: Keypoints, radius: float = CORRECT_PX) ->
     total = len(ref.xy) + len(tgt.xy)
     if not total:
         return NAN
-    return (_found(ref.moved, tgt.xy, radius) + _found(tgt.moved, ref.xy, radius)) / total
+    return (
+        _count_within(ref.moved, tgt.xy, radius) + _count_within(tgt.moved, ref.xy, radius)
+    ) / total
 
 
-def _found(wanted: NDArray[np.float64], there: NDArray[np.float64], radius: float) -> int:
+def _count_within(wanted: NDArray[np.float64], there: NDArray[np.float64], radius: float) -> int:
     if not len(wanted) or not len(there):
         return 0
     distance, _ = cKDTree(there).query(wanted)
@@ -120,7 +122,7 @@ def _found(wanted: NDArray[np.float64], there: NDArray[np.float64], radius: floa
 def measure_keypoints(
     case: Case, views: tuple[PreparedCase, PreparedCase], matcher: Sparse, name: str
 ) -> DetectorResult:
-    """Measure a sparse matcher's keypoints and raw matches on a pair with truth.
+    """Measures a sparse matcher's keypoints and raw matches on a pair with truth.
 
     The images are at native resolution and rendered as for a match. Where the pipeline has just
     matched the same pair, the matcher remembers its features.

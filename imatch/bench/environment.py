@@ -1,4 +1,4 @@
-"""Where and when numbers were made: machine, commit, versions, command."""
+"""The record of a measurement: machine, commit, versions, command, time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imatch.pipeline.pair.provenance import versions
 
 
 def environment(command: str = "") -> dict[str, Any]:
-    """A JSON-ready record of this moment.
+    """Returns a JSON-ready record of machine, commit, versions, command and time.
 
     Args:
         command: The command line that is running.
@@ -29,7 +29,7 @@ def environment(command: str = "") -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """The processor, the cores this process may use, and the memory."""
+    """Returns the processor, the cores this process may use, and the memory."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0))
@@ -41,7 +41,7 @@ def machine() -> dict[str, Any]:
 
 
 def commit(package: Path) -> dict[str, Any] | None:
-    """The commit a package's files come from.
+    """Returns the commit of a package's files.
 
     Args:
         package: Its folder.

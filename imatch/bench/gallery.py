@@ -1,22 +1,20 @@
-"""Small pictures of single results: what went in, and where the answer put it."""
+"""Figures of single results: the images, and checkerboards by the answer and by the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from imatch.bench.cases import Case
-from imatch.bench.prepare_case import PreparedCase, longest_side, present
+from imatch.bench.prepare_case import PreparedCase, longest_side, prepare_case
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.types import BoolArray
-from imatch.export.figure_files import Window, checkerboard
+from imatch.export.images import Window, checkerboard, jpeg, thumbnail
 from imatch.geometry.accuracy import overlap_mask
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.result import Preview
@@ -24,7 +22,7 @@ from imatch.raster import read_pair, render
 
 #: Pictures of one matcher's worst answers, and of its false accepts.
 PER_MATCHER = 8
-_SIDE = 240
+_SIDE, _QUALITY = 240, 82
 # Side of the part that the checkerboards show.
 _DETAIL_PX = 240
 # Worst answers are those that are not even good, yet not false accepts.
@@ -32,8 +30,8 @@ _WORTH_SEEING_PX = 1.0
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A result to look at.
+class ResultFigure:
+    """A result with its images and checkerboards.
 
     Attributes:
         result: The result.
@@ -45,7 +43,7 @@ class Picture:
 
 
 def worst(results: Sequence[Result], matcher: str) -> list[Result]:
-    """A matcher's accepted answers with the largest errors that are no false accepts."""
+    """Returns a matcher's accepted answers of largest error that are no false accepts."""
     rows = [
         row
         for row in results
@@ -59,15 +57,15 @@ def worst(results: Sequence[Result], matcher: str) -> list[Result]:
 
 
 def false_accepts(results: Sequence[Result], matcher: str) -> list[Result]:
-    """A matcher's false accepts, the unrelated first, then by error."""
+    """Returns a matcher's false accepts, unrelated pairs first, then by error."""
     rows = [row for row in results if row.matcher == matcher and row.false_accept]
     return sorted(rows, key=lambda row: (row.positive, -row.score_px))
 
 
-def pictures(
+def result_figures(
     results: Sequence[Result], cases: Mapping[str, Case], root: Path, config: MatchConfig
-) -> list[Picture]:
-    """Draw some results; one whose images cannot be read any more is left out.
+) -> list[ResultFigure]:
+    """Draws results; one whose images cannot be read any more is left out.
 
     Args:
         results: Which; the first `PER_MATCHER` are drawn.
@@ -79,10 +77,10 @@ def pictures(
     for result in results[:PER_MATCHER]:
         case = cases[result.case]
         try:
-            views = present(case, root, config)
+            views = prepare_case(case, root, config)
         except ImatchError:
             continue
-        made.append(Picture(result, _panels(result, case, views)))
+        made.append(ResultFigure(result, _panels(result, case, views)))
     return made
 
 
@@ -108,7 +106,7 @@ def _panels(
 
 
 def _detail(overlap: BoolArray) -> Window:
-    """A part of the reference about the overlap's centre, small enough to show a misfit."""
+    """Returns a window about the overlap's centre, small enough to show a misfit."""
     rows, columns = np.nonzero(overlap)
     height, width = overlap.shape
     middle = (columns.mean(), rows.mean()) if len(rows) else (width / 2, height / 2)
@@ -119,17 +117,4 @@ def _detail(overlap: BoolArray) -> Window:
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    """A thumbnail of (H, W, 3|4) uint8 RGB(A), on white."""
-    pixels: NDArray[np.floating[Any]] = image[..., :3].astype(np.float32)
-    if image.shape[2] == 4:
-        alpha = image[..., 3:].astype(np.float32) / 255
-        pixels = pixels * alpha + 255 * (1 - alpha)
-    scale = _SIDE / max(pixels.shape[:2])
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    small = cv2.resize(
-        pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    bgr = np.clip(small[..., ::-1], 0, 255).astype(np.uint8)
-    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])
-    assert done, "OpenCV always encodes an 8-bit image"
-    return data.tobytes()
+    return jpeg(thumbnail(image, _SIDE), _QUALITY)

@@ -1,4 +1,4 @@
-"""Measures of a benchmark, as plain functions of errors.
+"""Metrics of a benchmark, as functions of errors.
 
 An error is the mean distance of the reference's four corners; a refusal is an infinite error.
 """
@@ -22,7 +22,7 @@ LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def corners(size: tuple[int, int]) -> NDArray[np.float64]:
-    """(4, 2) centres of the corner pixels of an image of (width, height)."""
+    """Returns the (4, 2) centres of the corner pixels of an image of (width, height)."""
     right, bottom = size[0] - 1, size[1] - 1
     return np.array([(0, 0), (right, 0), (right, bottom), (0, bottom)], dtype=np.float64)
 
@@ -30,7 +30,7 @@ def corners(size: tuple[int, int]) -> NDArray[np.float64]:
 def corner_error(
     estimate: NDArray[np.float64], truth: NDArray[np.float64], size: tuple[int, int]
 ) -> float:
-    """Mean distance of the reference's corners mapped by the estimate and by the truth.
+    """Returns the mean distance of the reference's corners mapped by estimate and truth.
 
     Args:
         estimate: (3, 3) reference pixel to target pixel.
@@ -53,7 +53,7 @@ def corner_error(
 
 
 def recall(errors: ArrayLike, threshold: float) -> float:
-    """Share of errors of at most `threshold`; NaN of none.
+    """Returns the share of errors of at most `threshold`; NaN of none.
 
     Example:
         >>> recall([0.5, 1.0, 2.0, float("inf")], 1.0)
@@ -64,7 +64,7 @@ def recall(errors: ArrayLike, threshold: float) -> float:
 
 
 def auc(errors: ArrayLike, threshold: float) -> float:
-    """Area under the recall curve from 0 to `threshold`, as a share of the whole; NaN of none.
+    """Returns the area under the recall curve from 0 to `threshold`, as a share of it; NaN of none.
 
     The curve is a staircase, so the area is exact: each error e adds (threshold − e) of it. (Pose
     estimation's customary AUC joins the steps by slopes, which differs by less than a step.)
@@ -80,16 +80,16 @@ def auc(errors: ArrayLike, threshold: float) -> float:
 
 
 def recall_curve(errors: ArrayLike, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) share of errors within each of (N,) thresholds."""
+    """Returns the (N,) share of errors within each of (N,) thresholds."""
     values = np.sort(np.asarray(errors, dtype=np.float64))
     count = np.searchsorted(values, thresholds, side="right")
     return np.asarray(count / max(len(values), 1), dtype=np.float64)
 
 
-def observed_levels(
+def observed_coverage(
     errors: ArrayLike, half_widths: ArrayLike, levels: Sequence[float] = LEVELS
 ) -> list[float]:
-    """How often intervals of several levels contain the truth, when only 95 % ones are stated.
+    """Returns how often intervals of several levels, rescaled from 95 %, contain the truth.
 
     The others follow from the stated one as those of a normal distribution would.
 
@@ -111,5 +111,5 @@ def observed_levels(
 
 
 def _quantile(level: float) -> float:
-    """Half-width of a standard normal's central interval."""
+    """Returns the half-width of a standard normal's central interval."""
     return NormalDist().inv_cdf((1 + level) / 2)

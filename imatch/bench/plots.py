@@ -1,4 +1,4 @@
-"""The plots of a benchmark, as SVG texts."""
+"""The figures of the benchmark report, as SVG."""
 
 from __future__ import annotations
 
@@ -12,17 +12,26 @@ from matplotlib.figure import Figure
 
 from imatch.bench.metrics import recall_curve
 from imatch.bench.results import Result
-from imatch.export.figures import FAINT, figure_svg, tidy
+from imatch.export.figures import (
+    BLUE,
+    FAINT,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY_BLUE,
+    VERMILION,
+    figure_svg,
+    style_axes,
+)
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5d5d5d", "#b8a000")
+_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, "#5d5d5d", "#b8a000")
 _FROM_PX, _TO_PX = 0.1, 30.0
 # Where answers without a finite place on the error axis are drawn.
 _REFUSED_PX, _WORST_PX = 1000.0, 300.0
 
 
 def recall_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
-    """Recall against error threshold: all positives, then each source."""
+    """Plots recall against the error threshold: all positives, then each source."""
     positive = [row for row in results if row.positive]
     sources = list(dict.fromkeys(row.source for row in positive))
     panels = [("all positives", positive)]
@@ -38,7 +47,7 @@ def recall_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
             errors = [row.score_px for row in rows if row.matcher == name]
             share = 100 * recall_curve(errors, thresholds)
             axes.plot(thresholds, share, color=_colour(index), lw=1.8, label=name)
-        tidy(axes, f"{title} ({len(rows) // max(len(matchers), 1)})")
+        style_axes(axes, f"{title} ({len(rows) // max(len(matchers), 1)})")
         axes.set_xscale("log")
         axes.set_xticks([0.1, 0.3, 1, 3, 10, 30], ["0.1", "0.3", "1", "3", "10", ""])
         axes.minorticks_off()
@@ -57,7 +66,7 @@ def recall_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
 
 
 def time_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
-    """Error against time, every positive case; refusals in a strip of their own."""
+    """Plots error against time of every positive case, refusals in a strip of their own."""
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = figure.subplots()
     rng = np.random.default_rng(0)
@@ -75,7 +84,7 @@ def time_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
         colour = _colour(index)
         axes.scatter(seconds, shown, s=9, color=colour, alpha=0.45, lw=0, label=name)
         axes.axvline(float(np.median(seconds)), color=colour, lw=1, ls=(0, (4, 3)), alpha=0.8)
-    tidy(axes, "Error and time of every positive case; dashed: median time")
+    style_axes(axes, "Error and time of every positive case; dashed: median time")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(0.02, 1800)
@@ -92,7 +101,7 @@ def time_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
 
 
 def bars_plot(summary: dict[str, Any], key: str, title: str) -> str | None:
-    """Share within 3 px of each part of the cases, the share within 1 px in the darker tone.
+    """Plots the share within 3 px of each part of the cases, that within 1 px in the darker tone.
 
     Args:
         summary: The document.
@@ -121,14 +130,14 @@ def bars_plot(summary: dict[str, Any], key: str, title: str) -> str | None:
     axes.set_yticks(places, [f"{part} ({n})" for part, n in zip(names, counts, strict=True)])
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    tidy(axes, f"{title}: % within 1 px (dark) and 3 px (light)")
+    style_axes(axes, f"{title}: % within 1 px (dark) and 3 px (light)")
     axes.grid(visible=False, axis="y")
     _legend(figure, axes)
     return figure_svg(figure, key)
 
 
 def reliability_plot(summary: dict[str, Any]) -> str:
-    """Stated against observed confidence."""
+    """Plots observed against stated confidence."""
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([40, 100], [40, 100], color=FAINT, lw=1, ls=(0, (4, 3)))
@@ -145,7 +154,7 @@ def reliability_plot(summary: dict[str, Any]) -> str:
         axes.plot(
             stated, observed, "o-", color=_colour(index), ms=4, lw=1.6, label=name, clip_on=False
         )
-    tidy(axes, "Reliability of the stated intervals")
+    style_axes(axes, "Reliability of the stated intervals")
     axes.set_xlim(40, 100)
     axes.set_ylim(10 * np.floor(lowest / 10), 100)
     axes.set_xlabel("stated, %", color=FAINT)

@@ -1,4 +1,4 @@
-"""From a case to the two images a matcher is shown: bare pixels, the target warped."""
+"""Prepares the two images of a case for a matcher: pixels alone, the target warped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WARPABLE = frozenset({"uint8", "uint16", "int16", "float32", "float64"})
 
 @dataclass(frozen=True, eq=False)
 class PreparedCase:
-    """One image as presented.
+    """One image of a case as a matcher sees it.
 
     Attributes:
         pixels: (C, H, W) in the file's own type.
@@ -33,17 +33,17 @@ class PreparedCase:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
+        """Returns (width, height) in pixels."""
         return int(self.valid.shape[1]), int(self.valid.shape[0])
 
     def source(self) -> Source:
-        """The view as something the pipeline reads; it has no place on the map."""
+        """Returns the image as a source of the pipeline, without geocoding."""
         # Bands last: the pipeline takes the shorter of the outer axes for the bands.
         return array_source(np.moveaxis(self.pixels, 0, 2), valid=self.valid)
 
 
-def present(case: Case, root: Path, config: MatchConfig) -> tuple[PreparedCase, PreparedCase]:
-    """Read a case's images and warp the target, as the benchmark prescribes.
+def prepare_case(case: Case, root: Path, config: MatchConfig) -> tuple[PreparedCase, PreparedCase]:
+    """Reads a case's images and warps the target.
 
     Geocoding is dropped, since the benchmark is about pixels. Ground that the warp brings in from
     outside is not valid, as a product's nodata value would say of it.
@@ -66,17 +66,17 @@ def present(case: Case, root: Path, config: MatchConfig) -> tuple[PreparedCase, 
     target = _read(
         open_source(tgt, bands=config.tgt_bands, nodata=config.tgt_nodata, mask=config.tgt_mask)
     )
-    return reference, warped(target, case.warp)
+    return reference, warp_image(target, case.warp)
 
 
-def unread(config: MatchConfig) -> MatchConfig:
-    """The settings for images that `present` has read: its part of them is done."""
+def for_prepared(config: MatchConfig) -> MatchConfig:
+    """Returns the settings for images that `prepare_case` has read, bands and masks left out."""
     done = (f"{side}_{name}" for side in ("ref", "tgt") for name in ("bands", "nodata", "mask"))
     return config.model_copy(update=dict.fromkeys(done))
 
 
-def warped(view: PreparedCase, warp: NDArray[np.float64]) -> PreparedCase:
-    """Warp an image within its own frame.
+def warp_image(view: PreparedCase, warp: NDArray[np.float64]) -> PreparedCase:
+    """Warps an image within its own frame.
 
     Args:
         view: The image.
@@ -98,7 +98,7 @@ def warped(view: PreparedCase, warp: NDArray[np.float64]) -> PreparedCase:
 
 
 def longest_side(*views: PreparedCase) -> int:
-    """The longest side of several images in pixels."""
+    """Returns the longest side of several images in pixels."""
     return max(max(view.size) for view in views)
 
 

@@ -1,27 +1,27 @@
-"""One HTML file that shows a benchmark, with nothing to load from elsewhere."""
+"""The report of a benchmark: ``summary.json``, ``summary.md`` and ``report.html``."""
 
 from __future__ import annotations
 
-import base64
 import json
-from html import escape
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from imatch.bench import plots, tables
-from imatch.bench.gallery import PER_MATCHER, Picture, false_accepts, pictures, worst
+from imatch.bench.gallery import PER_MATCHER, ResultFigure, false_accepts, result_figures, worst
+from imatch.bench.results import Result
 from imatch.bench.runner import SUMMARIES, BenchPlan, Run
 from imatch.bench.summary import summarise
 from imatch.core.io.files import atomic_path
-from imatch.export.html import definitions, image, page, table_html
+from imatch.export.html import render
 
 
 def write_report(run: Run, plan: BenchPlan, out: Path) -> dict[str, Any]:
-    """Write ``summary.json``, ``summary.md`` and ``report.html``.
+    """Writes ``summary.json``, ``summary.md`` and ``report.html``.
 
     Args:
-        run: What came of the benchmark.
-        plan: What was run.
+        run: The results.
+        plan: What was to be run.
         out: An existing folder.
 
     Returns:
@@ -43,7 +43,7 @@ def write_report(run: Run, plan: BenchPlan, out: Path) -> dict[str, Any]:
 
 
 def to_markdown(summary: dict[str, Any]) -> str:
-    """The tables and what made them, as Markdown."""
+    """Returns the facts and the tables as Markdown."""
     lines = ["# Benchmark", ""]
     lines += [f"- **{name}**: {value}" for name, value in facts(summary)]
     return (
@@ -54,58 +54,30 @@ def to_markdown(summary: dict[str, Any]) -> str:
 
 
 def to_html(summary: dict[str, Any], run: Run, plan: BenchPlan) -> str:
-    """The tables, the plots and the galleries as one HTML document."""
+    """Returns the tables, the plots and the galleries as one HTML page."""
     matchers = [config.matcher for config in plan.configs]
-    made = {table.title: table for table in tables.all_tables(summary)}
-    sections: list[tuple[str, str]] = []
-
-    def add(title: str, *parts: str | None) -> None:
-        body = "".join(part for part in parts if part)
-        if body:
-            sections.append((title, body))
-
-    def table(title: str) -> str | None:
-        return table_html(made[title]) if title in made else None
-
-    bars = [
-        plots.bars_plot(summary, key, title)
-        for key, title in (("robustness", "By condition"), ("by_tag", "By tag"))
-    ]
-    add("Matchers", table("Matchers"))
-    add("Recall", _svg(plots.recall_plot(run.results, matchers), "Recall by error threshold"))
-    add("Groups", table("Groups"))
-    add(
-        "Seasonal robustness card",
-        table("Seasonal robustness card"),
-        _svg(bars[0], "Recall by condition"),
-    )
-    add("Area under the recall curve", table("Area under the recall curve"))
-    add("Error and time", _svg(plots.time_plot(run.results, matchers), "Error against time"))
-    add(
-        "Do the stated intervals hold?",
-        table("Do the stated intervals hold?"),
-        _svg(plots.reliability_plot(summary), "Reliability diagram"),
-    )
-    add("By source", table("By source"))
-    add("By variant", table("By variant"))
-    add("By tag", table("By tag"), _svg(bars[1], "Recall by tag"))
-    add("Stages", table("Stages"))
-    add("Keypoints", table("Keypoints"))
-    add("False accepts", *_gallery(run, plan, "false accept"))
-    add("Worst accepted answers", *_gallery(run, plan, "answer"))
-    add("Cases that no matcher got right", table("Cases that no matcher got right"))
-    add("Cases that could not be run", _errors(summary))
-    add("How these numbers were made", definitions(facts(summary)))
-
-    cases = summary["run"]["cases"]["count"]
-    headline = f"{cases} cases, {len(matchers)} matcher{'s' if len(matchers) != 1 else ''}"
-    return page(
-        f"imatch benchmark: {headline}", "Benchmark", f"{headline}: {', '.join(matchers)}", sections
+    shown = [*tables.all_tables(summary), *filter(None, [tables.errors(summary)])]
+    return render(
+        "benchmark.html.j2",
+        cases=summary["run"]["cases"]["count"],
+        matchers=matchers,
+        tables={table.title: table for table in shown},
+        plots={
+            "recall": plots.recall_plot(run.results, matchers),
+            "conditions": plots.bars_plot(summary, "robustness", "By condition"),
+            "time": plots.time_plot(run.results, matchers),
+            "reliability": plots.reliability_plot(summary),
+            "tags": plots.bars_plot(summary, "by_tag", "By tag"),
+        },
+        limit=PER_MATCHER,
+        false_accepts=_gallery(run, plan, false_accepts),
+        worst=_gallery(run, plan, worst),
+        facts=facts(summary),
     )
 
 
 def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """What to know of a run to judge or repeat it, as names and texts."""
+    """Returns what a reader needs to judge or repeat the run, as names and texts."""
     run = summary["run"]
     last = run["sittings"][-1] if run["sittings"] else {}
     machine = last.get("machine", {})
@@ -134,7 +106,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _changed(settings: dict[str, Any]) -> str:
-    """A matcher's settings, those left alone unsaid."""
+    """Returns a matcher's settings that are not the defaults."""
     from imatch.pipeline.pair.config import MatchConfig
 
     defaults = MatchConfig().model_dump(mode="json")
@@ -152,62 +124,15 @@ def _commit(commit: dict[str, Any] | None) -> str:
     return str(commit["hash"])[:12] + (" with changes" if commit["dirty"] else "")
 
 
-def _svg(text: str | None, alt: str) -> str | None:
-    return None if text is None else image(text.encode(), "svg+xml", alt)
-
-
-def _gallery(run: Run, plan: BenchPlan, kind: str) -> list[str]:
-    """Pictures of each matcher's false accepts or worst accepted answers."""
+def _gallery(
+    run: Run, plan: BenchPlan, choose: Callable[[Sequence[Result], str], list[Result]]
+) -> list[tuple[str, int, list[ResultFigure]]]:
+    """Returns of each matcher with such results their number and figures of the first."""
     cases = {case.name: case for case in plan.cases}
-    choose = false_accepts if kind == "false accept" else worst
-    parts = []
+    galleries = []
     for config in plan.configs:
         chosen = choose(run.results, config.matcher)
-        shots = pictures(chosen, cases, plan.root, config)
-        if not shots:
-            continue
-        more = f" (the worst {PER_MATCHER} of {len(chosen)})" if len(chosen) > PER_MATCHER else ""
-        parts.append(
-            f"<h3>{escape(config.matcher)}{more}</h3>"
-            f'<div class="gallery">{"".join(_shot(shot) for shot in shots)}</div>'
-        )
-    if not parts:
-        none = "None." if kind == "false accept" else "None over 1 px."
-        return [f'<p class="note">{none}</p>']
-    legend = (
-        "Checkerboards: a detail of the reference in grey, the target in blue, brought there"
-        " by the transform."
-    )
-    return [f'<p class="note">{legend}</p>', *parts]
-
-
-def _shot(shot: Picture) -> str:
-    result = shot.result
-    images = "".join(
-        f'<figure><img loading="lazy" alt="{escape(title)}" '
-        f'src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
-        f"<figcaption>{escape(title)}</figcaption></figure>"
-        for title, data in shot.panels
-    )
-    error = "two different places" if not result.positive else f"{result.score_px:.1f} px off"
-    facts = f"{result.source} {result.variant} {result.tag}".strip()
-    return (
-        f'<div class="shot"><p><b>{escape(result.case)}</b> {error} '
-        f'<span class="faint">{escape(facts)}; {escape(result.model)}, {result.n_inliers} of '
-        f"{result.n_matches} matches</span></p><div>{images}</div></div>"
-    )
-
-
-def _errors(summary: dict[str, Any]) -> str:
-    rows = [
-        f"<tr><td>{escape(item['case'])}</td><td>{escape(name)}</td>"
-        f"<td>{escape(item['error'])}</td></tr>"
-        for name, figures in summary["matchers"].items()
-        for item in figures["errors"]
-    ]
-    if not rows:
-        return ""
-    return (
-        '<div class="scroll"><table class="words"><thead><tr><th>case</th><th>matcher</th>'
-        f"<th>error</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        shots = result_figures(chosen, cases, plan.root, config)
+        if shots:
+            galleries.append((config.matcher, len(chosen), shots))
+    return galleries

@@ -1,4 +1,4 @@
-"""A row of results: one matcher on one case; written and read as CSV."""
+"""A row of ``results.csv``: one matcher on one case."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Nine: TypeAlias = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Result(Plain):
-    """What one matcher made of one case.
+    """The result of one matcher on one case.
 
     Attributes:
         case: The case's name.
@@ -84,23 +84,23 @@ class Result(Plain):
 
     @property
     def positive(self) -> bool:
-        """Whether there was anything to find."""
+        """Returns whether the two images show the same place."""
         return self.variant != UNRELATED
 
     @property
     def score_px(self) -> float:
-        """The error that counts: infinite unless the answer was ``ok``."""
+        """Returns the corner error, infinite unless the answer was ``ok``."""
         known = self.status == "ok" and np.isfinite(self.corner_error_px)
         return self.corner_error_px if known else float("inf")
 
     @property
     def false_accept(self) -> bool:
-        """Whether a wrong answer was called ``ok``."""
+        """Returns whether a wrong answer was called ``ok``."""
         return self.status == "ok" and (not self.positive or self.score_px > FALSE_ACCEPT_PX)
 
     @property
     def matrix(self) -> NDArray[np.float64] | None:
-        """(3, 3) answer or guess, None where there is neither."""
+        """Returns the (3, 3) answer or guess, None where there is neither."""
         for nine in (self.answer, self.guess):
             if np.isfinite(nine).all():
                 return np.array(nine).reshape(3, 3)
@@ -108,7 +108,7 @@ class Result(Plain):
 
     @property
     def shift_errors(self) -> list[tuple[float, float]]:
-        """(error, half-width) of each axis for which an interval was stated and the truth known."""
+        """Returns (error, half-width) of each axis with a stated interval and known truth."""
         axes = (
             (self.shift_x_px - self.true_shift_x_px, self.ci95_x_px),
             (self.shift_y_px - self.true_shift_y_px, self.ci95_y_px),
@@ -116,7 +116,7 @@ class Result(Plain):
         return [axis for axis in axes if np.isfinite(axis).all()]
 
     def in_one_line(self) -> Result:
-        """The same with texts that need no second line in a table."""
+        """Returns the result with its texts on one line each."""
         return replace(
             self, reason=" ".join(self.reason.split()), error=" ".join(self.error.split())
         )

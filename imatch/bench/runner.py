@@ -1,4 +1,4 @@
-"""Run every matcher over every case, keep each row as it comes, go on where a run broke off."""
+"""Runs every matcher on every case in worker processes, journalled and resumable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FILES = (RESULTS, DETECTORS, RUN, *SUMMARIES)
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """What a benchmark runs.
+    """The cases, matchers and settings of a benchmark.
 
     Attributes:
         cases: The cases, in order.
@@ -54,7 +54,7 @@ class BenchPlan:
     origin: tuple[tuple[str, Any], ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for two runs to be one."""
+        """Returns what must be equal for two runs to be the same."""
         return {
             "cases": {"sha256": fingerprint(self.cases), "count": len(self.cases)},
             "matchers": [config.matcher for config in self.configs],
@@ -66,7 +66,7 @@ class BenchPlan:
 
     @cached_property
     def _files(self) -> str:
-        """sha256 of what the images, the masks and the weights hold, wherever they lie."""
+        """Returns the sha256 of the contents of images, masks and weights, wherever they lie."""
         images = (str(path) for case in self.cases for path in case.images(self.root))
         named = (file for config in self.configs for file in files_of(config))
         held = [
@@ -78,7 +78,7 @@ class BenchPlan:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a benchmark.
+    """The results of a benchmark.
 
     Attributes:
         results: A row for each case and matcher, by matcher in order, then case in order.
@@ -101,7 +101,7 @@ def run_benchmark(
     command: str = "",
     on_result: Callable[[Result], None] | None = None,
 ) -> Run:
-    """Run a plan; leaves ``results.csv`` (and ``detectors.csv``) in a folder.
+    """Runs a plan and leaves ``results.csv`` (and ``detectors.csv``) in a folder.
 
     Each matcher runs in worker processes of its own, so that its peak of memory is its own; rows
     reach the disk one by one.
@@ -153,7 +153,7 @@ def run_benchmark(
 
 
 def _open(plan: BenchPlan, out: Path, *, resume: bool, overwrite: bool) -> list[dict[str, Any]]:
-    """Make the folder ready; give the earlier sittings of the run that is to go on."""
+    """Prepares the folder and returns the sittings of the run to resume."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         remove_leftovers(out)
@@ -235,7 +235,7 @@ def _write_run(out: Path, plan: BenchPlan, sittings: Sequence[dict[str, Any]]) -
 def _earlier(
     plan: BenchPlan, out: Path, wanted: set[tuple[str, str]]
 ) -> tuple[dict[tuple[str, str], Result], dict[tuple[str, str], DetectorResult]]:
-    """Rows of earlier sittings, whole lines only."""
+    """Reads the rows of earlier sittings, whole lines only."""
     results: dict[tuple[str, str], Result] = {}
     detectors: dict[tuple[str, str], DetectorResult] = {}
     for name in (RESULTS, DETECTORS):
@@ -263,7 +263,7 @@ def _journals(plan: BenchPlan, out: Path) -> Iterator[tuple[Journal, Journal]]:
 def _run_matcher(
     task: worker.CaseTask, cases: Sequence[Case], jobs: int
 ) -> Iterator[tuple[Result, DetectorResult | None]]:
-    """Rows of one matcher as they come."""
+    """Yields the rows of one matcher as they come."""
     if not cases:
         return
     # Fresh interpreters: forked ones would inherit this process's memory, and torch's threads.
@@ -290,7 +290,7 @@ def _run_matcher(
 
 
 def _end(pool: ProcessPoolExecutor, waiting: Sequence[Future[Any]]) -> None:
-    """Close the pool; at an error or an interrupt without waiting for what runs."""
+    """Closes the pool; at an error or an interrupt without waiting for what runs."""
     if not all(future.done() for future in waiting):
         # The pool has no way of its own to end work that has begun (before Python 3.14).
         for process in list((pool._processes or {}).values()):

@@ -1,4 +1,4 @@
-"""What a benchmark says: one JSON-ready document, from which every table and plot is made."""
+"""The summary of a benchmark: one JSON-ready document behind every table and plot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from imatch.bench.detectors import MEASURES, DetectorResult
-from imatch.bench.groups import CARD, GROUPS, Group, values_of
 from imatch.bench.metrics import (
     AUC_PX,
     FALSE_ACCEPT_PX,
@@ -16,7 +15,7 @@ from imatch.bench.metrics import (
     STATED,
     WITHIN_PX,
     auc,
-    observed_levels,
+    observed_coverage,
     recall,
 )
 from imatch.bench.results import OUTCOMES, Result
@@ -26,13 +25,70 @@ SCHEMA = "imatch.bench/1"
 #: The imaginary matcher that answers where any of the real ones is right.
 ORACLE = "any right (oracle)"
 
+#: Sources whose truth is good to a pixel, that together decide.
+SENTINEL_2 = frozenset({"ombria", "ua_overview", "alps_b08"})
+CLEAR, CLOUD, SNOW, SNOW_CLOUD, FLOOD = (
+    "clear / clear",
+    "cloud on either side",
+    "snow / clear",
+    "snow / cloud",
+    "flood",
+)
+CONDITIONS = (CLEAR, CLOUD, SNOW, SNOW_CLOUD, FLOOD)
+
+
+def condition(result: Result) -> str | None:
+    """Returns the season or weather that a positive pair spans, None where its tag does not say.
+
+    Tags are ``reference/target``, each ``clear``, ``snow`` or something with ``cloud`` in it; all
+    pairs of OMBRIA span a flood.
+    """
+    if not result.positive:
+        return None
+    if result.source == "ombria":
+        return FLOOD
+    sides = result.tag.split("/")
+    if len(sides) != 2:
+        return None
+    snow = any("snow" in side for side in sides)
+    cloud = any("cloud" in side for side in sides)
+    if snow:
+        return SNOW_CLOUD if cloud else SNOW
+    if cloud:
+        return CLOUD
+    return CLEAR if sides == ["clear", "clear"] else None
+
+
+def _of(source: str, *variants: str) -> Callable[[Result], bool]:
+    return lambda result: result.source == source and result.variant in variants
+
+
+def _in(name: str) -> Callable[[Result], bool]:
+    return lambda result: result.source == "ua_overview" and condition(result) == name
+
+
+#: The rows by which matchers are compared, those without a case left out: who belongs to each.
+GROUPS: dict[str, Callable[[Result], bool]] = {
+    "ombria near": _of("ombria", "near"),
+    "ombria free": _of("ombria", "free"),
+    "ua_overview near": _of("ua_overview", "near"),
+    "ua_overview free": _of("ua_overview", "free"),
+    **{f"– of these {name}": _in(name) for name in (CLEAR, CLOUD, SNOW, SNOW_CLOUD)},
+    "alps_b08 near + free": _of("alps_b08", "near", "free"),
+    "Sentinel-2 together": lambda result: result.positive and result.source in SENTINEL_2,
+    "brenta_ndvi near + free": _of("brenta_ndvi", "near", "free"),
+    "srif free": _of("srif", "near", "free"),
+    "starainj free": _of("starainj", "near", "free"),
+    "all positives": lambda result: result.positive,
+}
+
 
 def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
-    """Everything a benchmark tells, as a document.
+    """Returns the figures of a benchmark as a document.
 
     Args:
-        run: What came of it.
-        plan: What was run.
+        run: The results.
+        plan: What was to be run.
 
     Returns:
         A JSON-ready document; figures that do not exist are None.
@@ -65,7 +121,7 @@ def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
 
 
 def scores(rows: Sequence[Result]) -> dict[str, Any]:
-    """Recall and AUC over the positive cases among `rows`.
+    """Returns recall and AUC over the positive cases.
 
     Returns:
         ``{"n", "within": {px: share}, "auc": {px: area}, "median_error_px"}``; the median is over
@@ -81,8 +137,8 @@ def scores(rows: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def trust(rows: Sequence[Result]) -> dict[str, Any]:
-    """How often an answer that was called ``ok`` is wrong, over all cases.
+def false_accept_rate(rows: Sequence[Result]) -> dict[str, Any]:
+    """Returns how often an answer that was called ``ok`` is wrong, over all cases.
 
     Returns:
         ``{"count", "share", "positive", "unrelated", "n_unrelated", "cases"}``.
@@ -99,7 +155,7 @@ def trust(rows: Sequence[Result]) -> dict[str, Any]:
 
 
 def calibration(rows: Sequence[Result]) -> dict[str, Any]:
-    """How often stated intervals of the shift contain the truth, over the ``ok`` rows.
+    """Returns how often stated intervals of the shift contain the truth, over the ``ok`` rows.
 
     Returns:
         ``{"rows", "intervals", "stated", "observed", "both_axes", "levels"}``: an interval is one
@@ -109,7 +165,7 @@ def calibration(rows: Sequence[Result]) -> dict[str, Any]:
     stated = [axes for axes in stated if axes]
     axes = [axis for row in stated for axis in row]
     errors, halves = (np.array([axis[i] for axis in axes]) for i in range(2))
-    observed = observed_levels(errors, halves)
+    observed = observed_coverage(errors, halves)
     return {
         "rows": len(stated),
         "intervals": len(axes),
@@ -127,7 +183,7 @@ def calibration(rows: Sequence[Result]) -> dict[str, Any]:
 
 
 def costs(rows: Sequence[Result]) -> dict[str, Any]:
-    """Time and memory.
+    """Returns time and memory.
 
     Returns:
         ``{"seconds": {"median", "p95"}, "peak_mb"}``.
@@ -148,7 +204,7 @@ def _matcher(rows: Sequence[Result], keypoints: Sequence[DetectorResult]) -> dic
         "n": len(rows),
         "status": {status: sum(row.status == status for row in rows) for status in OUTCOMES},
         **_breakdown(rows, _group),
-        "false_accepts": trust(rows),
+        "false_accepts": false_accept_rate(rows),
         "calibration": calibration(rows),
         **costs(rows),
         "stages": _stages(rows),
@@ -158,7 +214,7 @@ def _matcher(rows: Sequence[Result], keypoints: Sequence[DetectorResult]) -> dic
 
 
 def _group(rows: Sequence[Result]) -> dict[str, Any]:
-    """The figures of a group: scores, refusals, false accepts and the median time."""
+    """Returns the figures of a group: scores, refusals, false accepts and the median time."""
     false = sum(row.false_accept for row in rows)
     return {
         **scores(rows),
@@ -171,23 +227,19 @@ def _group(rows: Sequence[Result]) -> dict[str, Any]:
 def _breakdown(
     rows: Sequence[Result], figures: Callable[[Sequence[Result]], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Figures of all rows and of every part they are looked at by."""
+    """Returns the figures of all rows and of each group, condition, source, variant and tag."""
     positive = [row for row in rows if row.positive]
 
-    def split(items: Sequence[Result], key: Callable[[Result], str]) -> dict[str, Any]:
-        return {
-            value: figures([item for item in items if key(item) == value])
-            for value in values_of(items, key)
-        }
+    def split(items: Sequence[Result], key: Callable[[Result], str | None]) -> dict[str, Any]:
+        values = [value for value in dict.fromkeys(map(key, items)) if value]
+        return {value: figures([r for r in items if key(r) == value]) for value in values}
 
-    def grouped(groups: Sequence[Group]) -> dict[str, Any]:
-        parts = {group.title: [row for row in rows if group.holds(row)] for group in groups}
-        return {title: figures(part) for title, part in parts.items() if part}
-
+    conditions = split(positive, condition)
+    groups = {title: [r for r in rows if holds(r)] for title, holds in GROUPS.items()}
     return {
         "overall": figures(rows),
-        "groups": grouped(GROUPS),
-        "robustness": grouped(CARD),
+        "groups": {title: figures(part) for title, part in groups.items() if part},
+        "robustness": {name: conditions[name] for name in CONDITIONS if name in conditions},
         "by_source": split(positive, lambda row: row.source),
         "by_variant": split(rows, lambda row: row.variant),
         "by_tag": split(positive, lambda row: row.tag and f"{row.source}: {row.tag}"),
@@ -195,14 +247,14 @@ def _breakdown(
 
 
 def _oracle(by_matcher: dict[str, list[Result]]) -> list[Result]:
-    """The best answer that any matcher gave to each positive case."""
+    """Returns the best answer that any matcher gave to each positive case."""
     together = zip(*by_matcher.values(), strict=True)
     best = [min(rows, key=lambda row: row.score_px) for rows in together]
     return [row for row in best if row.positive]
 
 
 def _never_right(by_matcher: dict[str, list[Result]]) -> list[dict[str, str]]:
-    """Positive cases on which no matcher came within the widest threshold."""
+    """Returns the positive cases on which no matcher came within the widest threshold."""
     hopeless = []
     for rows in zip(*by_matcher.values(), strict=True):
         if rows[0].positive and min(row.score_px for row in rows) > WITHIN_PX[-1]:
@@ -220,12 +272,10 @@ def _never_right(by_matcher: dict[str, list[Result]]) -> list[dict[str, str]]:
 
 
 def _stages(rows: Sequence[Result]) -> dict[str, Any]:
-    """What each stage of a cascade found, and what a pair costs that ends there."""
+    """Returns the counts of each stage of a cascade, and the time of pairs that end there."""
     ran = [row for row in rows if row.status != "error"]
-    parts = {
-        stage: [row for row in ran if row.found_by == stage]
-        for stage in values_of(ran, lambda row: row.found_by)
-    }
+    stages = [stage for stage in dict.fromkeys(row.found_by for row in ran) if stage]
+    parts = {stage: [row for row in ran if row.found_by == stage] for stage in stages}
     return {
         stage: {
             "n": len(part),
@@ -256,7 +306,7 @@ def _detectors(rows: Sequence[DetectorResult]) -> dict[str, Any] | None:
 
 
 def _jsonable(value: Any) -> Any:
-    """Plain numbers; NaN and infinities become None, since JSON has neither."""
+    """Converts to plain numbers; NaN and infinities become None, since JSON has neither."""
     if isinstance(value, dict):
         return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

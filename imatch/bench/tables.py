@@ -1,4 +1,4 @@
-"""The tables of a benchmark, once, for the terminal, Markdown and HTML."""
+"""The tables of a benchmark, for the terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imatch.export.html import HtmlCell, HtmlTable
 
 
 def overview(summary: dict[str, Any]) -> HtmlTable:
-    """One line a matcher."""
+    """Returns the table of the matchers."""
     header = (
         "matcher",
         *(f"≤ {px:g} px" for px in WITHIN_PX),
@@ -59,7 +59,7 @@ def overview(summary: dict[str, Any]) -> HtmlTable:
 
 
 def parts(summary: dict[str, Any], key: str, title: str, note: str = "") -> HtmlTable | None:
-    """A line for each part of the cases, a column for each matcher.
+    """Returns a table of a row for each part of the cases and a column for each matcher.
 
     Args:
         summary: The document.
@@ -90,7 +90,7 @@ def parts(summary: dict[str, Any], key: str, title: str, note: str = "") -> Html
 
 
 def areas(summary: dict[str, Any]) -> HtmlTable:
-    """AUC of each group and matcher."""
+    """Returns the table of AUC by group and matcher."""
     columns = {name: figures["groups"] for name, figures in summary["matchers"].items()}
     first: dict[str, Any] = next(iter(columns.values()), {})
     rows = tuple(
@@ -113,7 +113,7 @@ def areas(summary: dict[str, Any]) -> HtmlTable:
 
 
 def reliability(summary: dict[str, Any]) -> HtmlTable:
-    """How often stated intervals contain the truth."""
+    """Returns the table of how often stated intervals contain the truth."""
     rows = []
     for name, figures in summary["matchers"].items():
         found = figures["calibration"]
@@ -146,7 +146,7 @@ def reliability(summary: dict[str, Any]) -> HtmlTable:
 
 
 def stages(summary: dict[str, Any]) -> HtmlTable | None:
-    """What each stage of the cascades did; None where no matcher has more than one."""
+    """Returns the table of the stages of cascades; None where no matcher has more than one."""
     rows = tuple(
         (
             HtmlCell(name),
@@ -172,7 +172,7 @@ def stages(summary: dict[str, Any]) -> HtmlTable | None:
 
 
 def keypoints(summary: dict[str, Any]) -> HtmlTable | None:
-    """Measures of keypoints by matcher and source; None where none were taken."""
+    """Returns the table of keypoint metrics by matcher and source; None where there are none."""
     rows = []
     for name, figures in summary["matchers"].items():
         measured = figures["detectors"]
@@ -215,7 +215,7 @@ def keypoints(summary: dict[str, Any]) -> HtmlTable | None:
 
 
 def never_right(summary: dict[str, Any]) -> HtmlTable | None:
-    """The cases that no matcher got right; None where there are none."""
+    """Returns the table of the cases that no matcher got right; None where there are none."""
     rows = tuple(
         tuple(HtmlCell(item[key]) for key in ("case", "source", "variant", "tag", "said"))
         for item in summary["never_right"]
@@ -226,8 +226,20 @@ def never_right(summary: dict[str, Any]) -> HtmlTable | None:
     return HtmlTable("Cases that no matcher got right", "Within 10 px.", header, rows)
 
 
+def errors(summary: dict[str, Any]) -> HtmlTable | None:
+    """Returns the table of the cases that could not be run; None where there are none."""
+    rows = tuple(
+        tuple(HtmlCell(text) for text in (item["case"], name, item["error"]))
+        for name, figures in summary["matchers"].items()
+        for item in figures["errors"]
+    )
+    if not rows:
+        return None
+    return HtmlTable("Cases that could not be run", "", ("case", "matcher", "error"), rows)
+
+
 def all_tables(summary: dict[str, Any]) -> list[HtmlTable]:
-    """Every table that has something to say, the most telling first."""
+    """Returns every table that is not empty, the most telling first."""
     made: Sequence[HtmlTable | None] = (
         overview(summary),
         parts(summary, "groups", "Groups"),

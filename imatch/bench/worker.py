@@ -1,4 +1,4 @@
-"""One matcher in a process of its own: loaded once, warmed up, run on case after case."""
+"""Worker process of the benchmark: loads a matcher, warms it up, runs it on case after case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from imatch.bench.cases import Case
 from imatch.bench.detectors import DetectorResult, measure_keypoints
 from imatch.bench.metrics import corner_error
-from imatch.bench.prepare_case import PreparedCase, longest_side, present, unread
+from imatch.bench.prepare_case import PreparedCase, for_prepared, longest_side, prepare_case
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.workers import begin_worker
@@ -33,7 +33,7 @@ _WARM_UP_SIDE = 256
 
 @dataclass(frozen=True)
 class CaseTask:
-    """How a worker runs its cases.
+    """The settings with which a worker runs its cases.
 
     Attributes:
         config: The settings, `matcher` among them.
@@ -50,8 +50,8 @@ class CaseTask:
     single_thread: bool = False
 
 
-class Runner:
-    """A matcher that is ready, and the cases' way through it.
+class CaseRunner:
+    """A loaded matcher that runs cases.
 
     Args:
         task: How to run.
@@ -63,18 +63,18 @@ class Runner:
     def __init__(self, task: CaseTask) -> None:
         self.task = task
         self.solver = load_solver(task.config)
-        _warm_up(unread(task.config), self.solver)
+        _warm_up(for_prepared(task.config), self.solver)
 
     def run(self, case: Case) -> tuple[Result, DetectorResult | None]:
-        """Run a case; whatever goes wrong is told in the row.
+        """Runs a case; any error becomes a row of its own.
 
         One bad image, or a bug that one image brings out, should not cost hours of a run.
         """
         facts = (case.name, case.source, case.variant, case.tag, self.task.config.matcher)
         try:
-            views = present(case, self.task.root, self.task.config)
-            config = unread(self.task.config)
-            config = fitting(config, views) if self.task.fit_size else config
+            views = prepare_case(case, self.task.root, self.task.config)
+            config = for_prepared(self.task.config)
+            config = unreduced(config, views) if self.task.fit_size else config
             ref, tgt = (view.source() for view in views)
             started = time.perf_counter()
             registration = match(ref, tgt, config, loaded=self.solver)
@@ -85,7 +85,7 @@ class Runner:
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             return Result(*facts, "error", peak_mb=peak_mb(), error=text).in_one_line(), None
-        return judged(case, registration, seconds).in_one_line(), measured
+        return to_result(case, registration, seconds).in_one_line(), measured
 
     def _keypoints(
         self, case: Case, views: tuple[PreparedCase, PreparedCase]
@@ -100,13 +100,13 @@ class Runner:
         return measure_keypoints(case, views, matcher, self.solver.name)
 
 
-def fitting(config: MatchConfig, views: tuple[PreparedCase, PreparedCase]) -> MatchConfig:
-    """The settings with a working size at which the pair is not reduced."""
+def unreduced(config: MatchConfig, views: tuple[PreparedCase, PreparedCase]) -> MatchConfig:
+    """Returns the settings with a working size at which the pair is not reduced."""
     return make_config(config, size=max(config.size, longest_side(*views)))
 
 
-def judged(case: Case, registration: Registration, seconds: float) -> Result:
-    """A registration held against the truth.
+def to_result(case: Case, registration: Registration, seconds: float) -> Result:
+    """Compares a registration with the truth and returns the row.
 
     Args:
         case: What was asked.
@@ -157,7 +157,7 @@ def judged(case: Case, registration: Registration, seconds: float) -> Result:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process so far, in 10⁶ bytes."""
+    """Returns the largest resident memory of this process so far, in 10⁶ bytes."""
     try:
         # Not getrusage, where Linux counts the parent's memory from before the exec as well.
         status = Path("/proc/self/status").read_text()
@@ -169,7 +169,7 @@ def peak_mb() -> float:
 
 
 def start(task: CaseTask) -> None:
-    """Begin a worker process: silent at an interrupt, and gone when its parent is."""
+    """Initialises a worker process: silent at an interrupt, and gone when its parent is."""
     global _task, _runner
     begin_worker()
     _task, _runner = task, None
@@ -178,7 +178,7 @@ def start(task: CaseTask) -> None:
 
 
 def run(case: Case) -> tuple[Result, DetectorResult | None]:
-    """Run a case in this worker process; the first loads the matcher.
+    """Runs a case in this worker process; the first call loads the matcher.
 
     Raises:
         ImatchError: The matcher cannot be loaded.
@@ -186,16 +186,16 @@ def run(case: Case) -> tuple[Result, DetectorResult | None]:
     global _runner
     if _runner is None:
         assert _task is not None, "start() is the pool's initialiser"
-        _runner = Runner(_task)
+        _runner = CaseRunner(_task)
     return _runner.run(case)
 
 
 _task: CaseTask | None = None
-_runner: Runner | None = None
+_runner: CaseRunner | None = None
 
 
 def _warm_up(config: MatchConfig, solver: Registrar) -> None:
-    """Match an easy and a hopeless pair, so that every network is built before the clock runs."""
+    """Matches an easy and a hopeless pair, so that every network is built before the clock runs."""
     rng = np.random.default_rng(0)
     first, second = (_texture(rng) for _ in range(2))
     for target in (np.roll(first, 3, axis=1), second):
@@ -212,7 +212,7 @@ def _texture(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _centre(registration: Registration) -> NDArray[np.float64]:
-    """(1, 2) centre of the overlap on the reference, the point whose shift is stated."""
+    """Returns the (1, 2) centre of the overlap on the reference, where the shift is stated."""
     width, height = registration.reference.width, registration.reference.height
     preview = registration.preview
     if preview is not None and preview.matrix is not None:

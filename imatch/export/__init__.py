@@ -1,14 +1,5 @@
-"""A registration as files and words: tables, GIS layers, GCPs, JSON, a picture, a summary."""
+"""Writes registrations as files: JSON, tables, GIS layers, control points, figures, reports."""
 
-from imatch.export.formats import FORMATS, check_outputs, write
-from imatch.export.json import read_registration
-from imatch.export.terminal import print_summary, summary
+from imatch.export.formats import FORMATS, NEED_A_TRANSFORM, check_outputs, write
 
-__all__ = [
-    "FORMATS",
-    "check_outputs",
-    "print_summary",
-    "read_registration",
-    "summary",
-    "write",
-]
+__all__ = ["FORMATS", "NEED_A_TRANSFORM", "check_outputs", "write"]

@@ -1,4 +1,4 @@
-"""Where things lie: pixels to the coordinates in which GIS programs show them."""
+"""Coordinates in which GIS programs show pixels and tie points."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from imatch.pipeline.registration.result import ImageSummary, Registration
 _PIXELS_UPWARDS = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 
 
-def shown_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where a GIS shows the given pixels of an image.
+def gis_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Converts pixels of an image to the coordinates at which a GIS shows them.
 
     An image lies where its transform has it, in a CRS or not. One without any is laid by QGIS with
     its upper left corner in the origin, one unit a pixel and y upwards, so that its rows have
@@ -26,7 +26,7 @@ def shown_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64
         (N, 2) map coordinates.
 
     Example:
-        >>> shown_xy(ImageSummary(None, 9, 9), np.array([[0.0, 0.0]]))
+        >>> gis_xy(ImageSummary(None, 9, 9), np.array([[0.0, 0.0]]))
         array([[ 0.5, -0.5]])
     """
     a, b, c, d, e, f = (_PIXELS_UPWARDS if image.transform is None else image.transform)[:6]
@@ -35,18 +35,18 @@ def shown_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def reference_xy(registration: Registration) -> NDArray[np.float64]:
-    """(N, 2) where a GIS shows the tie points over the reference."""
+    """Returns the (N, 2) coordinates at which a GIS shows the tie points over the reference."""
     points = registration.tie_points
     if points.map_xy is not None:
         return points.map_xy
-    return shown_xy(registration.reference, points.ref_xy)
+    return gis_xy(registration.reference, points.ref_xy)
 
 
-def claimed_xy(registration: Registration) -> NDArray[np.float64] | None:
-    """Where the target's own geocoding puts the tie points.
+def geocoded_xy(registration: Registration) -> NDArray[np.float64] | None:
+    """Returns where the target's own geocoding puts the tie points.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
 
     Returns:
         (N, 2) in the reference's CRS, or None unless both images are geocoded.
@@ -62,7 +62,7 @@ def claimed_xy(registration: Registration) -> NDArray[np.float64] | None:
         return None
     if reference.crs is None or target.crs is None:
         return None
-    xy = shown_xy(target, registration.tie_points.tgt_xy)
+    xy = gis_xy(target, registration.tie_points.tgt_xy)
     try:
         source, destination = CRS.from_user_input(target.crs), CRS.from_user_input(reference.crs)
         if source == destination:

@@ -1,4 +1,4 @@
-"""Which suffix means which format, and the one way to write any of them."""
+"""The registry of output formats, which help texts list and files are written by."""
 
 from __future__ import annotations
 
@@ -9,32 +9,38 @@ from importlib import import_module
 from os import path as os_path
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from imatch.core.errors import ConfigError, OutputError
 from imatch.core.io.files import atomic_path, check_output
-from imatch.pipeline.registration.result import Registration
+
+if TYPE_CHECKING:
+    from imatch.pipeline.registration.result import Registration
 
 
 @dataclass(frozen=True)
 class _Format:
-    """One output format.
+    """A row of the registry: one output format.
 
     Attributes:
         description: One line for help texts.
         writer: ``"module:function"``; imported only when a file is written, since GDAL, geopandas
             and matplotlib are slow to load.
         located: The writer also wants ``folder``, the folder in which the file will finally lie.
+        needs_transform: Ground control points come from the transform: without one there is nothing
+            to put into them.
     """
 
     description: str
     writer: str
     located: bool = False
+    needs_transform: bool = False
 
 
 _FORMATS: dict[str, _Format] = {
     ".json": _Format(
         "the whole registration, readable back",
-        "imatch.export.json:write_json",
+        "imatch.pipeline.registration.io:write_json",
     ),
     ".geojson": _Format(
         "tie points as GeoJSON in WGS 84 longitude and latitude",
@@ -47,6 +53,7 @@ _FORMATS: dict[str, _Format] = {
     ".points": _Format(
         "ground control points for the QGIS Georeferencer",
         "imatch.export.gcps:write_points",
+        needs_transform=True,
     ),
     ".csv": _Format(
         "tie points as a table",
@@ -60,6 +67,7 @@ _FORMATS: dict[str, _Format] = {
         "the target with ground control points, for GDAL and gdalwarp",
         "imatch.export.gcps:write_vrt",
         located=True,
+        needs_transform=True,
     ),
     ".png": _Format(
         "a picture: matches, before and after, residuals",
@@ -72,11 +80,12 @@ FORMATS: Mapping[str, str] = MappingProxyType(
     {suffix: row.description for suffix, row in _FORMATS.items()}
 )
 
+#: The suffixes of formats that a registration without a transform cannot be written in.
+NEED_A_TRANSFORM = frozenset(suffix for suffix, row in _FORMATS.items() if row.needs_transform)
+
 
 def write(registration: Registration, path: Path, *, overwrite: bool = False) -> None:
-    """Write a registration in the format that the suffix of `path` names.
-
-    The file appears whole or not at all.
+    """Writes a registration in the format that the suffix of a path names, whole or not at all.
 
     Args:
         registration: What `imatch.match` returned.
@@ -105,7 +114,7 @@ def write(registration: Registration, path: Path, *, overwrite: bool = False) ->
 
 
 def check_outputs(paths: Sequence[Path], *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
-    """Refuse, before any work is done, outputs that could not be written after it.
+    """Refuses, before any work is done, outputs that could not be written after it.
 
     Args:
         paths: The files to be written.

@@ -1,4 +1,4 @@
-"""Ground control points: for the QGIS Georeferencer, and as a VRT for GDAL."""
+"""Ground control points as files of the QGIS Georeferencer and as a GDAL VRT."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import OutputError
-from imatch.export.coordinates import reference_xy, shown_xy
-from imatch.export.subsample import thin
+from imatch.export.coordinates import gis_xy, reference_xy
+from imatch.export.subsample import subsample
 from imatch.pipeline.registration.result import Registration
 
 # gdalwarp solves for thin-plate splines in O(n^3); more points than this only slow it down.
@@ -22,7 +22,7 @@ _VRT_LEAST = 3
 
 
 def write_points(registration: Registration, path: Path) -> None:
-    """Write every tie point for the QGIS Georeferencer; those that do not agree are disabled.
+    """Writes every tie point for the QGIS Georeferencer, outliers disabled.
 
     The format is that of ``QgsGCPList::saveGcps`` (QGIS ``src/app/georeferencer/qgsgcplist.cpp``).
     ``mapX, mapY`` lie on the reference. ``sourceX, sourceY`` lie on the target: in its own map
@@ -37,7 +37,7 @@ def write_points(registration: Registration, path: Path) -> None:
     table = np.column_stack(
         [
             reference_xy(registration),
-            shown_xy(registration.target, points.tgt_xy),
+            gis_xy(registration.target, points.tgt_xy),
             _usable(registration),
             residual,
             np.hypot(residual[:, 0], residual[:, 1]),
@@ -54,7 +54,7 @@ def write_points(registration: Registration, path: Path) -> None:
 
 
 def write_vrt(registration: Registration, path: Path, *, folder: Path) -> None:
-    """Write the target with ground control points on the reference, without copying its pixels.
+    """Writes a VRT of the target with ground control points on the reference, without its pixels.
 
     At most 150 tie points that agree are kept, spread over a regular grid, the smallest residual of
     each cell. ``gdalwarp -tps`` or ``-order 1`` makes a registered image of it.
@@ -64,7 +64,7 @@ def write_vrt(registration: Registration, path: Path, *, folder: Path) -> None:
     ``imatch apply`` use all of it.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
         path: Where to write.
         folder: Where the file will finally lie; a target in or under it is named relatively, so
             that both can be moved together.
@@ -109,7 +109,7 @@ def write_vrt(registration: Registration, path: Path, *, folder: Path) -> None:
 
 
 def _reference_to(registration: Registration, path: Path) -> None:
-    """Have GDAL write a VRT of the target: its bands, types, nodata, masks and colours."""
+    """Has GDAL write a VRT of the target: its bands, types, nodata, masks and colours."""
     import rasterio
     import rasterio.shutil
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -141,7 +141,7 @@ def _reference_to(registration: Registration, path: Path) -> None:
 
 
 def _name_source(source: ET.Element, folder: Path) -> None:
-    """Name a local file relative to `folder` if it lies there; leave archives and URLs alone."""
+    """Names a local file relative to `folder` if it lies there; leaves archives and URLs alone."""
     text = source.text or ""
     # abspath, not resolve: a link's side-cars lie beside the link.
     home, file = Path(os.path.abspath(folder)), Path(os.path.abspath(text))  # noqa: PTH100
@@ -153,7 +153,7 @@ def _name_source(source: ET.Element, folder: Path) -> None:
 def _gcp_list(registration: Registration, usable: NDArray[np.intp]) -> ET.Element:
     points = registration.tie_points
     residual = points.residual_px[usable]
-    chosen = usable[thin(points.tgt_xy[usable], residual, _VRT_LIMIT)]
+    chosen = usable[subsample(points.tgt_xy[usable], residual, _VRT_LIMIT)]
     # GDAL counts pixels and lines from the corner of the first pixel.
     corner_based = points.tgt_xy[chosen] + 0.5
     ground = reference_xy(registration)[chosen]
@@ -166,14 +166,14 @@ def _gcp_list(registration: Registration, usable: NDArray[np.intp]) -> ET.Elemen
 
 
 def _usable(registration: Registration) -> NDArray[np.bool_]:
-    """(N,) tie points that agree with a transform that was given."""
+    """Returns (N,) bool: the inliers, none of them without a transform."""
     if registration.transform is None:
         return np.zeros(len(registration.tie_points), dtype=bool)
     return registration.tie_points.inlier
 
 
 def _wkt(registration: Registration) -> str:
-    """The reference's CRS as one line of WKT 2, empty when it has none."""
+    """Returns the reference's CRS as one line of WKT 2, empty when it has none."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 

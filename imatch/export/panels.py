@@ -1,4 +1,4 @@
-"""The panels of the picture: matches, checkerboards, residuals."""
+"""The panels of the registration figure: matches, checkerboards, residuals."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from matplotlib.quiver import Quiver
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
-from imatch.export.figure_files import Window, checkerboard, rgba
-from imatch.export.figures import INK
-from imatch.export.subsample import thin
-from imatch.export.text import both
+from imatch.export.figures import BLUE, INK, VERMILION
+from imatch.export.images import Window, checkerboard, rgba
+from imatch.export.subsample import subsample
+from imatch.export.text import px_and_m
 from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.registration.result import Preview, Registration
 
-# Okabe and Ito's blue and vermilion: told apart with any colour vision.
-FITTED, CHECK = "#0072b2", "#d55e00"
+FITTED, CHECK = BLUE, VERMILION
 _NO_GROUND, _FRAME = "#d9d9d9", "#bbbbbb"
 FAINT_INK = "#555555"
 # Images longer than this for their breadth are laid out differently.
@@ -29,7 +28,7 @@ _MATCH_LINES, _OUTLIER_LINES, _ARROWS = 110, 40, 200
 
 
 def draw_matches(axes: Axes, registration: Registration, preview: Preview) -> None:
-    """Both images with lines between their tie points; agreeing ones coloured by residual."""
+    """Draws both images with lines between tie points, inliers coloured by residual."""
     (ref_h, ref_w), (tgt_h, tgt_w) = preview.ref.shape[:2], preview.tgt.shape[:2]
     stacked = is_wide(preview)
     # Both are drawn equally high (or, one above the other, equally wide), whatever their pixels.
@@ -54,14 +53,14 @@ def draw_matches(axes: Axes, registration: Registration, preview: Preview) -> No
     if len(points) == 0:
         _note(axes, "no tie points")
     if len(others):
-        kept = others[thin(preview.ref_xy[others], -points.scores[others], _OUTLIER_LINES)]
+        kept = others[subsample(preview.ref_xy[others], -points.scores[others], _OUTLIER_LINES)]
         axes.add_collection(
             LineCollection(list(ends[kept]), colors="#d4d4d4", linewidths=0.6, alpha=0.75)
         )
     if not len(agreeing):
         return
     # By score, not by residual: the picture should not flatter.
-    kept = agreeing[thin(preview.ref_xy[agreeing], -points.scores[agreeing], _MATCH_LINES)]
+    kept = agreeing[subsample(preview.ref_xy[agreeing], -points.scores[agreeing], _MATCH_LINES)]
     residual = points.residual_px[kept]
     known = residual[np.isfinite(residual)]
     top = float(np.percentile(known, 95)) if known.size else 1.0
@@ -77,7 +76,7 @@ def draw_matches(axes: Axes, registration: Registration, preview: Preview) -> No
     axes.add_collection(lines)
     x, y = ends[kept].reshape(-1, 2).T
     axes.scatter(x, y, s=9, zorder=3, c=np.repeat(lines.to_rgba(residual), 2, axis=0))
-    inch = 1 / _place(axes).width
+    inch = 1 / _bounding_box(axes).width
     beside = axes.inset_axes((1 + 0.15 * inch, 0, 0.17 * inch, 1))
     bar = axes.figure.colorbar(lines, cax=beside, extend="max", extendfrac=0.04)
     bar.set_label("residual, target px", size=10, color=INK)
@@ -87,12 +86,13 @@ def draw_matches(axes: Axes, registration: Registration, preview: Preview) -> No
 def draw_checkerboard(
     axes: Axes, preview: Preview, matrix: NDArray[np.float64], window: Window, title: str
 ) -> None:
-    """Reference and target in turns, the target brought there by `matrix`."""
+    """Draws a checkerboard of the reference and the target warped by `matrix`."""
     left, top, right, bottom = window
     axes.set_facecolor(_NO_GROUND)
     image = checkerboard(preview, matrix, window)
     axes.imshow(image, extent=(left, right, bottom, top), interpolation="nearest")
-    part = "" if window == _whole(preview) else f" (detail of {right - left} × {bottom - top} px)"
+    size = f"{right - left} × {bottom - top}"
+    part = "" if window == _full_window(preview) else f" (detail of {size} px)"
     axes.set_title(f"{title}{part}", size=12, color=INK, loc="left")
     axes.set_xlabel("checkerboard: reference grey, target blue", size=9.5, color=FAINT_INK)
 
@@ -100,7 +100,7 @@ def draw_checkerboard(
 def draw_residuals(
     axes: Axes, registration: Registration, preview: Preview, window: Window
 ) -> None:
-    """Arrows from where the transform puts a point to where it was found, over the reference."""
+    """Draws an arrow from the predicted to the measured position of each tie point."""
     assert preview.matrix is not None
     points = registration.tie_points
     height, width = preview.ref.shape[:2]
@@ -111,7 +111,7 @@ def draw_residuals(
     if not len(kept):
         _note(axes, "no tie points agree")
         return
-    kept = kept[thin(preview.ref_xy[kept], -points.scores[kept], _ARROWS)]
+    kept = kept[subsample(preview.ref_xy[kept], -points.scores[kept], _ARROWS)]
     length = points.residual_px[kept]
     direction = _directions(preview, kept)
     # A large residual is drawn a fourteenth of the picture long; beyond twice that it is cut.
@@ -134,7 +134,7 @@ def draw_residuals(
                 width=0.02,
                 label=label,
             )
-    if window != _whole(preview):
+    if window != _full_window(preview):
         left, top, right, bottom = window
         axes.add_patch(
             Rectangle((left, top), right - left, bottom - top, fill=False, ec=INK, ls=":", lw=1.2)
@@ -152,8 +152,8 @@ def draw_residuals(
 def _draw_keys(
     axes: Axes, quiver: Quiver, length: float, scale: float, metres_per_px: float | None
 ) -> None:
-    """Below the residuals: what the colours mean, and an arrow of a round length."""
-    place = _place(axes)
+    """Draws below the residuals a key of the colours and an arrow of a round length."""
+    place = _bounding_box(axes)
     axes.legend(
         loc="upper left",
         bbox_to_anchor=(place.x0 - 0.08, place.y0 - 0.04),
@@ -170,7 +170,7 @@ def _draw_keys(
         # Only a wide panel has room for both on one line.
         place.y0 - (0.19 if place.width > 4.6 else 0.42),
         length * scale,
-        both(length, None if metres_per_px is None else length * metres_per_px) or "",
+        px_and_m(length, None if metres_per_px is None else length * metres_per_px) or "",
         labelpos="W",
         coordinates="inches",
         color=INK,
@@ -180,7 +180,7 @@ def _draw_keys(
 
 
 def _directions(preview: Preview, kept: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(N, 2) unit vectors of the residuals, turned into the reference's frame."""
+    """Returns (N, 2) unit vectors of the residuals in the reference's axes."""
     assert preview.matrix is not None
     inverse = np.linalg.inv(preview.matrix).astype(np.float64)
     found = apply_matrix(inverse, preview.tgt_xy[kept])
@@ -190,7 +190,7 @@ def _directions(preview: Preview, kept: NDArray[np.intp]) -> NDArray[np.float64]
 
 
 def _metres_per_px(registration: Registration) -> float | None:
-    """Ground size of a target pixel."""
+    """Returns the ground size of a target pixel."""
     if registration.rmse_m is not None and registration.rmse_px:
         return registration.rmse_m / registration.rmse_px
     gsd = registration.target.gsd_m
@@ -198,19 +198,19 @@ def _metres_per_px(registration: Registration) -> float | None:
 
 
 def _round(value: float) -> float:
-    """The nearest of 1, 2, 5 and their tens below."""
+    """Rounds down to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(value))
     return float(max(step * power for step in (1, 2, 5) if step * power <= value))
 
 
 def is_wide(preview: Preview) -> bool:
-    """Whether the two images are better set one above the other."""
+    """Returns whether the two images are better set one above the other."""
     height, width = preview.ref.shape[:2]
     return bool(width > ELONGATED * height)
 
 
-def _place(axes: Axes) -> Bbox:
-    """Where a panel lies once its images have their proportions, in inches."""
+def _bounding_box(axes: Axes) -> Bbox:
+    """Returns a panel's bounding box, in inches, once its images have their proportions."""
     axes.apply_aspect()
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -218,7 +218,7 @@ def _place(axes: Axes) -> Bbox:
     return axes.get_position().transformed(Affine2D().scale(width, height))
 
 
-def _whole(preview: Preview) -> Window:
+def _full_window(preview: Preview) -> Window:
     height, width = preview.ref.shape[:2]
     return 0, 0, width, height
 

@@ -1,9 +1,8 @@
-"""One picture of a registration: the matches, before and after, the residuals."""
+"""The registration figure: the matches, before and after, the residuals."""
 
 from __future__ import annotations
 
 import textwrap
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from imatch.core.errors import OutputError
-from imatch.export.figure_files import detail_window
-from imatch.export.figures import INK
+from imatch.export.figures import INK, STATUS_COLOURS, save_figure
+from imatch.export.images import detail_window
 from imatch.export.panels import (
     ELONGATED,
     FAINT_INK,
@@ -26,20 +25,19 @@ from imatch.export.text import (
     accuracy_text,
     bound_text,
     counts_text,
+    image_name,
     model_text,
-    name,
     shift_text,
     tolerance_text,
 )
-from imatch.pipeline.registration.result import Preview, Registration, Status
+from imatch.pipeline.registration.result import Preview, Registration
 
 _DPI = 150
 _SIZE = (14.0, 10.0)
-_STATUS_COLOURS: dict[Status, str] = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
 
 
 def plot(registration: Registration) -> Figure:
-    """Draw a registration.
+    """Draws a registration as a figure.
 
     Four panels: the matches between the two images, coloured by residual; a checkerboard of both
     as they came; the same once registered; and the residuals, exaggerated. A failed registration
@@ -78,20 +76,17 @@ def plot(registration: Registration) -> Figure:
 
 
 def write_png(registration: Registration, path: Path) -> None:
-    """Write `plot` as PNG at 150 dots an inch.
+    """Writes the figure of a registration as PNG, 150 dots an inch.
 
     Raises:
         OutputError: As `plot`.
     """
-    figure = plot(registration)
-    with warnings.catch_warnings():
-        # A file name in a script that the font lacks shows as boxes; that is no reason to stop.
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(path, dpi=_DPI, metadata={"Title": f"imatch: {registration.status}"})
+    title = f"imatch: {registration.status}"
+    save_figure(plot(registration), path, dpi=_DPI, metadata={"Title": title})
 
 
 def _title(figure: Figure, registration: Registration) -> float:
-    """Write the title; give the height at which the panels may begin."""
+    """Writes the title and returns the height at which the panels may begin."""
     figures = (shift_text(registration), accuracy_text(registration))
     stated = ", ".join(text for text in figures if text is not None)
     if registration.transform is None:
@@ -101,7 +96,7 @@ def _title(figure: Figure, registration: Registration) -> float:
         judged = tolerance_text(registration)
         headline += "" if judged is None else f" – {judged}"
     facts = [
-        f"{name(registration.target)} onto {name(registration.reference)}",
+        f"{image_name(registration.target)} onto {image_name(registration.reference)}",
         registration.matcher,
     ]
     if registration.transform is not None:
@@ -139,14 +134,14 @@ def _title(figure: Figure, registration: Registration) -> float:
 
 
 def _colour(registration: Registration) -> str:
-    """Green only where the answer is all that was asked for."""
+    """Returns the colour of the status, green only where the tolerance is met as well."""
     unmet = registration.certificate.tolerance is not None and not registration.certificate.passes
     met = "uncertain" if registration.status == "ok" and unmet else registration.status
-    return _STATUS_COLOURS[met]
+    return STATUS_COLOURS[met]
 
 
 def _panels(figure: Figure, preview: Preview, top: float) -> tuple[Axes, Axes, Axes, Axes]:
-    """Axes for the matches, before, after and the residuals, placed to suit the images' shape."""
+    """Makes the axes of the four panels, placed to suit the images' shape."""
     height, width = preview.ref.shape[:2]
     box = {"left": 0.04, "right": 0.96, "top": top - 0.035, "bottom": 0.055}
     if is_wide(preview):
@@ -169,7 +164,7 @@ def _panels(figure: Figure, preview: Preview, top: float) -> tuple[Axes, Axes, A
 
 
 def _draw_reason(axes: Axes, registration: Registration) -> None:
-    """The reason in place of the two panels that a failure does not have."""
+    """Writes the reason in place of the two panels that a failure does not have."""
     axes.axis("off")
     text = "\n".join(textwrap.wrap(registration.reason, 46, max_lines=9))
     axes.text(
@@ -178,7 +173,7 @@ def _draw_reason(axes: Axes, registration: Registration) -> None:
         "No transform was found",
         size=20,
         weight="bold",
-        color=_STATUS_COLOURS["failed"],
+        color=STATUS_COLOURS["failed"],
         va="bottom",
         transform=axes.transAxes,
     )

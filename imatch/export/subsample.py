@@ -1,4 +1,4 @@
-"""Fewer points, still everywhere: the best of each cell of a regular grid."""
+"""Spatially even subsampling of points."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def thin(xy: NDArray[np.float64], cost: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
-    """Pick at most `limit` points, spread over the ground that all of them cover.
+def subsample(xy: NDArray[np.float64], cost: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
+    """Selects at most `limit` points, spread over the area that all of them cover.
 
     The points' bounding box is cut into at most `limit` nearly square cells, and the point of least
     cost stands for each.
 
     Args:
-        xy: (N, 2) positions.
+        xy: (N, 2) coordinates.
         cost: (N,) lower is better; NaN is worst.
         limit: The most points wanted, at least 1.
 
@@ -23,7 +23,7 @@ def thin(xy: NDArray[np.float64], cost: NDArray[np.float64], limit: int) -> NDAr
         (M,) indices into `xy`, ascending, M <= `limit`; all of them when there are few enough.
 
     Example:
-        >>> thin(np.array([[0.0, 0], [1, 0], [9, 0]]), np.array([2.0, 1, 3]), 2)
+        >>> subsample(np.array([[0.0, 0], [1, 0], [9, 0]]), np.array([2.0, 1, 3]), 2)
         array([1, 2])
     """
     if len(xy) <= limit:

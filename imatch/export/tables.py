@@ -1,4 +1,4 @@
-"""Tie points as plain tables: CSV for spreadsheets, NPZ for NumPy."""
+"""Tie points as CSV and NPZ files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.export.json import to_json
+from imatch.core.io.jsontext import to_json
 from imatch.pipeline.registration.result import Registration
 
 
 def columns(registration: Registration) -> dict[str, NDArray[Any]]:
-    """The tie points' columns, as CSV and GIS layers name them.
+    """Returns the tie points' columns, as CSV files and GIS layers name them.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
 
     Returns:
         N rows each: ``id`` (0-based); ``ref_x``, ``ref_y``, ``tgt_x``, ``tgt_y`` (native pixels,
@@ -42,7 +42,7 @@ def columns(registration: Registration) -> dict[str, NDArray[Any]]:
 
 
 def write_csv(registration: Registration, path: Path) -> None:
-    """Write every tie point, RFC 4180, full precision.
+    """Writes every tie point as CSV (RFC 4180), in full precision.
 
     The columns are those of `columns`, then ``map_x`` and ``map_y`` when the reference is geocoded.
     Flags are 0 and 1; what is not known is empty.
@@ -58,7 +58,7 @@ def write_csv(registration: Registration, path: Path) -> None:
 
 
 def write_npz(registration: Registration, path: Path) -> None:
-    """Write arrays that load without pickle.
+    """Writes tie points and matrices as NumPy arrays that load without pickle.
 
     ``ref_xy``, ``tgt_xy``, ``residual_xy``, ``map_xy`` (N, 2), ``scores``, ``residual_m`` (N,),
     ``inlier``, ``check`` (N,) bool, ``matrix`` and ``map_matrix`` (3, 3), and ``metadata``: the

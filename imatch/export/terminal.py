@@ -1,4 +1,4 @@
-"""A registration at a glance, for a terminal."""
+"""The summary of a registration on a terminal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from imatch.export.text import (
     accuracy_text,
     certificate_text,
     counts_text,
-    measured,
     model_text,
     number,
     shift_text,
+    with_interval,
 )
 from imatch.pipeline.registration.result import ImageSummary, Pair, Registration, Status
 
@@ -27,11 +27,11 @@ _STYLES: dict[Status, str] = {
 _ASCII = str.maketrans({"±": "+/-", "°": " deg", "×": "x", "·": "|", "…": "..."})
 
 
-def rows(registration: Registration) -> list[tuple[str, str]]:
-    """What there is to say, as (label, text); what is unknown is left out.
+def summary_rows(registration: Registration) -> list[tuple[str, str]]:
+    """Returns the summary as (label, text) rows; what is unknown is left out.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
 
     Returns:
         The rows of the summary, the first of which is the status.
@@ -42,7 +42,7 @@ def rows(registration: Registration) -> list[tuple[str, str]]:
     if accuracy is not None and r.n_check:
         accuracy += f" at {r.n_check} check points"
     found = r.transform is not None
-    told = [
+    lines = [
         (r.status, r.reason),
         ("reference", _image(r.reference)),
         ("target", _image(r.target)),
@@ -55,14 +55,14 @@ def rows(registration: Registration) -> list[tuple[str, str]]:
         ("model", model_text(r)),
         ("matcher", f"{r.matcher} · {number(r.seconds)} s"),
     ]
-    return [(label, text) for label, text in told if text is not None]
+    return [(label, text) for label, text in lines if text is not None]
 
 
 def summary(registration: Registration) -> Table:
-    """The summary as something rich can print.
+    """Returns the summary as a table that rich prints.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
 
     Returns:
         A table of two columns without rules: the status in colour and its reason, then the images,
@@ -72,7 +72,7 @@ def summary(registration: Registration) -> Table:
 
 
 def print_summary(registration: Registration, console: Console) -> None:
-    """Print the summary; a console without Unicode gets ASCII."""
+    """Prints the summary, in ASCII on a console without Unicode."""
     console.print(_table(registration, plain=console.options.ascii_only))
 
 
@@ -83,7 +83,7 @@ def _table(registration: Registration, *, plain: bool) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for index, (label, text) in enumerate(rows(registration)):
+    for index, (label, text) in enumerate(summary_rows(registration)):
         style = _STYLES[registration.status] if index == 0 else "dim"
         # Text, not markup: a file may be called "[red].tif".
         shown = text.translate(_ASCII) if plain else text
@@ -92,7 +92,7 @@ def _table(registration: Registration, *, plain: bool) -> Table:
 
 
 def _image(image: ImageSummary) -> str:
-    """``"a.tif · 500 × 400 · EPSG:32631 · 10.0 m"``."""
+    """Describes an image: ``"a.tif · 500 × 400 · EPSG:32631 · 10.0 m"``."""
     facts = [image.path or "array", f"{image.width} × {image.height}"]
     if image.crs is not None:
         # WKT fills a screen; its first quoted words are its name.
@@ -106,7 +106,7 @@ def _image(image: ImageSummary) -> str:
 
 
 def _components(registration: Registration) -> str | None:
-    """The shift's two components, with the 95 % interval of each."""
+    """Describes the shift's two components, with the 95 % interval of each."""
 
     def pair(
         value: Pair | None, interval: Pair | None, names: tuple[str, str], unit: str
@@ -115,7 +115,7 @@ def _components(registration: Registration) -> str | None:
             return None
         halves = (None, None) if interval is None else interval
         parts = [
-            f"{label} {measured(figure, half, sign=True)}"
+            f"{label} {with_interval(figure, half, sign=True)}"
             for label, figure, half in zip(names, value, halves, strict=True)
         ]
         return f"{', '.join(parts)} {unit}"

@@ -1,4 +1,4 @@
-"""How a registration's figures read in words, the same on a terminal and on a picture."""
+"""A registration's figures as texts, shared by terminals, figures and pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imatch.pipeline.registration.result import ImageSummary, Pair, Registration
 
 
 def number(value: float, *, sign: bool = False) -> str:
-    """A figure with about three significant digits.
+    """Formats a number with about three significant digits.
 
     Example:
         >>> [number(v) for v in (0.0123, 0.5, 3.14159, 31.4159, 3141.59)]
@@ -23,11 +23,11 @@ def number(value: float, *, sign: bool = False) -> str:
     return f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
 
 
-def measured(value: float, half: float | None, *, sign: bool = False) -> str:
-    """A figure and its interval, both as fine as the interval deserves.
+def with_interval(value: float, half: float | None, *, sign: bool = False) -> str:
+    """Formats a number and its interval, both to the precision of the interval.
 
     Example:
-        >>> measured(73.94, 1.05), measured(7.394, 0.105), measured(7.394, None)
+        >>> with_interval(73.94, 1.05), with_interval(7.394, 0.105), with_interval(7.394, None)
         ('73.9 ± 1.1', '7.39 ± 0.10', '7.39')
     """
     if half is None:
@@ -37,15 +37,15 @@ def measured(value: float, half: float | None, *, sign: bool = False) -> str:
     return f"{shown} ± {half:.{decimals}f}"
 
 
-def both(px: float | None, metres: float | None) -> str | None:
-    """``"0.42 px (4.20 m)"``, without the metres where they are unknown."""
+def px_and_m(px: float | None, metres: float | None) -> str | None:
+    """Formats a length: ``"0.42 px (4.20 m)"``, without the metres where they are unknown."""
     if px is None:
         return None
     return f"{number(px)} px" + ("" if metres is None else f" ({number(metres)} m)")
 
 
 def shift_text(registration: Registration) -> str | None:
-    """``"3.20 ± 0.10 px (32.0 ± 1.0 m)"``: length and 95 % interval; None when failed."""
+    """Describes the shift: ``"3.20 ± 0.10 px (32.0 ± 1.0 m)"``, 95 % interval; None when failed."""
     parts = [
         _length(shift, interval, unit)
         for shift, interval, unit in (
@@ -60,16 +60,16 @@ def shift_text(registration: Registration) -> str | None:
 
 
 def accuracy_text(registration: Registration) -> str | None:
-    """``"RMSE 0.42 px (4.20 m), CE90 0.71 px (7.10 m)"``, None where neither is known."""
+    """Describes the accuracy: ``"RMSE 0.42 px (4.20 m), CE90 0.71 px (7.10 m)"``; None if none."""
     figures = {
-        "RMSE": both(registration.rmse_px, registration.rmse_m),
-        "CE90": both(registration.ce90_px, registration.ce90_m),
+        "RMSE": px_and_m(registration.rmse_px, registration.rmse_m),
+        "CE90": px_and_m(registration.ce90_px, registration.ce90_m),
     }
     return ", ".join(f"{k} {v}" for k, v in figures.items() if v is not None) or None
 
 
 def certificate_text(registration: Registration) -> str | None:
-    """``"passes 0.3 px: all of the overlap within 0.12 px (1.20 m) at 95%"``.
+    """Describes the certificate: ``"passes 0.3 px: all of the overlap within 0.12 px at 95%"``.
 
     Without a tolerance the bound alone; None where there is neither.
     """
@@ -80,14 +80,14 @@ def certificate_text(registration: Registration) -> str | None:
 
 
 def bound_text(registration: Registration) -> str | None:
-    """``"all of the overlap within 0.12 px (1.20 m) at 95%"``, None where it is unbounded."""
+    """Describes the bound: ``"all of the overlap within 0.12 px (1.20 m) at 95%"``; else None."""
     certificate = registration.certificate
-    bound = both(certificate.corner_ci95_px, certificate.corner_ci95_m)
+    bound = px_and_m(certificate.corner_ci95_px, certificate.corner_ci95_m)
     return None if bound is None else f"all of the overlap within {bound} at 95%"
 
 
 def tolerance_text(registration: Registration) -> str | None:
-    """``"passes 0.3 px"``, ``"fails 0.3 px"``; None without a tolerance."""
+    """Describes the test against the tolerance: ``"passes 0.3 px"``; None without a tolerance."""
     certificate = registration.certificate
     if certificate.tolerance is None:
         return None
@@ -100,12 +100,12 @@ def tolerance_text(registration: Registration) -> str | None:
 
 
 def counts_text(registration: Registration) -> str:
-    """``"312 of 340 tie points"``."""
+    """Describes the inliers: ``"312 of 340 tie points"``."""
     return f"{registration.n_inliers} of {registration.n_matches} tie points"
 
 
 def model_text(registration: Registration) -> str | None:
-    """``"similarity: rotation 0.12° clockwise, scale 1.0004"``, None when failed.
+    """Describes the model: ``"similarity: rotation 0.12° clockwise, scale 1.0004"``; else None.
 
     Where both images are geocoded the figures are those beyond the geocoding, so that a difference
     of pixel size or of CRS does not show. A homography is described at the reference's centre.
@@ -142,8 +142,8 @@ def model_text(registration: Registration) -> str | None:
     return f"{registration.model}: {', '.join(words)}{at}"
 
 
-def name(image: ImageSummary, limit: int = 48) -> str:
-    """The file's name, its middle left out if it is long; ``"array"`` without a file."""
+def image_name(image: ImageSummary, limit: int = 48) -> str:
+    """Returns an image's file name, a long one shortened; ``"array"`` without a file."""
     if image.path is None:
         return "array"
     text = PurePath(image.path).name or image.path
@@ -154,18 +154,18 @@ def name(image: ImageSummary, limit: int = 48) -> str:
 def _length(shift: Pair, interval: Pair | None, unit: str) -> str:
     length = math.hypot(*shift)
     if interval is None:
-        return f"{measured(length, None)} {unit}"
+        return f"{with_interval(length, None)} {unit}"
     # The length's own interval, to first order; at no shift at all it has no direction.
     half = (
         math.hypot(shift[0] * interval[0], shift[1] * interval[1]) / length
         if length > max(interval)
         else max(interval)
     )
-    return f"{measured(length, half)} {unit}"
+    return f"{with_interval(length, half)} {unit}"
 
 
 def _derivative(matrix: NDArray[np.float64], at: tuple[float, float]) -> NDArray[np.float64]:
-    """(2, 2) derivative of a projective matrix at a point."""
+    """Returns the (2, 2) derivative of a projective matrix at a point."""
     u, v, w = matrix @ np.array([*at, 1.0])
     image = np.array([[u / w], [v / w]])
     return np.asarray((matrix[:2, :2] - image * matrix[2, :2]) / w)

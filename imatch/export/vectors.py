@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import OutputError
-from imatch.export.coordinates import claimed_xy, reference_xy
-from imatch.export.json import to_json
+from imatch.core.io.jsontext import to_json
+from imatch.export.coordinates import geocoded_xy, reference_xy
 from imatch.export.tables import columns
 from imatch.pipeline.registration.result import Registration
 
@@ -24,7 +24,7 @@ _DEGREE_PLACES = 9
 
 
 def write_geojson(registration: Registration, path: Path) -> None:
-    """Write the tie points as a GeoJSON FeatureCollection (RFC 7946).
+    """Writes the tie points as a GeoJSON FeatureCollection (RFC 7946).
 
     Positions are WGS 84 longitude and latitude. A reference without geocoding has none, so its
     positions are pixels as QGIS lays them, ``(x + 0.5, -(y + 0.5))``; the member
@@ -74,7 +74,7 @@ def write_geojson(registration: Registration, path: Path) -> None:
 
 
 def write_geopackage(registration: Registration, path: Path) -> None:
-    """Write the tie points, and where the target's geocoding is off, in the reference's CRS.
+    """Writes tie points and shift vectors as GeoPackage layers in the reference's CRS.
 
     Layer ``tie_points`` holds the columns of `imatch.export.tables.columns`. Layer
     ``shift_vectors``, present when both images are geocoded, has a line for each tie point from
@@ -125,7 +125,7 @@ def _tie_points(registration: Registration) -> GeoDataFrame:
 def _shift_vectors(registration: Registration) -> GeoDataFrame | None:
     import shapely
 
-    claimed = claimed_xy(registration)
+    claimed = geocoded_xy(registration)
     if claimed is None:
         return None
     shift = reference_xy(registration) - claimed
@@ -163,5 +163,5 @@ def _frame(
 
 
 def _strict(values: Any) -> Any:
-    """JSON's own types only; NaN becomes None."""
+    """Converts to types of JSON; NaN becomes None."""
     return json.loads(to_json(values))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,10 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
-from imatch.export.figure_files import rgba
-from imatch.export.figures import FAINT, INK
+from imatch.export.figures import FAINT, INK, STATUS_COLOURS, save_figure
+from imatch.export.images import rgba
 from imatch.export.panels import FITTED
-from imatch.export.subsample import thin
+from imatch.export.subsample import subsample
 from imatch.pipeline.registration.result import Preview, Registration
 from imatch.raster import GeoImage, Source, open_source, render
 from imatch.retrieval.chips import ChipWindow
@@ -32,7 +31,6 @@ _PANEL = 3.1
 _COLUMNS = 3
 _SIDE = 320
 _LINES = 40
-_COLOURS = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
 
 
 def draw(answer: SearchResult, query: Source) -> Figure:
@@ -63,11 +61,7 @@ def draw(answer: SearchResult, query: Source) -> Figure:
 
 def write_picture(answer: SearchResult, query: Source, path: Path) -> None:
     """Write `draw` as PNG."""
-    figure = draw(answer, query)
-    with warnings.catch_warnings():
-        # A file name in a script that the font lacks shows as boxes; that is no reason to stop.
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(path, dpi=_DPI, format="png")
+    save_figure(draw(answer, query), path, dpi=_DPI, format="png")
 
 
 def _draw_hit(axes: Axes, hit: Hit, answer: SearchResult) -> None:
@@ -86,7 +80,7 @@ def _draw_hit(axes: Axes, hit: Hit, answer: SearchResult) -> None:
     colour = INK
     if found is not None:
         text += f"\n{found.status}: {found.reason}"
-        colour = _COLOURS[found.status]
+        colour = STATUS_COLOURS[found.status]
     _title(axes, text, colour)
 
 
@@ -118,7 +112,7 @@ def _draw_matches(axes: Axes, registration: Registration, preview: Preview) -> N
         )
         return
     scores = registration.tie_points.scores[agreeing]
-    kept = agreeing[thin(preview.ref_xy[agreeing], -scores, _LINES)]
+    kept = agreeing[subsample(preview.ref_xy[agreeing], -scores, _LINES)]
     ends = np.stack(
         [preview.ref_xy[kept] + 0.5, (preview.tgt_xy[kept] + 0.5) * scale + (width + gap, 0)],
         axis=1,

@@ -7,7 +7,7 @@ import pytest
 
 from imatch.bench.cases import read_cases
 from imatch.bench.detectors import Keypoints, measure_keypoints, repeatability, shared_keypoints
-from imatch.bench.prepare_case import present
+from imatch.bench.prepare_case import prepare_case
 from imatch.matchers import load_matcher
 from imatch.matchers.sparse.base import Sparse
 from imatch.pipeline.pair.config import MatchConfig
@@ -45,7 +45,9 @@ def test_sift_repeats_itself_on_the_same_ground(table: Path) -> None:
     case = read_cases(table)[0]
     matcher = load_matcher("sift")
     assert isinstance(matcher, Sparse)
-    found = measure_keypoints(case, present(case, table.parent, MatchConfig()), matcher, "sift")
+    found = measure_keypoints(
+        case, prepare_case(case, table.parent, MatchConfig()), matcher, "sift"
+    )
     assert found.n_ref > 100
     assert found.repeatability > 0.6
     assert 0.5 < found.mma_1 <= found.mma_3 <= found.mma_5 <= 1

@@ -12,7 +12,7 @@ from imatch.bench.metrics import (
     auc,
     corner_error,
     corners,
-    observed_levels,
+    observed_coverage,
     recall,
     recall_curve,
 )
@@ -80,17 +80,17 @@ def test_the_curve_is_recall_at_each_threshold(errors: list[float]) -> None:
 
 def test_normal_errors_with_true_intervals_are_calibrated_at_every_level() -> None:
     errors = np.random.default_rng(0).normal(0, 2.0, 20_000)
-    observed = observed_levels(errors, np.full(20_000, 1.959964 * 2.0))
+    observed = observed_coverage(errors, np.full(20_000, 1.959964 * 2.0))
     assert observed == pytest.approx(LEVELS, abs=0.012)
 
 
 def test_intervals_half_as_wide_hold_far_less_often() -> None:
     errors = np.random.default_rng(0).normal(0, 1, 20_000)
-    assert observed_levels(errors, np.full(20_000, 0.98), [0.95])[0] == pytest.approx(
+    assert observed_coverage(errors, np.full(20_000, 0.98), [0.95])[0] == pytest.approx(
         0.673, abs=0.01
     )
 
 
 def test_an_interval_without_width_contains_an_exact_answer_only() -> None:
-    assert observed_levels([0.0, 1e-9], [0.0, 0.0], [0.95]) == [0.5]
-    assert np.isnan(observed_levels([], [])[0])
+    assert observed_coverage([0.0, 1e-9], [0.0, 0.0], [0.95]) == [0.5]
+    assert np.isnan(observed_coverage([], [])[0])

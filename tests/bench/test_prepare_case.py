@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.bench.cases import Case
-from imatch.bench.prepare_case import PreparedCase, present, warped
+from imatch.bench.prepare_case import PreparedCase, prepare_case, warp_image
 from imatch.pipeline.pair.config import MatchConfig
 
 SHIFT = np.array([[1.0, 0, 7], [0, 1, -4], [0, 0, 1]])
@@ -38,7 +38,7 @@ def test_the_target_is_warped_as_the_benchmark_prescribes(tmp_path: Path, dtype:
     warp = np.array([[1.01, -0.02, 3.3], [0.02, 1.01, -2.1], [0, 0, 1]])
     for name in "rt":
         write(tmp_path / f"{name}.tif", pixels)
-    ref, tgt = present(made(tmp_path, warp), tmp_path, MatchConfig())
+    ref, tgt = prepare_case(made(tmp_path, warp), tmp_path, MatchConfig())
     expected = cv2.warpPerspective(pixels, warp, (80, 60), flags=cv2.INTER_CUBIC)
     assert ref.pixels.dtype == tgt.pixels.dtype == dtype
     assert np.array_equal(ref.pixels[0], pixels)
@@ -47,7 +47,7 @@ def test_the_target_is_warped_as_the_benchmark_prescribes(tmp_path: Path, dtype:
 
 def test_ground_from_outside_is_not_valid(tmp_path: Path) -> None:
     view = PreparedCase(np.full((3, 20, 30), 9, dtype=np.uint8), np.ones((20, 30), dtype=bool))
-    moved = warped(view, SHIFT)
+    moved = warp_image(view, SHIFT)
     expected = np.ones((20, 30), dtype=bool)
     expected[:, :7] = False
     expected[-4:] = False
@@ -60,7 +60,7 @@ def test_nodata_moves_along(tmp_path: Path) -> None:
     pixels[10, 10] = 0
     for name in "rt":
         write(tmp_path / f"{name}.tif", pixels, nodata=0)
-    ref, tgt = present(made(tmp_path, SHIFT), tmp_path, MatchConfig())
+    ref, tgt = prepare_case(made(tmp_path, SHIFT), tmp_path, MatchConfig())
     assert not ref.valid[10, 10]
     assert not tgt.valid[6, 17]
     assert tgt.valid[10, 10]
@@ -68,7 +68,7 @@ def test_nodata_moves_along(tmp_path: Path) -> None:
 
 def test_the_identity_changes_nothing(tmp_path: Path) -> None:
     view = PreparedCase(np.zeros((1, 4, 5), dtype=np.int32), np.ones((4, 5), dtype=bool))
-    assert warped(view, np.eye(3)) is view
+    assert warp_image(view, np.eye(3)) is view
 
 
 def test_geocoding_is_dropped(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_geocoding_is_dropped(tmp_path: Path) -> None:
     place = {"crs": "EPSG:32631", "transform": Affine(10, 0, 356_000, 0, -10, 4_835_000)}
     for name in "rt":
         write(tmp_path / f"{name}.tif", pixels, **place)
-    views = present(made(tmp_path, np.eye(3)), tmp_path, MatchConfig())
+    views = prepare_case(made(tmp_path, np.eye(3)), tmp_path, MatchConfig())
     assert not any(view.source().info.geocoded for view in views)
     assert views[0].source().info.size == (20, 20)
 
@@ -85,8 +85,8 @@ def test_several_bands_stay_bands(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(1, 99, (3, 20, 24)).astype(np.uint8)
     for name in "rt":
         write(tmp_path / f"{name}.tif", pixels)
-    ref, _ = present(made(tmp_path, SHIFT), tmp_path, MatchConfig())
+    ref, _ = prepare_case(made(tmp_path, SHIFT), tmp_path, MatchConfig())
     image = ref.source().read()
     assert np.array_equal(image.pixels, pixels)
-    only = present(made(tmp_path, SHIFT), tmp_path, MatchConfig(ref_bands=(2,)))[0]
+    only = prepare_case(made(tmp_path, SHIFT), tmp_path, MatchConfig(ref_bands=(2,)))[0]
     assert np.array_equal(only.pixels, pixels[1:2])

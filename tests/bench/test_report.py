@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.bench.cases import read_cases
-from imatch.bench.gallery import PER_MATCHER, false_accepts, pictures, worst
+from imatch.bench.gallery import PER_MATCHER, false_accepts, result_figures, worst
 from imatch.bench.report import to_html, to_markdown, write_report
 from imatch.bench.results import Result
 from imatch.bench.runner import BenchPlan, Run
@@ -122,7 +122,7 @@ def test_the_galleries_show_the_right_ones(done: tuple[Run, BenchPlan]) -> None:
     assert [r.case for r in worst(run.results, "one")] == ["c1"]
     assert worst(run.results, "two") == []
     cases = {case.name: case for case in plan.cases}
-    shots = pictures(false_accepts(run.results, "one"), cases, plan.root, plan.configs[0])
+    shots = result_figures(false_accepts(run.results, "one"), cases, plan.root, plan.configs[0])
     titles = [[title for title, _ in shot.panels] for shot in shots]
     assert titles == [
         ["reference", "target"],
@@ -137,7 +137,7 @@ def test_by_the_truth_the_checkerboard_fits(done: tuple[Run, BenchPlan]) -> None
     run, plan = done
     cases = {case.name: case for case in plan.cases}
     wrong = next(r for r in run.results if r.case == "c2")
-    (shot,) = pictures([wrong], cases, plan.root, plan.configs[0])
+    (shot,) = result_figures([wrong], cases, plan.root, plan.configs[0])
     answer, truth = (decoded(dict(shot.panels)[f"by the {kind}"]) for kind in ("answer", "truth"))
 
     def seams(image: NDArray[np.uint8]) -> float:
@@ -154,13 +154,13 @@ def test_a_gallery_is_not_endless(done: tuple[Run, BenchPlan]) -> None:
     run, plan = done
     cases = {case.name: case for case in plan.cases}
     many = [run.results[0]] * (PER_MATCHER + 5)
-    assert len(pictures(many, cases, plan.root, plan.configs[0])) == PER_MATCHER
+    assert len(result_figures(many, cases, plan.root, plan.configs[0])) == PER_MATCHER
 
 
 def test_a_picture_whose_files_are_gone_is_left_out(done: tuple[Run, BenchPlan]) -> None:
     run, plan = done
     cases = {case.name: case for case in plan.cases}
-    assert pictures(run.results[:1], cases, plan.root / "gone", plan.configs[0]) == []
+    assert result_figures(run.results[:1], cases, plan.root / "gone", plan.configs[0]) == []
 
 
 def test_bars_within_a_markdown_cell_are_escaped() -> None:

@@ -83,7 +83,9 @@ def test_a_missing_image_is_found_before_anything_is_written(table: Path, tmp_pa
 
 def test_bands_are_of_the_images_and_not_of_what_it_warms_up_with(tmp_path: Path) -> None:
     bands = ("B04", 7)
-    assert worker.Runner(worker.CaseTask(MatchConfig(matcher="phase", ref_bands=bands), tmp_path))
+    assert worker.CaseRunner(
+        worker.CaseTask(MatchConfig(matcher="phase", ref_bands=bands), tmp_path)
+    )
 
 
 def test_what_is_there_is_kept_unless_told(table: Path, tmp_path: Path) -> None:

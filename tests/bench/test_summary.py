@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from imatch.bench.cases import Case
-from imatch.bench.groups import CLEAR, CLOUD, FLOOD, SNOW, SNOW_CLOUD, condition
 from imatch.bench.results import Result
 from imatch.bench.runner import BenchPlan, Run
-from imatch.bench.summary import calibration, scores, summarise, trust
+from imatch.bench.summary import (
+    CLEAR,
+    CLOUD,
+    FLOOD,
+    SNOW,
+    SNOW_CLOUD,
+    calibration,
+    condition,
+    false_accept_rate,
+    scores,
+    summarise,
+)
 from imatch.bench.tables import all_tables
 from imatch.pipeline.pair.config import MatchConfig
 
@@ -41,7 +51,7 @@ def test_false_accepts_are_a_share_of_all_cases(result: Make) -> None:
         result("c", status="ok", variant="unrelated"),
         result("d", variant="unrelated"),
     ]
-    found = trust(rows)
+    found = false_accept_rate(rows)
     assert (found["count"], found["share"]) == (2, 0.5)
     assert (found["positive"], found["unrelated"], found["n_unrelated"]) == (1, 1, 2)
     assert found["cases"] == ["b", "c"]

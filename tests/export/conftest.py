@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from imatch.export.coordinates import shown_xy
+from imatch.export.coordinates import gis_xy
 from imatch.geometry.transform import Transform
 from imatch.pipeline.registration.result import ImageSummary, Preview, Registration, TiePoints
 
@@ -129,7 +129,7 @@ def make_registration(
             check,
             residual,
             np.hypot(*residual.T) * (metres if metres is not None else np.nan),
-            shown_xy(reference, ref_xy) if geocoded else None,
+            gis_xy(reference, ref_xy) if geocoded else None,
         ),
         transform=transform if found else None,
         map_matrix=np.array([[1, 0, 64.0], [0, 1, 37.0], [0, 0, 1]])

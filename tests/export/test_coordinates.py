@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imatch.core.errors import OutputError
-from imatch.export.coordinates import claimed_xy, reference_xy, shown_xy
+from imatch.export.coordinates import geocoded_xy, gis_xy, reference_xy
 from imatch.pipeline.registration.result import ImageSummary, Registration
 
 coefficient = st.floats(-1e3, 1e3)
@@ -24,25 +24,25 @@ def test_pixels_land_where_the_affine_puts_their_centres(
     image = ImageSummary(None, 9, 9, crs="EPSG:32631", transform=coefficients)
     a, b, c, d, e, f = coefficients
     expected = Affine(a, b, c, d, e, f) @ (xy[0] + 0.5, xy[1] + 0.5)
-    assert shown_xy(image, np.array([xy]))[0] == pytest.approx(expected)
+    assert gis_xy(image, np.array([xy]))[0] == pytest.approx(expected)
 
 
 def test_a_perfect_pair_claims_what_is_true(make: Callable[..., Registration]) -> None:
     registration = make(matrix=np.eye(3), noise=0.0, outliers=0)
-    claimed = claimed_xy(registration)
+    claimed = geocoded_xy(registration)
     assert claimed is not None
     np.testing.assert_allclose(claimed, reference_xy(registration))
 
 
 def test_nothing_is_claimed_without_geocoding(make: Callable[..., Registration]) -> None:
-    assert claimed_xy(make(geocoded=False)) is None
+    assert geocoded_xy(make(geocoded=False)) is None
     registration = make()
     plain = replace(registration.target, crs=None, transform=None)
-    assert claimed_xy(replace(registration, target=plain)) is None
+    assert geocoded_xy(replace(registration, target=plain)) is None
 
 
 def test_crss_that_cannot_be_related_are_an_error(make: Callable[..., Registration]) -> None:
     registration = make()
     moon = replace(registration.target, crs="+proj=eqc +R=1737400 +units=m +no_defs")
     with pytest.raises(OutputError, match="cannot be related"):
-        claimed_xy(replace(registration, target=moon))
+        geocoded_xy(replace(registration, target=moon))

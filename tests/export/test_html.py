@@ -4,8 +4,9 @@ import base64
 from html.parser import HTMLParser
 
 import pytest
+from jinja2 import UndefinedError
 
-from imatch.export.html import HtmlCell, HtmlTable, definitions, image, page, table_html
+from imatch.export.html import HtmlCell, HtmlTable, render, templates
 
 
 class Tags(HTMLParser):
@@ -33,9 +34,28 @@ class Tags(HTMLParser):
         self.text += data
 
 
+def filled(body: str, **values: object) -> str:
+    """A page of a title, a heading and a lead, and of this body."""
+    source = (
+        '{% extends "page.html.j2" %}{% import "parts.html.j2" as parts with context %}'
+        "{% block title %}{{ title }}{% endblock %}{% block lead %}{{ lead }}{% endblock %}"
+        "{% block body %}" + body + "{% endblock %}"
+    )
+    values = {"title": "a < b", "lead": "<lead>", **values}
+    return templates().from_string(source).render(values, titles=[])
+
+
+def table_html(table: HtmlTable, words: bool = False) -> str:
+    return filled("{{ parts.table(table, words) }}", table=table, words=words)
+
+
 def test_a_page_links_to_each_of_its_sections_and_loads_nothing() -> None:
-    picture = image(b"<svg/>", "svg+xml", 'what "it" shows', "see `here`")
-    text = page("a < b", "A & B", "<lead>", [("One thing?", "<p>x</p>"), ("Two", picture)])
+    text = filled(
+        '{% call parts.section("One thing?") %}<p>x</p>{% endcall %}'
+        '{% call parts.section("Empty") %} {% endcall %}'
+        '{% call parts.section("Two") %}{{ parts.figure(*picture) }}{% endcall %}',
+        picture=(b"<svg/>", "svg+xml", 'what "it" shows', "see `<here>`"),
+    )
     tags = Tags(text)
     assert [v for tag, name, v in tags.attributes if (tag, name) == ("a", "href")] == [
         "#one-thing",
@@ -45,18 +65,24 @@ def test_a_page_links_to_each_of_its_sections_and_loads_nothing() -> None:
     assert identifiers == {"one-thing", "two"}
     sources = [value for _, name, value in tags.attributes if name == "src"]
     assert sources == ["data:image/svg+xml;base64," + base64.b64encode(b"<svg/>").decode()]
-    assert "A & B" in tags.text
+    assert "a < b" in tags.text
     assert "<lead>" in tags.text
     assert ("img", "alt", 'what "it" shows') in tags.attributes
-    assert "<code>here</code>" in text
+    assert "<code>&lt;here&gt;</code>" in text
     assert "<script" not in text
 
 
-def test_style_and_script_of_a_page_are_its_own() -> None:
-    text = page("t", "h", "l", [], style="p { margin: 0 }", script="let x = 1 < 2;")
-    assert text.count("<style>") == 1
-    assert "p { margin: 0 }" in text
-    assert text.endswith("<script>let x = 1 < 2;</script></body></html>\n")
+def test_a_page_that_is_not_given_what_it_shows_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'failures' is undefined"):
+        render("batch.html.j2")
+
+
+@pytest.mark.parametrize("page", ["quality", "batch"])
+def test_styles_and_scripts_reach_a_page_as_they_are(page: str) -> None:
+    for suffix in ("css", "js"):
+        name = f"{page}.{suffix}"
+        source, *_ = templates().loader.get_source(templates(), name)  # type: ignore[union-attr]
+        assert templates().get_template(name).render() == source
 
 
 def test_a_table_reads_the_same_in_both_languages() -> None:
@@ -71,17 +97,19 @@ def test_a_table_reads_the_same_in_both_languages() -> None:
 def test_words_are_read_from_the_left_and_long_ones_are_broken() -> None:
     row = (HtmlCell("a"), HtmlCell("1"), HtmlCell("ok"), HtmlCell("far " * 20), HtmlCell("2"))
     table = HtmlTable("T", "", ("name", "n", "status", "why", "m"), (row,), ("status", "why"))
-    classes = [(t, v) for t, n, v in Tags(table_html(table)).attributes if n == "class"][1:]
-    assert classes == [
+    attributes = Tags(table_html(table)).attributes
+    assert [(t, v) for t, n, v in attributes if n == "class" and t in ("th", "td")] == [
         *[("th", "word")] * 3,
         *[("td", "word")] * 2,
         ("td", "word long"),
     ]
+    assert ("table", "class", "words") in Tags(table_html(table, words=True)).attributes
     assert "|---|---:|---|---|---:|" in table.to_markdown()
 
 
 def test_definitions_escape_names_and_texts() -> None:
-    assert definitions([("a<", "b `c`")]) == "<dl><dt>a&lt;</dt><dd>b <code>c</code></dd></dl>"
+    html = filled("{{ parts.definitions(facts) }}", facts=[("a<", "b `c`")])
+    assert "<dl>\n<dt>a&lt;</dt><dd>b <code>c</code></dd>\n</dl>" in html
 
 
 def test_a_row_of_another_length_is_no_row() -> None:

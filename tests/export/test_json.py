@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from imatch.core.errors import InputError
-from imatch.export import read_registration, write
-from imatch.export.json import to_json
+from imatch.core.io.jsontext import to_json
+from imatch.export import write
 from imatch.geometry.transform import MODEL_KINDS, Transform
+from imatch.pipeline.registration.io import read_registration
 from imatch.pipeline.registration.result import ImageSummary, Registration, TiePoints
 
 finite = st.floats(-1e7, 1e7)

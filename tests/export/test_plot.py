@@ -17,9 +17,10 @@ from matplotlib.quiver import Quiver, QuiverKey
 from matplotlib.text import Text
 
 from imatch.core.errors import OutputError
-from imatch.export import read_registration, write
+from imatch.export import write
 from imatch.export.plot import plot
 from imatch.pipeline.registration.certificate import Certificate
+from imatch.pipeline.registration.io import read_registration
 from imatch.pipeline.registration.result import Registration
 
 Make = Callable[..., Registration]

@@ -9,8 +9,7 @@ import pytest
 from pyproj import CRS
 from rich.console import Console
 
-from imatch.export import print_summary, summary
-from imatch.export.terminal import rows
+from imatch.export.terminal import print_summary, summary, summary_rows
 from imatch.pipeline.registration.certificate import Certificate
 from imatch.pipeline.registration.result import Registration
 
@@ -32,7 +31,7 @@ def test_everything_that_matters_is_said(registration: Registration) -> None:
         "ce90_m": 7.1,
         "n_check": 62,
     }
-    told = dict(rows(replace(registration, **figures)))
+    told = dict(summary_rows(replace(registration, **figures)))
     assert told == {
         "ok": "170 tie points agree to within a pixel all over the overlap",
         "reference": "scenes/reference_2018-08.tif · 400 × 300 · EPSG:32631 · 10.0 m",
@@ -49,7 +48,7 @@ def test_everything_that_matters_is_said(registration: Registration) -> None:
 
 def test_the_certificate_has_a_line(registration: Registration) -> None:
     passed = Certificate(corner_ci95_px=0.12, tolerance="0.3 px", passes=True)
-    told = dict(rows(replace(registration, certificate=passed)))
+    told = dict(summary_rows(replace(registration, certificate=passed)))
     assert told["certificate"] == "passes 0.3 px: all of the overlap within 0.12 px at 95%"
 
 
@@ -61,7 +60,7 @@ def test_every_kind_prints_without_a_blank_figure(every: Registration) -> None:
 
 
 def test_a_failure_claims_nothing(make: Make) -> None:
-    labels = [label for label, _ in rows(make(status="failed"))]
+    labels = [label for label, _ in summary_rows(make(status="failed"))]
     assert labels == ["failed", "reference", "target", "matches", "matcher"]
 
 
@@ -85,9 +84,11 @@ def test_file_names_are_not_markup(registration: Registration) -> None:
 def test_wkt_is_named_not_spelt_out(registration: Registration) -> None:
     wkt = CRS.from_epsg(32631).to_wkt()
     spelt = replace(registration, target=replace(registration.target, crs=wkt))
-    assert dict(rows(spelt))["target"] == "b.tif · 400 × 300 · WGS 84 / UTM zone 31N · 10.0 m"
+    assert (
+        dict(summary_rows(spelt))["target"] == "b.tif · 400 × 300 · WGS 84 / UTM zone 31N · 10.0 m"
+    )
     proj = replace(registration, target=replace(registration.target, crs="+proj=eqc +R=1737400"))
-    assert "+proj=eqc" in dict(rows(proj))["target"]
+    assert "+proj=eqc" in dict(summary_rows(proj))["target"]
 
 
 def test_a_console_of_ascii_gets_ascii(every: Registration) -> None:

@@ -12,8 +12,8 @@ from imatch.export.text import (
     bound_text,
     certificate_text,
     counts_text,
+    image_name,
     model_text,
-    name,
     shift_text,
     tolerance_text,
 )
@@ -152,4 +152,4 @@ class TestModel:
     ],
 )
 def test_names_fit_a_title(path: str | None, expected: str) -> None:
-    assert name(ImageSummary(path, 1, 1)) == expected
+    assert image_name(ImageSummary(path, 1, 1)) == expected

@@ -82,11 +82,11 @@ def apply(
     imatch apply result.json scene.tif -o registered --geotransform-only
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.core.progress import progress
-    from imatch.export.json import read_registration
     from imatch.pipeline.apply.file import ApplyOptions
     from imatch.pipeline.apply.files import apply_files
     from imatch.pipeline.apply.geotransform import check_geotransform
     from imatch.pipeline.registration.geo_correction import GeoCorrection
+    from imatch.pipeline.registration.io import read_registration
 
     if settings["geotransform_only"] and settings["nodata"] is not None:
         raise click.UsageError(

@@ -14,12 +14,15 @@ from imatch.cli.options.common import format_option, verbosity_options
 from imatch.cli.options.match import chosen_config, chosen_scene_config, config_options
 from imatch.cli.options.raster import raster_fields, raster_options
 from imatch.cli.options.run import chosen_run, run_options
+from imatch.export.formats import FORMATS
 
 if TYPE_CHECKING:
     from imatch.pipeline.batch.run import BatchPair, BatchRun
 
 # Failures that are worth a line on the terminal; the report has them all.
 _SHOWN = 10
+# The document is written anyway.
+_EXPORTS = [suffix.lstrip(".") for suffix in FORMATS if suffix != ".json"]
 
 
 @click.command(cls=Verb)
@@ -72,7 +75,7 @@ _SHOWN = 10
     "exports",
     multiple=True,
     metavar="FORMAT",
-    help="Write each result in another format too: gpkg, geojson, points, csv, npz, vrt or png;"
+    help=f"Write each result in another format too: {', '.join(_EXPORTS[:-1])} or {_EXPORTS[-1]};"
     " may be repeated.",
 )
 @click.option(
@@ -117,8 +120,8 @@ def batch(
     imatch batch series/ -o out --all-pairs --max-gap 60 --dask tcp://host:8786 --resume
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.core.progress import progress
-    from imatch.export.batch.finish import ResultWriter
     from imatch.export.batch.report import write_report
+    from imatch.export.batch.writer import ResultWriter
     from imatch.pipeline.batch.run import run_batch
 
     finishing = ResultWriter.of(exports)
@@ -191,7 +194,7 @@ def _show(run: BatchRun, summary: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from imatch.export.batch.report import failures, why
+    from imatch.export.batch.report import failure_reason, failures
     from imatch.export.text import number
 
     counts = ", ".join(f"{n} {status}" for status, n in reversed(run.counts.items()) if n)
@@ -207,7 +210,7 @@ def _show(run: BatchRun, summary: dict[str, Any]) -> None:
                 console.print(f"{label}: median {median} px, at most {most} px")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
         for row in lost[:_SHOWN]:
-            table.add_row(escape(row.name), row.status, escape(why(row)))
+            table.add_row(escape(row.name), row.status, escape(failure_reason(row)))
         if lost:
             console.print(table)
         if len(lost) > _SHOWN:

@@ -15,12 +15,10 @@ from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options.common import format_option, overwrite_option, verbosity_options
 from imatch.cli.options.match import chosen_config, config_options
 from imatch.core.errors import ConfigError, OutputError
+from imatch.export.formats import FORMATS, NEED_A_TRANSFORM
 
 if TYPE_CHECKING:
     from imatch.pipeline.registration.result import Registration
-
-# Ground control points come from the transform: without one there is nothing to put in them.
-NEED_A_TRANSFORM = frozenset({".vrt", ".points"})
 
 
 @click.command(cls=Verb)
@@ -32,8 +30,7 @@ NEED_A_TRANSFORM = frozenset({".vrt", ".points"})
     "outputs",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A file to write; may be repeated. The suffix is the format: .json .geojson .gpkg .points"
-    " .csv .npz .vrt .png",
+    help=f"A file to write; may be repeated. The suffix is the format: {' '.join(FORMATS)}",
 )
 @click.option(
     "--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the result."
@@ -123,8 +120,8 @@ def write_all(
 
 def show(registration: Registration, fmt: str) -> None:
     """Print the answer on stdout, and a refusal also on stderr unless a person sees it already."""
-    from imatch.export import print_summary
-    from imatch.export.json import to_json
+    from imatch.core.io.jsontext import to_json
+    from imatch.export.terminal import print_summary
 
     if fmt == "json":
         click.echo(to_json(registration.to_dict()))

@@ -18,6 +18,7 @@ from imatch.cli.options.match import chosen_scene_config, config_options
 from imatch.cli.options.raster import in_place_options, raster_fields, raster_options
 from imatch.cli.registration.match import show, write_all
 from imatch.core.errors import ConfigError, ImatchError, OutputError
+from imatch.export.formats import FORMATS
 
 if TYPE_CHECKING:
     from imatch.pipeline.apply.geotransform import Inexact
@@ -37,8 +38,8 @@ LOCAL = ("auto", "none", "polynomial2", "polynomial3", "spline", "tps")
     "outputs",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A file to write beside OUT.tif; may be repeated. The suffix is the format: .json .geojson"
-    " .gpkg .points .csv .npz .vrt .png",
+    help="A file to write beside OUT.tif; may be repeated. The suffix is the format:"
+    f" {' '.join(FORMATS)}",
 )
 @click.option(
     "--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the result."

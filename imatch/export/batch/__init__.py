@@ -1,1 +1,1 @@
-"""Tables, plots and the report of a batch."""
+"""The report of a batch: summary, page, figures, and files of each pair."""

@@ -1,4 +1,4 @@
-"""The plots of a batch, as SVG texts."""
+"""The figures of the batch report, as SVG."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from imatch.export.figures import FAINT, figure_svg, tidy
+from imatch.export.figures import BLUE, FAINT, ORANGE, VERMILION, figure_svg, style_axes
 from imatch.pipeline.batch.result import BatchResult
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-_OK, _UNSURE, _SECOND = "#0072b2", "#e69f00", "#d55e00"
 # Error bars of many pairs are a blot.
 _BARS = 300
 
 
 def shift_plot(results: Sequence[BatchResult]) -> str | None:
-    """Every pair's shift with its interval: in metres where all are known, else in pixels.
+    """Plots every pair's shift with its interval, in metres where all are known, else in pixels.
 
     Args:
         results: The rows.
@@ -37,7 +35,7 @@ def shift_plot(results: Sequence[BatchResult]) -> str | None:
     )
     figure = Figure(figsize=(5.0, 4.4), layout="constrained")
     axes = figure.subplots()
-    for status, colour in (("ok", _OK), ("uncertain", _UNSURE)):
+    for status, colour in (("ok", BLUE), ("uncertain", ORANGE)):
         rows = [row for row in known if row.status == status]
         if not rows:
             continue
@@ -48,7 +46,7 @@ def shift_plot(results: Sequence[BatchResult]) -> str | None:
         axes.scatter(x, y, s=16, color=colour, lw=0, label=status, zorder=3)
     axes.axhline(0, color=FAINT, lw=0.7)
     axes.axvline(0, color=FAINT, lw=0.7)
-    tidy(axes, "Shift of each pair, bars: 95 % interval")
+    style_axes(axes, "Shift of each pair, bars: 95 % interval")
     axes.set_xlabel("eastwards, m" if metres else "x, target px", color=FAINT)
     axes.set_ylabel("northwards, m" if metres else "y, target px", color=FAINT)
     axes.set_aspect("equal", adjustable="datalim")
@@ -58,7 +56,7 @@ def shift_plot(results: Sequence[BatchResult]) -> str | None:
 
 
 def accuracy_plot(results: Sequence[BatchResult]) -> str | None:
-    """How many pairs are within which error and bound.
+    """Plots the share of pairs within an error and a bound.
 
     Args:
         results: The rows; those that are not ``ok`` are left out.
@@ -71,8 +69,8 @@ def accuracy_plot(results: Sequence[BatchResult]) -> str | None:
     axes = figure.subplots()
     drawn = False
     for name, label, colour in (
-        ("bound_px", "95 % bound on any place", _OK),
-        ("rmse_px", "RMSE at check points", _SECOND),
+        ("bound_px", "95 % bound on any place", BLUE),
+        ("rmse_px", "RMSE at check points", VERMILION),
     ):
         values = np.sort([getattr(row, name) for row in accepted])
         values = values[np.isfinite(values)]
@@ -82,7 +80,7 @@ def accuracy_plot(results: Sequence[BatchResult]) -> str | None:
             axes.step([0, *values], [0, *share], where="post", color=colour, lw=1.8, label=label)
     if not drawn:
         return None
-    tidy(axes, "Share of all pairs within")
+    style_axes(axes, "Share of all pairs within")
     axes.set_xlim(left=0)
     axes.set_ylim(0, 102)
     axes.set_xlabel("target px", color=FAINT)

@@ -1,11 +1,10 @@
-"""What came of a batch: a summary for programs, and one HTML file for people."""
+"""The report of a batch: ``summary.json`` and ``report.html``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from imatch.export.batch import plots
-from imatch.export.html import HtmlCell, HtmlTable, data_url, definitions, image, page, table_html
+from imatch.export.html import HtmlCell, HtmlTable, render
 from imatch.export.text import number
 from imatch.pipeline.batch.journal import PREVIEWS, SUMMARIES
 from imatch.pipeline.batch.result import OUTCOMES, BatchResult
@@ -23,39 +22,13 @@ from imatch.pipeline.batch.run import BatchRun
 SCHEMA = "imatch.batch/1"
 _FIGURES = ("shift_px", "shift_m", "ci95_px", "bound_px", "bound_m", "rmse_px", "rmse_m", "seconds")
 _PICTURES = 12
-_STYLE = """
-#pairs th { cursor: pointer; } #pairs th[data-order]::after { content: " ↓"; }
-#pairs th[data-order="1"]::after { content: " ↑"; }
-.plots { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(360px, 1fr)); }
-.strips { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(480px, 1fr)); }
-"""
-# A click on a column's head sorts the table by it, numbers as numbers, what is unknown last.
-_SCRIPT = """
-document.querySelectorAll("#pairs th").forEach((head, column) => {
-  head.addEventListener("click", () => {
-    const order = head.dataset.order === "1" ? -1 : 1;
-    document.querySelectorAll("#pairs th").forEach(other => delete other.dataset.order);
-    head.dataset.order = order;
-    const body = head.closest("table").tBodies[0];
-    const text = row => row.cells[column].textContent.trim();
-    const empty = value => value === "" || value === "–";
-    [...body.rows].sort((one, other) => {
-      const a = text(one), b = text(other);
-      if (empty(a) || empty(b)) return empty(a) - empty(b);
-      const x = Number(a), y = Number(b);
-      const numbers = !Number.isNaN(x) && !Number.isNaN(y);
-      return order * (numbers ? x - y : a.localeCompare(b));
-    }).forEach(row => body.append(row));
-  });
-});
-"""
 
 
 def write_report(run: BatchRun) -> dict[str, Any]:
-    """Write ``summary.json`` and ``report.html`` into the batch's folder.
+    """Writes ``summary.json`` and ``report.html`` into the batch's folder.
 
     Args:
-        run: What came of it.
+        run: The results.
 
     Returns:
         The summary.
@@ -71,7 +44,7 @@ def write_report(run: BatchRun) -> dict[str, Any]:
 
 
 def summarise(run: BatchRun) -> dict[str, Any]:
-    """The figures of a batch, JSON-ready, schema ``imatch.batch/1``.
+    """Returns the figures of a batch, JSON-ready, schema ``imatch.batch/1``.
 
     - ``pairs``, ``registered`` (``ok``, and within the tolerance where one was asked for),
       ``counts`` (by status), ``outside_tolerance``, ``attempts`` beyond the first.
@@ -104,48 +77,36 @@ def summarise(run: BatchRun) -> dict[str, Any]:
 
 
 def failures(rows: Iterable[BatchResult]) -> list[BatchResult]:
-    """The rows that are not registered: errors first, then refusals, in their order."""
+    """Returns the rows that are not registered: errors first, then refusals, in their order."""
     return sorted((row for row in rows if not row.registered), key=lambda row: _rank(row.status))
 
 
-def why(row: BatchResult) -> str:
-    """Why a pair is not registered."""
+def failure_reason(row: BatchResult) -> str:
+    """Returns why a pair is not registered."""
     if row.status == "ok":
-        return f"the tolerance is not met: any place within {_figure(row.bound_px)} px at 95%"
+        return f"the tolerance is not met: any place within {_number(row.bound_px)} px at 95%"
     return row.error or row.reason
 
 
 def to_html(run: BatchRun, summary: dict[str, Any]) -> str:
-    """The report: failures first, then the worst pictures, the plots and all pairs."""
+    """Returns the report as a page: failures, worst pictures, plots and all pairs."""
     rows = run.results
-    lost = failures(rows)
-    counts = ", ".join(f"{n} {status}" for status, n in reversed(run.counts.items()) if n)
-    drawn = [plots.shift_plot(rows), plots.accuracy_plot(rows)]
-    alts = ("Shift of each pair", "Share of pairs within an error")
-    figures = "".join(
-        image(text.encode(), "svg+xml", alt)
-        for text, alt in zip(drawn, alts, strict=True)
-        if text is not None
-    )
-    sections = [
-        ("Not registered", _lost_html(lost)),
-        ("Shifts and accuracy", f'<div class="plots">{figures}</div>' if figures else ""),
-        ("Worst pairs", _pictures(run.out, rows)),
-        ("Pairs", table_html(pairs_table(rows))),
-        ("How these numbers were made", definitions(_facts(run, summary))),
-    ]
-    return page(
-        f"imatch batch: {len(rows)} pairs",
-        "Batch",
-        f"{summary['registered']} of {len(rows)} pairs are registered: {counts}",
-        [(title, body) for title, body in sections if body],
-        style=_STYLE,
-        script=_SCRIPT,
+    return render(
+        "batch.html.j2",
+        rows=rows,
+        registered=summary["registered"],
+        counts=", ".join(f"{n} {status}" for status, n in reversed(run.counts.items()) if n),
+        failures=failures_table(rows),
+        shifts=plots.shift_plot(rows),
+        accuracy=plots.accuracy_plot(rows),
+        previews=_previews(run.out, rows),
+        pairs=pairs_table(rows),
+        facts=_facts(run, summary),
     )
 
 
 def pairs_table(rows: Sequence[BatchResult]) -> HtmlTable:
-    """Every pair's figures."""
+    """Returns the table of every pair's figures."""
     names = (
         ("shift px", "shift_px"),
         ("± px", "ci95_px"),
@@ -167,7 +128,7 @@ def pairs_table(rows: Sequence[BatchResult]) -> HtmlTable:
         (
             HtmlCell(row.name),
             HtmlCell(row.status, 1.0 if row.registered else None),
-            *(HtmlCell(_figure(getattr(row, name))) for _, name in names),
+            *(HtmlCell(_number(getattr(row, name))) for _, name in names),
             HtmlCell(row.model),
             HtmlCell(row.found_by),
         )
@@ -176,48 +137,34 @@ def pairs_table(rows: Sequence[BatchResult]) -> HtmlTable:
     return HtmlTable("Pairs", note, header, made, ("status", "model", "found by"))
 
 
-def _lost_html(lost: Sequence[BatchResult]) -> str:
-    if not lost:
-        return '<p class="note">None: every pair is registered.</p>'
-    body = "".join(
-        f"<tr><td>{escape(row.name)}</td><td>{escape(row.status)}</td><td>{row.attempts}</td>"
-        f"<td>{escape(why(row))}</td></tr>"
-        for row in lost
+def failures_table(rows: Sequence[BatchResult]) -> HtmlTable:
+    """Returns the pairs that are not registered and why, the worst first."""
+    made = tuple(
+        tuple(
+            HtmlCell(text)
+            for text in (row.name, row.status, str(row.attempts), failure_reason(row))
+        )
+        for row in failures(rows)
     )
-    note = "Errors are tried again with <code>--resume</code>; a refusal is an answer."
-    return (
-        f'<p class="note">{note}</p><div class="scroll"><table class="words"><thead><tr>'
-        "<th>name</th><th>status</th><th>attempts</th><th>why</th></tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    note = "Errors are tried again with `--resume`; a refusal is an answer."
+    return HtmlTable("Not registered", note, ("name", "status", "attempts", "why"), made)
 
 
-def _pictures(out: Path, rows: Sequence[BatchResult]) -> str:
-    """The pictures of the least sure pairs that have one."""
+def _previews(out: Path, rows: Sequence[BatchResult]) -> list[tuple[BatchResult, str, bytes]]:
+    """Returns the least certain pairs that have a preview, with their bound and the JPEG."""
 
     def doubt(row: BatchResult) -> tuple[int, float]:
         return _rank(row.status), -row.bound_px if math.isfinite(row.bound_px) else -math.inf
 
-    strips = []
+    found: list[tuple[BatchResult, str, bytes]] = []
     for row in sorted(rows, key=doubt):
         path = out / PREVIEWS / f"{row.name}.jpg"
-        if row.status == "error" or not path.is_file():
-            continue
-        bound = f", any place within {_figure(row.bound_px)} px" if row.registered else ""
-        strips.append(
-            f'<figure><img loading="lazy" alt="{escape(row.name)}"'
-            f' src="{data_url(path.read_bytes(), "jpeg")}"><figcaption><b>{escape(row.name)}</b>'
-            f" {escape(row.status)}{bound}</figcaption></figure>"
-        )
-        if len(strips) == _PICTURES:
-            break
-    if not strips:
-        return ""
-    legend = (
-        "Reference, target, and a checkerboard of both after registration where there is a"
-        " transform: the reference's squares grey, the target's blue."
-    )
-    return f'<p class="note">{legend}</p><div class="strips">{"".join(strips)}</div>'
+        if row.status != "error" and path.is_file():
+            bound = _number(row.bound_px) if row.registered else ""
+            found.append((row, bound, path.read_bytes()))
+            if len(found) == _PICTURES:
+                break
+    return found
 
 
 def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -251,7 +198,7 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _values(row: BatchResult) -> dict[str, Any]:
-    """A row as it is in the table, None for what is unknown."""
+    """Returns the columns of a row, None for what is unknown."""
     values = {field.name: getattr(row, field.name) for field in fields(row)}
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -270,7 +217,7 @@ def _spread(values: Iterable[float]) -> dict[str, float | None]:
     }
 
 
-def _figure(value: float | int) -> str:
+def _number(value: float | int) -> str:
     if isinstance(value, int):
         return str(value)
     return number(value) if math.isfinite(value) else "–"

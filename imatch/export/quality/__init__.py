@@ -1,1 +1,1 @@
-"""The quality report of a registration."""
+"""The quality report of a registration: residuals, agreement of the images, pictures."""

@@ -1,4 +1,4 @@
-"""The quality report: before and after, for someone who decides whether to trust a registration."""
+"""Assesses a registration and writes its quality report."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
-from imatch.export.quality.cells import QualityCell, examine, tally
-from imatch.export.quality.evidence import (
+from imatch.export.quality.cells import QualityCell, count_findings, measure_cells
+from imatch.export.quality.residuals import (
     Autocorrelation,
-    Field,
+    CorrectionField,
     Residuals,
     autocorrelation,
     correction_field,
@@ -33,11 +33,11 @@ _LEAST_SIZE = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Quality:
-    """Everything a report shows.
+class QualityReport:
+    """The contents of a quality report.
 
     Attributes:
-        registration: What was found.
+        registration: The result of the match.
         view: The overlap, reduced.
         residuals: Of the tie points that agree; None without a transform or such points.
         correlated_before: Whether neighbouring residuals are alike in the pair as it came.
@@ -51,11 +51,11 @@ class Quality:
     residuals: Residuals | None
     correlated_before: Autocorrelation | None
     correlated_after: Autocorrelation | None
-    field: Field | None
+    field: CorrectionField | None
     cells: list[QualityCell]
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures of the report, schema ``imatch.quality/1``; what is unknown is null.
+        """Returns the figures of the report, schema ``imatch.quality/1``; unknown ones are null.
 
         - ``status``, ``reason``, ``verdict`` (the certificate, accuracy, shift and model in words)
           and ``certificate``: as in the registration's own document.
@@ -103,18 +103,18 @@ class Quality:
             },
             "correction": None if self.field is None else self.field.to_dict(),
             "cells": [cell.to_dict() for cell in self.cells],
-            "findings": tally(self.cells),
+            "findings": count_findings(self.cells),
             "reference": document["reference"],
             "target": document["target"],
             "provenance": document["provenance"],
         }
 
 
-def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 900) -> Quality:
-    """Look at a registration: its tie points, and the images before and after.
+def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 900) -> QualityReport:
+    """Assesses a registration by its tie points and by the images before and after.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
         ref: The reference: the source that was matched, or its file.
         tgt: The target.
         size: Longest side of the pictures, pixels.
@@ -125,14 +125,14 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
     pair = ViewPair(registration, ref, tgt)
     frame = pair.overlap(size)
     found = residuals(pair)
-    return Quality(
+    return QualityReport(
         registration,
         pair.view(frame),
         found,
         None if found is None else autocorrelation(found.ref_xy, found.before),
         None if found is None else autocorrelation(found.ref_xy, found.after),
         correction_field(pair, frame),
-        examine(pair, frame, found),
+        measure_cells(pair, frame, found),
     )
 
 
@@ -145,10 +145,10 @@ def write_quality(
     overwrite: bool = False,
     size: int = 900,
 ) -> None:
-    """Write the evidence for and against a registration.
+    """Writes the quality report of a registration.
 
     Args:
-        registration: What was found; a refusal has a report too.
+        registration: The result; a refusal has a report too.
         ref: The reference: the source that was matched, or its file.
         tgt: The target.
         path: ``.html``: one page that needs nothing else; ``.json``: its figures.

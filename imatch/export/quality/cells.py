@@ -1,7 +1,7 @@
-"""What the images themselves say, place by place: do they agree better than before?
+"""Agreement of the images themselves, window by window, before and after registration.
 
 The tie points made the registration, so they speak for it. Here windows at the images' own
-resolution are laid on a regular lattice, wherever tie points may be, and their fields of gradient
+resolution are laid on a regular grid, wherever tie points may be, and their fields of gradient
 directions (`imatch.geometry.alignment.orientation`) are correlated as they came and as registered.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Rendered
-from imatch.export.quality.evidence import Residuals
-from imatch.export.quality.views import ChipView, ViewFrame, ViewPair, both_valid
+from imatch.export.quality.residuals import Residuals
+from imatch.export.quality.views import ChipView, ViewFrame, ViewPair
 from imatch.geometry.alignment.orientation import orientation_field
 from imatch.geometry.alignment.refine import CorrelationWindows, measure
 
@@ -33,11 +33,11 @@ _NEAR_PX, _OFF_PX, _SHARED_PX = 16, 1.5, 1.5
 
 @dataclass(frozen=True, eq=False)
 class QualityCell:
-    """One window of the lattice.
+    """The agreement of one window of a regular grid.
 
     Attributes:
-        row: Of the lattice, from the top.
-        column: From the left.
+        row: Row of the grid, from the top.
+        column: Column of the grid, from the left.
         view: The window.
         agreement_before: Correlation of directions of the pair as it came, -1 to 1; NaN where too
             little ground is valid.
@@ -65,7 +65,7 @@ class QualityCell:
 
     @property
     def finding(self) -> Finding:
-        """What the window says of the registration."""
+        """Returns whether the window supports or contradicts the registration, or neither."""
         before, after = self.agreement_before, self.agreement_after
         if not np.isfinite(after):
             return "silent"
@@ -79,7 +79,7 @@ class QualityCell:
         return "silent"
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
+        """Returns the figures of the window, JSON-ready."""
         frame = self.view.frame
         return {
             "row": self.row,
@@ -102,8 +102,10 @@ class QualityCell:
         }
 
 
-def examine(pair: ViewPair, overlap: ViewFrame, points: Residuals | None) -> list[QualityCell]:
-    """Look at windows spread over the overlap.
+def measure_cells(
+    pair: ViewPair, overlap: ViewFrame, points: Residuals | None
+) -> list[QualityCell]:
+    """Measures the agreement in windows on a regular grid over the overlap.
 
     Args:
         pair: The images.
@@ -116,7 +118,7 @@ def examine(pair: ViewPair, overlap: ViewFrame, points: Residuals | None) -> lis
     if pair.after is None:
         return []
     extent = np.array(overlap.size) * overlap.step
-    step = pair.finest(np.array([overlap.left, overlap.top]) + extent / 2)
+    step = pair.coarser_step(np.array([overlap.left, overlap.top]) + extent / 2)
     # Smaller overlaps have fewer cells, smallest ones one of their own size.
     count = np.clip(extent / (step * _SIDE), 1, _MOST_CELLS).astype(int)
     side = np.maximum(8, np.minimum(_SIDE, extent / step)).astype(int)
@@ -162,9 +164,9 @@ def _cell(
 
 
 def _agreement(first: Rendered, second: Rendered) -> tuple[float, float, tuple[float, float]]:
-    """Correlation of two images' directions, its spread by chance, and the offset seen."""
+    """Returns the correlation of gradient directions, its spread by chance, and the offset seen."""
     unseen = float("nan"), float("nan")
-    valid = both_valid(first, second)
+    valid = first.valid & second.valid
     if valid.mean() < _LEAST_VALID:
         return float("nan"), float("nan"), unseen
     fields = [orientation_field(Rendered(image.pixels, valid)) for image in (first, second)]
@@ -178,7 +180,7 @@ def _agreement(first: Rendered, second: Rendered) -> tuple[float, float, tuple[f
 
 
 def _common(shifts: NDArray[np.float64], windows: int) -> tuple[float, float]:
-    """The (x, y) shift that most windows share; NaN where chance peaks point anywhere."""
+    """Returns the (x, y) shift that most windows share, NaN where they share none."""
     least = min(_LEAST_WINDOWS, max(1, windows))
     if len(shifts) >= least:
         middle = np.median(shifts, axis=0)
@@ -190,23 +192,23 @@ def _common(shifts: NDArray[np.float64], windows: int) -> tuple[float, float]:
 
 
 def _surface(first: NDArray[np.complex64], second: NDArray[np.complex64]) -> NDArray[np.float64]:
-    """(H, W) correlation at every cyclic displacement, none of it at [0, 0]."""
+    """Returns the (H, W) cross-correlation by cyclic displacement, zero displacement at [0, 0]."""
     product = np.conj(np.fft.fft2(first)) * np.fft.fft2(second)
     energy = float(np.sqrt((np.abs(first) ** 2).sum() * (np.abs(second) ** 2).sum()))
     return np.asarray(np.fft.ifft2(product).real / max(energy, 1e-9))
 
 
-def tally(cells: list[QualityCell]) -> dict[Finding, int]:
-    """How many cells say what."""
+def count_findings(cells: list[QualityCell]) -> dict[Finding, int]:
+    """Returns the number of windows of each finding."""
     names: tuple[Finding, ...] = ("supported", "contradicted", "silent")
     return {name: sum(cell.finding == name for cell in cells) for name in names}
 
 
-def tally_text(cells: list[QualityCell]) -> str:
-    """The findings in a sentence."""
+def findings_text(cells: list[QualityCell]) -> str:
+    """Describes the findings in a sentence."""
     if not cells:
         return "There is no transform to look at."
-    counts = tally(cells)
+    counts = count_findings(cells)
     total = len(cells)
     text = (
         f"{counts['supported']} of {total} windows support the registration, "

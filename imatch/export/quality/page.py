@@ -1,122 +1,99 @@
-"""The quality report as a page: words first, then pictures, then tables."""
+"""The quality report as an HTML page: values for its template."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.export.figure_files import checkerboard
 from imatch.export.html import HtmlCell as Value
-from imatch.export.html import HtmlTable, data_url, definitions, image, page, table_html
+from imatch.export.html import HtmlTable, render
+from imatch.export.images import checkerboard, jpeg
 from imatch.export.quality import plots
-from imatch.export.quality.cells import QualityCell, tally_text
-from imatch.export.quality.evidence import Residuals, autocorrelation_text, statistics
-from imatch.export.quality.script import SCRIPT, STYLE
+from imatch.export.quality.cells import QualityCell, findings_text
+from imatch.export.quality.residuals import Residuals, autocorrelation_text, statistics
 from imatch.export.quality.views import ChipView
-from imatch.export.terminal import rows as summary_rows
-from imatch.export.text import name, number
+from imatch.export.terminal import summary_rows
+from imatch.export.text import image_name, number
 from imatch.pipeline.registration.result import Preview
 
 if TYPE_CHECKING:
-    from imatch.export.quality.assess import Quality
+    from imatch.export.quality.assess import QualityReport
 
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 84]
+_QUALITY = 84
 # Side up to which a small image is enlarged, pixels of the page.
 _WIDE = 900
 _FINDINGS = {"supported": 0.9, "contradicted": None, "silent": None}
 
 
-def to_html(quality: Quality) -> str:
-    """One HTML document that loads nothing from elsewhere."""
-    registration = quality.registration
-    view = quality.view
-    sections = [
-        ("Verdict", _verdict(quality)),
-        ("Before and after", _flicker(view, _enlarged(view)) + _boards(view)),
-        ("Details at full resolution", _details(quality.cells)),
-        ("Correction", _correction(quality)),
-        ("Residuals", _residuals(quality)),
-        ("What the images say", _cells(quality)),
-        ("Offsets by direction", _directions(quality.residuals)),
-        ("Provenance", definitions(_provenance(registration.provenance))),
-    ]
-    pair = f"{name(registration.target)} onto {name(registration.reference)}"
-    return page(
-        f"imatch: {registration.status}, {pair}",
-        "Quality of a registration",
-        pair,
-        [(title, body) for title, body in sections if body],
-        style=STYLE,
-        script=SCRIPT,
+def to_html(quality: QualityReport) -> str:
+    """Returns the report as one HTML document that loads nothing from elsewhere."""
+    registration, view, points = quality.registration, quality.view, quality.residuals
+    unmet = registration.certificate.tolerance is not None and not registration.certificate.passes
+    headline, *facts = summary_rows(registration)
+    facts = [(label or "\N{NO-BREAK SPACE}", text) for label, text in facts]
+    if registration.local is not None:
+        facts.append(("local model", f"{registration.local.kind}, on top of the transform"))
+    # A small image is shown enlarged, by whole pixels, so that it can be judged.
+    enlarged = max(1, _WIDE // max(view.frame.width, view.frame.height))
+    metres = None if points is None else points.metres
+    return render(
+        "quality.html.j2",
+        quality=quality,
+        pair=f"{image_name(registration.target)} onto {image_name(registration.reference)}",
+        verdict="uncertain" if registration.status == "ok" and unmet else registration.status,
+        headline=headline,
+        findings=_findings(quality),
+        facts=facts,
+        shots=_shots(view),
+        width=enlarged * view.frame.width,
+        checkerboards=[
+            (label, jpeg(_checkerboard(view.ref, shot), _QUALITY)) for label, shot in _targets(view)
+        ],
+        details=_details(quality.cells),
+        correction=None if quality.field is None else plots.field_plot(view, quality.field, metres),
+        residuals=_residuals(quality),
+        agreement=_agreement(quality),
+        offsets=None if points is None else _offsets(points),
+        provenance=_provenance(registration.provenance),
     )
 
 
-def _verdict(quality: Quality) -> str:
-    registration = quality.registration
-    told = summary_rows(registration)
-    unmet = registration.certificate.tolerance is not None and not registration.certificate.passes
-    colour = "uncertain" if registration.status == "ok" and unmet else registration.status
-    banner = f'<p class="verdict {colour}"><b>{escape(told[0][0])}</b> {escape(told[0][1])}</p>'
-    points = []
+def _findings(quality: QualityReport) -> list[str]:
+    """Returns a sentence each on the windows, the tie points and their autocorrelation."""
+    found = []
     if quality.cells:
-        points.append(f"Images: {tally_text(quality.cells)}")
+        found.append(f"Images: {findings_text(quality.cells)}")
     if quality.residuals is not None:
         before, after = (
             statistics(v)["rmse"] for v in (quality.residuals.before, quality.residuals.after)
         )
-        points.append(
+        found.append(
             f"Tie points: their RMSE went from {number(before)} px"
             f" ({quality.residuals.baseline}) to {number(after)} px."
         )
     if quality.correlated_after is not None:
-        points.append(autocorrelation_text(quality.correlated_after))
-    listed = "".join(f"<li>{escape(text)}</li>" for text in points)
-    facts = [(label or "\N{NO-BREAK SPACE}", text) for label, text in told[1:]]
-    if registration.local is not None:
-        facts.append(("local model", f"{registration.local.kind}, on top of the transform"))
-    return banner + (f"<ul>{listed}</ul>" if listed else "") + definitions(facts)
+        found.append(autocorrelation_text(quality.correlated_after))
+    return found
 
 
-def _flicker(view: ChipView, enlarged: int = 1) -> str:
-    """Reference, before and after in one place; three pictures in a row without scripts."""
-    shots = [("reference", view.ref), ("before", view.before)]
-    if view.after is not None:
-        shots.append(("after", view.after))
-    frames = "".join(
-        f'<figure><img alt="{label}" src="{_jpeg(plots.tone(shot))}">'
-        f"<figcaption>{label}</figcaption></figure>"
-        for label, shot in shots
-    )
-    width = enlarged * view.frame.width
-    return f'<div class="flicker" style="max-width:{width}px">{frames}</div>'
+def _targets(view: ChipView) -> list[tuple[str, Rendered]]:
+    """Returns the target before and, where there is a transform, after registration."""
+    shots = [("before", view.before), ("after", view.after)]
+    return [(label, shot) for label, shot in shots if shot is not None]
 
 
-def _enlarged(view: ChipView) -> int:
-    """How many times larger a small image is shown, in whole pixels, so that it can be judged."""
-    return max(1, _WIDE // max(view.frame.width, view.frame.height))
+def _shots(view: ChipView) -> list[tuple[str, bytes]]:
+    """Returns reference, before and after as JPEG files of one frame."""
+    shots = [("reference", view.ref), *_targets(view)]
+    return [(label, jpeg(plots.tone(shot), _QUALITY)) for label, shot in shots]
 
 
-def _boards(view: ChipView) -> str:
-    """Checkerboards before and after."""
-    shots = [("before", view.before)]
-    if view.after is not None:
-        shots.append(("after", view.after))
-    frames = "".join(
-        f'<figure><img alt="checkerboard {label}" src="{_jpeg(_board(view.ref, shot))}">'
-        f"<figcaption>{label}: reference grey, target blue</figcaption></figure>"
-        for label, shot in shots
-    )
-    return f'<h3>Checkerboards</h3><div class="side">{frames}</div>'
-
-
-def _board(ref: Rendered, shot: Rendered) -> NDArray[np.uint8]:
+def _checkerboard(ref: Rendered, shot: Rendered) -> NDArray[np.uint8]:
     nothing = np.zeros((0, 2))
     first, second = (
         np.round(255 * part.pixels[0]).astype(np.uint8)[..., None] for part in (ref, shot)
@@ -130,93 +107,61 @@ def _board(ref: Rendered, shot: Rendered) -> NDArray[np.uint8]:
     return np.where(ground, board[..., :3], np.uint8(217))
 
 
-def _details(cells: Sequence[QualityCell]) -> str:
-    """The windows that agree best, as most do, and worst."""
+def _details(cells: Sequence[QualityCell]) -> list[dict[str, Any]]:
+    """Returns the windows of best, median and worst agreement."""
     known = [cell for cell in cells if np.isfinite(cell.agreement_after)]
     if not known:
-        return ""
+        return []
     ranked = sorted(known, key=lambda cell: -cell.agreement_after)
     places = {"best": 0, "typical": len(ranked) // 2, "worst": len(ranked) - 1}
     # Few cells are not shown twice.
     chosen = {index: label for label, index in reversed(places.items())}
-    parts = []
+    details = []
     for index, label in sorted(chosen.items()):
         cell = ranked[index]
         frame = cell.view.frame
         x, y = frame.left + frame.step * frame.width / 2, frame.top + frame.step * frame.height / 2
-        parts.append(
-            f'<div class="detail"><h3>{label} agreement</h3>{_flicker(cell.view, 2)}'
-            f'<p class="note">about reference pixel ({x:.0f}, {y:.0f}); agreement before '
-            f"{_share(cell.agreement_before)}, after {_share(cell.agreement_after)}</p></div>"
+        details.append(
+            {
+                "label": label,
+                "shots": _shots(cell.view),
+                "width": 2 * frame.width,
+                "place": f"({x:.0f}, {y:.0f})",
+                "before": _share(cell.agreement_before),
+                "after": _share(cell.agreement_after),
+            }
         )
-    return f'<div class="side">{"".join(parts)}</div>'
+    return details
 
 
-def _correction(quality: Quality) -> str:
-    if quality.field is None:
-        return ""
-    metres = None if quality.residuals is None else quality.residuals.metres
-    plot = plots.field_plot(quality.view, quality.field, metres)
-    if quality.registration.local is None:
-        text = "The whole correction is the global transform; there is no local model."
-    else:
-        text = (
-            "Left the whole correction, right what the local model adds to the global transform,"
-            " its arrows magnified by themselves."
-        )
-    alt = "displacement field of the correction"
-    return f'<p class="note">{text}</p>{image(plot, "png", alt)}'
-
-
-def _residuals(quality: Quality) -> str:
-    points = quality.residuals
-    if points is None or quality.correlated_before is None or quality.correlated_after is None:
-        return ""
-    before = (
-        "the target's own geocoding"
-        if points.baseline == "geocoding"
-        else "the best plain shift, as the images have no common geocoding"
+def _residuals(quality: QualityReport) -> dict[str, Any] | None:
+    points, before, after = (
+        quality.residuals,
+        quality.correlated_before,
+        quality.correlated_after,
     )
-    note = (
-        f"Before: against {before}. After: against the whole model. Check points were held out of"
-        " the fit behind the accuracy figures; dashed lines are medians."
-    )
-    parts = [
-        f'<p class="note">{escape(note)}</p>',
-        image(plots.histogram(points), "png", "histogram of residuals before and after"),
-        image(plots.residual_map(quality.view, points), "png", "residuals on the map"),
-        f"<h3>Are they still correlated?</h3><p>{escape(_correlated(quality))}</p>",
-    ]
-    plot = plots.correlogram(quality.correlated_before, quality.correlated_after)
-    if plot is not None:
-        parts.append(image(plot, "png", "correlation of residuals by distance"))
-    return "".join(parts)
+    if points is None or before is None or after is None:
+        return None
+    return {
+        "histogram": plots.histogram(points),
+        "map": plots.residual_map(quality.view, points),
+        "correlated": autocorrelation_text(after),
+        "correlogram": plots.correlogram(before, after),
+    }
 
 
-def _correlated(quality: Quality) -> str:
-    assert quality.correlated_after is not None
-    return autocorrelation_text(quality.correlated_after)
-
-
-def _cells(quality: Quality) -> str:
+def _agreement(quality: QualityReport) -> dict[str, Any] | None:
     if not quality.cells:
-        return ""
-    note = (
-        "Windows at full resolution on a regular lattice, wherever tie points may be. Agreement is"
-        " the correlation of the directions of edges (1 the same, 0 unrelated); an offset is what"
-        " correlating parts of the window still sees, where it sees any."
-    )
-    plot = image(
-        plots.agreement_map(quality.cells, quality.view.frame), "png", "agreement by window"
-    )
-    return (
-        f"<p>{escape(tally_text(quality.cells))}</p>"
-        f'<p class="note">{escape(note)}</p>{plot}{table_html(_reliability(quality))}'
-    )
+        return None
+    return {
+        "text": findings_text(quality.cells),
+        "map": plots.agreement_map(quality.cells, quality.view.frame),
+        "table": _reliability(quality),
+    }
 
 
-def _reliability(quality: Quality) -> HtmlTable:
-    """A line a window."""
+def _reliability(quality: QualityReport) -> HtmlTable:
+    """Returns the table of the windows."""
     metres = None if quality.residuals is None else quality.residuals.metres
     header = (
         "row, column",
@@ -239,20 +184,19 @@ def _reliability(quality: Quality) -> HtmlTable:
                 Value(f"{cell.row + 1}, {cell.column + 1}"),
                 Value(str(cell.tie_points)),
                 Value(str(cell.check_points)),
-                Value(_figure(cell.rmse_px)),
-                *(() if metres is None else (Value(_figure(cell.rmse_px * gsd)),)),
+                Value(_number(cell.rmse_px)),
+                *(() if metres is None else (Value(_number(cell.rmse_px * gsd)),)),
                 Value(_share(cell.agreement_before)),
                 Value(_share(cell.agreement_after)),
-                *(Value(_figure(float(offset))) for offset in offsets),
+                *(Value(_number(float(offset))) for offset in offsets),
                 Value(cell.finding, _FINDINGS[cell.finding]),
             )
         )
     return HtmlTable("Reliability", "", header, tuple(rows))
 
 
-def _directions(points: Residuals | None) -> str:
-    if points is None:
-        return ""
+def _offsets(points: Residuals) -> HtmlTable:
+    """Returns the table of mean and spread of the residuals by axis, before and after."""
     units = [("px", (1.0, 1.0))] + ([] if points.metres is None else [("m", points.metres)])
     kinds = [
         ("before", points.before),
@@ -281,7 +225,7 @@ def _directions(points: Residuals | None) -> str:
         "Mean and spread of the residuals along the reference's rows (x, to the right) and columns"
         " (y, downwards)."
     )
-    return table_html(HtmlTable("Offsets", note, header, tuple(rows)))
+    return HtmlTable("Offsets", note, header, tuple(rows))
 
 
 def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -291,7 +235,7 @@ def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
-    """A nested value on one line."""
+    """Formats a nested value on one line."""
     if isinstance(value, Mapping):
         parts = [f"{key} {_plain(item)}" for key, item in value.items() if item is not None]
         return ", ".join(parts)
@@ -300,16 +244,10 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _figure(value: float) -> str:
+def _number(value: float) -> str:
     return number(value) if np.isfinite(value) else "–"
 
 
 def _share(value: float) -> str:
     # No minus before what rounds to nothing.
     return f"{round(value, 2) + 0.0:.2f}" if np.isfinite(value) else "–"
-
-
-def _jpeg(rgb: NDArray[np.uint8]) -> str:
-    done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), _JPEG)
-    assert done, "OpenCV always encodes an 8-bit image"
-    return data_url(data.tobytes(), "jpeg")

@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.export.figure_files import evened, rgba
-from imatch.export.figures import INK, tidy
+from imatch.export.figures import INK, save_figure, style_axes
+from imatch.export.images import even_contrast, rgba
 from imatch.export.panels import CHECK, FAINT_INK, FITTED
 from imatch.export.quality.cells import QualityCell
-from imatch.export.quality.evidence import Autocorrelation, Field, Floats, Residuals
+from imatch.export.quality.residuals import Autocorrelation, CorrectionField, Floats, Residuals
 from imatch.export.quality.views import ChipView, ViewFrame
-from imatch.export.subsample import thin
-from imatch.export.text import both, number
+from imatch.export.subsample import subsample
+from imatch.export.text import number, px_and_m
 
 _DPI = 110
 _BEFORE = "#8a8f98"
@@ -32,8 +32,8 @@ _VARIES = 0.01
 _ARROW = 1 / 18
 
 
-def field_plot(view: ChipView, field: Field, metres: tuple[float, float] | None) -> bytes:
-    """The whole correction, and beside it the local part magnified."""
+def field_plot(view: ChipView, field: CorrectionField, metres: tuple[float, float] | None) -> bytes:
+    """Plots the whole correction, and beside it the local part magnified."""
     panels = [("Whole correction", field.whole)]
     if field.local is not None:
         panels.append(("Local part alone", field.local))
@@ -45,14 +45,14 @@ def field_plot(view: ChipView, field: Field, metres: tuple[float, float] | None)
 
 
 def residual_map(view: ChipView, points: Residuals) -> bytes:
-    """Residuals where they are, before and after, each at a scale of its own."""
+    """Plots the residuals at their tie points, before and after, each at a scale of its own."""
     figure = _figure(view.frame, 2)
     for axes, vectors, title in zip(
         figure.subplots(1, 2), (points.before, points.after), ("Before", "After"), strict=True
     ):
         _background(axes, view)
         length = np.hypot(*vectors.T)
-        kept = thin(points.ref_xy, np.zeros(len(points)), _POINTS)
+        kept = subsample(points.ref_xy, np.zeros(len(points)), _POINTS)
         xy = view.frame.from_reference(points.ref_xy[kept]) + 0.5
         usual = max(float(np.percentile(length, 90)), 1e-3)
         scale = _side(view.frame) * _ARROW / usual
@@ -87,7 +87,7 @@ def residual_map(view: ChipView, points: Residuals) -> bytes:
 
 
 def histogram(points: Residuals) -> bytes:
-    """Lengths of the residuals before and after, on a logarithmic axis, check points marked."""
+    """Plots the lengths of the residuals before and after, check points marked."""
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     axes = figure.subplots()
     before, after = (np.hypot(*vectors.T) for vectors in (points.before, points.after))
@@ -110,12 +110,12 @@ def histogram(points: Residuals) -> bytes:
     axes.set_xlabel("length of the residual, target px", color=FAINT_INK)
     axes.set_ylabel("tie points", color=FAINT_INK)
     axes.legend(frameon=False, fontsize=9)
-    tidy(axes)
+    style_axes(axes)
     return _png(figure)
 
 
 def correlogram(before: Autocorrelation, after: Autocorrelation) -> bytes | None:
-    """Correlation of residuals by distance; None with too few of them."""
+    """Plots the correlation of residuals by distance; None with too few of them."""
     if not len(after.distance):
         return None
     figure = Figure(figsize=(8.4, 2.9), layout="constrained")
@@ -127,12 +127,12 @@ def correlogram(before: Autocorrelation, after: Autocorrelation) -> bytes | None
     axes.set_xlabel("distance of two tie points, reference px", color=FAINT_INK)
     axes.set_ylabel("correlation", color=FAINT_INK)
     axes.legend(frameon=False, fontsize=9)
-    tidy(axes)
+    style_axes(axes)
     return _png(figure)
 
 
 def agreement_map(cells: Sequence[QualityCell], overlap: ViewFrame) -> bytes:
-    """Agreement of the images' edges in each window, before and after, and the gain."""
+    """Plots the agreement in each window before and after, and the gain."""
     rows, columns = (1 + max(getattr(cell, name) for cell in cells) for name in ("row", "column"))
     grids = np.full((3, rows, columns), np.nan)
     for cell in cells:
@@ -178,7 +178,7 @@ _ARROWS: dict[str, Any] = {
 def _draw_field(
     axes: Axes,
     view: ChipView,
-    field: Field,
+    field: CorrectionField,
     vectors: Floats,
     title: str,
     metres: tuple[float, float] | None,
@@ -213,13 +213,13 @@ def _draw_field(
     bar.ax.tick_params(labelsize=8)
     largest = float(length[known].max())
     gsd = None if metres is None else (metres[0] + metres[1]) / 2
-    text = both(largest, None if gsd is None else largest * gsd)
+    text = px_and_m(largest, None if gsd is None else largest * gsd)
     _title(axes, f"{title}: up to {text}, arrows × {number(scale * frame.step)}")
 
 
 def _background(axes: Axes, view: ChipView) -> None:
     frame = view.frame
-    tone = (255 * evened(view.ref.pixels[0], view.ref.valid)).astype(np.uint8)[..., None]
+    tone = (255 * even_contrast(view.ref.pixels[0], view.ref.valid)).astype(np.uint8)[..., None]
     extent = (0, frame.width, frame.height, 0)
     axes.imshow(rgba(tone, view.ref.valid), extent=extent, alpha=0.4)
     axes.set_xlim(0, frame.width)
@@ -239,7 +239,7 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _figure(frame: ViewFrame, panels: int) -> Figure:
-    """A row of panels of the frame's shape."""
+    """Returns a figure for a row of panels of the frame's shape."""
     width = 5.4 * panels
     height = float(np.clip(4.4 * frame.height / frame.width, 1.6, 9)) + 0.6
     return Figure(figsize=(width, height), layout="constrained")
@@ -253,11 +253,11 @@ def _png(figure: Figure) -> bytes:
     figure.set_facecolor("white")
     FigureCanvasAgg(figure)
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
+    save_figure(figure, data, format="png", dpi=_DPI, metadata={"Software": None})
     return data.getvalue()
 
 
 def tone(image: Rendered) -> NDArray[np.uint8]:
-    """(H, W, 3) grey of even contrast for a page; ground that is missing is light grey."""
-    grey = 255 * evened(image.pixels[0], image.valid)
+    """Returns (H, W, 3) grey of even contrast; ground that is missing is light grey."""
+    grey = 255 * even_contrast(image.pixels[0], image.valid)
     return np.repeat(np.where(image.valid, grey, 217).astype(np.uint8)[..., None], 3, axis=2)

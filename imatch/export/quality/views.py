@@ -1,4 +1,4 @@
-"""Before and after: a pair on the reference's pixels, as it came and as it was registered."""
+"""Views of a pair on the reference's pixels, before and after registration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
-from imatch.core.types import BoolArray, Rendered
+from imatch.core.types import Rendered
 from imatch.geometry.correction import Correction
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
@@ -21,15 +21,15 @@ from imatch.raster.grid import Grid
 from imatch.raster.warp.warp import render_through
 
 Image: TypeAlias = "Source | str | PathLike[str]"
-Places: TypeAlias = NDArray[np.float64]
-Convert: TypeAlias = Callable[[ArrayLike], Places]
+Points: TypeAlias = NDArray[np.float64]
+Convert: TypeAlias = Callable[[ArrayLike], Points]
 
 _SAMPLES = 65
 
 
 @dataclass(frozen=True)
 class ViewFrame:
-    """A part of the reference, at a resolution of its own.
+    """A part of the reference, resampled to pixels of its own.
 
     Attributes:
         left: Its left edge, corner-based reference pixels.
@@ -47,28 +47,28 @@ class ViewFrame:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """Returns (width, height)."""
         return self.width, self.height
 
-    def to_reference(self, xy: ArrayLike) -> Places:
-        """(N, 2) pixels of the frame as reference pixels."""
+    def to_reference(self, xy: ArrayLike) -> Points:
+        """Converts (N, 2) pixels of the frame to reference pixels."""
         points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         return (points + 0.5) * self.step + (self.left, self.top) - 0.5
 
-    def from_reference(self, xy: ArrayLike) -> Places:
-        """(N, 2) reference pixels as pixels of the frame."""
+    def from_reference(self, xy: ArrayLike) -> Points:
+        """Converts (N, 2) reference pixels to pixels of the frame."""
         points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
         return (points + 0.5 - (self.left, self.top)) / self.step - 0.5
 
-    def on(self, whole: Grid) -> Grid:
-        """The frame as a lattice, given that of the reference."""
+    def grid(self, reference: Grid) -> Grid:
+        """Returns the frame as a grid, given the reference's."""
         place = Affine.translation(self.left, self.top) @ Affine.scale(self.step)
-        return Grid(whole.transform @ place, whole.crs, self.width, self.height)
+        return Grid(reference.transform @ place, reference.crs, self.width, self.height)
 
 
 @dataclass(frozen=True, eq=False)
 class ChipView:
-    """A frame of the pair.
+    """Reference and target, before and after registration, in one frame.
 
     Attributes:
         frame: Where it lies.
@@ -84,10 +84,10 @@ class ChipView:
 
 
 class ViewPair:
-    """A registration and its images, to be looked at on the reference's pixels.
+    """A registration with its images, rendered on the reference's pixels.
 
     Args:
-        registration: What was found.
+        registration: The result of the match.
         ref: The reference: a source, or a file whose bands are those that were matched.
         tgt: The target.
 
@@ -99,25 +99,25 @@ class ViewPair:
         self.registration = registration
         self.ref = _opened(ref, registration.reference.bands)
         self.tgt = _opened(tgt, registration.target.bands)
-        self.before = self._as_it_came()
+        self.before = self._initial_correction()
         self.after = None if registration.transform is None else GeoCorrection.of(registration)
 
     @property
     def without_local(self) -> GeoCorrection | None:
-        """The registration with its global transform alone."""
+        """Returns the registration with its global transform alone."""
         if self.after is None:
             return None
         return replace(self.after, correction=Correction(self.after.correction.matrix))
 
-    def places(self, mapping: GeoCorrection, frame: ViewFrame | None = None) -> Convert:
-        """From pixels of a frame (the whole reference without one) to those of the target."""
-        whole = mapping.reference_lattice
-        return mapping.to_pixels(whole if frame is None else frame.on(whole), self.tgt.info)
+    def to_target(self, mapping: GeoCorrection, frame: ViewFrame | None = None) -> Convert:
+        """Returns the map from pixels of a frame (or of the whole reference) to target pixels."""
+        grid = mapping.reference_lattice
+        return mapping.to_pixels(grid if frame is None else frame.grid(grid), self.tgt.info)
 
-    def upright(self, mapping: GeoCorrection, vectors: Places) -> Places:
-        """(N, 2) displacements in target pixels, turned into the reference's axes; lengths stay."""
+    def along_reference_axes(self, mapping: GeoCorrection, vectors: Points) -> Points:
+        """Rotates (N, 2) displacements in target pixels to the reference's axes; lengths stay."""
         middle = np.array(self.ref.info.size) / 2
-        native = self.places(mapping)(np.add(middle, [[0, 0], [1, 0], [0, 1]]))
+        native = self.to_target(mapping)(np.add(middle, [[0, 0], [1, 0], [0, 1]]))
         jacobian = (native[1:] - native[0]).T
         if not np.isfinite(jacobian).all():
             return vectors
@@ -126,11 +126,11 @@ class ViewPair:
         return np.asarray(vectors @ (left @ right))
 
     def overlap(self, longest: int) -> ViewFrame:
-        """The part of the reference that the target covers, at most `longest` pixels long."""
+        """Returns the part of the reference that the target covers, at most `longest` pixels."""
         width, height = self.ref.info.size
         x, y = np.linspace(0, width - 1, _SAMPLES), np.linspace(0, height - 1, _SAMPLES)
         points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-        native = self.places(self.after or self.before)(points)
+        native = self.to_target(self.after or self.before)(points)
         with np.errstate(invalid="ignore"):
             inside = (native > -0.5).all(axis=1) & (native < np.array(self.tgt.info.size)).all(1)
         seen = points[inside] if inside.any() else points
@@ -141,31 +141,31 @@ class ViewPair:
         columns, rows = np.maximum(1, np.floor((high - low) / step + 1e-9)).astype(int)
         return ViewFrame(float(low[0]), float(low[1]), step, int(columns), int(rows))
 
-    def finest(self, at: ArrayLike) -> float:
-        """Reference pixels a pixel of the coarser of the two images, near a reference pixel."""
+    def coarser_step(self, at: ArrayLike) -> float:
+        """Returns reference pixels a pixel of the coarser image, near a reference pixel."""
         if self.after is None:
             return 1.0
         steps = np.add(at, [[0, 0], [1, 0], [0, 1]])
-        native = self.places(self.after)(steps)
+        native = self.to_target(self.after)(steps)
         area = abs(np.linalg.det(native[1:] - native[0]))
         return float(max(1.0, 1 / np.sqrt(area))) if np.isfinite(area) and area > 0 else 1.0
 
     def view(self, frame: ViewFrame) -> ChipView:
-        """Render a frame of both images, in grey."""
-        lattice = frame.on(self.before.reference_lattice)
-        draw = partial(render_through, lattice=lattice)
+        """Renders a frame of both images, in grey."""
+        grid = frame.grid(self.before.reference_lattice)
+        draw = partial(render_through, lattice=grid)
         images = [
             render(draw(self.ref, to_pixels=frame.to_reference), 1),
             *(
-                render(draw(self.tgt, to_pixels=self.places(mapping, frame)), 1)
+                render(draw(self.tgt, to_pixels=self.to_target(mapping, frame)), 1)
                 for mapping in (self.before, self.after)
                 if mapping is not None
             ),
         ]
         return ChipView(frame, images[0], images[1], images[2] if len(images) == 3 else None)
 
-    def _as_it_came(self) -> GeoCorrection:
-        """By the target's own geocoding where both have one, else by stretching frame on frame."""
+    def _initial_correction(self) -> GeoCorrection:
+        """Returns the correction by the target's geocoding, or a resize where there is none."""
         registration = self.registration
         reference, target = registration.reference, registration.target
         compared = registration.provenance.get("config", {}).get("use_geocoding", True)
@@ -175,11 +175,6 @@ class ViewPair:
         x, y = target.width / reference.width, target.height / reference.height
         resize = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
         return GeoCorrection(Correction(resize), reference, target, on_map=False)
-
-
-def both_valid(first: Rendered, second: Rendered) -> BoolArray:
-    """(H, W) ground that two images of one frame see."""
-    return np.asarray(first.valid & second.valid)
 
 
 def _opened(image: Image, bands: tuple[str, ...]) -> Source:

@@ -1,1 +1,1 @@
-"""Files, tables and reports of a stack."""
+"""Files, tables and the report of a stack."""

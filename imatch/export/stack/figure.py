@@ -1,4 +1,4 @@
-"""The network of a stack as a drawing: images on a circle in the order of time, pairs as chords."""
+"""The network of a stack as a figure: images on a circle by date, pairs as chords."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from imatch.export.figures import FAINT, INK, figure_svg
+from imatch.export.figures import BLUE, FAINT, INK, ORANGE, VERMILION, figure_svg
 from imatch.export.text import number
 from imatch.pipeline.registration.result import Status
 from imatch.pipeline.stack.result import Stack, StackImage, StackPair
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-_IMAGE: dict[Status, str] = {"ok": "#0072b2", "uncertain": "#e69f00", "failed": "#ffffff"}
-_ASIDE, _UNCONFIRMED = "#d55e00", "#aaaaaa"
+_IMAGE: dict[Status, str] = {"ok": BLUE, "uncertain": ORANGE, "failed": "#ffffff"}
+_REJECTED, _UNCONFIRMED = VERMILION, "#aaaaaa"
 # Residuals of pairs that count, from none to this many pixels or more.
-_RESIDUALS = LinearSegmentedColormap.from_list("residuals", ["#7cc4ec", "#0072b2", "#2a0845"])
+_RESIDUALS = LinearSegmentedColormap.from_list("residuals", ["#7cc4ec", BLUE, "#2a0845"])
 _MOST_PX = 1.0
 _LABELLED = 48
 _LONGEST = 28
 
 
 def graph_svg(stack: Stack) -> bytes:
-    """Draw a stack's network.
+    """Draws a stack's network as SVG.
 
     Args:
         stack: The solved stack.
@@ -36,12 +35,12 @@ def graph_svg(stack: Stack) -> bytes:
     """
     figure = Figure(figsize=(9.2, 7.2), layout="constrained")
     axes = figure.subplots()
-    places = _places(len(stack.images))
-    where = {
-        image.name: (float(x), float(y)) for image, (x, y) in zip(stack.images, places, strict=True)
+    points = _circle(len(stack.images))
+    position = {
+        image.name: (float(x), float(y)) for image, (x, y) in zip(stack.images, points, strict=True)
     }
-    _draw_pairs(figure, axes, stack, where)
-    _draw_images(axes, stack, places)
+    _draw_pairs(figure, axes, stack, position)
+    _draw_images(axes, stack, points)
     axes.set_aspect("equal")
     axes.set_axis_off()
     reach = 1.75 if len(stack.images) <= _LABELLED else 1.15
@@ -52,7 +51,7 @@ def graph_svg(stack: Stack) -> bytes:
 
 
 def label(image: StackImage) -> str:
-    """What to call an image: its date, or its name where it has none."""
+    """Returns the label of an image: its date, or its name where it has none."""
     if image.date is not None:
         return image.date.isoformat()
     half = (_LONGEST - 1) // 2
@@ -60,8 +59,8 @@ def label(image: StackImage) -> str:
     return name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
 
 
-def _places(count: int) -> NDArray[np.float64]:
-    """(N, 2) on the unit circle, clockwise from the top."""
+def _circle(count: int) -> NDArray[np.float64]:
+    """Returns (N, 2) points on the unit circle, clockwise from the top."""
     turn = np.pi / 2 - 2 * np.pi * np.arange(count) / count
     return np.column_stack([np.cos(turn), np.sin(turn)])
 
@@ -70,11 +69,11 @@ def _draw_pairs(
     figure: Figure,
     axes: Axes,
     stack: Stack,
-    where: dict[str, tuple[float, float]],
+    position: dict[str, tuple[float, float]],
 ) -> None:
     def chords(verdict: str) -> tuple[list[StackPair], list[list[tuple[float, float]]]]:
         pairs = [pair for pair in stack.pairs if pair.verdict == verdict]
-        ends = [[where[name] for name in (pair.reference, pair.target)] for pair in pairs]
+        ends = [[position[name] for name in (pair.reference, pair.target)] for pair in pairs]
         return pairs, ends
 
     _, ends = chords("unconfirmed")
@@ -96,7 +95,7 @@ def _draw_pairs(
     axes.add_collection(lines)
     _, ends = chords("aside")
     axes.add_collection(
-        LineCollection(ends, colors=_ASIDE, linewidths=1.6, linestyles=(0, (4, 2)), zorder=3)
+        LineCollection(ends, colors=_REJECTED, linewidths=1.6, linestyles=(0, (4, 2)), zorder=3)
     )
     if counting:
         bar = figure.colorbar(lines, ax=axes, shrink=0.5, pad=0.01, extend="max")
@@ -105,8 +104,8 @@ def _draw_pairs(
         bar.outline.set_visible(False)
 
 
-def _draw_images(axes: Axes, stack: Stack, places: NDArray[np.float64]) -> None:
-    for image, (x, y) in zip(stack.images, places, strict=True):
+def _draw_images(axes: Axes, stack: Stack, points: NDArray[np.float64]) -> None:
+    for image, (x, y) in zip(stack.images, points, strict=True):
         held = image.name == stack.reference
         axes.plot(
             x,
@@ -114,7 +113,7 @@ def _draw_images(axes: Axes, stack: Stack, places: NDArray[np.float64]) -> None:
             "s" if held else "o",
             ms=11 if held else 9,
             mfc=_IMAGE[image.status],
-            mec=INK if image.status != "failed" else _ASIDE,
+            mec=INK if image.status != "failed" else _REJECTED,
             mew=1.8 if held else 1.2,
             zorder=4,
         )
@@ -151,13 +150,13 @@ def _legend(figure: Figure, stack: Stack) -> None:
             ls="",
             ms=8,
             mfc=_IMAGE[status],
-            mec=INK if status != "failed" else _ASIDE,
+            mec=INK if status != "failed" else _REJECTED,
             label=f"{text} ({sum(image.status == status for image in stack.images)})",
         )
         for text, status in kinds
     ]
     handles.append(Line2D([], [], marker="s", ls="", ms=9, mfc="white", mec=INK, label="reference"))
-    lines = (("set aside", _ASIDE, "aside", (0, (4, 2))), ("unconfirmed", _UNCONFIRMED, "", ":"))
+    lines = (("set aside", _REJECTED, "aside", (0, (4, 2))), ("unconfirmed", _UNCONFIRMED, "", ":"))
     for text, colour, verdict, style in lines:
         count = sum(pair.verdict == (verdict or text) for pair in stack.pairs)
         handles.append(Line2D([], [], color=colour, ls=style, lw=1.5, label=f"{text} ({count})"))

@@ -1,4 +1,4 @@
-"""A solved stack as files: the document, a registration for each image, the pairs, a report."""
+"""Writes a stack: document, transforms, pairs and report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from imatch.core.errors import OutputError
 from imatch.core.io.files import atomic_path, inside, remove_leftovers
 from imatch.core.io.jsontext import to_json
-from imatch.export.html import definitions, image, page, table_html
-from imatch.export.json import write_json
+from imatch.export.html import render
 from imatch.export.stack.figure import graph_svg
 from imatch.export.stack.tables import (
     headline,
@@ -19,8 +18,9 @@ from imatch.export.stack.tables import (
     pairs_table,
     write_edges,
 )
-from imatch.export.text import both
+from imatch.export.text import px_and_m
 from imatch.pipeline.batch.journal import RECORD
+from imatch.pipeline.registration.io import write_json
 from imatch.pipeline.registration.result import SCHEMA
 from imatch.pipeline.stack.result import Stack
 
@@ -30,7 +30,7 @@ REGISTERED = "registered"
 
 
 def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse, before any work is done, a folder that holds something else; clear one to overwrite.
+    """Refuses, before any work is done, a folder with other contents; clears one to overwrite.
 
     Args:
         out: The folder; it need not exist.
@@ -61,7 +61,7 @@ def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def write_stack(stack: Stack, out: Path) -> list[Path]:
-    """Write ``stack.json``, ``transforms/NAME.json``, ``edges.csv`` and ``report.html``.
+    """Writes ``stack.json``, ``transforms/NAME.json``, ``edges.csv`` and ``report.html``.
 
     What is there of another stack is replaced. The document comes last: where it is, all is.
 
@@ -101,28 +101,21 @@ def write_stack(stack: Stack, out: Path) -> list[Path]:
 
 
 def report_html(stack: Stack) -> str:
-    """The network, the images, the pairs and the loops as one page."""
-    picture = image(
-        graph_svg(stack),
-        "svg+xml",
-        "The network of pairs",
-        "Images in the order of time, clockwise from the top; each line is a pair.",
+    """Returns the network, the images, the pairs and the loops as one HTML page."""
+    return render(
+        "stack.html.j2",
+        stack=stack,
+        headline=headline(stack),
+        graph=graph_svg(stack),
+        images=images_table(stack),
+        pairs=pairs_table(stack),
+        loops=loops_table(stack),
+        facts=facts(stack),
     )
-    sections = [
-        ("Network", picture),
-        ("Images", table_html(images_table(stack))),
-        ("Pairs", table_html(pairs_table(stack))),
-    ]
-    found = loops_table(stack)
-    if found is not None:
-        sections.append(("Loops", table_html(found)))
-    sections.append(("How it was solved", definitions(facts(stack))))
-    title = f"imatch stack: {len(stack.images)} images"
-    return page(title, "Stack", headline(stack), sections)
 
 
 def facts(stack: Stack) -> list[tuple[str, str]]:
-    """What to know of a solution to judge it, as names and texts."""
+    """Returns what a reader needs to judge or repeat the solution, as names and texts."""
     metres = stack.scatter_m if math.isfinite(stack.scatter_m) else None
     checks = (
         f"χ² {stack.chi_squared:.1f} with {stack.freedom} degrees of freedom"
@@ -135,7 +128,7 @@ def facts(stack: Stack) -> list[tuple[str, str]]:
         ("Maps", f"{stack.model}, {'of the map' if stack.on_map else 'of pixels'}"),
         ("Pairs", str(stack.provenance.get("pairs", {}).get("choice", ""))),
         ("Matcher", str(config.get("matcher", ""))),
-        ("Scatter between pairs", both(stack.scatter_px, metres) or ""),
+        ("Scatter between pairs", px_and_m(stack.scatter_px, metres) or ""),
         ("Fit", checks),
         ("Time", f"{stack.seconds:.0f} s"),
         ("Command", f"`{stack.provenance.get('command') or '-'}`"),

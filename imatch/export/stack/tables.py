@@ -8,14 +8,14 @@ from pathlib import Path
 
 from imatch.core.io.tables import as_cell, write_csv
 from imatch.export.html import HtmlCell, HtmlTable
-from imatch.export.text import measured, number
+from imatch.export.text import number, with_interval
 from imatch.pipeline.stack.result import Stack, StackImage, StackPair
 
 _LOOPS = 20
 
 
 def images_table(stack: Stack) -> HtmlTable:
-    """Every image: what it is worth and where it lies."""
+    """Returns the table of the images: status, shift and bound."""
     unit = "m" if any(image.registration.shift_m for image in stack.images) else "px"
     header = (
         "image",
@@ -38,7 +38,7 @@ def images_table(stack: Stack) -> HtmlTable:
 
 
 def pairs_table(stack: Stack) -> HtmlTable:
-    """Every pair, those that were set aside first, then by residual."""
+    """Returns the table of the pairs: rejected ones first, then by residual."""
     order = {"aside": 0, "counts": 1, "unconfirmed": 2, "unused": 3}
     pairs = sorted(
         stack.pairs,
@@ -79,7 +79,7 @@ def pairs_table(stack: Stack) -> HtmlTable:
 
 
 def loops_table(stack: Stack) -> HtmlTable | None:
-    """The loops that close worst; None where there are none."""
+    """Returns the table of the loops that close worst; None where there are none."""
     if not stack.loops:
         return None
     rows = tuple(
@@ -105,7 +105,7 @@ def loops_table(stack: Stack) -> HtmlTable | None:
 
 
 def headline(stack: Stack) -> str:
-    """``"16 of 17 images tied to T36UYA_20190611, 1 uncertain"``."""
+    """Summarises the stack: ``"16 of 17 images tied to T36UYA_20190611, 1 uncertain"``."""
     counts = dict.fromkeys(("ok", "uncertain", "failed"), 0)
     for image in stack.images:
         counts[image.status] += 1
@@ -115,7 +115,7 @@ def headline(stack: Stack) -> str:
 
 
 def write_edges(stack: Stack, path: Path) -> None:
-    """Write the pairs as CSV, full precision; what is not known is empty."""
+    """Writes the pairs as CSV, in full precision; what is not known is empty."""
     names = [field.name for field in fields(StackPair)]
     rows = ([getattr(pair, name) for name in names] for pair in stack.pairs)
     write_csv(path, names, (["" if _unknown(v) else as_cell(v) for v in row] for row in rows))
@@ -134,7 +134,7 @@ def _image_row(image: StackImage, unit: str, reference: str) -> tuple[HtmlCell, 
         where = ["", ""]
     else:
         halves = half or (None, None)
-        where = [measured(v, h, sign=True) for v, h in zip(shift, halves, strict=True)]
+        where = [with_interval(v, h, sign=True) for v, h in zip(shift, halves, strict=True)]
     bound = found.certificate
     return (
         HtmlCell(image.name),

@@ -1,11 +1,11 @@
-"""A stack at a glance, for a terminal."""
+"""The summary of a stack on a terminal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from imatch.export.stack.tables import headline, images_table
-from imatch.export.text import both, number
+from imatch.export.text import number, px_and_m
 from imatch.pipeline.registration.result import Status
 from imatch.pipeline.stack.result import Stack
 
@@ -17,7 +17,7 @@ _ASCII = str.maketrans({"±": "+/-", "°": " deg", "…": "...", "–": "-"})
 
 
 def print_stack(stack: Stack, console: Console) -> None:
-    """Print the images and what was made of the pairs; a console without Unicode gets ASCII."""
+    """Prints the table of the images and the summary, in ASCII on a console without Unicode."""
     from rich.table import Table
     from rich.text import Text
 
@@ -42,17 +42,17 @@ def print_stack(stack: Stack, console: Console) -> None:
 
 
 def summary(stack: Stack) -> str:
-    """``"120 of 136 pairs count, 2 set aside · scatter 0.12 px · worst loop 1.30 px (139 m)"``."""
+    """Summarises the pairs: ``"120 of 136 pairs count, 2 set aside | scatter 0.12 px | …"``."""
     verdicts = [pair.verdict for pair in stack.pairs]
-    told = [f"{verdicts.count('counts')} of {len(verdicts)} pairs count"]
+    texts = [f"{verdicts.count('counts')} of {len(verdicts)} pairs count"]
     if "aside" in verdicts:
-        told[0] += f", {verdicts.count('aside')} set aside"
-    told.append(f"{stack.model} maps")
+        texts[0] += f", {verdicts.count('aside')} set aside"
+    texts.append(f"{stack.model} maps")
     if stack.freedom:
-        told.append(f"scatter {number(stack.scatter_px)} px")
+        texts.append(f"scatter {number(stack.scatter_px)} px")
     closing = [loop for loop in stack.loops if loop.counts]
     if closing:
         worst = closing[0]
         metres = None if worst.closure_m != worst.closure_m else worst.closure_m
-        told.append(f"worst loop that counts {both(worst.closure_px, metres)}")
-    return " | ".join(told)
+        texts.append(f"worst loop that counts {px_and_m(worst.closure_px, metres)}")
+    return " | ".join(texts)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import ConfigError
-from imatch.export.batch.finish import ResultWriter, strip
 from imatch.export.batch.report import failures, pairs_table, write_report
+from imatch.export.batch.writer import ResultWriter, preview_jpeg
 from imatch.pipeline.batch.run import BatchPair, BatchResult, BatchRun
 from imatch.pipeline.pair.match import match
 from imatch.pipeline.registration.result import Registration
@@ -86,7 +86,7 @@ def test_the_report_stands_alone_and_begins_with_failures(
     (run.out / "previews").mkdir()
     assert registration.preview is not None
     for name in ("fine", "torn"):
-        (run.out / "previews" / f"{name}.jpg").write_bytes(strip(registration.preview))
+        (run.out / "previews" / f"{name}.jpg").write_bytes(preview_jpeg(registration.preview))
     write_report(run)
     text = (run.out / "report.html").read_text()
     seen = Seen()
@@ -100,7 +100,7 @@ def test_the_report_stands_alone_and_begins_with_failures(
     ]
     assert all(link.startswith(("data:", "#")) for link in seen.links)
     # Texts are texts, whatever they hold.
-    assert "b.tif: is &#x27;empty&#x27; &amp; sad" in text
+    assert "b.tif: is &#39;empty&#39; &amp; sad" in text
     assert "two places fit &lt;as well&gt;" in text
     assert "2 of 6 pairs are registered: 3 ok, 1 uncertain, 1 failed, 1 error" in text
     # The uncertain one's picture comes before that of the sure one.
@@ -143,7 +143,7 @@ class TestFinishing:
         assert picture[:, -240:].std() > 10
         assert registration.preview is not None
         bare = cv2.imdecode(
-            np.frombuffer(strip(replace(registration.preview, matrix=None)), np.uint8),
+            np.frombuffer(preview_jpeg(replace(registration.preview, matrix=None)), np.uint8),
             cv2.IMREAD_COLOR,
         )
         assert bare is not None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.core.errors import ConfigError, InputError, OutputError
-from imatch.export.quality.assess import Quality, assess, write_quality
+from imatch.export.quality.assess import QualityReport, assess, write_quality
 from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.transform import Transform, apply_matrix
 from imatch.pipeline.registration.result import ImageSummary, Registration, TiePoints
@@ -37,7 +37,7 @@ class Case:
     ref: Path
     tgt: Path
 
-    def quality(self, **options: Any) -> Quality:
+    def quality(self, **options: Any) -> QualityReport:
         return assess(self.registration, self.ref, self.tgt, size=200, **options)
 
 
@@ -125,7 +125,7 @@ def right(folder: Path) -> Case:
 
 
 @pytest.fixture(scope="module")
-def quality(right: Case) -> Quality:
+def quality(right: Case) -> QualityReport:
     return right.quality()
 
 
@@ -161,7 +161,7 @@ class Page(HTMLParser):
 
 
 def test_residuals_before_are_those_of_the_geocoding_and_after_of_the_model(
-    right: Case, quality: Quality
+    right: Case, quality: QualityReport
 ) -> None:
     points, inlier = quality.residuals, right.registration.tie_points.inlier
     assert points is not None
@@ -178,7 +178,7 @@ def test_residuals_before_are_those_of_the_geocoding_and_after_of_the_model(
     assert figures["metres_per_px"] == (10.0, 10.0)
 
 
-def test_the_images_support_the_right_answer(quality: Quality) -> None:
+def test_the_images_support_the_right_answer(quality: QualityReport) -> None:
     assert len(quality.cells) >= 2
     assert {cell.finding for cell in quality.cells} == {"supported"}
     for cell in quality.cells:
@@ -206,7 +206,7 @@ def test_unrelated_ground_says_nothing(folder: Path, right: Case) -> None:
     assert all(np.isnan(cell.offset_after).all() for cell in quality.cells)
 
 
-def test_after_lies_on_the_reference(quality: Quality) -> None:
+def test_after_lies_on_the_reference(quality: QualityReport) -> None:
     view = quality.view
     assert view.after is not None
     both = view.ref.valid & view.after.valid
@@ -281,7 +281,7 @@ def test_the_page_is_whole_and_needs_nothing_else(right: Case, tmp_path: Path) -
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_the_json_has_the_same_figures(right: Case, quality: Quality, tmp_path: Path) -> None:
+def test_the_json_has_the_same_figures(right: Case, quality: QualityReport, tmp_path: Path) -> None:
     path = tmp_path / "quality.json"
     write_quality(right.registration, right.ref, right.tgt, path, size=200)
     data = json.loads(path.read_text(encoding="utf-8"))

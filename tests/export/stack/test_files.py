@@ -199,6 +199,11 @@ def test_the_network_is_drawn_the_same_each_time(solved: Stack) -> None:
     assert graph_svg(unconfirmed).count(b"stroke-dasharray") < first.count(b"stroke-dasharray")
 
 
+def test_a_name_in_a_script_that_the_font_lacks_is_drawn_without_a_warning(solved: Stack) -> None:
+    images = (replace(solved.images[0], name="\N{CJK UNIFIED IDEOGRAPH-5C71}", date=None),)
+    graph_svg(replace(solved, images=images, pairs=(), reference=images[0].name))
+
+
 def test_a_large_network_is_drawn_without_labels(solved: Stack) -> None:
     images = tuple(replace(solved.images[1], name=f"i{number}") for number in range(60))
     pairs = tuple(

@@ -25,8 +25,8 @@ from imatch.core.errors import ConfigError, ImatchError, InputError
 from imatch.datasets.synthetic.landscape import Landscape, landscape
 from imatch.datasets.synthetic.landscape_view import Season, render_landscape
 from imatch.export import FORMATS, write
-from imatch.export.json import read_registration
 from imatch.pipeline.registration.geo_correction import GeoCorrection
+from imatch.pipeline.registration.io import read_registration
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene import measure as tile_worker
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config

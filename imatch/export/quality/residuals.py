@@ -1,4 +1,4 @@
-"""What the tie points say of a registration: residuals before and after, and what they share."""
+"""Residuals of the tie points before and after, their autocorrelation, the correction field."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ARROWS = 26
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """Tie points that agree, and how far the target lies from where it was expected.
+    """Residuals of the inliers before and after registration.
 
     Attributes:
         ref_xy: (N, 2) reference pixels.
@@ -51,7 +51,7 @@ class Residuals:
 
 @dataclass(frozen=True, eq=False)
 class Autocorrelation:
-    """Whether residuals that are near each other are alike.
+    """Spatial autocorrelation of residuals.
 
     Attributes:
         moran: Moran's I (1950) of the residual vectors with their six nearest neighbours: 0 for
@@ -70,11 +70,11 @@ class Autocorrelation:
 
     @property
     def correlated(self) -> bool:
-        """Whether neighbours go together, beyond chance and worth the mention."""
+        """Returns whether neighbours are correlated, beyond chance and by more than a trace."""
         return bool(self.p <= _CHANCE and self.moran >= _FAINT)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; NaN stays for the writer to turn into null."""
+        """Returns the figures, JSON-ready but for NaN."""
         return {
             "moran_i": self.moran,
             "p": self.p,
@@ -86,11 +86,11 @@ class Autocorrelation:
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
-    """The correction over the overlap.
+class CorrectionField:
+    """The correction on a regular grid over the overlap.
 
     Attributes:
-        shape: (rows, columns) of the lattice.
+        shape: (rows, columns) of the grid.
         frame_xy: (N, 2) pixels of the frame.
         whole: (N, 2) target pixels, along the reference's axes, by which the registration moves
             each place; NaN outside.
@@ -103,7 +103,7 @@ class Field:
     local: Floats | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Largest and mean lengths."""
+        """Returns the largest and mean lengths."""
         return {
             "whole_px": _lengths(self.whole),
             "local_px": None if self.local is None else _lengths(self.local),
@@ -111,20 +111,20 @@ class Field:
 
 
 def residuals(pair: ViewPair) -> Residuals | None:
-    """Residuals of the tie points that agree; None without a transform or without such points."""
+    """Returns the residuals of the inliers; None without a transform or without inliers."""
     registration, points = pair.registration, pair.registration.tie_points
     if pair.after is None or not points.inlier.any():
         return None
     kept = points.inlier
     ref_xy, tgt_xy = points.ref_xy[kept], points.tgt_xy[kept]
-    after = tgt_xy - pair.places(pair.after)(ref_xy)
-    before = tgt_xy - pair.places(pair.before)(ref_xy)
+    after = tgt_xy - pair.to_target(pair.after)(ref_xy)
+    before = tgt_xy - pair.to_target(pair.before)(ref_xy)
     if not pair.before.on_map:
         before = before - np.median(before, axis=0)
     return Residuals(
         ref_xy,
-        pair.upright(pair.before, before),
-        pair.upright(pair.after, after),
+        pair.along_reference_axes(pair.before, before),
+        pair.along_reference_axes(pair.after, after),
         points.check[kept],
         "geocoding" if pair.before.on_map else "best shift",
         registration.target.gsd_m or _scaled_gsd(pair),
@@ -132,7 +132,7 @@ def residuals(pair: ViewPair) -> Residuals | None:
 
 
 def _scaled_gsd(pair: ViewPair) -> tuple[float, float] | None:
-    """Metres a target pixel by the reference's GSD, where the target has none of its own."""
+    """Returns the GSD of a target without one of its own, by the reference's and the transform."""
     gsd, matrix = pair.registration.reference.gsd_m, pair.registration.matrix
     if gsd is None or matrix is None:
         return None
@@ -141,10 +141,10 @@ def _scaled_gsd(pair: ViewPair) -> tuple[float, float] | None:
 
 
 def autocorrelation(xy: Floats, vectors: Floats, *, seed: int = 0) -> Autocorrelation:
-    """Moran's I of vectors, its chance by permutation, and the correlation by distance.
+    """Computes Moran's I of vectors, its p-value by permutation, and the correlogram.
 
     Args:
-        xy: (N, 2) positions.
+        xy: (N, 2) coordinates.
         vectors: (N, 2) residuals there; their mean is taken off.
         seed: Of the permutations, and of the choice among very many points.
     """
@@ -187,7 +187,7 @@ def _correlogram(xy: Floats, centred: Floats, power: float) -> tuple[Floats, Flo
 
 
 def autocorrelation_text(found: Autocorrelation) -> str:
-    """The finding in a sentence."""
+    """Describes the autocorrelation in a sentence."""
     if not np.isfinite(found.moran):
         return "Too few tie points agree to tell whether neighbouring residuals are alike."
     figures = f"Moran's I {found.moran:.2f}, p {max(found.p, 1 / (1 + _DRAWS)):.3f}"
@@ -203,8 +203,8 @@ def autocorrelation_text(found: Autocorrelation) -> str:
     )
 
 
-def correction_field(pair: ViewPair, frame: ViewFrame) -> Field | None:
-    """The whole correction and its local part on a regular lattice; None without a transform."""
+def correction_field(pair: ViewPair, frame: ViewFrame) -> CorrectionField | None:
+    """Returns the correction and its local part on a regular grid; None without a transform."""
     if pair.after is None or pair.without_local is None:
         return None
     step = max(frame.size) / _ARROWS
@@ -213,21 +213,21 @@ def correction_field(pair: ViewPair, frame: ViewFrame) -> Field | None:
     y = (np.arange(rows) + 0.5) * frame.height / rows - 0.5
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     after, before, plain = (
-        pair.places(mapping, frame)(points)
+        pair.to_target(mapping, frame)(points)
         for mapping in (pair.after, pair.before, pair.without_local)
     )
     with np.errstate(invalid="ignore"):
         inside = (after > -1).all(axis=1) & (after < pair.tgt.info.size).all(axis=1)
     after[~inside] = np.nan
-    whole = pair.upright(pair.before, after - before)
+    whole = pair.along_reference_axes(pair.before, after - before)
     local = None
     if pair.registration.local is not None:
-        local = pair.upright(pair.before, after - plain)
-    return Field((rows, columns), points, whole, local)
+        local = pair.along_reference_axes(pair.before, after - plain)
+    return CorrectionField((rows, columns), points, whole, local)
 
 
 def statistics(vectors: Floats) -> dict[str, float | int]:
-    """Figures of (N, 2) residuals: of their lengths and along each axis."""
+    """Returns statistics of (N, 2) residuals: of their lengths and along each axis."""
     length = np.hypot(*vectors.T)
     if not len(length):
         return {"n": 0}

@@ -1,4 +1,4 @@
-"""Images for pictures: transparency, warping onto the reference, checkerboards, detail windows."""
+"""8-bit images of pages and figures: checkerboards, detail windows, thumbnails, JPEG files."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _DARK = 0.3
 
 
 def rgba(image: Bytes, valid: BoolArray) -> Bytes:
-    """(H, W, 4) from (H, W, 1|3), transparent where not valid."""
+    """Returns (H, W, 4) of (H, W, 1|3), transparent where not valid."""
     colour = np.broadcast_to(image, (*image.shape[:2], 3))
     alpha = np.where(valid, np.uint8(255), np.uint8(0))
     return np.dstack([colour, alpha])
 
 
 def grey(image: Bytes) -> NDArray[np.float32]:
-    """(H, W) float32 mean of the channels."""
+    """Returns the (H, W) float32 mean of the channels."""
     return np.asarray(image.mean(axis=2), dtype=np.float32)
 
 
-def onto_reference(
+def warp_onto_reference(
     preview: Preview, matrix: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], BoolArray]:
-    """The target in grey on the reference's pixels.
+    """Warps the target, in grey, onto the reference's pixels.
 
     Args:
         preview: The working images.
@@ -71,11 +71,11 @@ def onto_reference(
 
 
 def checkerboard(preview: Preview, matrix: NDArray[np.float64], window: Window) -> Bytes:
-    """Reference and target in turns, in like tones, so that only displacement breaks the lines.
+    """Draws reference and target in alternating squares of like tone, to show misalignment.
 
     Args:
         preview: The working images.
-        matrix: As for `onto_reference`.
+        matrix: As for `warp_onto_reference`.
         window: The part of the reference to show.
 
     Returns:
@@ -84,14 +84,17 @@ def checkerboard(preview: Preview, matrix: NDArray[np.float64], window: Window) 
     """
     left, top, right, bottom = window
     part = (slice(top, bottom), slice(left, right))
-    target, target_valid = onto_reference(preview, matrix)
+    target, target_valid = warp_onto_reference(preview, matrix)
     target, target_valid = target[part], target_valid[part]
     reference, reference_valid = grey(preview.ref)[part], preview.ref_valid[part]
     height, width = reference.shape
     side = max(8, round(min(height, width) / 6))
     rows, columns = np.indices((height, width)) // side
     turn = (rows + columns) % 2 == 1
-    reference, target = evened(reference, reference_valid), evened(target, target_valid)
+    reference, target = (
+        even_contrast(reference, reference_valid),
+        even_contrast(target, target_valid),
+    )
     tint = np.array([0.78, 0.92, 1.0], dtype=np.float32)
     colour = np.where(turn[..., None], target[..., None] * tint, reference[..., None])
     valid = np.where(turn, target_valid, reference_valid)
@@ -99,7 +102,7 @@ def checkerboard(preview: Preview, matrix: NDArray[np.float64], window: Window) 
 
 
 def detail_window(preview: Preview, inlier: BoolArray) -> Window:
-    """The part of the reference in which a misfit of the found size can be seen.
+    """Chooses the part of the reference in which a misfit of the found size can be seen.
 
     Args:
         preview: The working images.
@@ -127,8 +130,8 @@ def detail_window(preview: Preview, inlier: BoolArray) -> Window:
     return int(left), int(top), int(right), int(bottom)
 
 
-def evened(image: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
-    """(H, W) in [0, 1] of even contrast, so that borders show under snow and haze too."""
+def even_contrast(image: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
+    """Stretches and equalises (H, W) to [0, 1], so that borders show under snow and haze too."""
     ground = image[valid]
     if ground.size == 0:
         return np.zeros_like(image)
@@ -142,3 +145,32 @@ def evened(image: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
     equalise = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(4, 4))
     equal = equalise.apply((stretched * 255).astype(np.uint8))
     return np.asarray(equal, dtype=np.float32) / np.float32(255)
+
+
+def thumbnail(image: Bytes, side: int) -> Bytes:
+    """Fits an image into a square and lays it on white.
+
+    Args:
+        image: (H, W, 3|4) RGB or RGBA.
+        side: Length of the longest side, pixels.
+
+    Returns:
+        (h, w, 3) RGB, as large as the square allows.
+    """
+    pixels: NDArray[np.float32] = image[..., :3].astype(np.float32)
+    if image.shape[2] == 4:
+        alpha = image[..., 3:].astype(np.float32) / np.float32(255)
+        pixels = pixels * alpha + 255 * (1 - alpha)
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.clip(cv2.resize(pixels, size, interpolation=interpolation), 0, 255).astype(np.uint8)
+
+
+def jpeg(image: Bytes, quality: int) -> bytes:
+    """Encodes (H, W, 3) RGB as a JPEG file of a quality from 0 to 100."""
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "OpenCV always encodes an 8-bit image"
+    return data.tobytes()

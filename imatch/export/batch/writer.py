@@ -1,4 +1,4 @@
-"""What a batch writes of each pair besides its document: other formats, and a small picture."""
+"""Files that a batch writes of each pair besides its JSON: other formats and a preview."""
 
 from __future__ import annotations
 
@@ -7,27 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path, inside
-from imatch.export.figure_files import checkerboard, rgba
-from imatch.export.formats import FORMATS, write
+from imatch.export.formats import FORMATS, NEED_A_TRANSFORM, write
+from imatch.export.images import checkerboard, jpeg, rgba, thumbnail
 from imatch.pipeline.batch.journal import PREVIEWS
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.worker import RESULTS
 from imatch.pipeline.registration.result import Preview, Registration
 
-# Control points come from the transform: without one there is nothing to write.
-_NEED_A_TRANSFORM = frozenset({".vrt", ".points"})
 _SIDE, _GAP, _QUALITY = 240, 6, 80
 
 
 @dataclass(frozen=True)
 class ResultWriter:
-    """Writes more of each registration of a batch; runs in its workers.
+    """Writes further formats and a preview of each registration, in the workers of a batch.
 
     Attributes:
         suffixes: Formats to write beside the document, of `FORMATS`.
@@ -39,13 +35,13 @@ class ResultWriter:
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Self:
-        """From formats as people name them, with or without the dot.
+        """Returns a writer of formats named with or without the dot.
 
         Raises:
             ConfigError: There is no such format.
 
         Example:
-            >>> Finishing.of(["gpkg", ".points"]).suffixes
+            >>> ResultWriter.of(["gpkg", ".points"]).suffixes
             ('.gpkg', '.points')
         """
         suffixes = tuple(dict.fromkeys("." + name.lower().lstrip(".") for name in names))
@@ -59,25 +55,25 @@ class ResultWriter:
         return cls(tuple(suffix for suffix in suffixes if suffix != ".json"))
 
     def __call__(self, registration: Registration, pair: BatchPair, out: Path) -> None:
-        """Write what was asked for.
+        """Writes the formats and the preview of a registration.
 
         Raises:
             OutputError: The disk refused, or a format cannot hold the registration.
         """
         for suffix in self.suffixes:
             path = inside(out / RESULTS, f"{pair.name}{suffix}")
-            if registration.transform is None and suffix in _NEED_A_TRANSFORM:
+            if registration.transform is None and suffix in NEED_A_TRANSFORM:
                 path.unlink(missing_ok=True)
             else:
                 write(registration, path, overwrite=True)
         if self.previews and registration.preview is not None:
             (out / PREVIEWS).mkdir(exist_ok=True)
             with atomic_path(inside(out / PREVIEWS, f"{pair.name}.jpg"), overwrite=True) as path:
-                path.write_bytes(strip(registration.preview))
+                path.write_bytes(preview_jpeg(registration.preview))
 
 
-def strip(preview: Preview) -> bytes:
-    """Reference, target and, where there is a transform, a checkerboard of both, as a JPEG.
+def preview_jpeg(preview: Preview) -> bytes:
+    """Returns reference, target and, with a transform, a checkerboard of both, as one JPEG.
 
     Without one its place stays empty, so that all pictures are of one size.
     """
@@ -87,24 +83,9 @@ def strip(preview: Preview) -> bytes:
         panels.append(checkerboard(preview, preview.matrix, (0, 0, width, height)))
     row = np.full((_SIDE, 3 * _SIDE + 2 * _GAP, 3), 255, np.uint8)
     for index, panel in enumerate(panels):
-        left = index * (_SIDE + _GAP)
-        row[:, left : left + _SIDE] = _square(panel)
-    done, data = cv2.imencode(".jpg", row[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    assert done, "OpenCV always encodes an 8-bit image"
-    return data.tobytes()
-
-
-def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 4) on white, fitted into a square."""
-    colour, alpha = image[..., :3].astype(np.float32), image[..., 3:] / np.float32(255)
-    pixels = colour * alpha + 255 * (1 - alpha)
-    height, width = pixels.shape[:2]
-    scale = _SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(
-        pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    square = np.full((_SIDE, _SIDE, 3), 255, np.uint8)
-    left, top = (_SIDE - size[0]) // 2, (_SIDE - size[1]) // 2
-    square[top : top + size[1], left : left + size[0]] = np.clip(small, 0, 255)
-    return square
+        small = thumbnail(panel, _SIDE)
+        height, width = small.shape[:2]
+        left = index * (_SIDE + _GAP) + (_SIDE - width) // 2
+        top = (_SIDE - height) // 2
+        row[top : top + height, left : left + width] = small
+    return jpeg(row, _QUALITY)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imatch.export.quality.evidence import autocorrelation, autocorrelation_text, statistics
+from imatch.export.quality.residuals import autocorrelation, autocorrelation_text, statistics
 from imatch.export.quality.views import ViewFrame
 
 RNG = np.random.default_rng(5)

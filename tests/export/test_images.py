@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from imatch.export.figure_files import checkerboard, detail_window, grey, onto_reference, rgba
+from imatch.export.images import checkerboard, detail_window, grey, rgba, warp_onto_reference
 from imatch.pipeline.registration.result import Preview, Registration
 
 Make = Callable[..., Registration]
@@ -32,7 +32,7 @@ def test_rgba_shows_valid_ground_only(channels: int) -> None:
 def test_the_matrix_brings_the_target_home(make: Make) -> None:
     shown = preview(make(size=(300, 200), target_size=(360, 260)))
     assert shown.matrix is not None
-    image, valid = onto_reference(shown, shown.matrix)
+    image, valid = warp_onto_reference(shown, shown.matrix)
     assert image.shape == valid.shape == (200, 300)
     assert valid.mean() > 0.95
     # The factory's target is 0.6 of the reference plus 40. 160 x 256 pixels have a Fourier
@@ -47,7 +47,7 @@ def test_the_matrix_brings_the_target_home(make: Make) -> None:
 
 def test_the_identity_pads_a_smaller_target(make: Make) -> None:
     shown = preview(make(size=(300, 200), target_size=(100, 250), matrix=np.eye(3)))
-    image, valid = onto_reference(shown, np.eye(3))
+    image, valid = warp_onto_reference(shown, np.eye(3))
     np.testing.assert_allclose(image[:, :100], grey(shown.tgt)[:200], atol=1e-3)
     assert valid[:, :100].all()
     assert not valid[:, 100:].any()
