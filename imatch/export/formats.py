@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Format:
+class Format:
     """A row of the registry: one output format.
 
     Attributes:
@@ -37,39 +37,40 @@ class _Format:
     needs_transform: bool = False
 
 
-_FORMATS: dict[str, _Format] = {
-    ".json": _Format(
+#: Suffix to format; a new format is a new row.
+ROWS: dict[str, Format] = {
+    ".json": Format(
         "the whole registration, readable back",
         "imatch.pipeline.registration.io:write_json",
     ),
-    ".geojson": _Format(
+    ".geojson": Format(
         "tie points as GeoJSON in WGS 84 longitude and latitude",
         "imatch.export.vectors:write_geojson",
     ),
-    ".gpkg": _Format(
+    ".gpkg": Format(
         "tie points and shift vectors as GeoPackage layers in the reference's CRS",
         "imatch.export.vectors:write_geopackage",
     ),
-    ".points": _Format(
+    ".points": Format(
         "ground control points for the QGIS Georeferencer",
         "imatch.export.gcps:write_points",
         needs_transform=True,
     ),
-    ".csv": _Format(
+    ".csv": Format(
         "tie points as a table",
         "imatch.export.tables:write_csv",
     ),
-    ".npz": _Format(
+    ".npz": Format(
         "tie points and matrices as NumPy arrays",
         "imatch.export.tables:write_npz",
     ),
-    ".vrt": _Format(
+    ".vrt": Format(
         "the target with ground control points, for GDAL and gdalwarp",
         "imatch.export.gcps:write_vrt",
         located=True,
         needs_transform=True,
     ),
-    ".png": _Format(
+    ".png": Format(
         "a picture: matches, before and after, residuals",
         "imatch.export.plot:write_png",
     ),
@@ -77,11 +78,11 @@ _FORMATS: dict[str, _Format] = {
 
 #: Suffix to a one-line description, in the order in which help texts list them.
 FORMATS: Mapping[str, str] = MappingProxyType(
-    {suffix: row.description for suffix, row in _FORMATS.items()}
+    {suffix: row.description for suffix, row in ROWS.items()}
 )
 
 #: The suffixes of formats that a registration without a transform cannot be written in.
-NEED_A_TRANSFORM = frozenset(suffix for suffix, row in _FORMATS.items() if row.needs_transform)
+NEED_A_TRANSFORM = frozenset(suffix for suffix, row in ROWS.items() if row.needs_transform)
 
 
 def write(registration: Registration, path: Path, *, overwrite: bool = False) -> None:
@@ -139,14 +140,14 @@ def check_outputs(paths: Sequence[Path], *, overwrite: bool, inputs: Sequence[Pa
         check_output(path, overwrite=overwrite)
 
 
-def _format(path: Path) -> _Format:
+def _format(path: Path) -> Format:
     suffix = path.suffix.lower()
-    if suffix in _FORMATS:
-        return _FORMATS[suffix]
-    known = ", ".join(_FORMATS)
+    if suffix in ROWS:
+        return ROWS[suffix]
+    known = ", ".join(ROWS)
     if not suffix:
         raise ConfigError("has no suffix to tell the format", subject=path, hint=f"use {known}")
-    close = difflib.get_close_matches(suffix, _FORMATS, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(suffix, ROWS, n=1, cutoff=0.6)
     advice = f"did you mean {close[0]}? " if close else ""
     raise ConfigError(
         f"unknown format {suffix}", subject=path, hint=f"{advice}the formats are {known}"
