@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +16,11 @@ from imatch.bench.cases import Case, check_images, fingerprint
 from imatch.bench.detectors import DetectorResult
 from imatch.bench.environment import environment
 from imatch.bench.results import Result
-from imatch.core.errors import ConfigError, ImatchError, OutputError
+from imatch.core.errors import ConfigError, OutputError
 from imatch.core.io.files import atomic_path, remove_leftovers
 from imatch.core.io.jsontext import parse_json
 from imatch.core.io.tables import Journal, checked_sittings, mend, read_rows, write_rows
-from imatch.core.workers import one_thread_each
+from imatch.core.pool import WorkerPool
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.identity import contents, files_of, settings_of
 
@@ -266,33 +263,12 @@ def _run_matcher(
     """Rows of one matcher as they come."""
     if not cases:
         return
-    # Fresh interpreters: forked ones would inherit this process's memory, and torch's threads.
-    pool = ProcessPoolExecutor(
+    with WorkerPool(
         min(jobs, len(cases)),
-        mp_context=get_context("spawn"),
-        initializer=worker.start,
-        initargs=(task,),
-    )
-    waiting: list[Future[tuple[Result, DetectorResult | None]]] = []
-    try:
-        with one_thread_each(task.single_thread):
-            waiting = [pool.submit(worker.run, case) for case in cases]
-        for future in as_completed(waiting):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise ImatchError(
-            "a worker process was killed, perhaps for its memory",
-            subject=task.config.matcher,
-            hint="run again with --resume, and with fewer --jobs",
-        ) from error
-    finally:
-        _end(pool, waiting)
-
-
-def _end(pool: ProcessPoolExecutor, waiting: Sequence[Future[Any]]) -> None:
-    """Close the pool; at an error or an interrupt without waiting for what runs."""
-    if not all(future.done() for future in waiting):
-        # The pool has no way of its own to end work that has begun (before Python 3.14).
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-    pool.shutdown(wait=True, cancel_futures=True)
+        worker.start,
+        (task,),
+        single_thread=task.single_thread,
+        subject=task.config.matcher,
+        hint="run again with --resume, and with fewer --jobs",
+    ) as pool:
+        yield from pool.map(worker.run, cases)

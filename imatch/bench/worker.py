@@ -18,7 +18,6 @@ from imatch.bench.metrics import corner_error
 from imatch.bench.prepare_case import PreparedCase, longest_side, present, unread
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
-from imatch.core.workers import begin_worker
 from imatch.geometry.accuracy import overlap_mask
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.sparse.base import Sparse
@@ -169,12 +168,9 @@ def peak_mb() -> float:
 
 
 def start(task: CaseTask) -> None:
-    """Begin a worker process: silent at an interrupt, and gone when its parent is."""
+    """Give a worker process what its cases share."""
     global _task, _runner
-    begin_worker()
     _task, _runner = task, None
-    if task.single_thread:
-        cv2.setNumThreads(1)
 
 
 def run(case: Case) -> tuple[Result, DetectorResult | None]:
@@ -185,7 +181,7 @@ def run(case: Case) -> tuple[Result, DetectorResult | None]:
     """
     global _runner
     if _runner is None:
-        assert _task is not None, "start() is the pool's initialiser"
+        assert _task is not None, "the pool starts with start()"
         _runner = Runner(_task)
     return _runner.run(case)
 

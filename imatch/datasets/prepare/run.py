@@ -6,17 +6,15 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ImatchError, InputError, OutputError
 from imatch.core.io.files import atomic_path, remove_leftovers
 from imatch.core.io.jsontext import parse_json
-from imatch.core.workers import begin_worker, one_thread_each
+from imatch.core.pool import map_processes
 from imatch.datasets.chip_files import Coding
 from imatch.datasets.config import PrepareConfig
 from imatch.datasets.manifest import (
@@ -226,28 +224,9 @@ def _run(
             yield parse_json(path.read_text())
         else:
             todo.append(batch)
-    if jobs == 1 or len(todo) < 2:
-        for batch in todo:
-            yield _one(batch, config, out)
-        return
-    context = get_context("spawn")
-    with (
-        one_thread_each(),
-        ProcessPoolExecutor(min(jobs, len(todo)), context, initializer=begin_worker) as pool,
-    ):
-        futures = [pool.submit(_one, batch, config, out) for batch in todo]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise OutputError(
-                "a worker process was killed, for want of memory perhaps",
-                subject=out,
-                hint="pass --resume, and fewer --jobs",
-            ) from error
-        finally:
-            for future in futures:
-                future.cancel()
+    work = partial(_one, config=config, out=out)
+    hint = "pass --resume, and fewer --jobs"
+    yield from map_processes(work, todo, jobs, subject=out, hint=hint)
 
 
 def _one(batch: SiteBatch, config: PrepareConfig, out: Path) -> dict[str, Any]:
