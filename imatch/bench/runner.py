@@ -16,18 +16,16 @@ from imatch.bench.cases import Case, check_images, fingerprint
 from imatch.bench.detectors import DetectorResult
 from imatch.bench.environment import environment
 from imatch.bench.results import Result
-from imatch.core.errors import ConfigError, OutputError
-from imatch.core.io.files import atomic_path, remove_leftovers
-from imatch.core.io.jsontext import parse_json
-from imatch.core.io.tables import Journal, checked_sittings, mend, read_rows, write_rows
+from imatch.core.io.files import atomic_path
+from imatch.core.io.tables import Journal, mend, read_rows, write_rows
 from imatch.core.pool import WorkerPool
+from imatch.core.run_folder import RunFolder, first_change, plain_change
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.identity import contents, files_of, settings_of
 
 SCHEMA = "imatch.bench-run/1"
 RESULTS, DETECTORS, RUN = "results.csv", "detectors.csv", "run.json"
 SUMMARIES = ("summary.json", "summary.md", "report.html")
-FILES = (RESULTS, DETECTORS, RUN, *SUMMARIES)
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,15 @@ def run_benchmark(
     """
     notify = on_result or (lambda _result: None)
     check_images(plan.cases, plan.root)
-    sittings = _open(plan, out, resume=resume, overwrite=overwrite)
-    sittings.append({**environment(command), "jobs": jobs})
-    _write_run(out, plan, sittings)
+    folder = RunFolder(out, "benchmark", RUN, SCHEMA, files=(RESULTS, DETECTORS, *SUMMARIES))
+    sittings = folder.open(
+        plan.identity(),
+        resume=resume,
+        overwrite=overwrite,
+        sitting={**environment(command), "jobs": jobs},
+        members={"origin": dict(plan.origin), "root": str(plan.root)},
+        describe=_difference,
+    )
 
     order = [(config.matcher, case.name) for config in plan.configs for case in plan.cases]
     results, detectors = _earlier(plan, out, set(order))
@@ -149,84 +153,18 @@ def run_benchmark(
     return done
 
 
-def _open(plan: BenchPlan, out: Path, *, resume: bool, overwrite: bool) -> list[dict[str, Any]]:
-    """Make the folder ready; give the earlier sittings of the run that is to go on."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out)
-        there = any(out.iterdir())
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=out) from error
-    if resume and (out / RUN).exists():
-        return _same_run(plan, out)
-    if there and not overwrite:
-        kept = (out / RUN).exists()
-        raise OutputError(
-            "already holds a benchmark" if kept else "already exists and is not empty",
-            subject=out,
-            hint="pass --resume to go on with it, or --overwrite to begin anew"
-            if kept
-            else "choose another folder, or pass --overwrite",
-        )
-    for name in FILES:
-        (out / name).unlink(missing_ok=True)
-    return []
-
-
-def _same_run(plan: BenchPlan, out: Path) -> list[dict[str, Any]]:
-    path = out / RUN
-    anew = "repeat the options it was begun with, or pass --overwrite to begin anew"
-    try:
-        before = parse_json(path.read_text(encoding="utf-8"))
-        identity, sittings = before["identity"], checked_sittings(before["sittings"])
-        same_schema = before["schema"] == SCHEMA
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(
-            "is no record of a benchmark", subject=path, hint="pass --overwrite to begin anew"
-        ) from error
-    if not same_schema:
-        raise OutputError("is of another version", subject=path, hint="pass --overwrite")
-    now = plan.identity()
-    for key in now:
-        if identity.get(key) != now[key]:
-            raise ConfigError(
-                f"cannot resume: {_difference(key, identity.get(key), now[key])}",
-                subject=out,
-                hint=anew,
-            )
-    return sittings
-
-
 def _difference(key: str, before: Any, now: Any) -> str:
     if key == "matchers":
         return f"it ran {', '.join(before)}, not {', '.join(now)}"
     if key == "cases":
         return f"it ran {before['count']} cases, and these {now['count']} are not the same"
     if key == "settings":
-        changed = [
-            f"{name} was {old.get(name)!r} and is {new[name]!r}"
-            for old, new in zip(before, now, strict=True)
-            for name in new
-            if old.get(name) != new[name]
-        ]
-        return changed[0] if changed else "the settings differ"
+        return next(filter(None, map(first_change, before, now)), "the settings differ")
     if key == "files":
         return "its images, masks or weights hold something else by now"
     if key == "detectors":
         return f"it ran {'with' if before else 'without'} --detectors"
-    return f"{key} was {before!r} and is {now!r}"
-
-
-def _write_run(out: Path, plan: BenchPlan, sittings: Sequence[dict[str, Any]]) -> None:
-    document = {
-        "schema": SCHEMA,
-        "identity": plan.identity(),
-        "origin": dict(plan.origin),
-        "root": str(plan.root),
-        "sittings": list(sittings),
-    }
-    with atomic_path(out / RUN, overwrite=True) as path:
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return plain_change(key, before, now)
 
 
 def _earlier(

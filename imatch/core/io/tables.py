@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from imatch.core.errors import InputError, OutputError
+from imatch.core.io.files import disk_errors
 
 #: Cells of a 3 x 3 matrix, row by row, as their columns end.
 CELLS = tuple(f"{i}{j}" for i in range(3) for j in range(3))
@@ -112,12 +113,10 @@ class Journal:
 
     def __init__(self, path: Path, columns: list[str]) -> None:
         self._path = path
-        try:
+        with disk_errors(path):
             self._file = _unlinked(path).open("a", newline="", encoding="utf-8")
             if self._file.tell() == 0:
                 self._append(columns)
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), subject=path) from error
 
     def append(self, row: RowT) -> RowT:
         """Write a row and see it onto the disk.
@@ -130,10 +129,8 @@ class Journal:
             OutputError: The disk refused.
         """
         texts = row.row()
-        try:
+        with disk_errors(self._path):
             self._append(texts.values())
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), subject=self._path) from error
         return type(row).from_row(texts)
 
     def _append(self, cells: Iterable[str]) -> None:
