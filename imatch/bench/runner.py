@@ -133,7 +133,7 @@ def run_benchmark(
     with _journals(plan, out) as (rows, keypoints):
         for config in plan.configs:
             waiting = [case for case in plan.cases if (config.matcher, case.name) not in results]
-            task = worker.CaseTask(config, plan.root, plan.fit_size, plan.detectors, jobs > 1)
+            task = worker.CaseTask(config, plan.root, plan.fit_size, plan.detectors)
             for result, measured in _run_matcher(task, waiting, jobs):
                 if measured is not None:
                     # First, so that a row of results always has its keypoints beside it.
@@ -205,7 +205,8 @@ def _run_matcher(
         min(jobs, len(cases)),
         worker.start,
         (task,),
-        single_thread=task.single_thread,
+        # More than one share the machine.
+        single_thread=jobs > 1,
         subject=task.config.matcher,
         hint="run again with --resume, and with fewer --jobs",
     ) as pool:

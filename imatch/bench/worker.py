@@ -39,14 +39,12 @@ class CaseTask:
         root: Folder that the cases' paths start from.
         fit_size: Raise the working size to the pair's longest side, so that nothing is reduced.
         detectors: Measure keypoints too, where the matcher has some.
-        single_thread: One thread only, since several workers share the machine.
     """
 
     config: MatchConfig
     root: Path
     fit_size: bool = True
     detectors: bool = False
-    single_thread: bool = False
 
 
 class Runner:

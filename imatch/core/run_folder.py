@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.io.files import atomic_path, disk_errors, remove_leftovers
 from imatch.core.io.jsontext import parse_json, to_json
-from imatch.core.io.tables import checked_sittings
 
 #: The lock of a folder that only one process may write to.
 LOCK = ".lock"
@@ -139,7 +138,7 @@ class RunFolder:
         try:
             before = parse_json(path.read_text(encoding="utf-8"))
             same_schema = before["schema"] == self.schema
-            was, sittings = before[self.key], checked_sittings(before.get("sittings", []))
+            was, sittings = before[self.key], _checked_sittings(before.get("sittings", []))
             if same_schema:
                 # As JSON gives it back, which knows no tuples.
                 change = first_change(was, parse_json(to_json(identity)), describe)
@@ -192,3 +191,15 @@ def first_change(
         if was.get(name) != now.get(name):
             return describe(name, was.get(name), now.get(name))
     return None
+
+
+def _checked_sittings(value: object) -> list[dict[str, Any]]:
+    """What a record says of each time its run was begun or gone on with."""
+    if not isinstance(value, list):
+        raise TypeError("no list of sittings")
+    for item in value:
+        if not isinstance(item, dict):
+            raise TypeError("a sitting is no mapping")
+        if not all(isinstance(item.get(name, {}), dict) for name in ("machine", "versions")):
+            raise TypeError("a sitting's machine or versions are no mapping")
+    return value

@@ -179,22 +179,6 @@ def text_rows(path: Path, *, encoding: str = "utf-8") -> Iterator[str]:
             yield line
 
 
-def checked_sittings(value: object) -> list[dict[str, Any]]:
-    """What a record of a run says of each time it was begun or gone on with.
-
-    Raises:
-        TypeError: That is something else.
-    """
-    if not isinstance(value, list):
-        raise TypeError("no list of sittings")
-    for item in value:
-        if not isinstance(item, dict):
-            raise TypeError("a sitting is no mapping")
-        if not all(isinstance(item.get(name, {}), dict) for name in ("machine", "versions")):
-            raise TypeError("a sitting's machine or versions are no mapping")
-    return value
-
-
 def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
     """Read a table written by `Journal` or `write_rows`.
 

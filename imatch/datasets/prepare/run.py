@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ImatchError, InputError, OutputError
-from imatch.core.io.files import atomic_path, remove_leftovers
+from imatch.core.io.files import atomic_path, disk_errors, remove_leftovers
 from imatch.core.io.jsontext import parse_json
 from imatch.core.pool import map_processes
 from imatch.datasets.chip_files import Coding
@@ -144,15 +144,14 @@ def _begin(out: Path, identity: str, *, resume: bool, overwrite: bool) -> Datase
             raise _other_run(out)
         shutil.rmtree(out / _STATE, ignore_errors=True)
         return held
-    if resume and state.exists() and parse_json(state.read_text())["identity"] != identity:
-        raise _other_run(out)
-    try:
+    record = json.dumps({"identity": identity}).encode()
+    with disk_errors(out):
+        if resume and state.exists() and state.read_bytes() != record:
+            raise _other_run(out)
         state.parent.mkdir(parents=True, exist_ok=True)
         if not state.exists():
             with atomic_path(state) as temporary:
-                temporary.write_text(json.dumps({"identity": identity}))
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=out) from error
+                temporary.write_bytes(record)
     return None
 
 
