@@ -113,12 +113,6 @@ class _Worker:
             self.future = Future()
             self.future.set_exception(error)
 
-    def late(self, timeout: float | None) -> bool:
-        """Whether its pair is out of time."""
-        if timeout is None or self.pair is None:
-            return False
-        return time.monotonic() - self._since >= timeout
-
     def remaining(self, timeout: float | None) -> float | None:
         """Seconds until its pair is out of time; None for never."""
         if timeout is None or self.pair is None:
@@ -199,5 +193,5 @@ def _reporting(workers: Sequence[_Worker], timeout: float | None) -> list[_Worke
     return [
         worker
         for worker in workers
-        if worker.future is not None and (worker.future.done() or worker.late(timeout))
+        if worker.future is not None and (worker.future.done() or worker.remaining(timeout) == 0)
     ]
