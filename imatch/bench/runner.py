@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from imatch.bench.detectors import DetectorResult
 from imatch.bench.environment import environment
 from imatch.bench.results import Result
 from imatch.core.io.files import atomic_path
-from imatch.core.io.tables import Journal, mend, read_rows, write_rows
+from imatch.core.io.tables import Journal, write_rows
 from imatch.core.pool import WorkerPool
 from imatch.core.run_folder import RunFolder, first_change, plain_change
 from imatch.pipeline.pair.config import MatchConfig
@@ -127,23 +126,26 @@ def run_benchmark(
     )
 
     order = [(config.matcher, case.name) for config in plan.configs for case in plan.cases]
-    results, detectors = _earlier(plan, out, set(order))
+    rows = Journal(out / RESULTS, Result)
+    keypoints = Journal(out / DETECTORS, DetectorResult) if plan.detectors else None
+    wanted = set(order)
+    results = {key: row for row in rows.rows if (key := (row.matcher, row.case)) in wanted}
+    held = keypoints.rows if keypoints else []
+    measured = {key: row for row in held if (key := (row.matcher, row.case)) in results}
     for result in results.values():
         notify(result)
-    with _journals(plan, out) as (rows, keypoints):
-        for config in plan.configs:
-            waiting = [case for case in plan.cases if (config.matcher, case.name) not in results]
-            task = worker.CaseTask(config, plan.root, plan.fit_size, plan.detectors)
-            for result, measured in _run_matcher(task, waiting, jobs):
-                if measured is not None:
-                    # First, so that a row of results always has its keypoints beside it.
-                    key = measured.matcher, measured.case
-                    detectors[key] = keypoints.append(measured)
-                results[result.matcher, result.case] = rows.append(result)
-                notify(result)
-    done = Run(
-        [results[key] for key in order], [detectors[k] for k in order if k in detectors], sittings
-    )
+    for config in plan.configs:
+        waiting = [case for case in plan.cases if (config.matcher, case.name) not in results]
+        task = worker.CaseTask(config, plan.root, plan.fit_size, plan.detectors)
+        for result, points in _run_matcher(task, waiting, jobs):
+            key = result.matcher, result.case
+            if points is not None and keypoints is not None:
+                # First, so that a row of results always has its keypoints beside it.
+                measured[key] = keypoints.append(points)
+            results[key] = rows.append(result)
+            notify(result)
+    points_of = [measured[key] for key in order if key in measured]
+    done = Run([results[key] for key in order], points_of, sittings)
     # Workers finish in any order; the finished table has one.
     with atomic_path(out / RESULTS, overwrite=True) as path:
         write_rows(path, Result, done.results)
@@ -165,34 +167,6 @@ def _difference(key: str, before: Any, now: Any) -> str:
     if key == "detectors":
         return f"it ran {'with' if before else 'without'} --detectors"
     return plain_change(key, before, now)
-
-
-def _earlier(
-    plan: BenchPlan, out: Path, wanted: set[tuple[str, str]]
-) -> tuple[dict[tuple[str, str], Result], dict[tuple[str, str], DetectorResult]]:
-    """Rows of earlier sittings, whole lines only."""
-    results: dict[tuple[str, str], Result] = {}
-    detectors: dict[tuple[str, str], DetectorResult] = {}
-    for name in (RESULTS, DETECTORS):
-        mend(out / name)
-    if (out / RESULTS).exists():
-        rows = read_rows(out / RESULTS, Result)
-        results = {(r.matcher, r.case): r for r in rows if (r.matcher, r.case) in wanted}
-    if plan.detectors and (out / DETECTORS).exists():
-        measured = read_rows(out / DETECTORS, DetectorResult)
-        detectors = {(d.matcher, d.case): d for d in measured if (d.matcher, d.case) in results}
-    return results, detectors
-
-
-@contextmanager
-def _journals(plan: BenchPlan, out: Path) -> Iterator[tuple[Journal, Journal]]:
-    rows = Journal(out / RESULTS, Result.columns())
-    keypoints = Journal(out / DETECTORS, DetectorResult.columns()) if plan.detectors else rows
-    try:
-        yield rows, keypoints
-    finally:
-        rows.close()
-        keypoints.close()
 
 
 def _run_matcher(

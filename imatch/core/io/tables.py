@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from imatch.core.errors import InputError, OutputError
-from imatch.core.io.files import disk_errors
+from imatch.core.io.files import append, disk_errors
 
 #: Cells of a 3 x 3 matrix, row by row, as their columns end.
 CELLS = tuple(f"{i}{j}" for i in range(3) for j in range(3))
@@ -103,20 +102,30 @@ class Plain:
         return cls(**values)
 
 
-class Journal:
+class Journal(Generic[RowT]):
     """A CSV file that grows a row at a time and survives a crash after every one.
 
     Args:
-        path: The file; made with its header where it is missing or empty.
-        columns: Names of the columns.
+        path: The file; made with its header where it is missing or empty. What a crash left of its
+            last line is cut off.
+        kind: What its rows are.
+
+    Attributes:
+        rows: What it held.
+
+    Raises:
+        InputError: It is another table.
+        OutputError: It is a link, or the disk refused.
     """
 
-    def __init__(self, path: Path, columns: list[str]) -> None:
+    def __init__(self, path: Path, kind: type[RowT]) -> None:
         self._path = path
         with disk_errors(path):
-            self._file = _unlinked(path).open("a", newline="", encoding="utf-8")
-            if self._file.tell() == 0:
-                self._append(columns)
+            mend(path)
+            held = path.exists() and path.stat().st_size > 0
+            self.rows = read_rows(path, kind) if held else []
+            if not held:
+                append(path, _csv_line(kind.columns()).encode())
 
     def append(self, row: RowT) -> RowT:
         """Write a row and see it onto the disk.
@@ -130,17 +139,8 @@ class Journal:
         """
         texts = row.row()
         with disk_errors(self._path):
-            self._append(texts.values())
+            append(_unlinked(self._path), _csv_line(texts.values()).encode())
         return type(row).from_row(texts)
-
-    def _append(self, cells: Iterable[str]) -> None:
-        self._file.write(_csv_line(cells))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def mend(path: Path) -> None:

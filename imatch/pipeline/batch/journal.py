@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imatch.core.io.files import atomic_path, disk_errors
-from imatch.core.io.tables import Journal, mend, read_rows, write_rows
+from imatch.core.io.tables import Journal, write_rows
 from imatch.core.run_folder import RunFolder
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
@@ -62,10 +62,8 @@ class BatchFolder:
             with disk_errors(out):
                 # After the record, without which what the folder holds is not known for a batch.
                 (out / RESULTS).mkdir(exist_ok=True)
-                mend(out / TABLE)
-            rows = read_rows(out / TABLE, BatchResult) if (out / TABLE).exists() else []
-            self.rows = {row.name: row for row in rows}
-            self._journal = Journal(out / TABLE, BatchResult.columns())
+            self._journal = Journal(out / TABLE, BatchResult)
+            self.rows = {row.name: row for row in self._journal.rows}
         except BaseException:
             self._run.release()
             raise
@@ -98,7 +96,6 @@ class BatchFolder:
             OutputError: The disk refused; the table is then as it grew.
         """
         try:
-            self._journal.close()
             if order:
                 names = dict.fromkeys([*(pair.name for pair in order), *self.rows])
                 with atomic_path(self.out / TABLE, overwrite=True) as path:
