@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 
+from imatch.core.settings import load_settings
 from imatch.datasets.synthetic.pairs import LandscapePairs
 from imatch.matchers.base import MatcherOptions
 from imatch.models.loftr.match import tie_points
 from imatch.models.loftr.weights import load_loftr
 from imatch.models.weights import require_weights
 from imatch.training.collate import collate
-from imatch.training.config import load_settings
 from imatch.training.loader import endless
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.data import as_matched

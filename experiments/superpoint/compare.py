@@ -20,13 +20,13 @@ import torch
 
 from imatch.core.io.files import atomic_path
 from imatch.core.progress import progress
+from imatch.core.settings import load_settings
 from imatch.core.types import Features, Rendered
 from imatch.datasets.sample import PairSample
 from imatch.matchers import load_matcher
 from imatch.matchers.images import prepare
 from imatch.matchers.sparse.base import Sparse
 from imatch.models.weights import require_weights, sha256_of
-from imatch.training.config import load_settings
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.validation import keypoint_figures, match_figures
 from imatch.training.views import open_pairs, validation_pairs

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imatch.training.config import load_settings
+from imatch.core.settings import load_settings
 from imatch.training.run_folder import CONFIG
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.tracking import LOG, read_log

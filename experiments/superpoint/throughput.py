@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from imatch.training.config import load_settings
+from imatch.core.settings import load_settings
 from imatch.training.loader import endless
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import gather

@@ -5,12 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +15,16 @@ from imatch.bench.cases import Case, check_images, fingerprint
 from imatch.bench.detectors import DetectorResult
 from imatch.bench.environment import environment
 from imatch.bench.results import Result
-from imatch.core.errors import ConfigError, ImatchError, OutputError
-from imatch.core.io.files import atomic_path, remove_leftovers
-from imatch.core.io.jsontext import parse_json
-from imatch.core.io.tables import Journal, checked_sittings, mend, read_rows, write_rows
-from imatch.core.workers import one_thread_each
+from imatch.core.io.files import atomic_path
+from imatch.core.io.tables import Journal, write_rows
+from imatch.core.pool import WorkerPool
+from imatch.core.run_folder import RunFolder, first_change, plain_change
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.identity import contents, files_of, settings_of
 
 SCHEMA = "imatch.bench-run/1"
 RESULTS, DETECTORS, RUN = "results.csv", "detectors.csv", "run.json"
 SUMMARIES = ("summary.json", "summary.md", "report.html")
-FILES = (RESULTS, DETECTORS, RUN, *SUMMARIES)
 
 
 @dataclass(frozen=True)
@@ -121,28 +115,37 @@ def run_benchmark(
     """
     notify = on_result or (lambda _result: None)
     check_images(plan.cases, plan.root)
-    sittings = _open(plan, out, resume=resume, overwrite=overwrite)
-    sittings.append({**environment(command), "jobs": jobs})
-    _write_run(out, plan, sittings)
+    folder = RunFolder(out, "benchmark", RUN, SCHEMA, files=(RESULTS, DETECTORS, *SUMMARIES))
+    sittings = folder.open(
+        plan.identity(),
+        resume=resume,
+        overwrite=overwrite,
+        sitting={**environment(command), "jobs": jobs},
+        members={"origin": dict(plan.origin), "root": str(plan.root)},
+        describe=_difference,
+    )
 
     order = [(config.matcher, case.name) for config in plan.configs for case in plan.cases]
-    results, detectors = _earlier(plan, out, set(order))
+    rows = Journal(out / RESULTS, Result)
+    keypoints = Journal(out / DETECTORS, DetectorResult) if plan.detectors else None
+    wanted = set(order)
+    results = {key: row for row in rows.rows if (key := (row.matcher, row.case)) in wanted}
+    held = keypoints.rows if keypoints else []
+    measured = {key: row for row in held if (key := (row.matcher, row.case)) in results}
     for result in results.values():
         notify(result)
-    with _journals(plan, out) as (rows, keypoints):
-        for config in plan.configs:
-            waiting = [case for case in plan.cases if (config.matcher, case.name) not in results]
-            task = worker.CaseTask(config, plan.root, plan.fit_size, plan.detectors, jobs > 1)
-            for result, measured in _run_matcher(task, waiting, jobs):
-                if measured is not None:
-                    # First, so that a row of results always has its keypoints beside it.
-                    key = measured.matcher, measured.case
-                    detectors[key] = keypoints.append(measured)
-                results[result.matcher, result.case] = rows.append(result)
-                notify(result)
-    done = Run(
-        [results[key] for key in order], [detectors[k] for k in order if k in detectors], sittings
-    )
+    for config in plan.configs:
+        waiting = [case for case in plan.cases if (config.matcher, case.name) not in results]
+        task = worker.CaseTask(config, plan.root, plan.fit_size, plan.detectors)
+        for result, points in _run_matcher(task, waiting, jobs):
+            key = result.matcher, result.case
+            if points is not None and keypoints is not None:
+                # First, so that a row of results always has its keypoints beside it.
+                measured[key] = keypoints.append(points)
+            results[key] = rows.append(result)
+            notify(result)
+    points_of = [measured[key] for key in order if key in measured]
+    done = Run([results[key] for key in order], points_of, sittings)
     # Workers finish in any order; the finished table has one.
     with atomic_path(out / RESULTS, overwrite=True) as path:
         write_rows(path, Result, done.results)
@@ -152,112 +155,18 @@ def run_benchmark(
     return done
 
 
-def _open(plan: BenchPlan, out: Path, *, resume: bool, overwrite: bool) -> list[dict[str, Any]]:
-    """Prepares the folder and returns the sittings of the run to resume."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out)
-        there = any(out.iterdir())
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=out) from error
-    if resume and (out / RUN).exists():
-        return _same_run(plan, out)
-    if there and not overwrite:
-        kept = (out / RUN).exists()
-        raise OutputError(
-            "already holds a benchmark" if kept else "already exists and is not empty",
-            subject=out,
-            hint="pass --resume to go on with it, or --overwrite to begin anew"
-            if kept
-            else "choose another folder, or pass --overwrite",
-        )
-    for name in FILES:
-        (out / name).unlink(missing_ok=True)
-    return []
-
-
-def _same_run(plan: BenchPlan, out: Path) -> list[dict[str, Any]]:
-    path = out / RUN
-    anew = "repeat the options it was begun with, or pass --overwrite to begin anew"
-    try:
-        before = parse_json(path.read_text(encoding="utf-8"))
-        identity, sittings = before["identity"], checked_sittings(before["sittings"])
-        same_schema = before["schema"] == SCHEMA
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(
-            "is no record of a benchmark", subject=path, hint="pass --overwrite to begin anew"
-        ) from error
-    if not same_schema:
-        raise OutputError("is of another version", subject=path, hint="pass --overwrite")
-    now = plan.identity()
-    for key in now:
-        if identity.get(key) != now[key]:
-            raise ConfigError(
-                f"cannot resume: {_difference(key, identity.get(key), now[key])}",
-                subject=out,
-                hint=anew,
-            )
-    return sittings
-
-
 def _difference(key: str, before: Any, now: Any) -> str:
     if key == "matchers":
         return f"it ran {', '.join(before)}, not {', '.join(now)}"
     if key == "cases":
         return f"it ran {before['count']} cases, and these {now['count']} are not the same"
     if key == "settings":
-        changed = [
-            f"{name} was {old.get(name)!r} and is {new[name]!r}"
-            for old, new in zip(before, now, strict=True)
-            for name in new
-            if old.get(name) != new[name]
-        ]
-        return changed[0] if changed else "the settings differ"
+        return next(filter(None, map(first_change, before, now)), "the settings differ")
     if key == "files":
         return "its images, masks or weights hold something else by now"
     if key == "detectors":
         return f"it ran {'with' if before else 'without'} --detectors"
-    return f"{key} was {before!r} and is {now!r}"
-
-
-def _write_run(out: Path, plan: BenchPlan, sittings: Sequence[dict[str, Any]]) -> None:
-    document = {
-        "schema": SCHEMA,
-        "identity": plan.identity(),
-        "origin": dict(plan.origin),
-        "root": str(plan.root),
-        "sittings": list(sittings),
-    }
-    with atomic_path(out / RUN, overwrite=True) as path:
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-
-def _earlier(
-    plan: BenchPlan, out: Path, wanted: set[tuple[str, str]]
-) -> tuple[dict[tuple[str, str], Result], dict[tuple[str, str], DetectorResult]]:
-    """Reads the rows of earlier sittings, whole lines only."""
-    results: dict[tuple[str, str], Result] = {}
-    detectors: dict[tuple[str, str], DetectorResult] = {}
-    for name in (RESULTS, DETECTORS):
-        mend(out / name)
-    if (out / RESULTS).exists():
-        rows = read_rows(out / RESULTS, Result)
-        results = {(r.matcher, r.case): r for r in rows if (r.matcher, r.case) in wanted}
-    if plan.detectors and (out / DETECTORS).exists():
-        measured = read_rows(out / DETECTORS, DetectorResult)
-        detectors = {(d.matcher, d.case): d for d in measured if (d.matcher, d.case) in results}
-    return results, detectors
-
-
-@contextmanager
-def _journals(plan: BenchPlan, out: Path) -> Iterator[tuple[Journal, Journal]]:
-    rows = Journal(out / RESULTS, Result.columns())
-    keypoints = Journal(out / DETECTORS, DetectorResult.columns()) if plan.detectors else rows
-    try:
-        yield rows, keypoints
-    finally:
-        rows.close()
-        keypoints.close()
+    return plain_change(key, before, now)
 
 
 def _run_matcher(
@@ -266,33 +175,13 @@ def _run_matcher(
     """Yields the rows of one matcher as they come."""
     if not cases:
         return
-    # Fresh interpreters: forked ones would inherit this process's memory, and torch's threads.
-    pool = ProcessPoolExecutor(
+    with WorkerPool(
         min(jobs, len(cases)),
-        mp_context=get_context("spawn"),
-        initializer=worker.start,
-        initargs=(task,),
-    )
-    waiting: list[Future[tuple[Result, DetectorResult | None]]] = []
-    try:
-        with one_thread_each(task.single_thread):
-            waiting = [pool.submit(worker.run, case) for case in cases]
-        for future in as_completed(waiting):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise ImatchError(
-            "a worker process was killed, perhaps for its memory",
-            subject=task.config.matcher,
-            hint="run again with --resume, and with fewer --jobs",
-        ) from error
-    finally:
-        _end(pool, waiting)
-
-
-def _end(pool: ProcessPoolExecutor, waiting: Sequence[Future[Any]]) -> None:
-    """Closes the pool; at an error or an interrupt without waiting for what runs."""
-    if not all(future.done() for future in waiting):
-        # The pool has no way of its own to end work that has begun (before Python 3.14).
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-    pool.shutdown(wait=True, cancel_futures=True)
+        worker.start,
+        (task,),
+        # More than one share the machine.
+        single_thread=jobs > 1,
+        subject=task.config.matcher,
+        hint="run again with --resume, and with fewer --jobs",
+    ) as pool:
+        yield from pool.map(worker.run, cases)

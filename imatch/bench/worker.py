@@ -18,7 +18,6 @@ from imatch.bench.metrics import corner_error
 from imatch.bench.prepare_case import PreparedCase, for_prepared, longest_side, prepare_case
 from imatch.bench.results import Result
 from imatch.core.errors import ImatchError
-from imatch.core.workers import begin_worker
 from imatch.geometry.accuracy import overlap_mask
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.sparse.base import Sparse
@@ -40,14 +39,12 @@ class CaseTask:
         root: Folder that the cases' paths start from.
         fit_size: Raise the working size to the pair's longest side, so that nothing is reduced.
         detectors: Measure keypoints too, where the matcher has some.
-        single_thread: One thread only, since several workers share the machine.
     """
 
     config: MatchConfig
     root: Path
     fit_size: bool = True
     detectors: bool = False
-    single_thread: bool = False
 
 
 class CaseRunner:
@@ -169,12 +166,9 @@ def peak_mb() -> float:
 
 
 def start(task: CaseTask) -> None:
-    """Initialises a worker process: silent at an interrupt, and gone when its parent is."""
+    """Give a worker process what its cases share."""
     global _task, _runner
-    begin_worker()
     _task, _runner = task, None
-    if task.single_thread:
-        cv2.setNumThreads(1)
 
 
 def run(case: Case) -> tuple[Result, DetectorResult | None]:
@@ -185,7 +179,7 @@ def run(case: Case) -> tuple[Result, DetectorResult | None]:
     """
     global _runner
     if _runner is None:
-        assert _task is not None, "start() is the pool's initialiser"
+        assert _task is not None, "the pool starts with start()"
         _runner = CaseRunner(_task)
     return _runner.run(case)
 

@@ -21,6 +21,7 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.core.errors import InputError, OutputError
+from imatch.core.io.files import disk_errors
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import explained, opened
 
@@ -150,11 +151,9 @@ def save_mask(path: Path, mask: BoolArray) -> None:
         OutputError: The disk refused.
     """
     _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
-    try:
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=path) from error
 
 
 def load_mask(path: Path) -> BoolArray:

@@ -7,24 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from imatch.core.errors import ConfigError
-from imatch.core.io.yamltext import read_mapping
+from imatch.core.settings import Settings, make_settings, read_mapping
 
 Band: TypeAlias = int | str
 #: Names of the splits, in the order in which their shares are given.
 SPLITS = ("train", "val", "test")
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(Settings):
     """Images of one kind.
 
     Attributes:
@@ -52,8 +45,6 @@ class SourceConfig(BaseModel):
         licence: What the images may be used for.
         attribution: Whom to name.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(default="images", pattern=r"^[\w.-]+$")
     images: tuple[str, ...] = ()
@@ -100,7 +91,7 @@ class SourceConfig(BaseModel):
         return self
 
 
-class PrepareConfig(BaseModel):
+class PrepareConfig(Settings):
     """Settings of `prepare`.
 
     Attributes:
@@ -124,8 +115,6 @@ class PrepareConfig(BaseModel):
         label_error_m: Standard deviation of a digitised vertex, metres.
         seed: Of everything random.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path = Path()
     index: str | None = None
@@ -194,31 +183,6 @@ class PrepareConfig(BaseModel):
         return {name: share for name, share in zip(SPLITS, self.split, strict=False) if share > 0}
 
 
-def make_prepare_config(values: Mapping[str, Any], path: Path | None = None) -> PrepareConfig:
-    """A configuration from plain values.
-
-    Args:
-        values: Field -> value.
-        path: The file they come from, for the message.
-
-    Raises:
-        ConfigError: An unknown field or an impossible value.
-    """
-    try:
-        return PrepareConfig.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "configuration"
-        cause, hint = "is no setting", f"settings are {', '.join(PrepareConfig.model_fields)}"
-        if first["type"] != "extra_forbidden":
-            said = first["msg"].removeprefix("Value error, ")
-            cause, hint = said[:1].lower() + said[1:], ""
-        elif len(first["loc"]) > 1:
-            hint = f"settings of a source are {', '.join(SourceConfig.model_fields)}"
-        subject = name if path is None else f"{path}: {name}"
-        raise ConfigError(cause, subject=subject, hint=hint or None) from error
-
-
 def load_prepare_config(
     path: Path | None, overrides: Mapping[str, Any] | None = None, *, images: Sequence[str] = ()
 ) -> PrepareConfig:
@@ -248,4 +212,4 @@ def load_prepare_config(
                 source[field] = value
     if not sources:
         raise ConfigError("no images were given", hint="name images, or a --config with sources")
-    return make_prepare_config({**values, **given, "sources": sources}, path)
+    return make_settings(PrepareConfig, {**values, **given, "sources": sources}, path)

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import textwrap
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from imatch.core.errors import ConfigError
-from imatch.core.io.yamltext import parse_yaml, read_mapping
-
-SettingsT = TypeVar("SettingsT", bound="Settings")
-
-
-class Settings(BaseModel):
-    """A group of settings: nothing in it can be changed, nor misspelt."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from imatch.core.settings import Settings
 
 
 class OptimiserConfig(Settings):
@@ -80,6 +65,8 @@ class TrainerConfig(Settings):
             out quietly where it is not installed.
     """
 
+    example: ClassVar[str] = "batch_size=8"
+
     seed: int = Field(default=0, ge=0)
     steps: int = Field(default=10_000, ge=1)
     batch_size: int = Field(default=4, ge=1)
@@ -105,119 +92,3 @@ CHANGEABLE = frozenset(
 
 (A longer run stretches the learning rate's schedule from here on.)
 """
-
-
-def load_settings(
-    kind: type[SettingsT], path: Path | None = None, overrides: Sequence[str] = ()
-) -> SettingsT:
-    """Read settings from YAML and replace single ones.
-
-    Args:
-        kind: The model to fill.
-        path: YAML file, None for the defaults.
-        overrides: ``key=value`` or ``group.key=value``; the value is read as YAML.
-
-    Raises:
-        InputError: The file is missing or is no YAML mapping.
-        ConfigError: A setting that does not exist, or an impossible value.
-    """
-    values = {} if path is None else read_mapping(path)
-    for text in overrides:
-        _override(values, text)
-    return checked(kind, values, path)
-
-
-def checked(
-    kind: type[SettingsT], values: Mapping[str, Any], path: Path | None = None
-) -> SettingsT:
-    """Settings from plain values.
-
-    Args:
-        kind: The model to fill.
-        values: The values.
-        path: Where they come from, for the message.
-
-    Raises:
-        ConfigError: A setting that does not exist, or an impossible value.
-    """
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        raise _explained(error, kind, path) from error
-
-
-def as_yaml(settings: Settings) -> str:
-    """The settings as a YAML document that `load_settings` reads back.
-
-    Example:
-        >>> print(as_yaml(ScheduleConfig(warmup=5)))
-        kind: cosine
-        warmup: 5
-        floor: 0.01
-        <BLANKLINE>
-    """
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def template(kind: type[Settings], indent: str = "") -> str:
-    """All settings with their defaults and what they mean, as YAML to start from.
-
-    Args:
-        kind: The model.
-        indent: Before each line.
-    """
-    told = _told(kind)
-    lines = []
-    for name, field in kind.model_fields.items():
-        key = field.alias or name
-        lines += [f"{indent}# {text}" for text in textwrap.wrap(told.get(name, ""), 88)]
-        default = field.get_default(call_default_factory=True)
-        if isinstance(default, Settings):
-            lines += [f"{indent}{key}:", template(type(default), indent + "  ").rstrip()]
-        else:
-            plain = list(default) if isinstance(default, tuple) else default
-            value = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True)
-            lines.append(f"{indent}{key}: {value.removesuffix('...' + chr(10)).strip()}")
-    return "\n".join(lines) + "\n"
-
-
-def _told(kind: type[Settings]) -> dict[str, str]:
-    """What the docstrings of a model and its bases say of each attribute."""
-    told: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
-        for entry in re.split(r"\n(?=    \w)", section):
-            name, _, text = entry.strip().partition(":")
-            told[name] = re.sub(r"\bNone\b", "null", " ".join(text.replace("``", "").split()))
-    return told
-
-
-def _override(values: dict[str, Any], text: str) -> None:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError("is not key=value", subject=text, hint="for example -s batch_size=8")
-    *groups, last = name.strip().split(".")
-    for group in groups:
-        inner = values.get(group)
-        # A copy: the mapping may be shared with whoever loaded it.
-        values[group] = dict(inner) if isinstance(inner, Mapping) else {}
-        values = values[group]
-    try:
-        values[last] = parse_yaml(value)
-    except ValueError as error:
-        raise ConfigError(f"the value {error}", subject=text) from error
-
-
-def _explained(error: ValidationError, kind: type[Settings], path: Path | None) -> ConfigError:
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    name = ".".join(where) or "configuration"
-    subject = name if path is None else f"{path}: {name}"
-    if first["type"] == "extra_forbidden":
-        known: Any = kind
-        for part in where[:-1]:
-            known = known.model_fields[part].annotation
-        names = ", ".join(getattr(known, "model_fields", {}))
-        return ConfigError("is no setting", subject=subject, hint=f"settings are {names}")
-    said = first["msg"].removeprefix("Value error, ")
-    return ConfigError(said[:1].lower() + said[1:], subject=subject)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from imatch.core.errors import ConfigError
-from imatch.core.io.yamltext import read_mapping
+from imatch.core.settings import load_settings, read_mapping
 from imatch.datasets.manifest import load_manifest
 from imatch.datasets.pairs import ChipPairs
 from imatch.datasets.report.contact_sheet import spread
@@ -51,7 +51,6 @@ def _augmented(path: Path, split: str, count: int, seed: int) -> list[tuple[str,
             hint="prepare it and preview its folder, or name a training configuration",
         )
     from imatch.training.augment.pair import Augmentation
-    from imatch.training.config import load_settings
     from imatch.training.superpoint.config import SuperPointConfig
     from imatch.training.views import open_pairs
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from imatch.core.errors import ConfigError, InputError, OutputError
 from imatch.core.io.files import atomic_path, remove_leftovers
-from imatch.training.config import CHANGEABLE, TrainerConfig, as_yaml, load_settings
+from imatch.core.settings import as_yaml, load_settings
+from imatch.training.config import CHANGEABLE, TrainerConfig
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 

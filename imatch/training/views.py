@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from imatch.core.errors import ConfigError, InputError
+from imatch.core.settings import Settings
 from imatch.datasets.sample import PairSample
 from imatch.matchers.images import convert_bands
 from imatch.training.augment.geometry import ViewConfig
 from imatch.training.augment.pair import PLAIN, Augmentation
-from imatch.training.config import Settings
 
 
 class PairsConfig(Settings):

@@ -40,10 +40,9 @@ def test_the_columns_begin_as_documented() -> None:
 def test_a_journal_cut_within_a_line_goes_on_after_the_last_whole_one(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     for times in range(2):
-        journal = Journal(path, Result.columns())
+        journal = Journal(path, Result)
         journal.append(FULL)
         journal.append(FULL)
-        journal.close()
         content = path.read_bytes()
         path.write_bytes(content[:-20])  # Power failed in the last row.
         mend(path)
@@ -54,7 +53,7 @@ def test_a_header_cut_short_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text("case,sour")
     mend(path)
-    Journal(path, Result.columns()).close()
+    Journal(path, Result)
     assert read_rows(path, Result) == []
 
 

@@ -22,8 +22,8 @@ def test_listed_with_a_template_that_is_a_configuration(run: Run) -> None:
     "path", sorted((Path(__file__).parents[2] / "experiments" / "embedder").glob("*.yaml"))
 )
 def test_configurations_are_configurations(path: Path) -> None:
+    from imatch.core.settings import load_settings
     from imatch.datasets.config import PrepareConfig
-    from imatch.training.config import load_settings
     from imatch.training.embedder.config import EmbedderConfig
 
     kind = PrepareConfig if "sources" in yaml.safe_load(path.read_text()) else EmbedderConfig

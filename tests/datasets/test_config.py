@@ -6,23 +6,26 @@ from typing import Any
 import pytest
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.datasets.config import load_prepare_config, make_prepare_config
+from imatch.core.settings import make_settings
+from imatch.datasets.config import PrepareConfig, load_prepare_config
 
 SOURCE = {"name": "a", "images": ["*.tif"]}
 
 
 def test_shares_are_normalised_and_empty_splits_left_out() -> None:
-    config = make_prepare_config({"sources": [SOURCE], "split": "8/1/1"})
+    config = make_settings(PrepareConfig, {"sources": [SOURCE], "split": "8/1/1"})
     assert config.shares == pytest.approx({"train": 0.8, "val": 0.1, "test": 0.1})
-    assert make_prepare_config({"split": "1/0"}).shares == {"train": 1.0}
+    assert make_settings(PrepareConfig, {"split": "1/0"}).shares == {"train": 1.0}
 
 
 def test_the_guard_is_never_less_than_chips_overlap() -> None:
-    config = make_prepare_config({"sources": [SOURCE], "chip": 100, "stride": 40})
+    config = make_settings(PrepareConfig, {"sources": [SOURCE], "chip": 100, "stride": 40})
     assert config.guard_chips == pytest.approx(0.6)
-    assert make_prepare_config({"sources": [SOURCE]}).guard_chips == 0.25
+    assert make_settings(PrepareConfig, {"sources": [SOURCE]}).guard_chips == 0.25
     with pytest.raises(ConfigError, match=r"a guard of 0\.5 chips is less than chips overlap"):
-        make_prepare_config({"sources": [SOURCE | {"stride": 40}], "chip": 100, "guard": 0.5})
+        make_settings(
+            PrepareConfig, {"sources": [SOURCE | {"stride": 40}], "chip": 100, "guard": 0.5}
+        )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def test_the_guard_is_never_less_than_chips_overlap() -> None:
 )
 def test_mistakes_are_explained(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_prepare_config(values)
+        make_settings(PrepareConfig, values)
 
 
 def test_files_named_on_the_command_line_start_from_here(tmp_path: Path) -> None:

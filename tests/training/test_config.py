@@ -5,14 +5,8 @@ from pathlib import Path
 import pytest
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.training.config import (
-    CHANGEABLE,
-    ScheduleConfig,
-    TrainerConfig,
-    as_yaml,
-    load_settings,
-    template,
-)
+from imatch.core.settings import as_yaml, load_settings, template
+from imatch.training.config import CHANGEABLE, ScheduleConfig, TrainerConfig
 from imatch.training.superpoint.config import SuperPointConfig
 
 

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from imatch.core.errors import ConfigError, InputError, OutputError
+from imatch.core.settings import load_settings
 from imatch.training.checkpoint import Checkpoints
-from imatch.training.config import TrainerConfig, load_settings
+from imatch.training.config import TrainerConfig
 from imatch.training.errors import TrainingError
 from imatch.training.tracking import read_log
 

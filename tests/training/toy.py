@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from imatch.training.config import TrainerConfig, load_settings
+from imatch.core.settings import load_settings
+from imatch.training.config import TrainerConfig
 from imatch.training.loader import Draw, endless
 from imatch.training.trainer import Loaders, Trainer
 

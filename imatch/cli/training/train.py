@@ -85,7 +85,7 @@ def train(
         raise click.UsageError("name a trainer; --list shows them")
     row = TRAINERS[trainer]
     if template:
-        from imatch.training.config import template as written
+        from imatch.core.settings import template as written
 
         click.echo(written(row.load_config()), nl=False)
         return
@@ -115,7 +115,7 @@ def _train(
     overfit: bool,
 ) -> Outcome:
     from imatch.core.progress import progress
-    from imatch.training.config import load_settings
+    from imatch.core.settings import load_settings
     from imatch.training.registry import TRAINERS
     from imatch.training.run_folder import CONFIG
 

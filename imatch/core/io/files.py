@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,35 @@ if TYPE_CHECKING:
 # it is to replace.
 _SUFFIX, _LOCK, _NEW, _OLD = ".imatch", ".lock", "new", "old"
 _SCRATCH = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(_SUFFIX))  # Eight are `mkdtemp`'s.
+
+
+@contextmanager
+def disk_errors(subject: str | PathLike[str], *, hint: str | None = None) -> Iterator[None]:
+    """Makes what the disk refuses inside the block an `OutputError` in one line.
+
+    Args:
+        subject: What is written.
+        hint: The next step.
+
+    Raises:
+        OutputError: The disk refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=subject, hint=hint) from error
+
+
+def append(path: Path, content: bytes) -> None:
+    """Appends to a file, made where it is missing, and sees it onto the disk.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -224,19 +254,16 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         OutputError: As `check_output`, or the disk refused.
     """
     check_output(path, overwrite=overwrite)
-    try:
-        with scratch(path) as folder:
-            temporary = folder / path.name
-            yield temporary
-            if not temporary.exists():
-                raise OutputError("nothing was written", subject=path)
-            # Side-cars first: the file itself is the last to appear, so it is never seen without.
-            for extra in sorted(folder.iterdir()):
-                if extra != temporary:
-                    extra.replace(path.parent / extra.name)
-            temporary.replace(path)
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=path) from error
+    with disk_errors(path), scratch(path) as folder:
+        temporary = folder / path.name
+        yield temporary
+        if not temporary.exists():
+            raise OutputError("nothing was written", subject=path)
+        # Side-cars first: the file itself is the last to appear, so it is never seen without.
+        for extra in sorted(folder.iterdir()):
+            if extra != temporary:
+                extra.replace(path.parent / extra.name)
+        temporary.replace(path)
 
 
 @contextmanager
@@ -253,18 +280,14 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: It exists and may not be replaced, or the disk refused.
     """
-    try:
-        with scratch(path) as folder:
-            made, old = folder / path.name, folder.parent / _OLD
-            made.mkdir()
-            yield made
-            if os.path.lexists(path):
-                if not overwrite:
-                    hint = "pass --overwrite to replace it"
-                    raise OutputError("already exists", subject=path, hint=hint)
-                old.mkdir()
-                path.rename(old / path.name)
-            made.rename(path)
-    except OSError as error:
-        cause = error.strerror or str(error)
-        raise OutputError(cause, subject=path, hint="nothing was written") from error
+    with disk_errors(path, hint="nothing was written"), scratch(path) as folder:
+        made, old = folder / path.name, folder.parent / _OLD
+        made.mkdir()
+        yield made
+        if os.path.lexists(path):
+            if not overwrite:
+                hint = "pass --overwrite to replace it"
+                raise OutputError("already exists", subject=path, hint=hint)
+            old.mkdir()
+            path.rename(old / path.name)
+        made.rename(path)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from imatch.core.errors import InputError, OutputError
+from imatch.core.io.files import append, disk_errors
 
 #: Cells of a 3 x 3 matrix, row by row, as their columns end.
 CELLS = tuple(f"{i}{j}" for i in range(3) for j in range(3))
@@ -102,22 +102,30 @@ class Plain:
         return cls(**values)
 
 
-class Journal:
+class Journal(Generic[RowT]):
     """A CSV file that grows a row at a time and survives a crash after every one.
 
     Args:
-        path: The file; made with its header where it is missing or empty.
-        columns: Names of the columns.
+        path: The file; made with its header where it is missing or empty. What a crash left of its
+            last line is cut off.
+        kind: What its rows are.
+
+    Attributes:
+        rows: What it held.
+
+    Raises:
+        InputError: It is another table.
+        OutputError: It is a link, or the disk refused.
     """
 
-    def __init__(self, path: Path, columns: list[str]) -> None:
+    def __init__(self, path: Path, kind: type[RowT]) -> None:
         self._path = path
-        try:
-            self._file = _unlinked(path).open("a", newline="", encoding="utf-8")
-            if self._file.tell() == 0:
-                self._append(columns)
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), subject=path) from error
+        with disk_errors(path):
+            mend(path)
+            held = path.exists() and path.stat().st_size > 0
+            self.rows = read_rows(path, kind) if held else []
+            if not held:
+                append(path, _csv_line(kind.columns()).encode())
 
     def append(self, row: RowT) -> RowT:
         """Write a row and see it onto the disk.
@@ -130,20 +138,9 @@ class Journal:
             OutputError: The disk refused.
         """
         texts = row.row()
-        try:
-            self._append(texts.values())
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), subject=self._path) from error
+        with disk_errors(self._path):
+            append(_unlinked(self._path), _csv_line(texts.values()).encode())
         return type(row).from_row(texts)
-
-    def _append(self, cells: Iterable[str]) -> None:
-        self._file.write(_csv_line(cells))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def mend(path: Path) -> None:
@@ -180,22 +177,6 @@ def text_rows(path: Path, *, encoding: str = "utf-8") -> Iterator[str]:
             if "\0" in line:
                 raise csv.Error("line contains NUL")
             yield line
-
-
-def checked_sittings(value: object) -> list[dict[str, Any]]:
-    """What a record of a run says of each time it was begun or gone on with.
-
-    Raises:
-        TypeError: That is something else.
-    """
-    if not isinstance(value, list):
-        raise TypeError("no list of sittings")
-    for item in value:
-        if not isinstance(item, dict):
-            raise TypeError("a sitting is no mapping")
-        if not all(isinstance(item.get(name, {}), dict) for name in ("machine", "versions")):
-            raise TypeError("a sitting's machine or versions are no mapping")
-    return value
 
 
 def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:

@@ -6,17 +6,15 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ImatchError, InputError, OutputError
-from imatch.core.io.files import atomic_path, remove_leftovers
+from imatch.core.io.files import atomic_path, disk_errors, remove_leftovers
 from imatch.core.io.jsontext import parse_json
-from imatch.core.workers import begin_worker, one_thread_each
+from imatch.core.pool import map_processes
 from imatch.datasets.chip_files import Coding
 from imatch.datasets.config import PrepareConfig
 from imatch.datasets.manifest import (
@@ -146,15 +144,14 @@ def _begin(out: Path, identity: str, *, resume: bool, overwrite: bool) -> Datase
             raise _other_run(out)
         shutil.rmtree(out / _STATE, ignore_errors=True)
         return held
-    if resume and state.exists() and parse_json(state.read_text())["identity"] != identity:
-        raise _other_run(out)
-    try:
+    record = json.dumps({"identity": identity}).encode()
+    with disk_errors(out):
+        if resume and state.exists() and state.read_bytes() != record:
+            raise _other_run(out)
         state.parent.mkdir(parents=True, exist_ok=True)
         if not state.exists():
             with atomic_path(state) as temporary:
-                temporary.write_text(json.dumps({"identity": identity}))
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=out) from error
+                temporary.write_bytes(record)
     return None
 
 
@@ -226,28 +223,9 @@ def _run(
             yield parse_json(path.read_text())
         else:
             todo.append(batch)
-    if jobs == 1 or len(todo) < 2:
-        for batch in todo:
-            yield _one(batch, config, out)
-        return
-    context = get_context("spawn")
-    with (
-        one_thread_each(),
-        ProcessPoolExecutor(min(jobs, len(todo)), context, initializer=begin_worker) as pool,
-    ):
-        futures = [pool.submit(_one, batch, config, out) for batch in todo]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise OutputError(
-                "a worker process was killed, for want of memory perhaps",
-                subject=out,
-                hint="pass --resume, and fewer --jobs",
-            ) from error
-        finally:
-            for future in futures:
-                future.cancel()
+    work = partial(_one, config=config, out=out)
+    hint = "pass --resume, and fewer --jobs"
+    yield from map_processes(work, todo, jobs, subject=out, hint=hint)
 
 
 def _one(batch: SiteBatch, config: PrepareConfig, out: Path) -> dict[str, Any]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from imatch.core.errors import ImatchError
-from imatch.core.workers import begin_worker, one_thread_each
+from imatch.core.pool import map_processes
 from imatch.pipeline.apply.file import ApplyOptions, FileOrPart, apply_file, output_paths
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 
@@ -71,20 +68,22 @@ def apply_files(
                 rest[0] -= share
                 told(share)
 
-            done = _apply(mapping, path, folder, options, tell)
+            done = _apply(mapping, folder, options, path, tell)
             told(rest[0])
             yield done
         return
-    for done in _in_processes(mapping, paths, folder, options, jobs):
+    work = partial(_apply, mapping, folder, options)
+    hint = "what was finished is kept: apply the rest with fewer --jobs"
+    for done in map_processes(work, paths, jobs, hint=hint):
         told(1.0)
         yield done
 
 
 def _apply(
     mapping: GeoCorrection,
-    path: FileOrPart,
     folder: Path,
     options: ApplyOptions,
+    path: FileOrPart,
     on_progress: Callable[[float], None] | None = None,
 ) -> Applied:
     try:
@@ -92,33 +91,3 @@ def _apply(
     except ImatchError as error:
         return Applied(path, error=error)
     return Applied(path, out, remark)
-
-
-def _in_processes(
-    mapping: GeoCorrection,
-    paths: Sequence[FileOrPart],
-    folder: Path,
-    options: ApplyOptions,
-    jobs: int,
-) -> Iterator[Applied]:
-    # Fresh interpreters: GDAL's caches and OpenCV's threads do not survive a fork.
-    pool = ProcessPoolExecutor(
-        min(jobs, len(paths)), mp_context=get_context("spawn"), initializer=begin_worker
-    )
-    waiting: list[Future[Any]] = []
-    try:
-        with one_thread_each():
-            waiting = [pool.submit(_apply, mapping, path, folder, options) for path in paths]
-        for future in as_completed(waiting):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise ImatchError(
-            "a worker process was killed, perhaps for its memory",
-            hint="what was finished is kept: apply the rest with fewer --jobs",
-        ) from error
-    finally:
-        if not all(future.done() for future in waiting):
-            # The pool has no way of its own to end work that has begun (before Python 3.14).
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)

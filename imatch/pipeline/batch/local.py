@@ -10,17 +10,15 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 from imatch.core.errors import ImatchError
+from imatch.core.pool import WorkerPool
 from imatch.core.redaction import get_logger
-from imatch.core.workers import begin_worker, one_thread_each
 from imatch.pipeline.batch.executor import BatchExecutor, given_up, out_of_time
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
@@ -115,12 +113,6 @@ class _Worker:
             self.future = Future()
             self.future.set_exception(error)
 
-    def late(self, timeout: float | None) -> bool:
-        """Whether its pair is out of time."""
-        if timeout is None or self.pair is None:
-            return False
-        return time.monotonic() - self._since >= timeout
-
     def remaining(self, timeout: float | None) -> float | None:
         """Seconds until its pair is out of time; None for never."""
         if timeout is None or self.pair is None:
@@ -164,19 +156,12 @@ class _Worker:
 
     def end(self) -> None:
         """End the process, whatever it is at."""
-        if self.future is not None:
-            self._process.kill()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
     def _open(self) -> None:
-        # Fresh interpreters: forked ones would inherit this process's memory, and torch's threads.
-        self._pool = ProcessPoolExecutor(
-            1, mp_context=get_context("spawn"), initializer=begin_worker
-        )
-        with one_thread_each(self._task.single_thread):
-            self.future = self._pool.submit(_ready, self._task)
-        # The pool has no way of its own to end work that has begun (before Python 3.14).
-        self._process: BaseProcess = next(iter(self._pool._processes.values()))
+        self._pool = WorkerPool(1, single_thread=self._task.single_thread)
+        self.future = self._pool.submit(_ready, self._task)
+        self._process = self._pool.processes[0]
 
     def _reopen(self) -> None:
         self.end()
@@ -184,7 +169,7 @@ class _Worker:
 
     def _death(self) -> str:
         # The pool's own thread waits for the process; two that wait at once may both miss its code.
-        self._pool.shutdown(wait=True)
+        self._pool.close()
         code = self._process.exitcode or 0
         if code >= 0:
             return f"its worker process ended with code {code}"
@@ -208,5 +193,5 @@ def _reporting(workers: Sequence[_Worker], timeout: float | None) -> list[_Worke
     return [
         worker
         for worker in workers
-        if worker.future is not None and (worker.future.done() or worker.late(timeout))
+        if worker.future is not None and (worker.future.done() or worker.remaining(timeout) == 0)
     ]

@@ -149,7 +149,7 @@ def run_batch(
         "versions": versions(),
     }
     out = out.absolute()
-    folder = BatchFolder.open(out, asked, sitting, resume=resume, overwrite=overwrite)
+    folder = BatchFolder(out, asked, sitting, resume=resume, overwrite=overwrite)
     complete = False
     try:
         tried = {name: row.attempts for name, row in folder.rows.items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.tables import of_cell
-from imatch.core.io.yamltext import parse_yaml
+from imatch.core.settings import parse_yaml
 from imatch.pipeline.batch.pairs import BatchPair, name_pairs
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster.names import located

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from imatch.core.errors import ConfigError
-from imatch.core.io.yamltext import parse_yaml, read_mapping
+from imatch.core.settings import Settings, load_settings, make_settings
 from imatch.pipeline.registration.certificate import Tolerance
 
 Band = int | str
 
 
-class MatchConfig(BaseModel):
+class MatchConfig(Settings):
     """Settings of `imatch.match`.
 
     Attributes:
@@ -42,8 +41,6 @@ class MatchConfig(BaseModel):
         weights: Checkpoint files by weight name, instead of the published ones.
         fetch: Download missing weights instead of raising.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     matcher: str = "auto"
     max_keypoints: int = Field(default=2048, ge=16)
@@ -88,52 +85,9 @@ def make_config(base: MatchConfig | None = None, /, **overrides: Any) -> MatchCo
     """
     kind = MatchConfig if base is None else type(base)
     values = {} if base is None else base.model_dump(exclude_unset=True)
-    try:
-        return kind(**{**values, **overrides})
-    except ValidationError as error:
-        raise _explained(error, kind) from error
+    return make_settings(kind, {**values, **overrides})
 
 
-def load_config(
-    path: Path | None, overrides: Sequence[str] = (), kind: type[MatchConfig] = MatchConfig
-) -> MatchConfig:
-    """Read a configuration from YAML and apply ``key=value`` overrides.
-
-    Args:
-        path: YAML file, or None for the defaults.
-        overrides: ``key=value`` texts; the value is read as YAML.
-        kind: The configuration wanted.
-
-    Raises:
-        InputError: The file is missing or is not YAML.
-        ConfigError: An unknown field or an impossible value.
-    """
-    values = {} if path is None else read_mapping(path)
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError("is not key=value", subject=text, hint="for example -s size=2048")
-        try:
-            values[key.strip()] = parse_yaml(value)
-        except ValueError as error:
-            raise ConfigError(f"the value {error}", subject=text) from error
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        raise _explained(error, kind, path) from error
-
-
-def _explained(
-    error: ValidationError, kind: type[MatchConfig], path: Path | None = None
-) -> ConfigError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or "configuration"
-    cause = "is no setting"
-    if first["type"] != "extra_forbidden":
-        said = first["msg"].removeprefix("Value error, ")
-        cause = said[:1].lower() + said[1:]
-    hint = None
-    if first["type"] == "extra_forbidden":
-        hint = f"settings are {', '.join(kind.model_fields)}"
-    subject = name if path is None else f"{path}: {name}"
-    return ConfigError(cause, subject=subject, hint=hint)
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> MatchConfig:
+    """A configuration from a YAML file and ``key=value`` overrides; see `load_settings`."""
+    return load_settings(MatchConfig, path, overrides)

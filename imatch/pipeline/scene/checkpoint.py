@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from imatch.core.errors import ConfigError, OutputError
-from imatch.core.io.files import atomic_path
+from imatch.core.io.files import append, disk_errors
 from imatch.core.io.fingerprint import fingerprints
 from imatch.core.io.jsontext import parse_json
 from imatch.core.io.tables import mend
+from imatch.core.run_folder import RunFolder, first_change, plain_change
 from imatch.pipeline.pair.identity import settings_of
 from imatch.pipeline.pair.provenance import versions
 from imatch.pipeline.scene.config import SceneConfig
@@ -40,18 +40,18 @@ class SceneState:
     def __init__(self, folder: Path, identity: dict[str, Any], *, overwrite: bool = False) -> None:
         self.folder = folder
         self._done: dict[tuple[int, int, int], TileResult] = {}
+        run = RunFolder(folder, "scene", _RUN, SCHEMA, files=(_TILES,))
+        # Whatever else a folder holds that no scene was begun in is left alone.
+        overwrite = overwrite or not (folder / _RUN).exists()
+        run.open(identity, resume=True, overwrite=overwrite, describe=_difference)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if (folder / _RUN).exists():
-                try:
-                    self._resume(identity)
-                    return
-                except (ConfigError, OutputError):
-                    if not overwrite:
-                        raise
-            self._begin(identity)
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), subject=folder) from error
+            with disk_errors(folder):
+                self._read_tiles()
+        except OutputError:
+            if not overwrite:
+                raise
+            self._done.clear()
+            run.open(identity, resume=False, overwrite=True)
 
     @property
     def done(self) -> dict[tuple[int, int, int], TileResult]:
@@ -65,38 +65,8 @@ class SceneState:
             OutputError: The disk refuses.
         """
         lines = "".join(json.dumps(result.to_dict()) + "\n" for result in results)
-        try:
-            with (self.folder / _TILES).open("a", encoding="utf-8") as file:
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(
-                error.strerror or str(error), subject=self.folder, hint="make room and resume"
-            ) from error
-
-    def _begin(self, identity: dict[str, Any]) -> None:
-        self._done.clear()
-        (self.folder / _TILES).unlink(missing_ok=True)
-        document = {"schema": SCHEMA, "identity": identity}
-        with atomic_path(self.folder / _RUN, overwrite=True) as path:
-            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-    def _resume(self, identity: dict[str, Any]) -> None:
-        path = self.folder / _RUN
-        anew = "repeat the files and options it was begun with, or overwrite it to begin anew"
-        try:
-            before = parse_json(path.read_text(encoding="utf-8"))
-            known = before["schema"] == SCHEMA
-            was = dict(before["identity"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise OutputError("is no record of a scene", subject=path, hint=anew) from error
-        # As JSON gives it back: tuples are lists there.
-        now = json.loads(json.dumps(identity))
-        if not known or was != now:
-            what = _difference(was, now) if known else "it is of another version"
-            raise ConfigError(f"cannot resume: {what}", subject=self.folder, hint=anew)
-        self._read_tiles()
+        with disk_errors(self.folder, hint="make room and resume"):
+            append(self.folder / _TILES, lines.encode())
 
     def _read_tiles(self) -> None:
         """Whole lines only: the last may have been cut by whatever ended the run."""
@@ -160,15 +130,12 @@ def identity_of(
     }
 
 
-def _difference(was: dict[str, Any], now: dict[str, Any]) -> str:
-    for before, after in zip(was.get("files", []), now["files"], strict=False):
+def _difference(name: str, was: Any, now: Any) -> str:
+    if name != "files":
+        return first_change(was, now) or plain_change(name, was, now)
+    for before, after in zip(was, now, strict=False):
         if before != after:
-            same = before.get("path") == after["path"]
-            name = after["path"]
-            return f"{name} has changed since" if same else f"it read {before['path']}, not {name}"
-    for key in ("settings", "weights", "versions"):
-        old, new = was.get(key, {}), now[key]
-        for name in sorted({*old, *new}):
-            if old.get(name) != new.get(name):
-                return f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
+            path, earlier = after["path"], before["path"]
+            same = earlier == path
+            return f"{path} has changed since" if same else f"it read {earlier}, not {path}"
     return "its inputs differ"

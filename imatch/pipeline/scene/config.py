@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import Field
 
-from imatch.pipeline.pair.config import MatchConfig, load_config, make_config
+from imatch.core.settings import load_settings, make_settings
+from imatch.pipeline.pair.config import MatchConfig
 
 
 class SceneConfig(MatchConfig):
@@ -45,9 +46,9 @@ def make_scene_config(base: MatchConfig | None = None, /, **overrides: Any) -> S
         ConfigError: An unknown field or an impossible value.
     """
     known = {} if base is None else base.model_dump(exclude_unset=True)
-    return cast("SceneConfig", make_config(SceneConfig(), **{**known, **overrides}))
+    return make_settings(SceneConfig, {**known, **overrides})
 
 
 def load_scene_config(path: Path | None, overrides: Sequence[str] = ()) -> SceneConfig:
-    """Read a configuration from YAML and apply ``key=value`` overrides; see `load_config`."""
-    return cast("SceneConfig", load_config(path, overrides, SceneConfig))
+    """A configuration from a YAML file and ``key=value`` overrides; see `load_settings`."""
+    return load_settings(SceneConfig, path, overrides)

@@ -21,20 +21,20 @@ from typing import Any, Self
 
 import numpy as np
 from affine import Affine
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from rasterio.crs import CRS
 
 from imatch.core.errors import InputError, OutputError
-from imatch.core.io.files import inside, remove_leftovers
+from imatch.core.io.files import append, disk_errors, inside, remove_leftovers
 from imatch.core.io.tables import mend
+from imatch.core.run_folder import LOCK, lock_folder
 from imatch.raster.geocoding_check import misplaced
 from imatch.retrieval.chips import ChipWindow
 from imatch.retrieval.index.manifest import FILE, IndexManifest, read_manifest, write_manifest
 
 VECTORS, CELLS, IMAGES = "vectors.f32", "cells.f64", "images.jsonl"
-_LOCK = ".lock"
 _LOG = logging.getLogger(__name__)
 _CELL = 5
 # Rows copied at a time.
@@ -155,15 +155,13 @@ class Store:
             read_manifest(path)
         elif path.exists() and (not path.is_dir() or any(_strangers(path))):
             raise OutputError("exists and is no index", subject=path, hint="choose another folder")
-        lock = _locked(path)
+        lock = lock_folder(path, "another process is writing to this index")
         try:
-            if manifest is not None and not (path / FILE).exists():
-                (path / f"g{manifest.generation}").mkdir(exist_ok=True)
-                write_manifest(path, manifest)
-            store = cls._mended(path)
-        except OSError as error:
-            lock.release()
-            raise OutputError(error.strerror or str(error), subject=path) from error
+            with disk_errors(path):
+                if manifest is not None and not (path / FILE).exists():
+                    (path / f"g{manifest.generation}").mkdir(exist_ok=True)
+                    write_manifest(path, manifest)
+                store = cls._mended(path)
         except BaseException:
             lock.release()
             raise
@@ -267,15 +265,10 @@ class Store:
         table = np.array(rows, dtype="<f8").reshape(-1, _CELL)
         if image.first != len(self) or not image.count == len(vectors) == len(table):
             raise ValueError(f"{image.count} rows from {image.first} do not follow {len(self)}")
-        try:
-            _append(self.folder / VECTORS, np.ascontiguousarray(vectors, "<f4").tobytes())
-            _append(self.folder / CELLS, table.tobytes())
-            line = json.dumps(asdict(image), ensure_ascii=False, allow_nan=False)
-            _append(self.folder / IMAGES, f"{line}\n".encode())
-        except OSError as error:
-            raise OutputError(
-                error.strerror or str(error), subject=self.path, hint="is the disk full?"
-            ) from error
+        with disk_errors(self.path, hint="is the disk full?"):
+            append(self.folder / VECTORS, np.ascontiguousarray(vectors, "<f4").tobytes())
+            append(self.folder / CELLS, table.tobytes())
+            append(self.folder / IMAGES, _line(image))
         self.images[image.path] = image
 
     def remove(
@@ -320,19 +313,15 @@ def _copy(
     first, rows = len(new), image.rows
     for start in range(rows.start, rows.stop, _ROWS):
         part = slice(start, min(start + _ROWS, rows.stop))
-        _append(new.folder / VECTORS, np.ascontiguousarray(vectors[part]).tobytes())
-        _append(new.folder / CELLS, np.ascontiguousarray(cells[part]).tobytes())
+        append(new.folder / VECTORS, np.ascontiguousarray(vectors[part]).tobytes())
+        append(new.folder / CELLS, np.ascontiguousarray(cells[part]).tobytes())
     moved = IndexedImage(**{**asdict(image), "first": first})
-    line = json.dumps(asdict(moved), ensure_ascii=False, allow_nan=False)
-    _append(new.folder / IMAGES, f"{line}\n".encode())
+    append(new.folder / IMAGES, _line(moved))
     new.images[moved.path] = moved
 
 
-def _append(path: Path, content: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _line(image: IndexedImage) -> bytes:
+    return f"{json.dumps(asdict(image), ensure_ascii=False, allow_nan=False)}\n".encode()
 
 
 def _read_images(path: Path) -> list[IndexedImage]:
@@ -365,20 +354,4 @@ def _read_image(line: str) -> IndexedImage:
 
 def _strangers(path: Path) -> Iterable[Path]:
     """What lies in a folder that no index has put there."""
-    return (file for file in path.iterdir() if file.name not in (_LOCK, "g1"))
-
-
-def _locked(path: Path) -> FileLock:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / _LOCK, timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise OutputError(
-            "another process is writing to this index",
-            subject=path,
-            hint="wait for it, or choose another folder",
-        ) from error
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=path) from error
-    return lock
+    return (file for file in path.iterdir() if file.name not in (LOCK, "g1"))

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from imatch.core.settings import Settings
 from imatch.core.types import BoolArray
 from imatch.datasets.sample import PairSample
 from imatch.geometry.transform import apply_matrix
-from imatch.training.config import Settings
 
 Matrix = NDArray[np.float64]
 

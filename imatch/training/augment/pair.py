@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from imatch.core.extras import require_extra
+from imatch.core.settings import Settings
 from imatch.core.types import BoolArray
 from imatch.datasets.sample import PairSample
 from imatch.training.augment import colour
 from imatch.training.augment.geometry import Matrix, ViewConfig, draw_views, move
-from imatch.training.config import Settings
 
 
 class AugmentConfig(Settings):

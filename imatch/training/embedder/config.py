@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from imatch.training.config import Settings, TrainerConfig
+from imatch.core.settings import Settings
+from imatch.training.config import TrainerConfig
 
 SamplerName: TypeAlias = Literal[
     "recipe", "random", "cluster", "tile-distance", "labels", "proportions"

@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from imatch.core.settings import Settings
 from imatch.models.loftr.shape import SHAPES, Shape
 from imatch.training.augment.pair import AugmentConfig
-from imatch.training.config import Settings, TrainerConfig
+from imatch.training.config import TrainerConfig
 from imatch.training.views import PairsConfig, ViewsConfig
 
 Loss = Literal["focal", "dual-softmax"]

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from imatch.core.settings import Settings
 from imatch.training.augment.pair import AugmentConfig
-from imatch.training.config import Settings, TrainerConfig
+from imatch.training.config import TrainerConfig
 from imatch.training.losses import DescriptorLoss
 from imatch.training.views import PairsConfig, ViewsConfig
 

@@ -42,9 +42,8 @@ def test_numbers_stay_numbers() -> None:
 def test_tables_keep_such_names(tmp_path: Path, name: str) -> None:
     path = tmp_path / "table.csv"
     write_rows(path, Line, [Line(name)])
-    journal = Journal(path, Line.columns())
+    journal = Journal(path, Line)
     journal.append(Line(name, 2.0))
-    journal.close()
     assert read_rows(path, Line) == [Line(name), Line(name, 2.0)]
     with path.open(newline="") as file:
         assert not any(row[0].startswith(DANGEROUS) for row in csv.reader(file))
@@ -54,7 +53,7 @@ def test_a_journal_does_not_grow_elsewhere(tmp_path: Path) -> None:
     other, link = tmp_path / "notes.txt", tmp_path / "results.csv"
     other.write_text("mine, and no line end")
     link.symlink_to(other)
-    for touch in (lambda: Journal(link, ["a"]), lambda: mend(link)):
+    for touch in (lambda: Journal(link, Line), lambda: mend(link)):
         with pytest.raises(OutputError, match="is a link"):
             touch()
     assert other.read_text() == "mine, and no line end"

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Polygon, box
 
 from imatch.core.errors import InputError, OutputError
+from imatch.core.settings import make_settings
 from imatch.datasets import chip_files as chips
-from imatch.datasets.config import PrepareConfig, make_prepare_config
+from imatch.datasets.config import PrepareConfig
 from imatch.datasets.manifest import DatasetManifest, load_manifest
 from imatch.datasets.pairs import ChipPairs
 from imatch.datasets.prepare import batches
@@ -32,7 +33,7 @@ def config(images: list[Path] | list[str], **values: Any) -> PrepareConfig:
     own |= values.pop("source", {})
     source = {"name": "made", "images": [str(path) for path in images], **own}
     settings = {"chip": 96, "max_pairs": 2, "min_texture": 0.1, "sources": [source]}
-    return make_prepare_config(settings | values)
+    return make_settings(PrepareConfig, settings | values)
 
 
 @pytest.fixture(autouse=True)

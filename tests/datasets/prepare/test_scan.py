@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.datasets.config import PrepareConfig, make_prepare_config
+from imatch.core.settings import make_settings
+from imatch.datasets.config import PrepareConfig
 from imatch.datasets.prepare.scan import survey, tile_name
 
 WriteImage = Callable[..., Path]
@@ -16,7 +17,7 @@ PIXELS = np.arange(64 * 64, dtype=np.uint8).reshape(1, 64, 64)
 
 
 def config(root: Path, **source: Any) -> PrepareConfig:
-    return make_prepare_config({"root": root, "sources": [{"name": "a", **source}]})
+    return make_settings(PrepareConfig, {"root": root, "sources": [{"name": "a", **source}]})
 
 
 @pytest.mark.parametrize(
@@ -63,12 +64,13 @@ def test_a_table_of_pairs(write_image: WriteImage, tmp_path: Path) -> None:
         "a1.tif,gone.tif,E2/y,flood,0,0,\n"
         "a1.tif,gone.tif,E2/y,other,0,0,\n"
     )
-    settings = make_prepare_config(
+    settings = make_settings(
+        PrepareConfig,
         {
             "root": tmp_path,
             "index": "index.csv",
             "sources": [{"table": "pairs.csv", "where": {"kind": "flood"}, "place": r"^(E\d)"}],
-        }
+        },
     )
     found = survey(settings)
     (pair,) = found.aligned

@@ -10,7 +10,8 @@ from rasterio.crs import CRS
 from shapely.geometry import Polygon
 
 from imatch.core.errors import InputError
-from imatch.datasets.config import PrepareConfig, make_prepare_config
+from imatch.core.settings import make_settings
+from imatch.datasets.config import PrepareConfig
 from imatch.datasets.prepare.scan import AlignedScenes, Scene, SceneCatalogue
 from imatch.datasets.prepare.sites import Site, plan_sites
 from imatch.raster import RasterInfo
@@ -39,7 +40,7 @@ def scene(
 def config(**values: object) -> PrepareConfig:
     names = ("a", "b")
     sources = [{"name": name, "images": ["*.tif"]} for name in names]
-    return make_prepare_config({"sources": sources, "chip": 64, **values})
+    return make_settings(PrepareConfig, {"sources": sources, "chip": 64, **values})
 
 
 def footprint(site: Site) -> Polygon:
@@ -155,7 +156,7 @@ def test_bounds_crop_the_ground() -> None:
         "bounds": (700_000, 4_797_000, 702_000, 4_800_000),
         "bounds_crs": "EPSG:32631",
     }
-    settings_ = make_prepare_config({"sources": [source], "chip": 64, "split": "1/0"})
+    settings_ = make_settings(PrepareConfig, {"sources": [source], "chip": 64, "split": "1/0"})
     plan = plan_sites(SceneCatalogue((scene("one"),), (), ()), settings_)
     for site in plan.sites:
         assert footprint(site).bounds[2] <= 702_000 + 1e-6

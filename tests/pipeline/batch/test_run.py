@@ -410,13 +410,8 @@ def test_a_scene_whose_document_was_not_written_keeps_its_tiles(
 _SCRIPT = """
 import importlib, sys
 from pathlib import Path
-from imatch.pipeline import batch_local
 from imatch.pipeline.batch.run import BatchPair, run_batch
-from imatch.pipeline.batch.worker import Task, run_pair
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.match import match
-from imatch.pipeline.registration.result import Registration
-from imatch.pipeline.scene.config import SceneConfig
 if __name__ == "__main__":
     series, out, module, dask = sys.argv[1:5]
     first, *others = sorted(str(path) for path in Path(series).glob("*.tif"))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from imatch.core.io.tables import write_rows
+from imatch.core.settings import load_settings
 from imatch.datasets.chip_files import Coding, write_chip
 from imatch.datasets.manifest import (
     CHIPS,
@@ -23,7 +24,6 @@ from imatch.datasets.manifest import (
     KeypointRow,
     PairRow,
 )
-from imatch.training.config import load_settings
 from imatch.training.embedder.config import EmbedderConfig
 
 SIDE = 40

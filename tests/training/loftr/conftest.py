@@ -11,6 +11,7 @@ import pytest
 
 from imatch.core.io.jsontext import to_json
 from imatch.core.io.tables import write_rows
+from imatch.core.settings import load_settings
 from imatch.datasets.chip_files import Coding, write_chip
 from imatch.datasets.manifest import (
     CHIPS,
@@ -24,7 +25,6 @@ from imatch.datasets.manifest import (
 )
 from imatch.datasets.pairs import Key
 from imatch.datasets.sample import PairSample
-from imatch.training.config import load_settings
 from imatch.training.loftr.config import LoFTRConfig
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from imatch.core.errors import ConfigError
+from imatch.core.settings import as_yaml, load_settings
 from imatch.models.loftr.shape import COMPACT, PUBLISHED, TEACHER
-from imatch.training.config import as_yaml, load_settings
 from imatch.training.loftr.config import LoFTRConfig
 
 Configure = Callable[..., LoFTRConfig]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from imatch.core.settings import load_settings
 from imatch.models.superpoint.network import SuperPoint
-from imatch.training.config import load_settings
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.teachers import Detections
 

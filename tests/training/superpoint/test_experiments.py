@@ -12,9 +12,9 @@ import torch
 from experiments.superpoint.compare import FIGURES, load, measure, table
 from experiments.superpoint.run_series import SERIES, VARIANTS, curves, is_done, row
 from imatch.core.errors import MatcherError
+from imatch.core.settings import as_yaml, load_settings
 from imatch.models.superpoint.network import SuperPoint
 from imatch.models.weights import sha256_of
-from imatch.training.config import as_yaml, load_settings
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.views import validation_pairs
 
