@@ -31,6 +31,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from random import Random
 from unittest import mock
 
@@ -38,11 +39,12 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Before anything starts threads, which do not survive a fork.
     os.environ[_name] = "1"
 
-from experiments.benchmarks.fuzz_damage import damaged  # noqa: E402
-from experiments.benchmarks.fuzz_inputs import KINDS  # noqa: E402
-from experiments.benchmarks.fuzz_rasters import Command, Sample, truth  # noqa: E402
+import imatch.cli  # noqa: E402
 from imatch.core.io.jsontext import to_json  # noqa: E402
 from imatch.pipeline.scene import checkpoint as scene_state  # noqa: E402
+from tests.support.fuzz.damage import damaged  # noqa: E402
+from tests.support.fuzz.inputs import KINDS  # noqa: E402
+from tests.support.fuzz.rasters import Command, Sample, truth  # noqa: E402
 
 LIMIT_S = 60
 #: Address space of a child; some 1.3 GB of it are the libraries.
@@ -66,8 +68,7 @@ _CHATTER = re.compile(
 _WARM = (
     *("torch", "kornia", "cv2", "rasterio", "geopandas", "pyogrio", "safetensors.torch", "yaml"),
     *("imatch.pipeline", "imatch.retrieval.search", "imatch.training.superpoint.trainer"),
-    *(f"imatch.cli.{verb}" for verb in ("match", "register", "apply", "batch", "stack", "index")),
-    *(f"imatch.cli.{verb}" for verb in ("search", "same", "duplicates", "train", "bench")),
+    *(module.name for module in walk_packages(imatch.cli.__path__, "imatch.cli.")),
 )
 
 

@@ -42,8 +42,7 @@ from imatch.retrieval.decision import Decision, decision_for, fit, write_decisio
 from imatch.retrieval.duplicates.normalisation import NormalisedImage, form_of
 from imatch.retrieval.duplicates.similarity import FIGURES, LIMITS, compare
 from imatch.retrieval.pair_metrics import measure
-
-from .distortions import distorted, save
+from tests.support.distortions import distorted, save
 
 _CHIP = 256
 # Sources whose images are pictures of ground at one resolution, 8 bits after a stretch.

@@ -26,9 +26,6 @@ import rasterio
 from numpy.typing import NDArray
 
 import imatch
-from experiments.benchmarks.process_tree import Watched, watch
-from experiments.benchmarks.scene_pair import SCHEMA, Scene, read_truth, write_scene
-from experiments.benchmarks.scene_truth import lattice
 from imatch.bench.environment import commit, environment
 from imatch.core.errors import ImatchError
 from imatch.core.io.files import atomic_path
@@ -36,6 +33,9 @@ from imatch.export import read_registration
 from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster import open_source
+from tests.support.process_tree import Watched, watch
+from tests.support.scenes.pair import SCHEMA, Scene, read_truth, write_scene
+from tests.support.scenes.truth import lattice
 
 #: What a scene of 10980 x 10980 may cost, and one of four times the area relative to it.
 TARGETS = {"seconds": 120.0, "peak_gb": 2.0, "times_as_long": 5.0, "global": 0.2, "local": 0.3}

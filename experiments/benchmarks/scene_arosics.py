@@ -29,17 +29,17 @@ from numpy.typing import NDArray
 from rasterio.transform import AffineTransformer
 
 from experiments.benchmarks.arosics_peer import install
-from experiments.benchmarks.process_tree import Watched, watch
 from experiments.benchmarks.scene import register, write_markdown, write_rows
-from experiments.benchmarks.scene_limits import LIMITS, Limit, make_limit
-from experiments.benchmarks.scene_pair import PLACE, Scene, read_truth, write_scene
-from experiments.benchmarks.scene_truth import lattice
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
 from imatch.export import read_registration
 from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster import open_source
+from tests.support.process_tree import Watched, watch
+from tests.support.scenes.limits import LIMITS, Limit, make_limit
+from tests.support.scenes.pair import PLACE, Scene, read_truth, write_scene
+from tests.support.scenes.truth import lattice
 
 PEERS = ("arosics COREG", "arosics COREG_LOCAL", "imatch register")
 #: A shift as two products differ by; what AROSICS is made for.

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, spline_filter
 
 from experiments.benchmarks.scene import Places, distances, write_markdown, write_rows
-from experiments.benchmarks.scene_truth import Truth
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
 from imatch.export.html import HtmlCell, HtmlTable
@@ -39,6 +38,7 @@ from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.config import make_scene_config
 from imatch.pipeline.scene.register import register
 from imatch.raster import Source, array_source, open_source
+from tests.support.scenes.truth import Truth
 
 TOLERANCE_PX = 0.3
 _ORDER = 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,13 +11,14 @@ import torch
 from experiments.superpoint.compare import FIGURES, load, measure, table
 from experiments.superpoint.run_series import SERIES, VARIANTS, curves, is_done, row
 from imatch.core.errors import MatcherError
+from imatch.datasets.synthetic.pairs import LandscapePairs
 from imatch.models.superpoint.network import SuperPoint
 from imatch.models.weights import sha256_of
 from imatch.training.config import as_yaml, load_settings
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.views import validation_pairs
 
-FOLDER = Path(__file__).parents[3] / "experiments" / "superpoint"
+FOLDER = Path(__file__).parents[2] / "experiments" / "superpoint"
 
 
 @pytest.mark.parametrize("name", [*SERIES, *VARIANTS])
@@ -67,7 +67,8 @@ class TestCompare:
             torch.save(SuperPoint(3, 128, batch_norm=True).state_dict(), folder / "own.pth")
         return f"{folder / 'own.pth'}#sha256={sha256_of(folder / 'own.pth')}"
 
-    def test_measures(self, pairs: Any, tmp_path: Path) -> None:
+    def test_measures(self, tmp_path: Path) -> None:
+        pairs = LandscapePairs(1, (64, 64), 2)
         matcher = load("superpoint-s2", {"superpoint-s2": self.named(tmp_path)}, 64)
         config = SuperPointConfig().validation.model_copy(update={"pairs": 2})
         row = measure(matcher, validation_pairs(pairs, config, 64, 1, 0), "own")

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from experiments.benchmarks.fuzz_headers import (
+from tests.support.fuzz.headers import (
     NUMBERS,
     claim,
     geocoding,

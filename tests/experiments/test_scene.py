@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from experiments.benchmarks import scene_arosics
-from experiments.benchmarks.process_tree import Watched, watch
 from experiments.benchmarks.scene import (
     Row,
     _earlier,
@@ -29,13 +28,14 @@ from experiments.benchmarks.scene import (
 )
 from experiments.benchmarks.scene_arosics import PEERS, Exact, limits_table, run_arosics
 from experiments.benchmarks.scene_arosics import Row as Peer
-from experiments.benchmarks.scene_limits import LIMITS, Limit, make_limit
-from experiments.benchmarks.scene_pair import CRS, PLACE, Scene
 from experiments.benchmarks.scene_real import Row as Real
 from experiments.benchmarks.scene_real import as_table as real_table
 from experiments.benchmarks.scene_real import warped
-from experiments.benchmarks.scene_truth import Truth, lattice
 from imatch.raster import array_source
+from tests.support.process_tree import Watched, watch
+from tests.support.scenes.limits import LIMITS, Limit, make_limit
+from tests.support.scenes.pair import CRS, PLACE, Scene
+from tests.support.scenes.truth import Truth, lattice
 
 ROW = Row("100 global tif", 100, 0.0, "tif", "ok", 60.0, 99.0, 1.5, 3, rmse_px=0.1, max_px=0.3)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.benchmarks.scene_truth import Truth, lattice
+from tests.support.scenes.truth import Truth, lattice
 
 WARP = (5.0, -3.0, 0.5, 1.01)
 

@@ -1,6 +1,6 @@
 """Make a pair of full scenes from real texture, of which every pixel's true place is known.
 
-    python -m experiments.benchmarks.scene_pair --data ../shared/data -o /tmp/scene
+    python -m tests.support.scenes.pair --data ../shared/data -o /tmp/scene
 
 writes ``ref.tif`` and ``tgt.tif`` (uint16, tiled, deflate, geocoded alike in EPSG:32636 at 10 m)
 and ``truth.json``. The reference is a landscape (`scene_ground`) at one date; the target shows it
@@ -35,11 +35,11 @@ from rasterio.windows import Window
 from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
-from experiments.benchmarks.scene_ground import Ground, Pixels
-from experiments.benchmarks.scene_truth import Truth
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError, InputError, OutputError
 from imatch.core.io.files import atomic_path
+from tests.support.scenes.ground import Ground, Pixels
+from tests.support.scenes.truth import Truth
 
 SCHEMA = "imatch.scene-pair/1"
 CRS = "EPSG:32636"
@@ -391,7 +391,7 @@ def main() -> None:
         options.clouds,
         bands=options.bands,
     )
-    command = " ".join(["python -m experiments.benchmarks.scene_pair", *sys.argv[1:]])
+    command = " ".join(["python -m tests.support.scenes.pair", *sys.argv[1:]])
     try:
         record = write_scene(
             scene,

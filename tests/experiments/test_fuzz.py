@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from experiments.benchmarks import fuzz
-from experiments.benchmarks.fuzz_damage import damaged
-from experiments.benchmarks.fuzz_rasters import Sample, view, write
+from tests.support.fuzz.damage import damaged
+from tests.support.fuzz.rasters import Sample, view, write
 
 #: Kinds that share little code.
 SHOWN = ("geotiff", "jpeg", "mask-geojson", "registration", "pairs", "index")

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy.ndimage import map_coordinates
 
-from experiments.benchmarks.scene_pair import CRS, PLACE, Painter, Scene, read_truth, write_scene
-from experiments.benchmarks.scene_truth import lattice
 from imatch.core.errors import InputError
+from tests.support.scenes.pair import CRS, PLACE, Painter, Scene, read_truth, write_scene
+from tests.support.scenes.truth import lattice
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -141,7 +141,7 @@ def test_what_is_no_truth_and_no_data_is_named(tmp_path: Path) -> None:
         read_truth(path)
     with pytest.raises(InputError, match="is no truth"):
         read_truth(tmp_path / "absent.json")
-    command = [sys.executable, "-m", "experiments.benchmarks.scene_pair", "--data", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.scenes.pair", "--data", str(tmp_path)]
     run = subprocess.run(
         [*command, "-o", str(tmp_path / "out")],
         cwd=ROOT,

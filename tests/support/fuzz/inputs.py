@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from shapely.geometry import box
 
-from experiments.benchmarks.fuzz_rasters import (
+from tests.support.fuzz.rasters import (
     CRS,
     FORMATS,
     QUICK,
@@ -25,7 +25,7 @@ from experiments.benchmarks.fuzz_rasters import (
     match,
     write,
 )
-from experiments.benchmarks.fuzz_rasters import SIDE as SIDE
+from tests.support.fuzz.rasters import SIDE as SIDE
 
 
 def _registration(folder: Path, run: Run) -> Sample:

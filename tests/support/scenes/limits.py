@@ -16,8 +16,8 @@ from rasterio import crs as reference
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import Resampling, reproject
 
-from experiments.benchmarks.scene_pair import CRS, PLACE
 from imatch.raster.geodesy import apply_affine, reproject_points
+from tests.support.scenes.pair import CRS, PLACE
 
 Oddity: TypeAlias = Literal["", "bare", "zone", "turned", "negative", "coarse"]
 _NEIGHBOUR = "EPSG:32635"
