@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.superpoint.compare import FIGURES, load, measure, table
-from experiments.superpoint.run_series import SERIES, VARIANTS, curves, is_done, row
+from experiments.superpoint.compare import (
+    FIGURES,
+    SERIES,
+    VARIANTS,
+    curves,
+    is_done,
+    load,
+    measure,
+    row,
+    table,
+)
 from imatch.core.errors import MatcherError
 from imatch.datasets.synthetic.pairs import LandscapePairs
 from imatch.models.superpoint.network import SuperPoint
