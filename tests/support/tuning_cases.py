@@ -1,8 +1,4 @@
-"""Make tuning cases from the training split, in the columns of the benchmark.
-
-Thresholds and the cascade are tuned on these and never on the benchmark:
-
-    python -m experiments.auto.make_cases --data ../shared/data -o /tmp/imatch-tuning
+"""Tuning cases from the training split, in the columns of the benchmark.
 
 Variants: ``near`` and ``free`` as in the benchmark, ``turned`` (any rotation), ``relief`` (any
 rotation and size, and ground that leans with its height, as seen from two sides), ``unrelated``.
@@ -11,7 +7,6 @@ Blue Marble crops add real snow and real seasons over many landscapes.
 
 from __future__ import annotations
 
-import argparse
 import csv
 from pathlib import Path
 
@@ -129,21 +124,25 @@ def blue_marble(
     return pairs
 
 
-def main() -> None:
-    """Write ``tuning_cases.csv`` and the crops it needs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=60, help="OMBRIA pairs; others in proportion")
-    parser.add_argument("--seed", type=int, default=7)
-    args = parser.parse_args()
-    rng = np.random.default_rng(args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
-    pairs = training_pairs(args.data, args.count, rng)
-    pairs += blue_marble(args.data, args.out.resolve(), args.count // 4, rng)
+def write_tuning_cases(data: Path, out: Path, count: int, seed: int) -> int:
+    """Write ``tuning_cases.csv`` and the crops it needs.
+
+    Args:
+        data: Folder of the real images.
+        out: Folder to write to.
+        count: OMBRIA pairs; others in proportion.
+        seed: Of everything random.
+
+    Returns:
+        How many cases there are.
+    """
+    rng = np.random.default_rng(seed)
+    out.mkdir(parents=True, exist_ok=True)
+    pairs = training_pairs(data, count, rng)
+    pairs += blue_marble(data, out.resolve(), count // 4, rng)
     rows: list[dict[str, object]] = []
     for index, pair in enumerate(pairs):
-        with rasterio.open(args.data / pair["tgt"]) as file:
+        with rasterio.open(data / pair["tgt"]) as file:
             width, height = file.width, file.height
         residual = np.array([[1, 0, float(pair["dx"])], [0, 1, float(pair["dy"])], [0, 0, 1]])
         for variant in ("near", "free", "turned", "relief"):
@@ -161,7 +160,7 @@ def main() -> None:
                 | dict(zip(_TRUTH, (matrix @ residual).ravel(), strict=True))
             )
     nowhere = dict.fromkeys(_TRUTH, float("nan")) | dict(zip(_WARP, np.eye(3).ravel(), strict=True))
-    while sum(r["variant"] == "unrelated" for r in rows) < 2 * args.count:
+    while sum(r["variant"] == "unrelated" for r in rows) < 2 * count:
         first, second = (pairs[i] for i in rng.permutation(len(pairs))[:2])
         same = first["source"] == second["source"] in ("ua_overview", "bouconne")
         if (
@@ -177,12 +176,8 @@ def main() -> None:
         )
     columns = ["case", "source", "variant", "tag", "ref", "tgt", *_WARP, *_TRUTH]
     columns += ["relief_px", "relief_seed"]
-    with (args.out / "tuning_cases.csv").open("w", newline="") as file:
+    with (out / "tuning_cases.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows({"case": f"train{i:04d}"} | row for i, row in enumerate(rows))
-    print(f"{len(rows)} cases in {args.out / 'tuning_cases.csv'}")
-
-
-if __name__ == "__main__":
-    main()
+    return len(rows)

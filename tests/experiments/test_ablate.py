@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.auto.keypoint_stage import COLUMNS, NONE, Before, after, asked, reached
-from experiments.auto.keypoint_stage import table as as_table
+from experiments.auto.ablate import COLUMNS, NONE, Before, after, ask, reached
+from experiments.auto.ablate import table as as_table
 from imatch.bench.cases import read_cases
 from imatch.pipeline.pair.auto import Auto
 
@@ -35,12 +35,12 @@ def test_the_table_counts_answers_and_mistakes() -> None:
 def test_a_case_is_asked_without_and_with_keypoints(table: Path) -> None:
     cases = {case.name: case for case in read_cases(table)}
     before, others = Before(), {"sift": after("sift")}
-    right = asked(cases["c2"], table.parent, before, others)
+    right = ask(cases["c2"], table.parent, before, others)
     assert [row["matcher"] for row in right] == [NONE, "sift"]
     assert [row["status"] for row in right] == ["ok", "ok"]
     assert max(float(row["error_px"]) for row in right) < 1
     assert float(right[1]["stage_s"]) > 0
-    other = asked(cases["c3"], table.parent, before, others)
+    other = ask(cases["c3"], table.parent, before, others)
     assert all(row["status"] != "ok" for row in other)
     assert before.take() is None
 
