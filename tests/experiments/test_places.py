@@ -6,25 +6,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from experiments.embedder.evaluate import (
+from experiments.embedder.evaluate import measure, standing_out, table
+from experiments.embedder.make import classify, some_of_each_source
+from imatch.core.types import BoolArray
+from imatch.retrieval.chips import ChipWindow
+from imatch.retrieval.embedders.base import ChipEmbedder
+from imatch.retrieval.evaluate.metrics import rank
+from tests.support.place_sets import (
     SETS,
     PlaceSet,
     View,
     americas,
     displaced,
-    measure,
     middle,
     ombria,
-    standing_out,
-    table,
     ua,
 )
-from experiments.embedder.land_cover import classify
-from experiments.embedder.learn_vlad import some_of_each_source
-from imatch.core.types import BoolArray
-from imatch.retrieval.chips import ChipWindow
-from imatch.retrieval.embedders.base import ChipEmbedder
-from imatch.retrieval.evaluate.metrics import rank
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 needs_data = pytest.mark.skipif(

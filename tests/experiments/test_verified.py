@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from experiments.embedder.evaluate import PlaceSet, View
-from experiments.embedder.verified import Asked, ask, told
+from experiments.embedder.evaluate import Asked, ask, told
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.load import load_solver
 from imatch.retrieval.chips import ChipWindow
+from tests.support.place_sets import PlaceSet, View
 
 SIFT = MatchConfig(matcher="sift", use_geocoding=False)
 
