@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from experiments.benchmarks import fuzz
+from tests.support.fuzz import run as fuzz
 from tests.support.fuzz.damage import damaged
 from tests.support.fuzz.rasters import Sample, view, write
 
@@ -20,7 +20,15 @@ SHOWN = ("geotiff", "jpeg", "mask-geojson", "registration", "pairs", "index")
 
 def test_twenty_damaged_inputs_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     kinds = [word for kind in SHOWN for word in ("--kind", kind)]
-    command = [sys.executable, "-m", "experiments.benchmarks.fuzz", "--inputs", "20", *kinds]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.benchmarks.robustness",
+        "fuzz",
+        "--inputs",
+        "20",
+        *kinds,
+    ]
     done = subprocess.run(
         [*command, "--seed", "3", "-o", str(tmp_path / "out")], capture_output=True, text=True
     )

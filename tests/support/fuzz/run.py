@@ -1,21 +1,14 @@
-r"""Damaged inputs of every kind, each read by a real command in a child with a memory limit.
-
-    python -m experiments.benchmarks.fuzz --inputs 2400 --seed 0 -o out/fuzz
-    python -m experiments.benchmarks.fuzz --inputs 50 --kind png --kind jpeg -o out/png
+"""Run commands on damaged inputs, each in a child with a memory limit, and judge how they end.
 
 A warm parent has imported what the verbs need and forks a child for each input, which sets its
 limits and runs ``imatch …`` as the console script does; starting an interpreter for each would
 take seconds. A command fails here if it ends by a signal or a traceback, takes over 60 s or the
 memory, calls itself a bug, says other than one line of its own that names a file, changes a file
-outside its output, or leaves something half-written. Failing inputs are kept under DIR/failing,
-with the command beside them; DIR/inputs.jsonl has a line for each input. The same seed makes the
-same inputs.
+outside its output, or leaves something half-written.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import re
 import resource
@@ -25,7 +18,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -285,7 +277,9 @@ def _ended(running: _Running, pid: int) -> bool:
     return True
 
 
-def fuzz(kinds: Sequence[str], inputs: int, seed: int, jobs: int, out: Path) -> Iterator[Outcome]:
+def run_damaged(
+    kinds: Sequence[str], inputs: int, seed: int, jobs: int, out: Path
+) -> Iterator[Outcome]:
     """Damage inputs and run commands on them.
 
     Args:
@@ -329,48 +323,3 @@ def fuzz(kinds: Sequence[str], inputs: int, seed: int, jobs: int, out: Path) -> 
                 yield running.outcome
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def as_table(outcomes: Sequence[Outcome]) -> str:
-    """A Markdown table: a row a kind, and all."""
-    head = "| kind | inputs | read | refused | not registered | longest, s | peak, MB | faults |"
-    rows = [head, "|" + "---|" * 8]
-    for kind in [*sorted({o.kind for o in outcomes}), "all"]:
-        of = [o for o in outcomes if kind in (o.kind, "all")]
-        codes = Counter(o.code for o in of)
-        rows.append(
-            f"| {kind} | {len(of)} | {codes[0]} | {codes[1] + codes[2]} | {codes[3]} "
-            f"| {max(o.seconds for o in of):.1f} | {max(o.peak_mb for o in of)} "
-            f"| {sum(bool(o.faults) for o in of)} |"
-        )
-    return "\n".join(rows) + "\n"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fuzz as asked; 1 if anything is at fault."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
-    parser.add_argument("--inputs", type=int, default=2400)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", action="append", choices=sorted(KINDS), help="all by default")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    asked = parser.parse_args(arguments)
-    out: Path = asked.output
-    out.mkdir(parents=True, exist_ok=True)
-    outcomes = []
-    with (out / "inputs.jsonl").open("w", encoding="utf-8") as file:
-        for outcome in fuzz(asked.kind or list(KINDS), asked.inputs, asked.seed, asked.jobs, out):
-            outcomes.append(outcome)
-            file.write(json.dumps(asdict(outcome)) + "\n")
-            file.flush()
-            if outcome.faults:
-                print(f"{outcome.number:05}-{outcome.kind}: {', '.join(outcome.faults)}: "
-                      f"{outcome.damage}", flush=True)  # fmt: skip
-    outcomes.sort(key=lambda outcome: (outcome.kind, outcome.number))
-    (out / "table.md").write_text(as_table(outcomes))
-    print(as_table(outcomes))
-    return int(any(outcome.faults for outcome in outcomes))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
