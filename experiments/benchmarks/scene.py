@@ -1,7 +1,7 @@
 """How fast, in how much memory and how precisely is a whole scene registered?
 
-Pairs of scenes are made by `scene_pair` and registered by ``python -m imatch register``, from start
-to the warped file written; its result is held against the exact field:
+Pairs of scenes (`tests.support.scenes.pair`) are registered by ``python -m imatch register``, from
+start to the warped file written; its result is held against the exact field:
 
     python -m experiments.benchmarks.scene --data ../shared/data --work /tmp/imatch-scenes \
         -o experiments/benchmarks/results/scene

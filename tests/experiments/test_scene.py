@@ -15,7 +15,7 @@ import rasterio
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from experiments.benchmarks import scene_arosics
+from experiments.benchmarks.arosics import limits_table
 from experiments.benchmarks.scene import (
     Row,
     _earlier,
@@ -26,12 +26,13 @@ from experiments.benchmarks.scene import (
     write_markdown,
     write_rows,
 )
-from experiments.benchmarks.scene_arosics import PEERS, Exact, limits_table, run_arosics
-from experiments.benchmarks.scene_arosics import Row as Peer
 from experiments.benchmarks.scene_real import Row as Real
 from experiments.benchmarks.scene_real import as_table as real_table
 from experiments.benchmarks.scene_real import warped
 from imatch.raster import array_source
+from tests.support.arosics import scenes as peers
+from tests.support.arosics.scenes import PEERS, Exact, run_scene
+from tests.support.arosics.scenes import Row as Peer
 from tests.support.process_tree import Watched, watch
 from tests.support.scenes.limits import LIMITS, Limit, make_limit
 from tests.support.scenes.pair import CRS, PLACE, Scene
@@ -198,16 +199,16 @@ def test_a_peer_is_held_against_the_exact_places(
         assert timeout > 0
         return Watched(0, 12.34, 20.0, 0.5, 2, "")
 
-    monkeypatch.setattr(scene_arosics, "watch", answered)
+    monkeypatch.setattr(peers, "watch", answered)
     pair = tmp_path / "ref.tif", tmp_path / "tgt.tif"
-    row = run_arosics(Path("python"), PEERS[1], "case", pair, exact, 2)
+    row = run_scene(Path("python"), PEERS[1], "case", pair, exact, 2)
     assert (row.status, row.rmse_px, row.tie_points, row.seconds) == ("ok", 0.5, 7, 12.3)
 
     def died(*_: object, **__: object) -> Watched:
         return Watched(1, 1.0, 1.0, 0.1, 1, "Traceback\nRuntimeError: no")
 
-    monkeypatch.setattr(scene_arosics, "watch", died)
-    row = run_arosics(Path("python"), PEERS[0], "case", pair, exact, 2)
+    monkeypatch.setattr(peers, "watch", died)
+    row = run_scene(Path("python"), PEERS[0], "case", pair, exact, 2)
     assert (row.status, row.rmse_px) == ("error", None)
     assert row.message.endswith("RuntimeError: no")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from experiments.benchmarks.scene_arosics import PEERS, Row, scenes_table
+from experiments.benchmarks.arosics import scenes_table
+from tests.support.arosics.scenes import PEERS, Row
 
 OURS = Row("10980, shift", PEERS[2], "ok", 0.026, 0.03, 2163, 30.0, 50.0, 1.2)
 THEIRS = replace(OURS, peer=PEERS[1], rmse_px=0.128, seconds=300.0, cpu_seconds=400.0)

@@ -141,9 +141,9 @@ def test_what_is_no_truth_and_no_data_is_named(tmp_path: Path) -> None:
         read_truth(path)
     with pytest.raises(InputError, match="is no truth"):
         read_truth(tmp_path / "absent.json")
-    command = [sys.executable, "-m", "tests.support.scenes.pair", "--data", str(tmp_path)]
+    command = [sys.executable, "-m", "experiments.benchmarks.scene", "--data", str(tmp_path)]
     run = subprocess.run(
-        [*command, "-o", str(tmp_path / "out")],
+        [*command, "--work", str(tmp_path), "-o", str(tmp_path / "out")],
         cwd=ROOT,
         capture_output=True,
         text=True,

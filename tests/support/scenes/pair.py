@@ -1,19 +1,15 @@
 """Make a pair of full scenes from real texture, of which every pixel's true place is known.
 
-    python -m tests.support.scenes.pair --data ../shared/data -o /tmp/scene
-
-writes ``ref.tif`` and ``tgt.tif`` (uint16, tiled, deflate, geocoded alike in EPSG:32636 at 10 m)
-and ``truth.json``. The reference is a landscape (`scene_ground`) at one date; the target shows it
-in another season, moved by a global warp and a smooth local displacement (`scene_truth`), below
-some clouds and their shadows, with noise of its own. Blocks are made one by one: memory does not
-grow with the scene.
+A folder gets ``ref.tif`` and ``tgt.tif`` (uint16, tiled, deflate, geocoded alike in EPSG:32636 at
+10 m) and ``truth.json``. The reference is a landscape (`tests.support.scenes.ground`) at one date;
+the target shows it in another season, moved by a global warp and a smooth local displacement
+(`tests.support.scenes.truth`), below some clouds and their shadows, with noise of its own. Blocks
+are made one by one: memory does not grow with the scene.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -36,7 +32,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
 from imatch.bench.environment import environment
-from imatch.core.errors import ImatchError, InputError, OutputError
+from imatch.core.errors import InputError, OutputError
 from imatch.core.io.files import atomic_path
 from tests.support.scenes.ground import Ground, Pixels
 from tests.support.scenes.truth import Truth
@@ -294,7 +290,7 @@ def read_truth(path: Path) -> Truth:
         return Truth.from_dict(record["truth"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"is no truth of a scene ({error})", subject=path, hint="run scene_pair"
+            f"is no truth of a scene ({error})", subject=path, hint="have the pair made anew"
         ) from error
 
 
@@ -351,60 +347,3 @@ def _start(scene: Scene, data: Path) -> None:
 def _paint(name: str, window: Window) -> NDArray[np.uint16]:
     assert _painter is not None
     return _painter.paint(name, window)
-
-
-def _numbers(text: str) -> tuple[float, float, float, float]:
-    """``dx,dy[,degrees[,scale]]``."""
-    values = [float(part) for part in text.split(",")]
-    if not 2 <= len(values) <= 4:
-        raise argparse.ArgumentTypeError(f"{text!r} is not DX,DY[,DEGREES[,SCALE]]")
-    dx, dy, degrees, scale = [*values, *[0.0, 1.0][len(values) - 2 :]]
-    return dx, dy, degrees, scale
-
-
-def main() -> None:
-    """Write a pair."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the real images")
-    parser.add_argument("--size", type=int, default=10980, help="side, pixels")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--global",
-        dest="warp",
-        type=_numbers,
-        default=WARP,
-        metavar="DX,DY[,DEG[,SCALE]]",
-        help="global warp about the middle, pixels and degrees",
-    )
-    parser.add_argument("--local-amplitude", type=float, default=0.0, metavar="PX")
-    parser.add_argument("--clouds", type=float, default=0.12, help="share of the target")
-    parser.add_argument("--bands", type=int, default=1, choices=(1, 3))
-    parser.add_argument("--format", action="append", choices=list(_FORMATS), help="default: tif")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the pair")
-    options = parser.parse_args()
-    scene = Scene(
-        options.size,
-        options.seed,
-        options.warp,
-        options.local_amplitude,
-        options.clouds,
-        bands=options.bands,
-    )
-    command = " ".join(["python -m tests.support.scenes.pair", *sys.argv[1:]])
-    try:
-        record = write_scene(
-            scene,
-            options.data,
-            options.out,
-            formats=tuple(options.format or ["tif"]),
-            jobs=options.jobs,
-            command=command,
-        )
-    except ImatchError as error:
-        sys.exit(f"{Path(__file__).name}: error: {error}")
-    print(f"wrote {options.size} x {options.size} in {record['seconds']} s to {options.out}")
-
-
-if __name__ == "__main__":
-    main()
