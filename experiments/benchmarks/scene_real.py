@@ -286,15 +286,21 @@ def _quantile(values: Sequence[float], percent: float) -> str:
     return f"{np.percentile(values, percent):.2f}" if values else "–"
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    described = (__doc__ or "").splitlines()[0]
+    whole = argparse.ArgumentParser(prog="experiments.benchmarks.scene_real", description=described)
+    whole.add_argument("--data", type=Path, required=True, help="folder of the real images")
+    whole.add_argument("--split", choices=["train", "bench"], default="train")
+    whole.add_argument("--matcher", default="auto")
+    whole.add_argument("--limit", type=int, help="only so many pairs of each data set")
+    whole.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
+    return whole
+
+
 def main() -> None:
     """Measure the pairs of a split."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the real images")
-    parser.add_argument("--split", choices=["train", "bench"], default="train")
-    parser.add_argument("--matcher", default="auto")
-    parser.add_argument("--limit", type=int, help="only so many pairs of each data set")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
-    options = parser.parse_args()
+    options = parser().parse_args()
     command = " ".join(["python -m experiments.benchmarks.scene_real", *sys.argv[1:]])
     record: dict[str, Any] = {**environment(command), "split": options.split}
     options.out.mkdir(parents=True, exist_ok=True)
