@@ -39,7 +39,7 @@ install-dev: $(VENV)/.imatch-dev ## The same, with what the tests need.
 clean: ## Remove .venv, demo/, build products and caches (downloaded weights stay).
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache
-	find imatch tests data -name __pycache__ -type d -prune -exec rm -rf {} +
+	find imatch tests experiments data -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is touched last, so an interrupted step is done again.
 

@@ -1,7 +1,7 @@
 """How fast, in how much memory and how precisely is a whole scene registered?
 
-Pairs of scenes are made by `scene_pair` and registered by ``python -m imatch register``, from start
-to the warped file written; its result is held against the exact field:
+Pairs of scenes (`tests.support.scenes.pair`) are registered by ``python -m imatch register``, from
+start to the warped file written; its result is held against the exact field:
 
     python -m experiments.benchmarks.scene --data ../shared/data --work /tmp/imatch-scenes \
         -o experiments/benchmarks/results/scene
@@ -26,9 +26,6 @@ import rasterio
 from numpy.typing import NDArray
 
 import imatch
-from experiments.benchmarks.process_tree import Watched, watch
-from experiments.benchmarks.scene_pair import SCHEMA, Scene, read_truth, write_scene
-from experiments.benchmarks.scene_truth import lattice
 from imatch.bench.environment import commit, environment
 from imatch.core.errors import ImatchError
 from imatch.core.io.files import atomic_path
@@ -36,6 +33,9 @@ from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.io import read_registration
 from imatch.raster import open_source
+from tests.support.process_tree import Watched, watch
+from tests.support.scenes.pair import SCHEMA, Scene, read_truth, write_scene
+from tests.support.scenes.truth import lattice
 
 #: What a scene of 10980 x 10980 may cost, and one of four times the area relative to it.
 TARGETS = {"seconds": 120.0, "peak_gb": 2.0, "times_as_long": 5.0, "global": 0.2, "local": 0.3}
@@ -260,18 +260,8 @@ def _rounded(value: float | None) -> float | None:
 def as_table(rows: Sequence[Row]) -> HtmlTable:
     """A line a case."""
     header = (
-        "case",
-        "status",
-        "seconds",
-        "CPU seconds",
-        "others",
-        "peak GB",
-        "RMSE, px",
-        "p95, px",
-        "max, px",
-        "bound 95 %, px",
-        "model",
-        "tie points",
+        *("case", "status", "seconds", "CPU seconds", "others", "peak GB", "RMSE, px"),
+        *("p95, px", "max, px", "bound 95 %, px", "model", "tie points"),
     )
     lines = tuple(
         (
@@ -313,10 +303,8 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
             met = "met" if row.seconds <= TARGETS["seconds"] else "missed"
             lines.append(f"{row.case}: {row.seconds:.0f} s, at most {TARGETS['seconds']:g}: {met}")
         for other in rows:
-            if (other.local_px, other.kind) == (
-                row.local_px,
-                row.kind,
-            ) and other.size == 2 * row.size:
+            alike = (other.local_px, other.kind) == (row.local_px, row.kind)
+            if alike and other.size == 2 * row.size:
                 times = other.seconds / row.seconds
                 met = "met" if times <= TARGETS["times_as_long"] else "missed"
                 lines.append(
@@ -361,18 +349,24 @@ def _earlier(path: Path) -> list[Row]:
     return [Row(**{name: row[name] for name in names if name in row}) for row in kept]
 
 
-def main() -> None:
-    """Run the cases, keeping each row as it comes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the real images")
-    parser.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--size", type=int, default=10980, help="side of the smaller scenes")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    described = (__doc__ or "").splitlines()[0]
+    whole = argparse.ArgumentParser(prog="experiments.benchmarks.scene", description=described)
+    whole.add_argument("--data", type=Path, required=True, help="folder of the real images")
+    whole.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
+    whole.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
+    whole.add_argument("--size", type=int, default=10980, help="side of the smaller scenes")
+    whole.add_argument(
         "--case", action="append", help="only cases whose name holds this; others keep their rows"
     )
-    parser.add_argument("options", nargs="*", help="after --: more options of imatch register")
-    options = parser.parse_args()
+    whole.add_argument("options", nargs="*", help="after --: more options of imatch register")
+    return whole
+
+
+def main() -> None:
+    """Run the cases, keeping each row as it comes."""
+    options = parser().parse_args()
     command = " ".join(["python -m experiments.benchmarks.scene", *sys.argv[1:]])
     record = {**environment(command), "targets": TARGETS, "register_options": options.options}
     chosen = [

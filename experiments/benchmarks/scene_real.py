@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, spline_filter
 
 from experiments.benchmarks.scene import Places, distances, write_markdown, write_rows
-from experiments.benchmarks.scene_truth import Truth
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
 from imatch.export.html import HtmlCell, HtmlTable
@@ -39,6 +38,7 @@ from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.config import make_scene_config
 from imatch.pipeline.scene.register import register
 from imatch.raster import Source, array_source, open_source
+from tests.support.scenes.truth import Truth
 
 TOLERANCE_PX = 0.3
 _ORDER = 5
@@ -286,15 +286,21 @@ def _quantile(values: Sequence[float], percent: float) -> str:
     return f"{np.percentile(values, percent):.2f}" if values else "–"
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    described = (__doc__ or "").splitlines()[0]
+    whole = argparse.ArgumentParser(prog="experiments.benchmarks.scene_real", description=described)
+    whole.add_argument("--data", type=Path, required=True, help="folder of the real images")
+    whole.add_argument("--split", choices=["train", "bench"], default="train")
+    whole.add_argument("--matcher", default="auto")
+    whole.add_argument("--limit", type=int, help="only so many pairs of each data set")
+    whole.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
+    return whole
+
+
 def main() -> None:
     """Measure the pairs of a split."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the real images")
-    parser.add_argument("--split", choices=["train", "bench"], default="train")
-    parser.add_argument("--matcher", default="auto")
-    parser.add_argument("--limit", type=int, help="only so many pairs of each data set")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
-    options = parser.parse_args()
+    options = parser().parse_args()
     command = " ".join(["python -m experiments.benchmarks.scene_real", *sys.argv[1:]])
     record: dict[str, Any] = {**environment(command), "split": options.split}
     options.out.mkdir(parents=True, exist_ok=True)

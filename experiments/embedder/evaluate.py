@@ -1,27 +1,26 @@
 r"""Find places again across seasons and floods: every embedder on the same chips, one table.
 
-Three sets, none of which is trained on (``seasons_chips.yaml`` leaves the Americas out):
+The sets are those of `tests.support.place_sets`. In the first two every chip asks for the other
+dates of its place among all others, also those of its own season, and sees the middle of its cell
+(224 of 250 parts): the recipe for Sentinel-2.
 
-- ``americas``: NASA's Blue Marble, 100 cells of 96 px of the Americas in January, April, July and
-  October; the largest shares of land;
-- ``ua``: Sentinel-2 tile T36UYA at 107 m, grey, all 100 cells of 102 px on a snowy, a spring, a
-  summer and an autumn date;
-- ``ombria``: before a flood, to be found among all images after one.
-
-In the first two every chip asks for the other dates of its place among all others, also those of
-its own season, and sees the middle of its cell (224 of 250 parts): the recipe for Sentinel-2.
-
-    python -m experiments.embedder.evaluate --data ../shared/data -o out/places \
+    python -m experiments.embedder.evaluate search --data ../shared/data -o out/places \
         -e edges -e efficientnet-lite0 -e vlad-aliked -e runs/seasons.safetensors
+    python -m experiments.embedder.evaluate verify --data ../shared/data -o out/verified \
+        --set ua -e cells-superpoint-s2 -m superpoint-s2 -k 10
+
+``verify`` asks what matching adds: the first hits ranked anew, as ``imatch search --verify`` does
+it: what the matcher certifies comes first. Each hit costs a match; ``--queries`` takes some of the
+queries, evenly over all, and says so.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +28,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.bench.environment import environment
-from imatch.core.errors import InputError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.core.types import BoolArray
-from imatch.raster import open_source
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.registrar import Registrar
+from imatch.raster import Source, open_source
+from imatch.raster.read.window import WindowSource
 from imatch.retrieval.chips import ChipWindow, read_chip
 from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.embedders import Embedder, load_embedder
 from imatch.retrieval.embedders.base import unit
 from imatch.retrieval.evaluate.metrics import Ranking, figures, rank
+from imatch.retrieval.index.store import IndexedImage
+from imatch.retrieval.search import Hit
+from imatch.retrieval.verify import verify
+from tests.support.place_sets import SETS, PlaceSet, View, displaced
 
-SEEN = 224 / 250
-MONTHS = ("01", "04", "07", "10")
-UA_DATES = ("20160212", "20190427", "20190626", "20190904")
-#: Columns and rows of the Blue Marble: 170 to 34 degrees west, 75 north to 55 south.
-AMERICAS = (150, 225, 2190, 2175)
-BMNG_CELL, UA_CELL, PLACES = 96, 102, 100
 SHOWN = (
     "top_1",
     "top_2",
@@ -59,120 +59,6 @@ SHOWN = (
     "map_5",
     "map_r",
 )
-
-
-@dataclass(frozen=True)
-class View:
-    """What is seen of a place on one occasion.
-
-    Attributes:
-        path: The image.
-        cell: Its part.
-    """
-
-    path: Path
-    cell: ChipWindow
-
-
-@dataclass(frozen=True)
-class PlaceSet:
-    """Places seen on several occasions.
-
-    Attributes:
-        name: What to call it.
-        occasions: For each occasion the views of all places, in one order.
-        pairs: Whether the first occasion asks and the second answers, instead of all among all.
-    """
-
-    name: str
-    occasions: tuple[tuple[View, ...], ...]
-    pairs: bool = False
-
-
-def middle(left: int, top: int, side: int, seen: float = SEEN) -> ChipWindow:
-    """The middle of a cell."""
-    inner = round(seen * side)
-    spare = (side - inner) // 2
-    return ChipWindow(left + spare, top + spare, inner, inner, float(inner))
-
-
-def americas(data: Path) -> PlaceSet:
-    """The cells of the Americas with most land."""
-    files = [data / "train" / "bmng" / f"2004{month}.jpg" for month in MONTHS]
-    july = open_source(files[2]).read().pixels
-    left, top, right, bottom = AMERICAS
-    cells = []
-    for y in range(top, bottom - BMNG_CELL + 1, BMNG_CELL):
-        for x in range(left, right - BMNG_CELL + 1, BMNG_CELL):
-            part = july[:, y : y + BMNG_CELL, x : x + BMNG_CELL]
-            # The sea is dark and blue; ice and all else is not.
-            land = (part[2] < part[0] + 15) | (part.sum(axis=0) > 150)
-            cells.append((float(land.mean()), -y, -x))
-    chosen = sorted(cells, reverse=True)[:PLACES]
-    return PlaceSet(
-        "americas",
-        tuple(tuple(View(f, middle(-x, -y, BMNG_CELL)) for _, y, x in chosen) for f in files),
-    )
-
-
-def ua(data: Path) -> PlaceSet:
-    """All cells of the tile."""
-    files = [data / "bench" / "ua_overview" / f"T36UYA_{date}.tif" for date in UA_DATES]
-    corners = [(x * UA_CELL, y * UA_CELL) for y in range(10) for x in range(10)]
-    return PlaceSet(
-        "ua", tuple(tuple(View(f, middle(x, y, UA_CELL)) for x, y in corners) for f in files)
-    )
-
-
-def ombria(data: Path) -> PlaceSet:
-    """Whole images before and after floods."""
-    pairs: dict[str, dict[str, View]] = {}
-    with (data / "images.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["split"], row["source"]) == ("bench", "ombria"):
-                width, height = int(row["width"]), int(row["height"])
-                cell = ChipWindow(0, 0, width, height, float(max(width, height)))
-                pairs.setdefault(row["place"], {})[row["date"]] = View(data / row["path"], cell)
-    both = [views for views in pairs.values() if {"before", "after"} <= views.keys()]
-    if not both:
-        raise InputError("names no images before and after", subject=data / "images.csv")
-    return PlaceSet(
-        "ombria",
-        (tuple(v["before"] for v in both), tuple(v["after"] for v in both)),
-        pairs=True,
-    )
-
-
-def displaced(places: PlaceSet, share: float, seed: int = 0) -> PlaceSet:
-    """The same places, each view moved at random by up to a share of its side along both axes.
-
-    Chips of an archive do not lie where those of a query lie. Views stay within their images.
-    """
-    rng = np.random.default_rng(seed)
-    sizes = {
-        path: open_source(path).info.size
-        for path in {view.path for views in places.occasions for view in views}
-    }
-
-    def moved(view: View) -> View:
-        cell = view.cell
-        starts = [
-            int(np.clip(start + round(step * share * cell.side), 0, max(length - side, 0)))
-            for start, side, length, step in zip(
-                (cell.left, cell.top),
-                (cell.width, cell.height),
-                sizes[view.path],
-                rng.uniform(-1, 1, 2),
-                strict=True,
-            )
-        ]
-        return View(view.path, replace(cell, left=starts[0], top=starts[1]))
-
-    occasions = tuple(tuple(moved(view) for view in views) for views in places.occasions)
-    return replace(places, occasions=occasions)
-
-
-SETS: dict[str, Callable[[Path], PlaceSet]] = {"americas": americas, "ua": ua, "ombria": ombria}
 
 
 def chips_of(views: Sequence[View], embedder: Embedder) -> tuple[NDArray[np.float32], BoolArray]:
@@ -288,34 +174,203 @@ def evaluate(
     return document
 
 
-def main() -> None:
-    """Measure, print the table, and keep it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
-    parser.add_argument("-e", "--embedder", action="append", help="name or file; may be repeated")
-    parser.add_argument("--set", dest="sets", action="append", choices=list(SETS))
-    parser.add_argument(
-        "--displace",
-        type=float,
-        default=0.0,
-        help="move every view by up to this share of its side",
-    )
-    parser.add_argument(
-        "--stand-out",
-        action="store_true",
-        help="rank by how far a chip stands out among those of its own image",
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
-    args = parser.parse_args()
-    embedders, sets = args.embedder or ["efficientnet-lite0"], args.sets or list(SETS)
-    document = evaluate(args.data, embedders, sets, args.displace, stand_out=args.stand_out)
-    args.output.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True)
+class Asked:
+    """A query, its first hits by similarity, and the same as they are ranked after matching.
+
+    Attributes:
+        place: What it shows.
+        before: Places of the hits by similarity.
+        after: Places of the same hits after matching.
+        status: What matching said of each, in that order.
+        evidence: The certificate's, likewise.
+    """
+
+    place: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    status: tuple[str, ...]
+    evidence: tuple[float | None, ...]
+
+
+@lru_cache(maxsize=256)
+def _opened(path: Path) -> Source:
+    return open_source(path)
+
+
+def embedded(places: PlaceSet, embedder: Embedder) -> NDArray[np.float32]:
+    """(N, D) vectors of all views, occasion by occasion."""
+    views = [view for occasion in places.occasions for view in occasion]
+    parts = [views[start : start + 20] for start in range(0, len(views), 20)]
+    return unit(np.concatenate([embedder.embed(*chips_of(part, embedder)) for part in parts]))
+
+
+def ask(
+    places: PlaceSet,
+    vectors: NDArray[np.float32],
+    config: MatchConfig,
+    solver: Registrar,
+    *,
+    k: int,
+    queries: int | None = None,
+    stand_out: bool = False,
+    on_query: Callable[[float], None] = lambda _queries: None,
+) -> list[Asked]:
+    """Search and verify, by the protocol of `evaluate`.
+
+    Args:
+        places: What is asked.
+        vectors: Of all its views, occasion by occasion.
+        config: How pairs are matched.
+        solver: Loaded for it.
+        k: Hits of each query that are matched.
+        queries: So many, evenly over all; None for all.
+        stand_out: Rank the hits by how far they stand out in their image, before matching.
+        on_query: Told of each that is done.
+    """
+    views = [view for occasion in places.occasions for view in occasion]
+    count = len(places.occasions[0])
+    all_queries = np.arange(count if places.pairs else len(views))
+    gallery = np.arange(count if places.pairs else 0, len(views))
+    chosen = all_queries
+    if queries is not None and queries < len(all_queries):
+        chosen = all_queries[np.linspace(0, len(all_queries) - 1, queries).round().astype(int)]
+    done = []
+    for query in chosen:
+        likeness = vectors[gallery] @ vectors[query]
+        likeness[gallery == query] = -np.inf
+        score = likeness
+        if stand_out:
+            others = np.where(gallery == query, np.nan, likeness)[:, None]
+            score = np.nan_to_num(standing(others, gallery // count)[:, 0], nan=-np.inf)
+        first = np.argsort(-score, kind="stable")[:k]
+        seen = views[query]
+        hits = [
+            _hit(rank, float(likeness[row]), int(gallery[row]), views[gallery[row]], seen)
+            for rank, row in enumerate(first, start=1)
+        ]
+        ranked = verify(_source(seen), hits, config, solver=solver)
+        told = [hit.verification for hit in ranked]
+        done.append(
+            Asked(
+                int(query % count),
+                tuple(hit.row % count for hit in hits),
+                tuple(hit.row % count for hit in ranked),
+                tuple("failed" if v is None else v.status for v in told),
+                tuple(None if v is None else v.evidence for v in told),
+            )
+        )
+        on_query(1)
+    return done
+
+
+def _source(view: View) -> Source:
+    cell = view.cell
+    return WindowSource(_opened(view.path), cell.left, cell.top, cell.width, cell.height)
+
+
+def _hit(rank: int, similarity: float, row: int, view: View, query: View) -> Hit:
+    width, height = _opened(view.path).info.size
+    image = IndexedImage(str(view.path), 0, 0, width, height, None, None, None, 0, 1, 0)
+    whole = ChipWindow(0, 0, query.cell.width, query.cell.height, query.cell.side)
+    return Hit(rank, similarity, row, image, view.cell, whole)
+
+
+def told(asked: list[Asked]) -> dict[str, float]:
+    """Shares of the queries."""
+
+    def first(places: tuple[int, ...], query: Asked) -> bool:
+        return places[0] == query.place
+
+    certified = [query for query in asked if query.status[0] == "ok"]
+    return {
+        "queries": len(asked),
+        "top_1_before": float(np.mean([first(q.before, q) for q in asked])),
+        "among_the_hits": float(np.mean([q.place in q.before for q in asked])),
+        "top_1": float(np.mean([first(q.after, q) for q in asked])),
+        "certified": len(certified) / len(asked),
+        "certified_wrong": sum(not first(q.after, q) for q in certified) / len(asked),
+    }
+
+
+def search(asked: argparse.Namespace) -> None:
+    """Measure embedders, print the table, and keep it."""
+    embedders, sets = asked.embedder or ["efficientnet-lite0"], asked.sets or list(SETS)
+    document = evaluate(asked.data, embedders, sets, asked.displace, stand_out=asked.stand_out)
+    asked.output.mkdir(parents=True, exist_ok=True)
     text = table(document)
     for name, content in (("places.json", to_json(document) + "\n"), ("places.md", text)):
-        with atomic_path(args.output / name, overwrite=True) as temporary:
+        with atomic_path(asked.output / name, overwrite=True) as temporary:
             temporary.write_text(content, encoding="utf-8")
     print(text)
 
 
+def verified(asked: argparse.Namespace) -> None:
+    """Measure what matching adds, and keep it."""
+    places = SETS[asked.name](asked.data)
+    config = MatchConfig(matcher=asked.matcher, use_geocoding=False, fetch=True)
+    vectors = embedded(places, load_embedder(asked.embedder, fetch=True))
+    total = asked.queries or sum(map(len, places.occasions[: 1 if places.pairs else None]))
+    with progress(f"verifying on {asked.name}", total) as advance:
+        found = ask(
+            places,
+            vectors,
+            config,
+            load_solver(config),
+            k=asked.k,
+            queries=asked.queries,
+            stand_out=asked.stand_out,
+            on_query=advance,
+        )
+    document: dict[str, Any] = {
+        "environment": environment(),
+        "set": asked.name,
+        "embedder": asked.embedder,
+        "matcher": asked.matcher,
+        "k": asked.k,
+        "stand_out": asked.stand_out,
+        "figures": told(found),
+        "asked": [vars(query) for query in found],
+    }
+    asked.output.mkdir(parents=True, exist_ok=True)
+    how = "_stand_out" if asked.stand_out else ""
+    path = asked.output / f"{asked.name}_{asked.embedder}_{asked.matcher}{how}.json"
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text(to_json(document) + "\n", encoding="utf-8")
+    for name, value in document["figures"].items():
+        print(f"{name:16} {value:.3f}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    described = (__doc__ or "").splitlines()[0]
+    whole = argparse.ArgumentParser(prog="experiments.embedder.evaluate", description=described)
+    parts = whole.add_subparsers(required=True)
+    part = parts.add_parser("search", help="find places by embeddings")
+    part.set_defaults(run=search)
+    part.add_argument("--data", type=Path, required=True, help="the shared data folder")
+    part.add_argument("-e", "--embedder", action="append", help="name or file; may be repeated")
+    part.add_argument("--set", dest="sets", action="append", choices=list(SETS))
+    part.add_argument(
+        "--displace", type=float, default=0.0, help="move views by up to this share of their side"
+    )
+    part.add_argument(
+        "--stand-out", action="store_true", help="rank by how far chips stand out in their image"
+    )
+    part.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
+    part = parts.add_parser("verify", help="rank the first hits again by matching")
+    part.set_defaults(run=verified)
+    part.add_argument("--data", type=Path, required=True, help="the shared data folder")
+    part.add_argument("--set", dest="name", choices=list(SETS), default="ua")
+    part.add_argument("-e", "--embedder", default="edges", help="name or file")
+    part.add_argument("-m", "--matcher", default="superpoint-s2")
+    part.add_argument("-k", type=int, default=10, help="hits of each query to match")
+    part.add_argument("--queries", type=int, help="so many, evenly over all")
+    part.add_argument("--stand-out", action="store_true", help="as imatch search --stand-out")
+    part.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
+    return whole
+
+
 if __name__ == "__main__":
-    main()
+    asked = parser().parse_args()
+    asked.run(asked)

@@ -210,17 +210,23 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    described = (__doc__ or "").splitlines()[0]
+    whole = argparse.ArgumentParser(prog="experiments.stack.seventeen_dates", description=described)
+    whole.add_argument("--data", type=Path, required=True)
+    whole.add_argument("-o", "--out", type=Path, required=True)
+    whole.add_argument("-m", "--matcher", action="append", help="[default: auto and sift]")
+    whole.add_argument("--variant", action="append", choices=sorted(VARIANTS))
+    whole.add_argument("--split", choices=["bench", "train"], default="bench")
+    whole.add_argument("--jobs", type=int, default=1)
+    whole.add_argument("--seed", type=int, default=17)
+    return whole
+
+
 def main() -> None:
     """Move the dates, match all pairs, compare both methods."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("-m", "--matcher", action="append", help="[default: auto and sift]")
-    parser.add_argument("--variant", action="append", choices=sorted(VARIANTS))
-    parser.add_argument("--split", choices=["bench", "train"], default="bench")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=17)
-    options = parser.parse_args()
+    options = parser().parse_args()
     images = sorted((options.data / options.split / "ua_overview").glob("*.tif"))
     if len(images) < 2:
         raise SystemExit(f"no dates in {options.data / options.split / 'ua_overview'}")

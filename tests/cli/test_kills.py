@@ -1,6 +1,6 @@
 """Whatever writes may be killed: nothing half made is seen, and the next run makes it whole.
 
-`experiments/benchmarks/kill_sweep.py` kills at every moment; here are some of each verb's.
+`experiments/benchmarks/robustness.py` kills at every moment; here are some of each verb's.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from imatch.core.io.tables import read_rows
 from imatch.pipeline.batch.dask import DaskWorkers
 from imatch.pipeline.batch.run import BatchPair, BatchResult, run_batch
 from imatch.pipeline.pair.config import MatchConfig
+from tests.support.batch_client import killed_midway
 
 pytest.importorskip("distributed", reason="the extra dask is not installed")
 
@@ -104,6 +105,18 @@ def test_a_killed_worker_loses_nothing(series: Path, tmp_path: Path, saboteur: M
     assert run.results[2].attempts == 2
     assert [row.name for row in read_rows(run.out / "results.csv", BatchResult)] == NAMES
     assert [row.shift_x_px for row in run.results] == pytest.approx([1, 2, 3, 4], abs=0.1)
+
+
+def test_a_killed_client_is_resumed(
+    series: Path, tmp_path: Path, saboteur: ModuleType, cluster: Cluster
+) -> None:
+    out = tmp_path / "out"
+    kept = killed_midway(series, out, saboteur, cluster.address)
+    assert 1 <= len(kept) < 4
+    run = run_batch(pairs_of(series), SIFT, out, dask=cluster.address, resume=True)
+    assert [(row.name, row.status) for row in run.results] == [(name, "ok") for name in NAMES]
+    assert set(kept) <= set((out / "results.csv").read_text().splitlines())
+    assert sorted(path.stem for path in (out / "results").glob("*.json")) == NAMES
 
 
 def test_a_pair_out_of_time_frees_its_worker(

@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Generator, Sequence
@@ -29,6 +26,7 @@ from imatch.pipeline.pair.match import match
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config
 from imatch.pipeline.scene.measure import measure_tile
+from tests.support.batch_client import killed_midway
 from tests.support.kills import leave_half_made, made_by_the_dead
 
 SIFT = MatchConfig(matcher="sift")
@@ -405,45 +403,6 @@ def test_a_scene_whose_document_was_not_written_keeps_its_tiles(
     with pytest.raises(KeyboardInterrupt):
         run_batch(pairs_of(series)[:1], config, out, warp={"grid": "reference"}, executor=Here())
     assert (out / "state" / "a" / "tiles.jsonl").read_text()
-
-
-_SCRIPT = """
-import importlib, sys
-from pathlib import Path
-from imatch.pipeline.batch.run import BatchPair, run_batch
-from imatch.pipeline.pair.config import MatchConfig
-if __name__ == "__main__":
-    series, out, module, dask = sys.argv[1:5]
-    first, *others = sorted(str(path) for path in Path(series).glob("*.tif"))
-    pairs = [BatchPair(name, first, path) for name, path in zip("abcd", others)]
-    run_batch(pairs, MatchConfig(matcher="sift"), Path(out), jobs=2, dask=dask or None,
-              resume=True, finish=importlib.import_module(module).slow)
-"""
-
-
-def killed_midway(series: Path, out: Path, saboteur: ModuleType, dask: str = "") -> list[str]:
-    """Kill a run, client and all, between its first row and its last; gives the rows it left."""
-    script = out.parent / "client.py"
-    script.write_text(_SCRIPT)
-    assert saboteur.__file__ is not None
-    folders = [str(Path(saboteur.__file__).parent), *(path for path in sys.path if path)]
-    running = subprocess.Popen(
-        [sys.executable, str(script), str(series), str(out), saboteur.__name__, dask],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    rows = out / "results.csv"
-    deadline = time.monotonic() + 90
-    while not (rows.exists() and rows.read_bytes().count(b"\n") >= 2):
-        assert running.poll() is None, running.stderr and running.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
-    assert running.stderr is not None
-    running.stderr.close()
-    return rows.read_text().splitlines()[1:]
 
 
 def test_a_killed_client_is_resumed(series: Path, tmp_path: Path, saboteur: ModuleType) -> None:

@@ -1,0 +1,398 @@
+r"""What things cost: seconds, processor seconds and memory of pairs, scenes, training and search.
+
+    python -m experiments.benchmarks.cost pairs ../shared/data/bench_cases.csv \
+        --source ombria --every 40 -m superpoint-s2 -m aliked-lightglue
+    python -m experiments.benchmarks.cost scenes --work /tmp/scenes --bands 1 --format tif
+    python -m experiments.benchmarks.cost training superpoint chips \
+        experiments/superpoint/season.yaml
+    python -m experiments.benchmarks.cost matching --side 512
+    python -m experiments.benchmarks.cost search -o out/index --threads 2
+
+Time of a processor is that of the process, so that a busy machine does not count. What is measured
+runs in a process of its own, so that its peak of memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+import psutil
+
+# Torch and faiss are imported where they are used: a child's peak memory includes its parent's.
+from imatch.bench.cases import Case, read_cases
+from imatch.bench.environment import environment
+from imatch.core.io.files import atomic_path
+from imatch.core.io.jsontext import to_json
+from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
+from tests.support.vectors import make_queries, mapped, write_vectors
+
+if TYPE_CHECKING:
+    from imatch.training.trainer import Trainer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+#: Hits of a query.
+_K = 10
+
+
+def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *args, **kwargs).result()
+
+
+# Single pairs ------------------------------------------------------------------------------------
+
+
+def pair_seconds(name: str, cases: list[Case], root: Path) -> tuple[list[float], float]:
+    """Processor seconds of each case with one thread, and the process's peak in GB.
+
+    The first pair, for which the network is built, is not counted.
+    """
+    import torch
+
+    from imatch.bench.prepare_case import prepare_case
+    from imatch.bench.worker import peak_mb, unreduced
+    from imatch.pipeline.pair.config import MatchConfig
+    from imatch.pipeline.pair.load import load_solver
+    from imatch.pipeline.pair.match import match
+
+    torch.set_num_threads(1)
+    config = MatchConfig(matcher=name, fetch=True)
+    solver, taken = load_solver(config), []
+    for case in (cases[0], *cases):
+        views = prepare_case(case, root, config)
+        ref, tgt = (view.source() for view in views)
+        begun = time.process_time()
+        match(ref, tgt, unreduced(config, views), loaded=solver)
+        taken.append(time.process_time() - begun)
+    return taken[1:], peak_mb() / 1e3
+
+
+def pairs(asked: argparse.Namespace) -> None:
+    """Measure pairs of a benchmark, a line a matcher."""
+    cases = [case for case in read_cases(asked.cases) if case.source == asked.source]
+    chosen = [case for case in cases if case.positive][:: asked.every]
+    for name in asked.matcher:
+        taken, peak = apart(pair_seconds, name, chosen, asked.cases.parent)
+        mean = sum(taken) / len(taken)
+        print(f"{name:24} {mean:.2f} s a pair of {len(taken)}, peak {peak:.2f} GB", flush=True)
+
+
+# Whole scenes ------------------------------------------------------------------------------------
+
+
+def run_match(ref: Path, tgt: Path, matcher: str, out: Path) -> dict[str, Any]:
+    """Match in a process of its own; its peak memory, time, status and error."""
+    out.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "imatch", "match", str(ref), str(tgt), "-m", matcher]
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [*command, "-o", str(out), "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        message = process.stderr.read().decode()
+        _, code, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(code)
+    # Kibibytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    row: dict[str, Any] = {
+        "matcher": matcher,
+        "format": ref.suffix[1:],
+        "exit": process.returncode,
+        "seconds": round(time.perf_counter() - started, 1),
+        "peak_gb": round(usage.ru_maxrss * unit / 1e9, 2),
+    }
+    if not out.exists():
+        return row | {"status": "none", "message": message.strip()[-300:]}
+    found = json.loads(out.read_text())
+    row["status"] = found["status"]
+    if found["shift_px"] is not None:
+        row["error_px"] = [
+            round(got - true, 2) for got, true in zip(found["shift_px"], SHIFT, strict=True)
+        ]
+        row["ci95_px"] = found["ci95_px"]
+    return row
+
+
+def scenes(asked: argparse.Namespace) -> None:
+    """Match two whole scenes, made where they are missing, a line a matcher and format."""
+    asked.work.mkdir(parents=True, exist_ok=True)
+    if not all((asked.work / f"{n}.{kind}").exists() for n in ("ref", "tgt") for kind in FORMATS):
+        apart(make_scenes, asked.work, asked.side, asked.bands)
+    record, rows = environment(" ".join(["python", *sys.argv])), []
+    for kind in asked.format or FORMATS:
+        for matcher in asked.matcher or ["sift", "aliked-lightglue", "auto"]:
+            ref, tgt = asked.work / f"ref.{kind}", asked.work / f"tgt.{kind}"
+            row = run_match(ref, tgt, matcher, asked.work / "result.json")
+            rows.append(row)
+            print(
+                f"{kind:5}{matcher:20}{row['peak_gb']:6.2f} GB{row['seconds']:8.1f} s  "
+                f"{row['status']:10}error {row.get('error_px')} px {row.get('message', '')}",
+                flush=True,
+            )
+    if asked.out is not None:
+        with atomic_path(asked.out, overwrite=True) as path:
+            path.write_text(json.dumps(record | {"runs": rows}, indent=1) + "\n")
+
+
+# Training and its networks -----------------------------------------------------------------------
+
+
+def train_superpoint(asked: argparse.Namespace, settings: list[str], folder: Path) -> None:
+    """Measure SuperPoint; its labels and the teacher's descriptors are made once in a run."""
+    from imatch.core.settings import load_settings
+    from imatch.training.superpoint.config import SuperPointConfig
+    from imatch.training.superpoint.data import gather
+    from imatch.training.superpoint.trainer import SuperPointTrainer
+
+    config = load_settings(SuperPointConfig, asked.config, ["distil.fit_pairs=0", *settings])
+    work = SuperPointTrainer(config, folder)
+    batches, loading = _loaded(work.shown(), gather, config.batch_size, asked.steps)
+    begun = time.process_time()
+    for batch in batches:
+        for item in batch.items:
+            labels = work.labels.of(item.index, item.plain, work.device)
+            if work.lessons is not None and item.plain.known:
+                work.lessons.of(item.index, item.plain, labels, work.device)
+    once = (time.process_time() - begun) / len(batches) / config.batch_size
+    print(f"labels, once a pair of dates: {once:.2f} s")
+    _learn(work, batches, loading, config.batch_size)
+
+
+def train_loftr(asked: argparse.Namespace, settings: list[str], folder: Path) -> None:
+    """Measure LoFTR."""
+    from imatch.core.settings import load_settings
+    from imatch.training.collate import collate
+    from imatch.training.loftr.config import LoFTRConfig
+    from imatch.training.loftr.trainer import LoFTRTrainer
+
+    config = load_settings(LoFTRConfig, asked.config, ["data.mixture.distil=0", *settings])
+    work = LoFTRTrainer(config, folder)
+    batches, loading = _loaded(work.shown(), collate, config.batch_size, asked.steps)
+    _learn(work, batches, loading, config.batch_size)
+
+
+def _loaded(views: Any, collate: Callable[..., T], size: int, steps: int) -> tuple[list[T], float]:
+    """Batches for so many steps and one more, and processor seconds a batch."""
+    from imatch.training.loader import endless
+
+    begun = time.process_time()
+    batches = list(islice(endless(views, collate, batch_size=size, seed=0), steps + 1))
+    return batches, (time.process_time() - begun) / len(batches)
+
+
+def _learn(work: Trainer[Any, T, Any], batches: list[T], loading: float, size: int) -> None:
+    """Take the steps, of which the first, at which kernels are chosen, is not counted."""
+    import torch
+
+    model = work.build_model()
+    optimiser = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad])
+    work.update(model, optimiser, batches[0])
+    begun = time.process_time()
+    for batch in batches[1:]:
+        work.update(model, optimiser, batch)
+    learning = (time.process_time() - begun) / (len(batches) - 1)
+    print(f"loading {loading / size:.3f} s, learning {learning / size:.3f} s a pair")
+    print(f"{size / (loading + learning):.2f} pairs/s on one core, {work.precision}")
+
+
+def training(asked: argparse.Namespace) -> None:
+    """Measure the loading of the data and steps of training, forward and backward."""
+    import torch
+
+    torch.set_num_threads(asked.threads)
+    settings = [f"data.chips={asked.chips}", "batch_size=2", "device=cpu", *asked.set]
+    train = train_superpoint if asked.trainer == "superpoint" else train_loftr
+    with tempfile.TemporaryDirectory() as folder:
+        train(asked, settings, Path(folder))
+
+
+def matching(asked: argparse.Namespace) -> None:
+    """Match a square pair of a procedural landscape at two seasons with the shipped LoFTR."""
+    import torch
+
+    from imatch.bench.worker import peak_mb
+    from imatch.datasets.synthetic.pairs import LandscapePairs
+    from imatch.matchers.base import MatcherOptions
+    from imatch.models.loftr.match import tie_points
+    from imatch.models.loftr.weights import load_loftr
+    from imatch.models.weights import require_weights
+    from imatch.training.loftr.data import as_matched
+
+    torch.set_num_threads(asked.threads)
+    side = asked.side
+    network = load_loftr(require_weights("loftr-s2"))
+    count = sum(value.numel() for value in network.parameters())
+    pair = as_matched(LandscapePairs(1, (side, side), 1)[0], network.shape.channels)
+    a, b = torch.from_numpy(pair.a), torch.from_numpy(pair.b)
+    seen = torch.from_numpy(pair.valid_a), torch.from_numpy(pair.valid_b)
+    taken = []
+    for _ in range(asked.steps):
+        wall, busy = time.perf_counter(), time.process_time()
+        found, _, _ = tie_points(network, a, b, *seen, MatcherOptions().max_keypoints)
+        taken.append((time.perf_counter() - wall, time.process_time() - busy))
+    wall, busy = (min(column) for column in zip(*taken, strict=True))
+    print(f"{count / 1e6:.2f} M parameters, {asked.threads} threads, {len(found)} matches")
+    print(f"{side} x {side}: {wall:.2f} s, {busy:.2f} s of processor time", end="")
+    print(f", peak {peak_mb() / 1e3:.2f} GB")
+
+
+# Search ------------------------------------------------------------------------------------------
+
+
+def search_one_by_one(vectors: Path, structure: str, queries: Path, threads: int) -> dict[str, Any]:
+    """Search, and measure.
+
+    Returns:
+        Milliseconds of the wall and of the processor a query, memory, and the rows found.
+    """
+    from imatch.retrieval.index.vector_index import Searcher, require_faiss
+
+    require_faiss().omp_set_num_threads(threads)
+    process = psutil.Process()
+    before = process.memory_info().rss
+    file = vectors.with_name(f"{vectors.stem}.{structure}.faiss")
+    begun = time.perf_counter()
+    searcher = Searcher(mapped(vectors), None if structure == "flat" else file)
+    opened = time.perf_counter() - begun
+    asked = mapped(queries)
+    # The first queries find nothing in the disk's cache.
+    for query in asked[:20]:
+        searcher.search(query[None], _K)
+    walls, processors, rows = [], [], []
+    for query in asked:
+        wall, processor = time.perf_counter(), time.process_time()
+        found = searcher.search(query[None], _K)[1]
+        walls.append(1e3 * (time.perf_counter() - wall))
+        processors.append(1e3 * (time.process_time() - processor))
+        rows.append(found[0].tolist())
+    return {
+        "structure": structure,
+        "open_ms": 1e3 * opened,
+        "ms": statistics.median(walls),
+        "ms_p95": float(np.percentile(walls, 95)),
+        "processor_ms": statistics.median(processors),
+        "resident_mb": (process.memory_info().rss - before) / 1e6,
+        "own_mb": _own_mb(process),
+        "file_mb": (vectors if structure == "flat" else file).stat().st_size / 1e6,
+        "rows": rows,
+    }
+
+
+def _own_mb(process: psutil.Process) -> float:
+    """Memory that is not a file's: what the system cannot take back."""
+    told = Path("/proc/self/smaps_rollup")
+    if not told.exists():
+        return float(process.memory_full_info().uss) / 1e6
+    rows = dict(line.split(":", 1) for line in told.read_text().splitlines()[1:])
+    return int(rows["Anonymous"].split()[0]) * 1024 / 1e6
+
+
+def search_all(work: Path, count: int, queries: int, threads: int) -> dict[str, Any]:
+    """Build every structure over a set of vectors and search it."""
+    from imatch.retrieval.index.vector_index import build, require_faiss
+
+    vectors, asked = work / "clustered.f32", work / "clustered-queries.f32"
+    write_vectors(vectors, count)
+    asked.write_bytes(make_queries(mapped(vectors), queries).tobytes())
+    require_faiss().omp_set_num_threads(threads)
+    table = []
+    truth: list[set[int]] = []
+    for structure in ("flat", "ivf", "ivfpq"):
+        seconds = processor = 0.0
+        if structure != "flat":
+            wall, busy = time.perf_counter(), time.process_time()
+            file = vectors.with_name(f"{vectors.stem}.{structure}.faiss")
+            build(mapped(vectors), file, structure)
+            seconds, processor = time.perf_counter() - wall, time.process_time() - busy
+        row = apart(search_one_by_one, vectors, structure, asked, threads)
+        found = [set(rows) for rows in row.pop("rows")]
+        truth = found if structure == "flat" else truth
+        shares = [len(a & b) / _K for a, b in zip(found, truth, strict=True)]
+        row |= {
+            "recall_at_10": statistics.mean(shares),
+            "build_seconds": seconds,
+            "build_processor_seconds": processor,
+        }
+        table.append(row)
+        print(row, flush=True)
+    return {"kind": "clustered", "count": count, "queries": queries, "rows": table}
+
+
+def search(asked: argparse.Namespace) -> None:
+    """Search a million synthetic vectors one by one, by each structure."""
+    for folder in (asked.output, asked.work):
+        folder.mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = str(asked.threads)
+    load = os.getloadavg()
+    found = search_all(asked.work, asked.count, asked.queries, asked.threads)
+    document = {
+        "sets": [found],
+        "threads": asked.threads,
+        "load_average": {"before": load, "after": os.getloadavg()},
+        "environment": environment(),
+    }
+    with atomic_path(asked.output / "summary.json", overwrite=True) as path:
+        path.write_text(to_json(document) + "\n", encoding="utf-8")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    described = (__doc__ or "").splitlines()[0]
+    whole = argparse.ArgumentParser(prog="experiments.benchmarks.cost", description=described)
+    parts = whole.add_subparsers(required=True)
+    part = parts.add_parser("pairs", help="single pairs, one thread, a matcher a process")
+    part.set_defaults(run=pairs)
+    part.add_argument("cases", type=Path)
+    part.add_argument("--source", required=True)
+    part.add_argument("--every", type=int, default=40, help="take every Nth positive case")
+    part.add_argument("-m", "--matcher", action="append", required=True)
+    part = parts.add_parser("scenes", help="two whole Sentinel-2 tiles")
+    part.set_defaults(run=scenes)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--work", type=Path, required=True, help="folder for some 2 GB of scenes")
+    part.add_argument("-m", "--matcher", action="append", help="default: the usual three")
+    part.add_argument("--format", action="append", choices=list(FORMATS), help="default: both")
+    part.add_argument("--side", type=int, default=10980, help="pixels")
+    part.add_argument("--bands", type=int, default=3, choices=(1, 3))
+    part = parts.add_parser("training", help="pairs a second that one core trains on")
+    part.set_defaults(run=training)
+    part.add_argument("trainer", choices=("superpoint", "loftr"))
+    part.add_argument("chips", type=Path)
+    part.add_argument("config", type=Path)
+    part.add_argument("--steps", type=int, default=6)
+    part.add_argument("--threads", type=int, default=1)
+    part.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE")
+    part = parts.add_parser("matching", help="a pair by the LoFTR that ships")
+    part.set_defaults(run=matching)
+    part.add_argument("--side", type=int, default=512)
+    part.add_argument("--steps", type=int, default=6)
+    part.add_argument("--threads", type=int, default=1)
+    part = parts.add_parser("search", help="a million vectors, searched one by one")
+    part.set_defaults(run=search)
+    part.add_argument("-o", "--output", type=Path, required=True)
+    part.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "imatch-index"))
+    part.add_argument("--count", type=int, default=1_000_000)
+    part.add_argument("--queries", type=int, default=300)
+    part.add_argument("--threads", type=int, default=2)
+    return whole
+
+
+if __name__ == "__main__":
+    asked = parser().parse_args()
+    asked.run(asked)
