@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from imatch.pipeline.registration.result import Registration
     from imatch.pipeline.scene.config import SceneConfig
     from imatch.pipeline.scene.register import register
+    from imatch.workflows.batch import register_batch
+    from imatch.workflows.register import register_files
+    from imatch.workflows.stack import register_stack
 
 __all__ = [
     "ImatchError",
@@ -33,6 +36,9 @@ __all__ = [
     "load_matcher",
     "match",
     "register",
+    "register_batch",
+    "register_files",
+    "register_stack",
 ]
 
 _LAZY = {
@@ -42,6 +48,9 @@ _LAZY = {
     "load_matcher": "imatch.matchers",
     "match": "imatch.pipeline.pair.match",
     "register": "imatch.pipeline.scene.register",
+    "register_batch": "imatch.workflows.batch",
+    "register_files": "imatch.workflows.register",
+    "register_stack": "imatch.workflows.stack",
 }
 
 

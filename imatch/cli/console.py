@@ -7,15 +7,20 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from imatch.cli.errors import NOT_REGISTERED
+from imatch.cli.logs import is_quiet, note
+from imatch.core.progress import Progress, progress
 from imatch.core.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from imatch.export import WriteLog
     from imatch.pipeline.registration.result import Registration
 
 # Wide enough for every table: a pipe has no edge to wrap at.
@@ -48,15 +53,39 @@ def print_json(document: Any) -> None:
     click.echo(redacted(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
-def refusal(registration: Registration) -> str | None:
-    """Why the answer is not what was asked for, None if it is."""
-    from imatch.export.text import certificate_text
+def show_registration(registration: Registration, fmt: str, log: WriteLog) -> None:
+    """Print the answer on stdout, and a refusal also on stderr unless a person sees it already.
 
-    if registration.accepted:
-        return None
-    if registration.status != "ok":
-        return f"{registration.status}: {registration.reason}"
-    return f"tolerance not met: {certificate_text(registration)}"
+    Args:
+        registration: The answer. If it is not accepted, the command ends with exit code 3.
+        fmt: ``text`` or ``json``.
+        log: What became of the files that were to be written.
+
+    Raises:
+        ImatchError: One of them could not be.
+    """
+    from imatch.export import print_summary
+    from imatch.export.json import to_json
+    from imatch.export.text import refusal_text
+
+    if fmt == "json":
+        click.echo(to_json(registration.to_dict()))
+    else:
+        with stdout_console() as console:
+            print_summary(registration, console)
+    refused = refusal_text(registration)
+    if refused is not None and (fmt == "json" or not sys.stdout.isatty()):
+        click.echo(f"imatch: {refused}", err=True)
+    for line in log.lines:
+        note(line)
+    log.check()
+    if refused is not None:
+        click.get_current_context().exit(NOT_REGISTERED)
+
+
+def bars() -> Progress:
+    """Progress bars on a terminal's stderr, none with ``-q``."""
+    return partial(progress, enabled=not is_quiet())
 
 
 @contextmanager

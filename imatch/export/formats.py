@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import import_module
 from os import path as os_path
 from pathlib import Path
 from types import MappingProxyType
 
-from imatch.core.errors import ConfigError, OutputError
+from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.io.files import atomic_path, check_output
 from imatch.pipeline.registration.result import Registration
 
@@ -24,11 +25,14 @@ class _Format:
         writer: ``"module:function"``; imported only when a file is written, since GDAL, geopandas
             and matplotlib are slow to load.
         located: The writer also wants ``folder``, the folder in which the file will finally lie.
+        transformed: It holds control points, which come from the transform: without one there is
+            nothing to write.
     """
 
     description: str
     writer: str
     located: bool = False
+    transformed: bool = False
 
 
 _FORMATS: dict[str, _Format] = {
@@ -47,6 +51,7 @@ _FORMATS: dict[str, _Format] = {
     ".points": _Format(
         "ground control points for the QGIS Georeferencer",
         "imatch.export.gcps:write_points",
+        transformed=True,
     ),
     ".csv": _Format(
         "tie points as a table",
@@ -60,6 +65,7 @@ _FORMATS: dict[str, _Format] = {
         "the target with ground control points, for GDAL and gdalwarp",
         "imatch.export.gcps:write_vrt",
         located=True,
+        transformed=True,
     ),
     ".png": _Format(
         "a picture: matches, before and after, residuals",
@@ -71,6 +77,49 @@ _FORMATS: dict[str, _Format] = {
 FORMATS: Mapping[str, str] = MappingProxyType(
     {suffix: row.description for suffix, row in _FORMATS.items()}
 )
+#: Those that hold control points, so that without a transform there is nothing to write.
+NEED_A_TRANSFORM = frozenset(suffix for suffix, row in _FORMATS.items() if row.transformed)
+
+
+@dataclass
+class WriteLog:
+    """What became of several files that were to be written.
+
+    Attributes:
+        lines: What to tell of each.
+        failures: Why some could not be written.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    failures: list[ImatchError] = field(default_factory=list)
+
+    @contextmanager
+    def attempt(self, path: Path, remark: str = "") -> Iterator[None]:
+        """Notes that the block wrote a file, or why it could not, which does not cost the others.
+
+        Args:
+            path: The file.
+            remark: What else there is to say of it.
+        """
+        try:
+            yield
+        except ImatchError as error:
+            self.failures.append(error)
+        else:
+            self.wrote(path, remark)
+
+    def wrote(self, path: Path, remark: str = "") -> None:
+        """Notes that a file was written."""
+        self.lines.append(f"wrote {path} ({remark})" if remark else f"wrote {path}")
+
+    def refused(self, what: object, reason: str = "") -> None:
+        """Notes that something was not to be written, and perhaps why."""
+        self.lines.append(f"not written: {what}: {reason}" if reason else f"not written: {what}")
+
+    def check(self) -> None:
+        """Raises the first failure, if there is one."""
+        if self.failures:
+            raise self.failures[0]
 
 
 def write(registration: Registration, path: Path, *, overwrite: bool = False) -> None:
@@ -102,6 +151,38 @@ def write(registration: Registration, path: Path, *, overwrite: bool = False) ->
             if error.subject is None:
                 raise OutputError(error.cause, subject=path, hint=error.hint) from error
             raise
+
+
+def write_all(
+    registration: Registration,
+    paths: Sequence[Path],
+    *,
+    overwrite: bool = False,
+    log: WriteLog | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> WriteLog:
+    """Write a registration to every file that can be written; one that cannot costs no other.
+
+    Args:
+        registration: What to write, refusals included: they are results too.
+        paths: Files, the format from the suffix.
+        overwrite: Whether existing files may be replaced.
+        log: Where to add what became of them; a new one when None.
+        on_stage: Told which file is being written.
+
+    Returns:
+        What became of each file.
+    """
+    log = WriteLog() if log is None else log
+    for path in paths:
+        if registration.transform is None and path.suffix.lower() in NEED_A_TRANSFORM:
+            log.refused(path, "there is no transform to take control points from")
+            continue
+        if on_stage is not None:
+            on_stage(f"writing {path.name}")
+        with log.attempt(path):
+            write(registration, path, overwrite=overwrite)
+    return log
 
 
 def check_outputs(paths: Sequence[Path], *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:

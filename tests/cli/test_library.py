@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from numpy.typing import NDArray
 
 import imatch
+from imatch.export import write_all
+from imatch.pipeline.apply.file import ApplyOptions
 
 
 def test_every_public_name_is_there() -> None:
@@ -51,3 +56,75 @@ def test_python_dash_m_is_the_same_program() -> None:
         [sys.executable, "-m", "imatch", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"imatch {imatch.__version__}\n"
+
+
+class Told:
+    """A progress display that remembers the bars and how far each went."""
+
+    def __init__(self) -> None:
+        self.bars: list[tuple[str, float | None]] = []
+        self.done: list[float] = []
+
+    @contextmanager
+    def __call__(self, label: str, total: float | None) -> Iterator[Callable[[float], None]]:
+        self.bars.append((label, total))
+        self.done.append(0)
+
+        def advance(steps: float) -> None:
+            self.done[-1] += steps
+
+        yield advance
+
+
+def test_a_scene_is_registered_and_written(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    told, stages = Told(), list[str]()
+    out, document = tmp_path / "out.tif", tmp_path / "result.json"
+    done = imatch.register_files(
+        *pair,
+        out,
+        outputs=[document],
+        options=ApplyOptions(cog=True),
+        jobs=1,
+        on_stage=stages.append,
+        progress=told,
+        matcher="phase",
+        local="none",
+    )
+    assert done.registration.status == "ok"
+    done.log.check()
+    assert done.log.lines == [f"wrote {out} (256x256 pixels, cubic)", f"wrote {document}"]
+    assert [label for label, _ in told.bars][-1] == "writing out.tif"
+    assert told.bars[0] == ("measuring tiles", told.done[0])
+    assert told.done[-1] == pytest.approx(100)
+    assert stages[-1] == "writing result.json"
+    with rasterio.open(out) as image:
+        assert image.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+
+
+def test_an_interrupted_scene_says_where_its_tiles_are(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("imatch.pipeline.scene.register.fit_scene", interrupt)
+    out = tmp_path / "out.tif"
+    with pytest.raises(KeyboardInterrupt) as caught:
+        imatch.register_files(*pair, out, jobs=1, matcher="phase", local="none")
+    kept = tmp_path / ".out.tif.imatch"
+    assert caught.value.__notes__ == [
+        f"finished tiles are kept in {kept}; run again with --resume to use them"
+    ]
+    assert kept.is_dir()
+
+
+def test_one_file_that_cannot_be_written_does_not_cost_the_others(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    registration = imatch.match(*pair, matcher="sift")
+    held = tmp_path / "held.json"
+    held.write_text("precious")
+    log = write_all(registration, [held, tmp_path / "points.csv"])
+    assert log.lines == [f"wrote {tmp_path / 'points.csv'}"]
+    with pytest.raises(imatch.ImatchError, match="already exists"):
+        log.check()

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path, inside
 from imatch.export.figure_files import checkerboard, rgba
-from imatch.export.formats import FORMATS, write
+from imatch.export.formats import FORMATS, NEED_A_TRANSFORM, write
 from imatch.pipeline.batch.journal import PREVIEWS
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.worker import RESULTS
 from imatch.pipeline.registration.result import Preview, Registration
 
-# Control points come from the transform: without one there is nothing to write.
-_NEED_A_TRANSFORM = frozenset({".vrt", ".points"})
 _SIDE, _GAP, _QUALITY = 240, 6, 80
 
 
@@ -66,7 +64,7 @@ class ResultWriter:
         """
         for suffix in self.suffixes:
             path = inside(out / RESULTS, f"{pair.name}{suffix}")
-            if registration.transform is None and suffix in _NEED_A_TRANSFORM:
+            if registration.transform is None and suffix in NEED_A_TRANSFORM:
                 path.unlink(missing_ok=True)
             else:
                 write(registration, path, overwrite=True)

@@ -13,8 +13,9 @@ from click.testing import Result
 from numpy.typing import NDArray
 
 from imatch.cli.options.match import MODELS
-from imatch.cli.registration.match import NEED_A_TRANSFORM, match
+from imatch.cli.registration.match import match
 from imatch.export import FORMATS
+from imatch.export.formats import NEED_A_TRANSFORM
 from imatch.geometry.transform import MODEL_KINDS
 from imatch.pipeline.pair.config import MatchConfig
 
