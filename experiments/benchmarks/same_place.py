@@ -38,9 +38,9 @@ from imatch.pipeline.pair.match import match
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision, fit, write_decisions
 from imatch.retrieval.embedders import Embedder, load_embedder
-from imatch.retrieval.evaluate.pair_table import ImagePair
 from imatch.retrieval.evaluate.score_pairs import ScoredPairs
 from imatch.retrieval.pair_metrics import measure
+from imatch.retrieval.pair_table import ImagePair
 from imatch.retrieval.same import FIGURES, LIMITS, figures_of, likeness
 
 _SIDE = 256

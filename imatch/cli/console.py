@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from imatch.core.progress import Progress, progress
 from imatch.core.redaction import redacted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from imatch.export import WriteLog
@@ -51,6 +53,30 @@ def command_line() -> str:
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout, to the letter (NaN is an error, not a token)."""
     click.echo(redacted(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)))
+
+
+def write_json(path: Path | None, document: Any, *, overwrite: bool) -> None:
+    """Write a document where there is a path to write it to, and say so."""
+    from imatch.core.io.files import atomic_path
+    from imatch.core.io.jsontext import to_json
+
+    if path is not None:
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            temporary.write_text(to_json(document) + "\n", encoding="utf-8")
+        note(f"wrote {path}")
+
+
+def show_figures(rows: Mapping[str, Mapping[str, str | float | None]]) -> None:
+    """Print figures of embedders, a row each, a column a figure."""
+    from rich.table import Table
+
+    names = list(next(iter(rows.values())))
+    table = Table("embedder", *names, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, told in rows.items():
+        cells = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in told.values()]
+        table.add_row(name, *cells)
+    with stdout_console() as console:
+        console.print(table)
 
 
 def show_registration(registration: Registration, fmt: str, log: WriteLog) -> None:

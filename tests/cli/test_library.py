@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 import imatch
 from imatch.export import write_all
 from imatch.pipeline.apply.file import ApplyOptions
+from imatch.retrieval.duplicates.find import duplicates_among
+from imatch.retrieval.index.build import index_images
+from imatch.retrieval.locate import locate_image
+from imatch.retrieval.same import compare_images
 
 
 def test_every_public_name_is_there() -> None:
@@ -128,3 +132,53 @@ def test_one_file_that_cannot_be_written_does_not_cost_the_others(
     assert log.lines == [f"wrote {tmp_path / 'points.csv'}"]
     with pytest.raises(imatch.ImatchError, match="already exists"):
         log.check()
+
+
+def test_images_are_indexed_and_found(
+    write_image: Callable[..., Path], ground: NDArray[np.uint16], tmp_path: Path
+) -> None:
+    told = Told()
+    archive = [
+        write_image(f"{i}.tif", ground[y : y + 200, :200]) for i, y in enumerate((0, 60, 120))
+    ]
+    index = tmp_path / "archive.index"
+    grown = index_images(index, archive, embedder="edges", min_valid=0.4, progress=told)
+    assert (grown.to_dict()["added"], told.bars, told.done) == (3, [("embedding", 3)], [3])
+    # What is not said is as the index has it, its embedder too.
+    assert index_images(index, archive[:1]).unchanged == 1
+    hits, verified = tmp_path / "hits.csv", tmp_path / "best.json"
+    answer, log = locate_image(
+        index,
+        str(archive[1]),
+        2,
+        verify=True,
+        config=imatch.MatchConfig(matcher="sift"),
+        outputs=[hits],
+        registration=verified,
+        progress=told,
+    )
+    log.check()
+    assert answer.hits[0].image.path == str(archive[1])
+    assert log.lines == [f"wrote {hits}", f"wrote {verified}"]
+    assert (told.bars[-1], told.done[-1]) == (("verifying", 2), 2)
+    with pytest.raises(imatch.ImatchError, match="verifying"):
+        locate_image(index, str(archive[1]), registration=verified)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_files_are_compared(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    a, b = map(str, pair)
+    config, found = imatch.MatchConfig(matcher="sift"), tmp_path / "found.json"
+    answer = compare_images(a, b, config, match_only=True, registration=found)
+    assert answer.same
+    assert found.exists()
+    notes: list[str] = []
+    compare_images(a, b, config, on_note=notes.append)
+    assert [note.partition(": weights")[0] for note in notes] == [
+        "deciding by the match alone: efficientnet-lite0"
+    ]
+    told = Told()
+    copies = duplicates_among(tmp_path, progress=told)
+    assert copies.groups == ((a, b),)
+    assert [label for label, _ in told.bars] == ["reading", "comparing"]
+    assert duplicates_among(tmp_path, threshold=1).to_dict()["threshold"] == 1
