@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imatch.export import WriteLog
+    from imatch.export.html import HtmlTable
     from imatch.pipeline.registration.result import Registration
 
 # Wide enough for every table: a pipe has no edge to wrap at.
@@ -66,17 +67,42 @@ def write_json(path: Path | None, document: Any, *, overwrite: bool) -> None:
         note(f"wrote {path}")
 
 
-def show_figures(rows: Mapping[str, Mapping[str, str | float | None]]) -> None:
-    """Print figures of embedders, a row each, a column a figure."""
+def show_figures(
+    rows: Mapping[str, Mapping[str, str | float | None]],
+    what: str = "embedder",
+    justify: Literal["left", "right"] = "left",
+) -> None:
+    """Print figures, a row for each of what they are of, a column a figure."""
     from rich.table import Table
 
-    names = list(next(iter(rows.values())))
-    table = Table("embedder", *names, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(what, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in next(iter(rows.values())):
+        table.add_column(name, justify=justify)
     for name, told in rows.items():
         cells = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in told.values()]
         table.add_row(name, *cells)
     with stdout_console() as console:
         console.print(table)
+
+
+def show_tables(tables: Iterable[HtmlTable | None]) -> None:
+    """Print tables with their titles and notes."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    with stdout_console() as console:
+        for table in tables:
+            if table is None:
+                continue
+            printed = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+            for index, name in enumerate(table.header):
+                printed.add_column(escape(name), justify="right" if index else "left")
+            for row in table.rows:
+                printed.add_row(*(escape(cell.text) for cell in row))
+            console.print(f"[bold]{escape(table.title)}[/]")
+            console.print(f"[dim]{escape(table.note)}[/]")
+            console.print(printed)
+            console.print()
 
 
 def show_registration(registration: Registration, fmt: str, log: WriteLog) -> None:

@@ -79,9 +79,9 @@ class ProgressStages:
         self.end()
 
     def begin(self, label: str, total: float | None = None) -> None:
-        """Shows a new bar in place of the one before."""
+        """Shows a new bar in place of the one before; without steps one that only turns."""
         self.end()
-        self._advance = self._shown.enter_context(self._progress(label, total))
+        self._advance = self._shown.enter_context(self._progress(label, total or None))
 
     def advance(self, steps: float) -> None:
         """Advances the bar that is shown by a number of steps."""

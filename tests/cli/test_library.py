@@ -12,6 +12,8 @@ import rasterio
 from numpy.typing import NDArray
 
 import imatch
+from imatch.bench.cases import Case, write_cases
+from imatch.bench.runner import BenchPlan
 from imatch.export import write_all
 from imatch.pipeline.apply.file import ApplyOptions
 from imatch.retrieval.duplicates.find import duplicates_among
@@ -182,3 +184,24 @@ def test_files_are_compared(pair: tuple[Path, Path], tmp_path: Path) -> None:
     assert copies.groups == ((a, b),)
     assert [label for label, _ in told.bars] == ["reading", "comparing"]
     assert duplicates_among(tmp_path, threshold=1).to_dict()["threshold"] == 1
+
+
+def test_a_benchmark_is_planned_from_its_table(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    write_cases(table, [case("a", "near"), case("b", "near"), case("c", "free")])
+    plan = BenchPlan.of_table(
+        table,
+        ["sift", "phase", "sift"],
+        filters=["variant=near"],
+        limit=1,
+        config=imatch.MatchConfig(seed=3, size=512),
+    )
+    assert [config.matcher for config in plan.configs] == ["sift", "phase"]
+    assert {config.seed for config in plan.configs} == {3}
+    assert (len(plan.cases), plan.root, plan.fit_size) == (1, tmp_path, False)
+    assert dict(plan.origin)["filters"] == {"variant": ["near"]}
+    assert BenchPlan.of_table(table, ["sift"], root=Path("images")).root == Path("images")
+
+
+def case(name: str, variant: str) -> Case:
+    return Case(name, "made", variant, "", "ref.tif", "tgt.tif", np.eye(3), np.eye(3))

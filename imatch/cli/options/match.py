@@ -52,14 +52,13 @@ def chosen_scene_config(params: dict[str, Any]) -> SceneConfig:
 
 
 def matcher_config(
-    matcher: str | None, settings: tuple[str, ...], *, device: str, offline: bool, **given: Any
+    matcher: str | None, settings: tuple[str, ...], *, offline: bool, **given: Any
 ) -> MatchConfig:
     """How to match, by verbs that match on the way to something else.
 
     Args:
         matcher: Value of `matcher_option`.
         settings: Values of ``--set``.
-        device: Value of ``--device``.
         offline: Whether ``--offline`` was given.
         **given: Other fields; those that are None say nothing.
 
@@ -71,7 +70,7 @@ def matcher_config(
     base = load_config(None, settings)
     fields = {"matcher": matcher, **given}
     known = {name: value for name, value in fields.items() if value is not None}
-    return make_config(base, **known, device=device, fetch=may_fetch(base, offline=offline))
+    return make_config(base, **known, fetch=may_fetch(base, offline=offline))
 
 
 def matcher_option(
