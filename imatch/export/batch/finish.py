@@ -43,7 +43,7 @@ class ResultWriter:
             ConfigError: There is no such format.
 
         Example:
-            >>> Finishing.of(["gpkg", ".points"]).suffixes
+            >>> ResultWriter.of(["gpkg", ".points"]).suffixes
             ('.gpkg', '.points')
         """
         suffixes = tuple(dict.fromkeys("." + name.lower().lstrip(".") for name in names))
