@@ -18,11 +18,19 @@ from imatch.core.errors import ImatchError
 
 if TYPE_CHECKING:
     from imatch.matchers import load_matcher
+    from imatch.pipeline.apply.files import apply_files
     from imatch.pipeline.pair.config import MatchConfig
     from imatch.pipeline.pair.match import match
     from imatch.pipeline.registration.result import Registration
     from imatch.pipeline.scene.config import SceneConfig
     from imatch.pipeline.scene.register import register
+    from imatch.retrieval.duplicates.find import duplicates_among
+    from imatch.retrieval.index.build import index_images
+    from imatch.retrieval.locate import locate_image
+    from imatch.retrieval.same import compare_images
+    from imatch.workflows.batch import register_batch
+    from imatch.workflows.register import register_files
+    from imatch.workflows.stack import register_stack
 
 __all__ = [
     "ImatchError",
@@ -30,18 +38,34 @@ __all__ = [
     "Registration",
     "SceneConfig",
     "__version__",
+    "apply_files",
+    "compare_images",
+    "duplicates_among",
+    "index_images",
     "load_matcher",
+    "locate_image",
     "match",
     "register",
+    "register_batch",
+    "register_files",
+    "register_stack",
 ]
 
 _LAZY = {
     "MatchConfig": "imatch.pipeline.pair.config",
     "Registration": "imatch.pipeline.registration.result",
     "SceneConfig": "imatch.pipeline.scene.config",
+    "apply_files": "imatch.pipeline.apply.files",
+    "compare_images": "imatch.retrieval.same",
+    "duplicates_among": "imatch.retrieval.duplicates.find",
+    "index_images": "imatch.retrieval.index.build",
     "load_matcher": "imatch.matchers",
+    "locate_image": "imatch.retrieval.locate",
     "match": "imatch.pipeline.pair.match",
     "register": "imatch.pipeline.scene.register",
+    "register_batch": "imatch.workflows.batch",
+    "register_files": "imatch.workflows.register",
+    "register_stack": "imatch.workflows.stack",
 }
 
 

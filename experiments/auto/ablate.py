@@ -12,7 +12,7 @@ r"""What parts of `auto` are worth: how windows are correlated, and who is asked
 `imatch.geometry.alignment.fine_alignment` does it, with one thing changed at a time.
 
 ``keypoints`` asks what the last stage should be: the same hard cases, one matcher after the other.
-The stages before it are run once a case; each matcher's proposals are then to_result with theirs,
+The stages before it are run once a case; each matcher's proposals are then judged with theirs,
 as in `imatch.pipeline.pair.auto`. ``none`` is the answer without any. Only cases that reached the
 stage in an earlier run are looked at (those not answered, or answered by it): the others stay as
 they are. Rows are kept one by one, and a run that was cut off goes on.

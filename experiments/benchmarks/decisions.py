@@ -47,9 +47,9 @@ from imatch.retrieval.decision import Decision, decision_for, fit, write_decisio
 from imatch.retrieval.duplicates.normalisation import NormalisedImage, form_of
 from imatch.retrieval.duplicates.similarity import FIGURES, LIMITS, compare
 from imatch.retrieval.embedders import Embedder, load_embedder
-from imatch.retrieval.evaluate.pair_table import ImagePair
 from imatch.retrieval.evaluate.score_pairs import ScoredPairs
 from imatch.retrieval.pair_metrics import measure
+from imatch.retrieval.pair_table import ImagePair
 from tests.support.pairs.duplicates import Case, cut_chips, date_cases, make_cases
 from tests.support.pairs.same_ground import KINDS, make_pairs
 

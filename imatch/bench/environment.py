@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import imatch
 from imatch.pipeline.pair.provenance import versions
 
 
@@ -22,7 +21,7 @@ def environment(command: str = "") -> dict[str, Any]:
     return {
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(Path(imatch.__file__).parent),
+        "commit": commit(Path(__file__).parents[1]),
         "machine": machine(),
         "versions": versions(),
     }

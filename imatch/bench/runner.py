@@ -8,10 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from imatch.bench import worker
-from imatch.bench.cases import Case, check_images, fingerprint
+from imatch.bench.cases import (
+    Case,
+    check_images,
+    fingerprint,
+    parse_filters,
+    read_cases,
+    select_cases,
+)
 from imatch.bench.detectors import DetectorResult
 from imatch.bench.environment import environment
 from imatch.bench.results import Result
@@ -19,7 +26,7 @@ from imatch.core.io.files import atomic_path
 from imatch.core.io.tables import Journal, write_rows
 from imatch.core.pool import WorkerPool
 from imatch.core.run_folder import RunFolder, first_change, plain_change
-from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.identity import contents, files_of, settings_of
 
 SCHEMA = "imatch.bench-run/1"
@@ -46,6 +53,50 @@ class BenchPlan:
     fit_size: bool = True
     detectors: bool = False
     origin: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of_table(
+        cls,
+        table: Path,
+        matchers: Sequence[str],
+        *,
+        root: Path | None = None,
+        filters: Sequence[str] = (),
+        limit: int | None = None,
+        detectors: bool = False,
+        config: MatchConfig | None = None,
+    ) -> Self:
+        """Reads a table of cases and chooses what to run.
+
+        Args:
+            table: The table (`read_cases`).
+            matchers: Names of matchers.
+            root: Folder that the image paths start from; that of the table when None.
+            filters: ``KEY=VALUE`` texts, see `parse_filters`.
+            limit: At most so many cases, see `select_cases`.
+            detectors: Measure keypoints too.
+            config: Settings that the matchers share; a ``size`` it names is kept, otherwise nothing
+                is reduced.
+
+        Raises:
+            InputError: The table cannot be read.
+            ConfigError: A filter makes no sense, or no case passes.
+        """
+        chosen = parse_filters(filters)
+        selected = select_cases(read_cases(table), chosen, limit)
+        base = config or MatchConfig()
+        return cls(
+            tuple(selected),
+            table.parent if root is None else root,
+            tuple(make_config(base, matcher=name) for name in dict.fromkeys(matchers)),
+            fit_size="size" not in base.model_fields_set,
+            detectors=detectors,
+            origin=(
+                ("table", str(table)),
+                ("filters", {key: list(values) for key, values in chosen.items()}),
+                ("limit", limit),
+            ),
+        )
 
     def identity(self) -> dict[str, Any]:
         """Returns what must be equal for two runs to be the same."""

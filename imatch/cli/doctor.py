@@ -11,7 +11,7 @@ from imatch.cli.logs import Verb
 from imatch.cli.options.common import format_option, verbosity_options
 
 if TYPE_CHECKING:
-    from imatch.cli.health import Report
+    from imatch.health import Report
 
 
 @click.command(cls=Verb)
@@ -22,7 +22,7 @@ def doctor(fmt: str) -> None:
 
     Exits with 1 if something is wrong that prevents matching.
     """
-    from imatch.cli.health import examine
+    from imatch.health import examine
 
     report = examine()
     if fmt == "json":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
 from imatch.cli.console import print_json, stdout_console
@@ -12,11 +10,6 @@ from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import format_option, verbosity_options
 from imatch.cli.options.values import complete_matcher, complete_weights, known_matchers
 from imatch.core.errors import WeightsError
-
-if TYPE_CHECKING:
-    from imatch.models.weights import WeightSpec
-
-PRESENT, MISSING, CORRUPT = "present", "missing", "corrupt"
 
 
 @click.group(cls=SuggestingGroup)
@@ -31,7 +24,7 @@ def list_(fmt: str) -> None:
     """List all checkpoints and whether they are on this machine."""
     from rich.table import Table
 
-    from imatch.models.weights import WEIGHTS
+    from imatch.models.weights import WEIGHTS, weight_row
 
     rows = [weight_row(spec) for spec in WEIGHTS.values()]
     if fmt == "json":
@@ -80,7 +73,7 @@ def fetch(
     """
     from imatch.core.io.files import remove_leftovers
     from imatch.matchers import MATCHERS
-    from imatch.models.weights import WEIGHTS, cache_dir, spec_of
+    from imatch.models.weights import WEIGHTS, cache_dir, ensure_weights, spec_of
 
     if not (names or matchers or all_default):
         raise click.UsageError("name weights, or pass --matcher NAME or --all-default")
@@ -92,25 +85,11 @@ def fetch(
     failure = None
     for name in dict.fromkeys(wanted):
         try:
-            note(_fetch_one(name, overwrite=overwrite))
+            note(ensure_weights(name, overwrite=overwrite))
         except WeightsError as error:
             failure = failure or error  # One server that is down does not cost the others.
     if failure is not None:
         raise failure
-
-
-def _fetch_one(name: str, *, overwrite: bool) -> str:
-    from imatch.models.weights import fetch_weights, find_weights
-
-    try:
-        found = None if overwrite else find_weights(name)
-    except WeightsError:
-        found = None  # Corrupt: what lies in the cache is replaced.
-    if found is not None:
-        return f"{name} is here already: {found.path}"
-    path = fetch_weights(name, overwrite=overwrite).path
-    find_weights(name)  # A corrupt file in $IMATCH_WEIGHTS would still be found first: say so.
-    return f"fetched {name}: {path}"
 
 
 @weights.command(cls=Verb)
@@ -121,30 +100,3 @@ def path(name: str | None) -> None:
     from imatch.models.weights import cache_dir, require_weights
 
     click.echo(cache_dir() if name is None else require_weights(name).path)
-
-
-def weight_row(spec: WeightSpec) -> dict[str, Any]:
-    """What is known of one checkpoint, and what state it is in on this machine."""
-    from imatch.models.weights import find_weights
-
-    state, where, problem, file = MISSING, None, None, None
-    try:
-        found = find_weights(spec.name)
-    except WeightsError as error:
-        state, problem = CORRUPT, str(error)
-    else:
-        if found is not None:
-            state, where, file = PRESENT, found.where, str(found.path)
-    return {
-        "name": spec.name,
-        "state": state,
-        "where": where,
-        "path": file,
-        "problem": problem,
-        "size": spec.size,
-        "sha256": spec.sha256,
-        "licence": spec.licence,
-        "source": str(spec.source),
-        "default": spec.default,
-        "note": spec.note,
-    }

@@ -172,6 +172,22 @@ class DatasetManifest:
         """Side of a chip, pixels."""
         return int(self.document["config"]["chip"])
 
+    @property
+    def remarks(self) -> list[str]:
+        """What went otherwise than one might think, a line each."""
+        document, polygons = self.document, self.document["polygons"]
+        lines = list(document["notes"])
+        lines += [f"skipped {item['path']}: {item['reason']}" for item in document["skipped"]]
+        if document["refused"]:
+            reasons = ", ".join(f"{count} {why}" for why, count in document["refused"].items())
+            lines.append(f"chips left out: {reasons}")
+        if document["alone"]:
+            lines.append(f"{document['alone']} chips are without a partner at another date")
+        if polygons["features"]:
+            told = ("polygons", "mended", "empty", "dropped", "outside", "undated")
+            lines.append(", ".join(f"{polygons[name]} {name}" for name in told if polygons[name]))
+        return lines
+
 
 def load_manifest(folder: Path) -> DatasetManifest:
     """Open a prepared data set.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import import_module
 from os import path as os_path
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from imatch.core.errors import ConfigError, OutputError
+from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.io.files import atomic_path, check_output
 
 if TYPE_CHECKING:
@@ -81,6 +82,48 @@ FORMATS: Mapping[str, str] = MappingProxyType(
     {suffix: row.description for suffix, row in ROWS.items()}
 )
 
+
+@dataclass
+class WriteLog:
+    """What became of several files that were to be written.
+
+    Attributes:
+        lines: What to tell of each.
+        failures: Why some could not be written.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    failures: list[ImatchError] = field(default_factory=list)
+
+    @contextmanager
+    def attempt(self, path: Path, remark: str = "") -> Iterator[None]:
+        """Notes that the block wrote a file, or why it could not, which does not cost the others.
+
+        Args:
+            path: The file.
+            remark: What else there is to say of it.
+        """
+        try:
+            yield
+        except ImatchError as error:
+            self.failures.append(error)
+        else:
+            self.wrote(path, remark)
+
+    def wrote(self, path: Path, remark: str = "") -> None:
+        """Notes that a file was written."""
+        self.lines.append(f"wrote {path} ({remark})" if remark else f"wrote {path}")
+
+    def refused(self, what: object, reason: str = "") -> None:
+        """Notes that something was not to be written, and perhaps why."""
+        self.lines.append(f"not written: {what}: {reason}" if reason else f"not written: {what}")
+
+    def check(self) -> None:
+        """Raises the first failure, if there is one."""
+        if self.failures:
+            raise self.failures[0]
+
+
 #: The suffixes of formats that a registration without a transform cannot be written in.
 NEED_A_TRANSFORM = frozenset(suffix for suffix, row in ROWS.items() if row.needs_transform)
 
@@ -112,6 +155,38 @@ def write(registration: Registration, path: Path, *, overwrite: bool = False) ->
             if error.subject is None:
                 raise OutputError(error.cause, subject=path, hint=error.hint) from error
             raise
+
+
+def write_all(
+    registration: Registration,
+    paths: Sequence[Path],
+    *,
+    overwrite: bool = False,
+    log: WriteLog | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> WriteLog:
+    """Write a registration to every file that can be written; one that cannot costs no other.
+
+    Args:
+        registration: What to write, refusals included: they are results too.
+        paths: Files, the format from the suffix.
+        overwrite: Whether existing files may be replaced.
+        log: Where to add what became of them; a new one when None.
+        on_stage: Told which file is being written.
+
+    Returns:
+        What became of each file.
+    """
+    log = WriteLog() if log is None else log
+    for path in paths:
+        if registration.transform is None and path.suffix.lower() in NEED_A_TRANSFORM:
+            log.refused(path, "there is no transform to take control points from")
+            continue
+        if on_stage is not None:
+            on_stage(f"writing {path.name}")
+        with log.attempt(path):
+            write(registration, path, overwrite=overwrite)
+    return log
 
 
 def check_outputs(paths: Sequence[Path], *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:

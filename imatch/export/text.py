@@ -79,6 +79,15 @@ def certificate_text(registration: Registration) -> str | None:
     return f"{judged}: {stated}"
 
 
+def refusal_text(registration: Registration) -> str | None:
+    """Why a registration is not what was asked for, as ``"uncertain: …"``; None if it is."""
+    if registration.accepted:
+        return None
+    if registration.status != "ok":
+        return f"{registration.status}: {registration.reason}"
+    return f"tolerance not met: {certificate_text(registration)}"
+
+
 def bound_text(registration: Registration) -> str | None:
     """Describes the bound: ``"all of the overlap within 0.12 px (1.20 m) at 95%"``; else None."""
     certificate = registration.certificate

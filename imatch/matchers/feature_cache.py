@@ -59,6 +59,26 @@ def default_folder() -> Path:
     return Path(platformdirs.user_cache_dir("imatch", appauthor=False))
 
 
+def open_cache(folder: Path | None = None, limit: int | None = None) -> FeatureCache | None:
+    """Opens the cache that is shared by all runs, or one in a folder of one's own.
+
+    Args:
+        folder: The folder; that of the user's caches when None.
+        limit: Bytes it may take, `DEFAULT_LIMIT` when None.
+
+    Returns:
+        The cache; None, with a warning, where the user's own cannot be had: nobody asked for it.
+    """
+    cache = FeatureCache((folder or default_folder()).absolute(), limit or DEFAULT_LIMIT)
+    if folder is None:
+        try:
+            cache.prepare()
+        except OutputError as error:
+            _LOG.warning("no features are kept: %s %s", error.subject, error.cause)
+            return None
+    return cache
+
+
 class FeatureCache:
     """Features of rendered images in a folder that many processes share.
 

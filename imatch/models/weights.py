@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from typing import Any
 
 from imatch.core.errors import WeightsError
 from imatch.models.catalogue import (
@@ -25,6 +26,9 @@ from imatch.models.fetch import fetch_weights
 from imatch.models.store import WeightsFile, cache_dir, find_weights, sha256_of, sought
 
 __all__ = [
+    "CORRUPT",
+    "MISSING",
+    "PRESENT",
     "WEIGHTS",
     "Bundled",
     "Hub",
@@ -34,6 +38,7 @@ __all__ = [
     "WeightsFile",
     "Wheel",
     "cache_dir",
+    "ensure_weights",
     "fetch_weights",
     "find_weights",
     "load_parameters",
@@ -42,7 +47,11 @@ __all__ = [
     "sha256_of",
     "sought",
     "spec_of",
+    "weight_row",
 ]
+
+#: States of a checkpoint on this machine.
+PRESENT, MISSING, CORRUPT = "present", "missing", "corrupt"
 
 
 def require_weights(
@@ -74,3 +83,52 @@ def require_weights(
     else:
         hint = f"run imatch weights fetch {name}"
     raise WeightsError(cause, subject=name, hint=hint)
+
+
+def ensure_weights(name: str, *, overwrite: bool = False) -> str:
+    """Download a checkpoint into the cache unless it is on this machine already.
+
+    Args:
+        name: A key of `WEIGHTS`.
+        overwrite: Download it again, whatever is there.
+
+    Returns:
+        What was done and where it lies, in words.
+
+    Raises:
+        WeightsError: It cannot be fetched, or a corrupt file is still found first.
+    """
+    try:
+        found = None if overwrite else find_weights(name)
+    except WeightsError:
+        found = None  # Corrupt: what lies in the cache is replaced.
+    if found is not None:
+        return f"{name} is here already: {found.path}"
+    path = fetch_weights(name, overwrite=overwrite).path
+    find_weights(name)  # A corrupt file in $IMATCH_WEIGHTS would still be found first: say so.
+    return f"fetched {name}: {path}"
+
+
+def weight_row(spec: WeightSpec) -> dict[str, Any]:
+    """What is known of one checkpoint, and what state it is in on this machine, JSON-ready."""
+    state, where, problem, file = MISSING, None, None, None
+    try:
+        found = find_weights(spec.name)
+    except WeightsError as error:
+        state, problem = CORRUPT, str(error)
+    else:
+        if found is not None:
+            state, where, file = PRESENT, found.where, str(found.path)
+    return {
+        "name": spec.name,
+        "state": state,
+        "where": where,
+        "path": file,
+        "problem": problem,
+        "size": spec.size,
+        "sha256": spec.sha256,
+        "licence": spec.licence,
+        "source": str(spec.source),
+        "default": spec.default,
+        "note": spec.note,
+    }

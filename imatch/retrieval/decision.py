@@ -238,6 +238,19 @@ def write_decisions(path: Path, decisions: Sequence[Decision], *, overwrite: boo
         temporary.write_text(to_json(document) + "\n", encoding="utf-8")
 
 
+def store_decision(path: Path, decision: Decision, *, overwrite: bool = False) -> None:
+    """Write a decision; those for other tasks and models that the file holds stay.
+
+    Raises:
+        OutputError: The file exists, or the disk refused.
+        InputError: It is no file of decisions.
+    """
+    others = read_decisions(path) if path.exists() else []
+    own = decision.task, decision.identity
+    kept = [other for other in others if (other.task, other.identity) != own]
+    write_decisions(path, [*kept, decision], overwrite=overwrite)
+
+
 def read_decisions(path: Path) -> list[Decision]:
     """Read stored decisions.
 

@@ -79,6 +79,27 @@ class PairFigures:
             del told["curve"], told["reliability"]
         return told
 
+    def rows(self, *, held_out: bool = False) -> list[tuple[str, str]]:
+        """Names and texts of the figures, for people.
+
+        Args:
+            held_out: Whether the pairs were held out of what the decision was learnt from.
+        """
+        untrue = self.count - self.positives
+        rows = [
+            ("pairs", f"{self.positives} yes, {untrue} no{', held out' if held_out else ''}"),
+            ("F1", f"{self.f1:.4f} at {self.threshold:.4g}"),
+            ("precision", f"{self.precision:.4f}"),
+            ("recall", f"{self.recall:.4f}"),
+            ("false positives", f"{self.false_positive_rate:.4%}"),
+            ("average precision", f"{self.average_precision:.4f}"),
+            ("ROC AUC", f"{self.roc_auc:.4f}"),
+        ]
+        if self.brier is not None and self.calibration_error is not None:
+            rows.append(("Brier score", f"{self.brier:.4f}"))
+            rows.append(("calibration error", f"{self.calibration_error:.4f}"))
+        return rows
+
 
 def measure(labels: ArrayLike, scores: ArrayLike, threshold: float) -> PairFigures:
     """Measure the scores of pairs whose truth is known.

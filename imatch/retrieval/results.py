@@ -18,6 +18,8 @@ from imatch.retrieval.index.manifest import IndexManifest
 from imatch.retrieval.search import Hit, centre
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from imatch.pipeline.registration.result import Registration
     from imatch.raster import Source
 
@@ -184,3 +186,38 @@ def write_answer(
             write_picture(answer, query, temporary)
         else:
             _WRITERS[path.suffix.lower()](answer, temporary)
+
+
+def print_hits(answer: SearchResult, console: Console) -> None:
+    """Print a table of the hits, best first."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    verified = any(hit.verification is not None for hit in answer.hits)
+    located = any(hit.footprint is not None for hit in answer.hits)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("", justify="right")
+    table.add_column("similarity", justify="right")
+    if verified:
+        table.add_column("status")
+    table.add_column("image")
+    table.add_column("x, y, width, height")
+    if located:
+        table.add_column("latitude", justify="right")
+        table.add_column("longitude", justify="right")
+    if verified:
+        table.add_column("why")
+    colours = {"ok": "green", "uncertain": "yellow", "failed": "red"}
+    for hit, row in zip(answer.hits, answer.rows(), strict=True):
+        window = ", ".join(row[name] for name in ("left", "top", "width", "height"))
+        cells = [row["rank"], row["similarity"]]
+        if verified:
+            cells.append(f"[{colours[row['status']]}]{row['status']}[/]")
+        cells += [escape(Path(row["image"]).name), window]
+        if located:
+            cells += [row["latitude"], row["longitude"]]
+        if verified:
+            found = hit.verification
+            cells.append("" if found is None else escape(found.reason))
+        table.add_row(*cells)
+    console.print(table)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imatch.core.errors import InputError, NoOverlapError
+from imatch.core.errors import InputError, NoOverlapError, WeightsError
+from imatch.export.formats import check_outputs, write
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.match import match
+from imatch.pipeline.pair.match import match, open_images
 from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, common_grid
 from imatch.retrieval.chips import Chip, look
-from imatch.retrieval.decision import Decision, in_words
+from imatch.retrieval.decision import Decision, decision_for, in_words
+from imatch.retrieval.embedders.registry import load_embedder
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
@@ -124,6 +127,68 @@ def same_ground(
         found.certificate.evidence,
         found,
     )
+
+
+def compare_images(
+    a: str,
+    b: str,
+    config: MatchConfig | None = None,
+    *,
+    embedder: str | None = None,
+    match_only: bool = False,
+    device: str = "cpu",
+    fetch: bool = False,
+    decision: Path | None = None,
+    registration: Path | None = None,
+    overwrite: bool = False,
+    on_stage: Callable[[str], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> SameGround:
+    """Decide whether two image files show the same ground, see `same_ground`.
+
+    Args:
+        a: One image, a path or a URL.
+        b: The other.
+        config: Settings of the match; the defaults when None.
+        embedder: Name or file of an embedder. When None, the default one if its weights can be had.
+        match_only: Decide by the match alone, without an embedder.
+        device: Where the embedder runs.
+        fetch: Download its weights where they are missing.
+        decision: A stored decision; the embedder's when None.
+        registration: File to write how `b` lies on `a` into, where anything was matched.
+        overwrite: Replace the file if it exists.
+        on_stage: Called with what is being done now.
+        on_note: Called with why the embedder has no say, where it has none.
+
+    Returns:
+        The answer.
+
+    Raises:
+        OutputError: The file is an image, exists, or cannot be written.
+        ImatchError: As `load_embedder`, `decision_for` and `same_ground`.
+    """
+    tell = on_note or (lambda _text: None)
+    config = config or MatchConfig()
+    if registration is not None:
+        check_outputs([registration], overwrite=overwrite, inputs=[Path(a), Path(b)])
+    sources = open_images(a, b, config)
+    loaded = None
+    if not match_only:
+        try:
+            loaded = load_embedder(embedder, device=device, fetch=fetch)
+        except WeightsError as error:
+            if embedder is not None:
+                raise
+            tell(f"deciding by the match alone: {error.subject}: {error.cause}")
+    identity = None if loaded is None else loaded.identity
+    chosen = decision_for("same", identity, source=embedder, file=decision)
+    if loaded is not None and chosen.identity is None:
+        unlearnt = f"nothing was learnt for {loaded.name} (eval pairs --fit)"
+        tell(f"deciding by the match alone: {unlearnt}")
+    answer = same_ground(*sources, chosen, config, embedder=loaded, on_stage=on_stage)
+    if registration is not None and answer.registration is not None:
+        write(answer.registration, registration, overwrite=overwrite)
+    return answer
 
 
 def figures_of(found: Registration, similarity: float | None) -> dict[str, float]:

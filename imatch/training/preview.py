@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from imatch.core.errors import ConfigError
+from imatch.core.io.files import atomic_path, check_output
 from imatch.core.settings import load_settings, read_mapping
 from imatch.datasets.manifest import load_manifest
 from imatch.datasets.pairs import ChipPairs
-from imatch.datasets.report.contact_sheet import spread
+from imatch.datasets.report.contact_sheet import spread, write_sheet
 from imatch.datasets.sample import PairSample
 
 
@@ -37,6 +38,35 @@ def preview(
     for name in manifest.document["counts"] if split is None else (split,):
         out += _some(name, ChipPairs(manifest, name, max_changed=1.0, singles="auto"), count)
     return out
+
+
+def write_preview(
+    path: Path,
+    out: Path,
+    *,
+    split: str | None = None,
+    count: int = 12,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Draw pairs of a data set, or as a training configuration varies them, into one picture.
+
+    Args:
+        path: As for `preview`.
+        out: The ``.png`` to write.
+        split: As for `preview`.
+        count: As for `preview`.
+        seed: As for `preview`.
+        overwrite: Whether an existing picture may be replaced.
+
+    Raises:
+        OutputError: The picture exists or cannot be written.
+        ImatchError: As `preview`.
+    """
+    check_output(out, overwrite=overwrite)
+    samples = preview(path, split=split, count=count, seed=seed)
+    with atomic_path(out, overwrite=overwrite) as temporary:
+        write_sheet(samples, temporary)
 
 
 def _some(word: str, pairs: ChipPairs, count: int) -> list[tuple[str, PairSample]]:

@@ -1,13 +1,19 @@
-"""Which trainers there are. Importing this module imports nothing heavy."""
+"""Which trainers there are, and training by name. Importing this module imports nothing heavy."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError
+from imatch.core.progress import Progress, no_progress
 from imatch.core.registry import Registry, Row
 from imatch.training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from imatch.training.trainer import Outcome
 
 
 @dataclass(frozen=True)
@@ -69,3 +75,49 @@ TRAINERS = Trainers(
     group="imatch.trainers",
 )
 """All trainers by name; other packages add rows with the entry-point group ``imatch.trainers``."""
+
+
+def train(
+    trainer: str,
+    run: Path,
+    config: Path | None = None,
+    *,
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    overfit: bool = False,
+    on_licence: Callable[[str], None] | None = None,
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Train a network.
+
+    Args:
+        trainer: A row of `TRAINERS`.
+        run: Folder for the checkpoints, the log and the configuration.
+        config: YAML file of settings; the defaults when None, of a run to resume its own.
+        settings: ``key=value`` texts that override it.
+        resume: Go on with the run that the folder holds.
+        overfit: Learn a single batch, to see that it can be.
+        on_licence: Called with the licence of what training starts from, where that has one.
+        progress: Shows how many steps are done.
+
+    Returns:
+        How it ended, and the figures.
+
+    Raises:
+        ConfigError: There is no such trainer, or a setting makes no sense.
+        ImatchError: The data or the folder cannot be used.
+    """
+    from imatch.core.settings import load_settings
+    from imatch.training.run_folder import CONFIG
+
+    row = TRAINERS[trainer]
+    if resume and config is None:
+        config = run / CONFIG
+    chosen = load_settings(row.load_config(), config, settings)
+    work = row.load()(chosen, run)
+    licence = work.about().get("licence")
+    if licence and on_licence is not None:
+        on_licence(licence)
+    with progress(f"training {trainer}", chosen.steps) as advance:
+        outcome: Outcome = work.fit(resume=resume, overfit=overfit, on_step=advance)
+    return outcome

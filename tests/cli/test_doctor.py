@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from imatch import __version__
-from imatch.cli import health
-from imatch.cli.health import Problem, Report, examine, installed_opencv
+from imatch import __version__, health
+from imatch.health import Problem, Report, examine, installed_opencv
 
 Run = Callable[..., Result]
 
@@ -91,7 +90,7 @@ def test_a_package_that_does_not_load_is_an_error(monkeypatch: pytest.MonkeyPatc
             raise OSError("libtorch.so: cannot open shared object file")
         return import_module(name)
 
-    monkeypatch.setattr("imatch.cli.health.import_module", without_kornia)
+    monkeypatch.setattr("imatch.health.import_module", without_kornia)
     (problem,) = [p for p in examine().problems if p.fatal]
     assert problem.what.startswith("kornia cannot be imported (libtorch.so")
 

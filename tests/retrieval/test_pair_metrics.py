@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import InputError
-from imatch.retrieval.evaluate.pair_table import ImagePair, read_pairs
 from imatch.retrieval.pair_metrics import best_threshold, measure
+from imatch.retrieval.pair_table import ImagePair, read_pairs
 
 LABELS = [True, True, True, False, True, False, False, False]
 SCORES = [0.95, 0.9, 0.8, 0.7, 0.6, 0.3, 0.2, 0.1]

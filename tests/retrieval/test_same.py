@@ -13,8 +13,8 @@ from imatch.raster import array_source, open_source
 from imatch.raster.read.window import WindowSource
 from imatch.retrieval.decision import Decision
 from imatch.retrieval.embedders.base import ChipEmbedder
-from imatch.retrieval.evaluate.pair_table import ImagePair
 from imatch.retrieval.evaluate.score_pairs import score_pairs
+from imatch.retrieval.pair_table import ImagePair
 from imatch.retrieval.same import FIGURES, LIMITS, MATCHED, likeness, same_ground, whole
 
 SIFT = MatchConfig(matcher="sift", use_geocoding=False)

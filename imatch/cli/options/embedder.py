@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,10 +13,6 @@ from imatch.cli.options.values import parse_bands
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-    from imatch.retrieval.embedders import Embedder
-
-DEFAULT_EMBEDDER = "efficientnet-lite0"
 
 
 def complete_embedder(
@@ -52,28 +50,48 @@ def embedder_options(command: CommandT) -> CommandT:
     return added(command, (embedder_option, device_option, offline_option))
 
 
-def chosen_embedder(name: str | None, *, device: str, offline: bool) -> Embedder:
-    """Load an embedder; a person's command may fetch its weights, unless told otherwise.
+_CHIPS_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "-e",
+        "--embedder",
+        "embedders",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=complete_embedder,
+        help="An embedder by name, or a file that imatch train embedder --export wrote; may be"
+        " repeated.  [default: efficientnet-lite0]",
+    ),
+    click.option(
+        "--split", default="val", show_default=True, metavar="NAME", help="Which split: val, test…"
+    ),
+    click.option(
+        "--source",
+        "sources",
+        multiple=True,
+        metavar="NAME",
+        help="Only this source; may be repeated.",
+    ),
+    click.option(
+        "--crop",
+        type=click.FloatRange(0.3, 1),
+        default=0.896,
+        show_default=True,
+        metavar="SHARE",
+        help="What is seen of a chip, from its middle: 224 of 250 px.",
+    ),
+)
 
-    Args:
-        name: Its name or file; the default when None.
-        device: Where it runs.
-        offline: Whether ``--offline`` was given.
 
-    Raises:
-        ImatchError: There is none of that name, or its weights are not here; the message says that
-            ``edges`` needs none.
-    """
-    from imatch.core.errors import WeightsError
-    from imatch.retrieval.embedders import load_embedder
+def chips_options(command: CommandT) -> CommandT:
+    """Which chips, seen by which embedders: ``embedders``, ``split``, ``sources`` and ``crop``."""
+    return added(command, _CHIPS_OPTIONS)
 
-    try:
-        return load_embedder(name or DEFAULT_EMBEDDER, device=device, fetch=not offline)
-    except WeightsError as error:
-        if name is not None:
-            raise
-        raise WeightsError(
-            error.cause,
-            subject=error.subject,
-            hint=f"{error.hint}, or pass --embedder edges, which needs no weights",
-        ) from error
+
+figures_option = click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json",
+    help="Where all figures go.",
+)

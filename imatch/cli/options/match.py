@@ -51,6 +51,46 @@ def chosen_scene_config(params: dict[str, Any]) -> SceneConfig:
     return make_scene_config(base, **_fields(params, base))
 
 
+def matcher_config(
+    matcher: str | None, settings: tuple[str, ...], *, offline: bool, **given: Any
+) -> MatchConfig:
+    """How to match, by verbs that match on the way to something else.
+
+    Args:
+        matcher: Value of `matcher_option`.
+        settings: Values of ``--set``.
+        offline: Whether ``--offline`` was given.
+        **given: Other fields; those that are None say nothing.
+
+    Raises:
+        ConfigError: They make no configuration.
+    """
+    from imatch.pipeline.pair.config import load_config, make_config
+
+    base = load_config(None, settings)
+    fields = {"matcher": matcher, **given}
+    known = {name: value for name, value in fields.items() if value is not None}
+    return make_config(base, **known, fetch=may_fetch(base, offline=offline))
+
+
+def matcher_option(
+    text: str = "Which matcher; see imatch matchers.  [default: auto]",
+) -> Callable[[Any], Any]:
+    """``--matcher``, a row of the registry.
+
+    Args:
+        text: Its help.
+    """
+    return click.option(
+        "-m",
+        "--matcher",
+        metavar="NAME",
+        callback=known_matcher,
+        shell_complete=complete_matcher,
+        help=text,
+    )
+
+
 def may_fetch(base: MatchConfig, *, offline: bool) -> bool:
     """Whether weights may be downloaded: a person's command may, unless something says otherwise.
 
@@ -81,14 +121,7 @@ def _fields(params: dict[str, Any], base: MatchConfig) -> dict[str, Any]:
 
 _FILE = click.Path(path_type=Path)
 _CONFIG_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option(
-        "-m",
-        "--matcher",
-        metavar="NAME",
-        callback=known_matcher,
-        shell_complete=complete_matcher,
-        help="Which matcher; see imatch matchers.  [default: auto]",
-    ),
+    matcher_option(),
     click.option(
         "--model",
         type=click.Choice(MODELS),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imatch.cli.options.common import CommandT, added
 from imatch.cli.options.values import parse_bounds, parse_creation, parse_resampling
+
+if TYPE_CHECKING:
+    from imatch.pipeline.apply.file import ApplyOptions
 
 
 def raster_options(command: CommandT) -> CommandT:
@@ -29,6 +32,24 @@ def raster_fields(params: dict[str, Any]) -> dict[str, Any]:
 def in_place_options(command: CommandT) -> CommandT:
     """Correcting the geocoding instead of the pixels: ``geotransform_only`` and ``inexact``."""
     return added(command, _IN_PLACE_OPTIONS)
+
+
+def chosen_apply_options(params: dict[str, Any]) -> ApplyOptions:
+    """Take what `raster_options` and `in_place_options` gave out of a command's parameters.
+
+    Raises:
+        click.UsageError: They contradict each other.
+    """
+    from imatch.pipeline.apply.file import ApplyOptions
+
+    given = {name: params.pop(name) for name in ("geotransform_only", "inexact")}
+    options = ApplyOptions(**raster_fields(params), **given)
+    for name in ("grid", "res", "bounds", "resampling") if options.geotransform_only else ():
+        if getattr(options, name) != getattr(ApplyOptions, name):
+            raise click.UsageError(
+                f"--geotransform-only leaves the pixels as they are, so --{name} has no meaning"
+            )
+    return options
 
 
 _RASTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (

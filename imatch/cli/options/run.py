@@ -12,13 +12,9 @@ import click
 
 from imatch.cli.options.common import CommandT, added, resume_option
 from imatch.cli.options.values import parse_size
-from imatch.core.errors import OutputError
-from imatch.core.redaction import get_logger
 
 if TYPE_CHECKING:
     from imatch.matchers.feature_cache import FeatureCache
-
-_LOG = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,25 +47,15 @@ def chosen_run(params: dict[str, Any]) -> RunOptions:
     Raises:
         click.UsageError: They contradict each other.
     """
-    from imatch.matchers.feature_cache import DEFAULT_LIMIT, FeatureCache, default_folder
+    from imatch.matchers.feature_cache import open_cache
     from imatch.pipeline.batch.dask import LOCAL
 
     jobs, dask = params.pop("jobs"), params.pop("dask")
     resume, overwrite = params.pop("resume"), params.pop("overwrite")
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite contradict each other")
-    named: Path | None = params.pop("cache_folder")
-    limit = params.pop("cache_size") or DEFAULT_LIMIT
-    cache = None
-    if not params.pop("no_cache"):
-        cache = FeatureCache((named or default_folder()).absolute(), limit)
-    if cache is not None and named is None:
-        try:
-            cache.prepare()
-        except OutputError as error:
-            # Nobody asked for it: it saves time where it can be had.
-            _LOG.warning("no features are kept: %s %s", error.subject, error.cause)
-            cache = None
+    folder, limit = params.pop("cache_folder"), params.pop("cache_size")
+    cache = None if params.pop("no_cache") else open_cache(folder, limit)
     jobs = jobs or ((os.cpu_count() or 1) if dask == LOCAL else 1)
     return RunOptions(jobs, dask, resume, overwrite, cache)
 

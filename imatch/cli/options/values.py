@@ -93,6 +93,29 @@ def parse_size(_ctx: click.Context, _param: click.Parameter, value: str | None) 
     return size
 
 
+def parse_split(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """``0.8/0.2``: shares of train and val, and of test where there is a third."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(part) for part in value.split("/"))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not of the form 0.8/0.2") from error
+
+
+def parse_box(
+    _ctx: click.Context, _param: click.Parameter, value: str
+) -> tuple[float, float, float, float]:
+    """``west,south,east,north`` in degrees."""
+    try:
+        west, south, east, north = (float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not west,south,east,north") from error
+    return west, south, east, north
+
+
 def known_matcher(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     """A row of the registry of matchers; a wrong name is answered by the nearest one."""
     from imatch.core.errors import MatcherError

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from imatch.cli.console import refusal
+from imatch.cli.console import bars
 from imatch.cli.errors import NOT_REGISTERED
-from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import files_offline_option, overwrite_option, verbosity_options
 from imatch.cli.options.raster import in_place_options, raster_options
 from imatch.cli.options.values import parse_size
-from imatch.core.errors import ImatchError, OutputError
-
-if TYPE_CHECKING:
-    from imatch.pipeline.registration.result import Registration
+from imatch.core.errors import ImatchError
 
 
 @click.command(cls=Verb)
@@ -81,10 +78,9 @@ def apply(
     imatch apply result.json S2A_MSIL2A_20180823.SAFE -o registered --grid target --jobs 2
     imatch apply result.json scene.tif -o registered --geotransform-only
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.core.progress import progress
+    from imatch.export.text import refusal_text
     from imatch.pipeline.apply.file import ApplyOptions
     from imatch.pipeline.apply.files import apply_files
-    from imatch.pipeline.apply.geotransform import check_geotransform
     from imatch.pipeline.registration.geo_correction import GeoCorrection
     from imatch.pipeline.registration.io import read_registration
 
@@ -94,31 +90,27 @@ def apply(
         )
     registration = read_registration(result)
     if not (registration.accepted or force):
-        _refuse(registration, result)
+        click.echo(
+            f"imatch: {result}: the registration is not to be applied,"
+            f" {refusal_text(registration)}; pass --force to apply it nevertheless",
+            err=True,
+        )
+        click.get_current_context().exit(NOT_REGISTERED)
     try:
         mapping = GeoCorrection.of(registration)
     except ImatchError as error:
         raise type(error)(error.cause, subject=result, hint=error.hint) from error
-    if settings["geotransform_only"]:
-        check_geotransform(mapping.reference)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=folder) from error
-
-    options = ApplyOptions(**settings)
     failed: list[ImatchError] = []
     label = f"{len(files)} files" if len(files) > 1 else Path(files[0]).name
-    with progress(label, total=100 * len(files), enabled=not is_quiet()) as advance:
-        outcomes = apply_files(
+    with bars()(label, 100 * len(files)) as advance:
+        for done in apply_files(
             mapping,
             files,
             folder,
-            options,
+            ApplyOptions(**settings),
             jobs=jobs,
             on_progress=lambda share: advance(100 * share),
-        )
-        for done in outcomes:
+        ):
             if done.error is None:
                 note(f"wrote {done.out}" + (f" ({done.remark})" if done.remark else ""))
             else:
@@ -129,12 +121,3 @@ def apply(
         for failure in failed:
             click.echo(f"imatch: error: {failure}", err=True)
         raise ImatchError(f"{len(failed)} of {len(files)} files could not be done", subject=folder)
-
-
-def _refuse(registration: Registration, result: Path) -> None:
-    click.echo(
-        f"imatch: {result}: the registration is not to be applied, {refusal(registration)};"
-        " pass --force to apply it nevertheless",
-        err=True,
-    )
-    click.get_current_context().exit(NOT_REGISTERED)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import command_line, print_json, stdout_console
+from imatch.cli.console import bars, command_line, print_json, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
-from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import format_option, verbosity_options
 from imatch.cli.options.match import chosen_config, chosen_scene_config, config_options
 from imatch.cli.options.raster import raster_fields, raster_options
@@ -17,10 +17,9 @@ from imatch.cli.options.run import chosen_run, run_options
 from imatch.export.formats import FORMATS
 
 if TYPE_CHECKING:
-    from imatch.pipeline.batch.run import BatchPair, BatchRun
+    from imatch.pipeline.batch.folders import PairBy
 
-# Failures that are worth a line on the terminal; the report has them all.
-_SHOWN = 10
+
 # The document is written anyway.
 _EXPORTS = [suffix.lstrip(".") for suffix in FORMATS if suffix != ".json"]
 
@@ -94,7 +93,7 @@ def batch(
     targets: Path | None,
     *,
     out: Path,
-    pair_by: str | None,
+    pair_by: PairBy | None,
     reference: Path | None,
     all_pairs: bool,
     max_gap: int | None,
@@ -119,99 +118,38 @@ def batch(
     imatch batch series/ -o out --reference series/2018-08-12.tif --register --co COMPRESS=ZSTD
     imatch batch series/ -o out --all-pairs --max-gap 60 --dask tcp://host:8786 --resume
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.core.progress import progress
-    from imatch.export.batch.report import write_report
-    from imatch.export.batch.writer import ResultWriter
-    from imatch.pipeline.batch.run import run_batch
+    from imatch.export.batch.terminal import print_batch
+    from imatch.pipeline.batch.folders import find_pairs
+    from imatch.workflows.batch import register_batch
 
-    finishing = ResultWriter.of(exports)
     rasters, options = raster_fields(fields), chosen_run(fields)
     config = chosen_scene_config(fields) if whole else chosen_config(fields)
-    pairs = _pairs(source, targets, pair_by, reference, all_pairs=all_pairs, max_gap=max_gap)
-    with progress("registering", len(pairs), enabled=not is_quiet()) as advance:
-        run = run_batch(
-            pairs,
-            config,
-            out,
-            **vars(options),
-            retries=retries,
-            timeout=timeout,
-            warp=rasters if whole else None,
-            finish=finishing,
-            settings={"exports": list(finishing.suffixes)},
-            command=command_line(),
-            on_result=lambda _row: advance(1),
-        )
-    summary = write_report(run)
+    run, summary = register_batch(
+        find_pairs(
+            source,
+            targets,
+            by=pair_by,
+            reference=reference,
+            all_pairs=all_pairs,
+            max_gap=max_gap,
+        ),
+        out,
+        config,
+        exports=exports,
+        warp=rasters if whole else None,
+        **vars(options),
+        retries=retries,
+        timeout=timeout,
+        command=command_line(),
+        progress=bars(),
+    )
     if fmt == "json":
         print_json(summary)
     else:
-        _show(run, summary)
+        with stdout_console() as console:
+            print_batch(run, summary, console)
     note(f"wrote {out / 'report.html'}")
     if summary["counts"]["error"]:
         click.get_current_context().exit(1)
     if summary["registered"] < len(run.results):
         click.get_current_context().exit(NOT_REGISTERED)
-
-
-def _pairs(
-    source: Path,
-    targets: Path | None,
-    pair_by: str | None,
-    reference: Path | None,
-    *,
-    all_pairs: bool,
-    max_gap: int | None,
-) -> list[BatchPair]:
-    """The pairs that the arguments describe, if they go together."""
-    from imatch.pipeline.batch.folders import pair_folders, pair_series
-    from imatch.pipeline.batch.table import read_pairs
-
-    series = reference is not None or all_pairs
-    if targets is not None:
-        if series:
-            raise click.UsageError("--reference and --all-pairs take one folder")
-        if max_gap is not None and pair_by != "date":
-            raise click.UsageError("with two folders --max-gap goes with --pair-by date")
-        return pair_folders(source, targets, pair_by or "name", max_gap)  # type: ignore[arg-type]
-    if pair_by is not None:
-        raise click.UsageError("--pair-by takes two folders")
-    if source.is_dir():
-        if reference is not None and all_pairs:
-            raise click.UsageError("--reference and --all-pairs contradict each other")
-        if not series:
-            raise click.UsageError(
-                "one folder needs --reference FILE or --all-pairs; or name a second folder"
-            )
-        return pair_series(source, reference, max_gap)
-    if series or max_gap is not None:
-        raise click.UsageError("--reference, --all-pairs and --max-gap take a folder")
-    return read_pairs(source)
-
-
-def _show(run: BatchRun, summary: dict[str, Any]) -> None:
-    """Counts, typical figures, and the first failures."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    from imatch.export.batch.report import failure_reason, failures
-    from imatch.export.text import number
-
-    counts = ", ".join(f"{n} {status}" for status, n in reversed(run.counts.items()) if n)
-    lost = failures(run.results)
-    with stdout_console() as console:
-        console.print(
-            f"[bold]{summary['registered']} of {len(run.results)}[/] registered ({counts})"
-        )
-        for name, label in (("bound_px", "95 % bound"), ("rmse_px", "RMSE")):
-            spread = summary["figures"][name]
-            if spread["median"] is not None:
-                median, most = number(spread["median"]), number(spread["max"])
-                console.print(f"{label}: median {median} px, at most {most} px")
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-        for row in lost[:_SHOWN]:
-            table.add_row(escape(row.name), row.status, escape(failure_reason(row)))
-        if lost:
-            console.print(table)
-        if len(lost) > _SHOWN:
-            console.print(f"and {len(lost) - _SHOWN} more; see report.html")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import command_line, print_json, stdout_console
-from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.console import bars, command_line, print_json, show_tables
+from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
     format_option,
     offline_option,
@@ -16,11 +15,8 @@ from imatch.cli.options.common import (
     settings_option,
     verbosity_options,
 )
-from imatch.cli.options.match import may_fetch
+from imatch.cli.options.match import matcher_config
 from imatch.cli.options.values import complete_matcher, known_matchers
-
-if TYPE_CHECKING:
-    from imatch.export.html import HtmlTable
 
 
 @click.command(cls=Verb)
@@ -111,36 +107,23 @@ def bench(
     imatch bench cases.csv --root images -m sift -m aliked-lightglue -o results
     imatch bench cases.csv -m sift -o try --filter variant=near --filter 'tag=*snow*' --limit 20
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.bench.cases import parse_filters, read_cases, select_cases
     from imatch.bench.report import write_report
     from imatch.bench.runner import BenchPlan, run_benchmark
     from imatch.bench.tables import overview, parts
-    from imatch.core.progress import progress
-    from imatch.pipeline.pair.config import load_config, make_config
 
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite contradict each other")
-    chosen = parse_filters(filters)
-    selected = select_cases(read_cases(cases), chosen, limit)
-    given: dict[str, Any] = {} if seed is None else {"seed": seed}
-    base = load_config(None, settings)
-    given["fetch"] = may_fetch(base, offline=offline)
-    configs = tuple(make_config(base, **given, matcher=name) for name in dict.fromkeys(matchers))
-    plan = BenchPlan(
-        tuple(selected),
-        cases.parent if root is None else root,
-        configs,
-        # A size asked for is kept; otherwise nothing is reduced.
-        fit_size="size" not in base.model_fields_set,
+    plan = BenchPlan.of_table(
+        cases,
+        matchers,
+        root=root,
+        filters=filters,
+        limit=limit,
         detectors=detectors,
-        origin=(
-            ("table", str(cases)),
-            ("filters", {key: list(values) for key, values in chosen.items()}),
-            ("limit", limit),
-        ),
+        config=matcher_config(None, settings, seed=seed, offline=offline),
     )
-    total = len(plan.cases) * len(configs)
-    with progress("matching", total, enabled=not is_quiet()) as advance:
+    total = len(plan.cases) * len(plan.configs)
+    with bars()("matching", total) as advance:
         done = run_benchmark(
             plan,
             out,
@@ -154,27 +137,8 @@ def bench(
     if fmt == "json":
         print_json(summary)
     else:
-        _print([overview(summary), parts(summary, "groups", "Groups")])
+        show_tables([overview(summary), parts(summary, "groups", "Groups")])
     errors = sum(row.status == "error" for row in done.results)
     if errors:
         note(f"{errors} of {total} could not be run; the column error of results.csv says why")
     note(f"wrote {out / 'report.html'}")
-
-
-def _print(tables: list[HtmlTable | None]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    with stdout_console() as console:
-        for table in tables:
-            if table is None:
-                continue
-            printed = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-            for index, name in enumerate(table.header):
-                printed.add_column(escape(name), justify="right" if index else "left")
-            for row in table.rows:
-                printed.add_row(*(escape(cell.text) for cell in row))
-            console.print(f"[bold]{escape(table.title)}[/]")
-            console.print(f"[dim]{escape(table.note)}[/]")
-            console.print(printed)
-            console.print()

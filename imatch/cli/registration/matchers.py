@@ -9,7 +9,6 @@ import click
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.logs import Verb
 from imatch.cli.options.common import format_option, verbosity_options
-from imatch.cli.weights import CORRUPT, MISSING, PRESENT, weight_row
 
 if TYPE_CHECKING:
     from imatch.matchers import MatcherRow
@@ -23,6 +22,7 @@ def matchers(fmt: str) -> None:
     from rich.table import Table
 
     from imatch.matchers import MATCHERS
+    from imatch.models.weights import CORRUPT, MISSING, PRESENT
 
     rows = [matcher_row(MATCHERS[name]) for name in MATCHERS]
     if fmt == "json":
@@ -42,7 +42,7 @@ def matchers(fmt: str) -> None:
 
 def matcher_row(row: MatcherRow) -> dict[str, Any]:
     """One matcher, and the worst state that any of its weights is in."""
-    from imatch.models.weights import spec_of
+    from imatch.models.weights import CORRUPT, MISSING, PRESENT, spec_of, weight_row
 
     states = {name: weight_row(spec_of(name))["state"] for name in row.weights}
     worst = next((state for state in (CORRUPT, MISSING) if state in states.values()), PRESENT)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import command_line, refusal, stdout_console
+from imatch.cli.console import bars, command_line, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
-from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import format_option, verbosity_options
 from imatch.cli.options.match import chosen_config, config_options
 from imatch.cli.options.raster import raster_fields, raster_options
@@ -92,81 +90,28 @@ def stack(
     imatch stack scenes/T36UYA_*.tif -o stack --jobs 2
     imatch stack *.jp2 -o stack --reference T31TCJ_20180823.jp2 --pairs neighbours:3 --warp
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.core.progress import progress
-    from imatch.export.stack.files import check_folder, write_stack
-    from imatch.pipeline.stack.run import stack as tie
+    from imatch.workflows.stack import register_stack
 
     rasters, run = raster_fields(fields), chosen_run(fields)
-    config = chosen_config(fields)
-    check_folder(out, resume=run.resume, overwrite=run.overwrite)
-
-    with ExitStack() as shown:
-        advance: list[Callable[[float], None]] = [lambda _step: None]
-
-        def begin(count: int) -> None:
-            shown.close()
-            bar = progress("matching", count, enabled=not is_quiet())
-            advance[0] = shown.enter_context(bar)
-
-        solved = tie(
-            images,
-            out,
-            config,
-            reference=reference,
-            pairs=pairs,
-            model=joint,
-            **vars(run),
-            command=command_line(),
-            on_round=begin,
-            on_result=lambda _row: advance[0](1),
-        )
-    write_stack(solved, out)
-    if warp:
-        rasters["nodata"] = config.tgt_nodata
-        _warp(solved, out, rasters, overwrite=run.resume or run.overwrite)
+    solved, log = register_stack(
+        images,
+        out,
+        chosen_config(fields),
+        reference=reference,
+        pairs=pairs,
+        model=joint,
+        warp=rasters if warp else None,
+        **vars(run),
+        command=command_line(),
+        progress=bars(),
+    )
+    for line in log.lines:
+        note(line)
+    log.check()
     _show(solved, fmt)
     note(f"wrote {out / 'report.html'}")
     if not solved.sure or not all(i.registration.accepted for i in solved.images):
         click.get_current_context().exit(NOT_REGISTERED)
-
-
-def _warp(solved: Stack, out: Path, rasters: dict[str, Any], *, overwrite: bool) -> None:
-    """Write every image that is accepted; one that cannot be written does not cost the others."""
-    from imatch.core.errors import ImatchError, OutputError
-    from imatch.core.io.files import inside
-    from imatch.core.progress import progress
-    from imatch.export.stack.files import REGISTERED
-    from imatch.pipeline.apply.raster import apply_raster
-    from imatch.pipeline.registration.geo_correction import GeoCorrection
-
-    folder = out / REGISTERED
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=folder) from error
-    failure: ImatchError | None = None
-    sure = [image for image in solved.images if image.registration.accepted]
-    with progress("writing", len(sure), enabled=not is_quiet()) as advance:
-        for image in sure:
-            mapping = GeoCorrection.of(image.registration)
-            given = dict(rasters)
-            if given["grid"] == "reference" and given["res"] is None and given["bounds"] is None:
-                given["lattice"] = mapping.reference_lattice
-            try:
-                path = inside(folder, f"{image.name}.tif")
-                apply_raster(mapping, image.path, path, overwrite=overwrite, **given)
-            except ImatchError as error:
-                failure = failure or error
-                note(f"not written: {error}")
-            advance(1)
-    for image in solved.images:
-        refused = refusal(image.registration)
-        if refused is not None:
-            if overwrite:  # What an earlier run wrote of it does not hold any more.
-                inside(folder, f"{image.name}.tif").unlink(missing_ok=True)
-            note(f"not written: {image.name}: {refused}")
-    if failure is not None:
-        raise failure
 
 
 def _show(solved: Stack, fmt: str) -> None:

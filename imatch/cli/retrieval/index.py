@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from imatch.cli.console import print_json
-from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.console import bars, print_json
+from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import format_option, verbosity_options
-from imatch.cli.options.embedder import bands_option, chosen_embedder, embedder_options
-
-if TYPE_CHECKING:
-    from imatch.retrieval.index.build import Growth
-
-# Options that an index keeps: one that exists has its own.
-_KEPT = ("stride", "gsd_m", "levels", "min_valid", "band_list", "structure")
+from imatch.cli.options.embedder import bands_option, embedder_options
 
 
 @click.command(cls=Verb)
@@ -74,12 +66,8 @@ def index(
     *,
     index: Path,
     remove: bool,
-    embedder: str | None,
-    device: str,
-    offline: bool,
-    bands: tuple[int | str, ...] | None,
     fmt: str,
-    **given: object,
+    **given: Any,
 ) -> None:
     """Cut IMAGES (files and folders) into chips and keep what they look like in an INDEX.
 
@@ -92,9 +80,7 @@ def index(
     imatch index new/ -o archive.index
     imatch index --remove archive/old.tif -o archive.index
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.core.progress import progress
-    from imatch.retrieval.index.build import add_images, remove_images
-    from imatch.retrieval.index.manifest import FILE, IndexManifest, ModelFacts, read_manifest
+    from imatch.retrieval.index.build import index_images, remove_images
 
     if not images:
         raise click.UsageError("name images or folders of images")
@@ -102,47 +88,16 @@ def index(
         gone, rows = remove_images(index, images)
         _say({"removed": gone, "chips": rows}, f"removed {gone} images, {rows} chips", fmt)
         return
-    settings = {name: value for name, value in given.items() if value is not None}
-    if bands is not None:
-        settings["band_list"] = bands
-    kept = read_manifest(index) if (index / FILE).exists() else None
-    if kept is not None:
-        settings = {name: getattr(kept, name) for name in _KEPT} | settings
-    source = embedder if embedder is not None or kept is None else kept.model.source
-    loaded = chosen_embedder(source, device=device, offline=offline)
-    facts = ModelFacts.of(loaded, source if embedder is not None else None)
-    manifest = IndexManifest.model_validate({"model": facts, **settings})
-    with ExitStack() as shown:
-        advance: list[Callable[[float], None]] = [lambda _step: None]
-
-        def begin(count: int) -> None:
-            bar = progress("embedding", count, enabled=not is_quiet())
-            advance[0] = shown.enter_context(bar)
-
-        growth = add_images(
-            index, images, loaded, manifest, on_start=begin, on_image=lambda step: advance[0](step)
-        )
-    _tell(growth, index, fmt)
-
-
-def _tell(growth: Growth, index: Path, fmt: str) -> None:
+    fetch = not given.pop("offline")
+    growth = index_images(index, images, fetch=fetch, progress=bars(), **given)
     for item in growth.skipped:
         note(f"skipped {item.path}: {item.reason}")
-    document = {
-        "index": str(index),
-        "added": growth.added,
-        "replaced": growth.replaced,
-        "unchanged": growth.unchanged,
-        "skipped": [{"path": item.path, "reason": item.reason} for item in growth.skipped],
-        "images": growth.images,
-        "chips": growth.rows,
-    }
     parts = [f"added {growth.added}"]
     parts += [f"replaced {growth.replaced}"] if growth.replaced else []
     parts += [f"unchanged {growth.unchanged}"] if growth.unchanged else []
     parts += [f"skipped {len(growth.skipped)}"] if growth.skipped else []
     text = f"{', '.join(parts)}; {index} holds {growth.images} images, {growth.rows} chips"
-    _say(document, text, fmt)
+    _say({"index": str(index), **growth.to_dict()}, text, fmt)
 
 
 def _say(document: dict[str, object], text: str, fmt: str) -> None:

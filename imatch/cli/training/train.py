@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imatch.cli.console import stdout_console
-from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.console import bars, stdout_console
+from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
     files_offline_option,
     overwrite_option,
@@ -77,6 +77,7 @@ def train(
     crash, goes on with --resume (and then needs no CONFIG) as if nothing had happened.
     """
     from imatch.training.registry import TRAINERS
+    from imatch.training.registry import train as start
 
     if listing:
         _list()
@@ -94,7 +95,18 @@ def train(
     if config is not None or resume or settings or overfit_batch:
         if device is not None:
             settings = (*settings, f"device={device}")
-        outcome = _train(trainer, config, run, settings, resume=resume, overfit=overfit_batch)
+        outcome = start(
+            trainer,
+            run,
+            config,
+            settings=settings,
+            resume=resume,
+            overfit=overfit_batch,
+            on_licence=lambda licence: note(
+                f"licence of the start, and so of what comes of it: {licence}"
+            ),
+            progress=bars(),
+        )
         _report(outcome, run)
         if outcome.ended == "interrupted":
             raise KeyboardInterrupt
@@ -103,33 +115,6 @@ def train(
     if export is not None:
         card = row.load_export()(run, export, overwrite=overwrite)
         note(f"wrote {export} and {card}")
-
-
-def _train(
-    trainer: str,
-    config: Path | None,
-    run: Path,
-    settings: tuple[str, ...],
-    *,
-    resume: bool,
-    overfit: bool,
-) -> Outcome:
-    from imatch.core.progress import progress
-    from imatch.core.settings import load_settings
-    from imatch.training.registry import TRAINERS
-    from imatch.training.run_folder import CONFIG
-
-    row = TRAINERS[trainer]
-    if resume and config is None:
-        config = run / CONFIG
-    chosen = load_settings(row.load_config(), config, settings)
-    work = row.load()(chosen, run)
-    licence = work.about().get("licence")
-    if licence:
-        note(f"licence of the start, and so of what comes of it: {licence}")
-    with progress(f"training {trainer}", chosen.steps, enabled=not is_quiet()) as advance:
-        done: Outcome = work.fit(resume=resume, overfit=overfit, on_step=advance)
-    return done
 
 
 def _report(outcome: Outcome, run: Path) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from imatch.core.errors import ImatchError
+from imatch.core.errors import ImatchError, OutputError
 from imatch.core.pool import map_processes
 from imatch.pipeline.apply.file import ApplyOptions, FileOrPart, apply_file, output_paths
+from imatch.pipeline.apply.geotransform import check_geotransform
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 
 
@@ -44,7 +45,7 @@ def apply_files(
     Args:
         mapping: The registration.
         paths: The files.
-        folder: Where the outputs go, under their inputs' names; it exists.
+        folder: Where the outputs go, under their inputs' names; made where it is missing.
         options: How they are written.
         jobs: Worker processes; each file is one's own, and already takes two threads.
         on_progress: Told the share of a file done since it was told last; the shares of all files
@@ -55,9 +56,17 @@ def apply_files(
 
     Raises:
         ConfigError: Two files would have one output.
+        InputError: A geotransform is to be corrected, and the reference has none.
+        OutputError: The folder cannot be made.
         ImatchError: A worker process was killed.
     """
     options = options or ApplyOptions()
+    if options.geotransform_only:
+        check_geotransform(mapping.reference)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=folder) from error
     output_paths(list(paths), folder)
     told = on_progress or (lambda _share: None)
     if jobs <= 1 or len(paths) <= 1:

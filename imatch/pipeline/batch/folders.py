@@ -1,4 +1,4 @@
-"""Makes pairs from two folders, or from one as a time series."""
+"""Makes pairs from a table, from two folders, or from one as a time series."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from imatch.core.errors import InputError
+from imatch.core.errors import ConfigError, InputError
 from imatch.core.redaction import get_logger
 from imatch.pipeline.batch.pairs import BatchPair, name_pairs
+from imatch.pipeline.batch.table import read_pairs
 from imatch.raster.dates import acquisition_date
 
 PairBy: TypeAlias = Literal["name", "order", "date"]
@@ -19,6 +20,58 @@ PairBy: TypeAlias = Literal["name", "order", "date"]
 _LOG = get_logger(__name__)
 _IMAGES = frozenset({".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".webp", ".vrt", ".img"})
 _LISTED = 5
+
+
+def find_pairs(
+    source: Path,
+    targets: Path | None = None,
+    *,
+    by: PairBy | None = None,
+    reference: Path | None = None,
+    all_pairs: bool = False,
+    max_gap: int | None = None,
+) -> list[BatchPair]:
+    """Pairs of a table, of two folders, or of one folder as a time series.
+
+    Args:
+        source: CSV table (`read_pairs`), or folder of images.
+        targets: Folder of the targets (`pair_folders`), None for a table or a series.
+        by: How the images of two folders go together, by name when None.
+        reference: Of a series: all its other images go with this one (`pair_series`).
+        all_pairs: Of a series: every two images.
+        max_gap: Most days between the two of a pair.
+
+    Returns:
+        The pairs, named.
+
+    Raises:
+        ConfigError: The arguments contradict each other.
+        InputError: As `read_pairs`, `pair_folders` and `pair_series`.
+    """
+    series = reference is not None or all_pairs
+    if targets is not None:
+        if series:
+            raise _contradiction("--reference and --all-pairs take one folder")
+        if max_gap is not None and by != "date":
+            raise _contradiction("with two folders --max-gap goes with --pair-by date")
+        return pair_folders(source, targets, by or "name", max_gap)
+    if by is not None:
+        raise _contradiction("--pair-by takes two folders")
+    if source.is_dir():
+        if reference is not None and all_pairs:
+            raise _contradiction("--reference and --all-pairs contradict each other")
+        if not series:
+            raise _contradiction(
+                "one folder needs --reference FILE or --all-pairs; or name a second folder"
+            )
+        return pair_series(source, reference, max_gap)
+    if series or max_gap is not None:
+        raise _contradiction("--reference, --all-pairs and --max-gap take a folder")
+    return read_pairs(source)
+
+
+def _contradiction(cause: str) -> ConfigError:
+    return ConfigError(cause, hint="see imatch batch --help")
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,14 @@ from scipy.sparse.csgraph import connected_components
 from imatch.core.errors import InputError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.tables import as_cell, write_csv
+from imatch.core.progress import Progress, ProgressStages, no_progress
 from imatch.core.redaction import redacted
 from imatch.raster import open_source
-from imatch.retrieval.decision import Decision
+from imatch.retrieval.decision import Decision, decision_for
 from imatch.retrieval.duplicates.normalisation import NormalisedImage, form_of
 from imatch.retrieval.duplicates.similarity import FIGURES, Similarity, compare
-from imatch.retrieval.index.build import SkippedImage
+from imatch.retrieval.index.build import SkippedImage, find_images
+from imatch.retrieval.pair_table import read_pairs
 
 #: Columns of the table of pairs.
 COLUMNS = ("a", "b", "duplicate", "probability", *FIGURES, "group")
@@ -60,6 +63,7 @@ class Duplicates:
         pairs: The pairs asked for; of a folder those that are duplicates, surest first.
         groups: Files that are one picture, the one with most pixels first; largest group first.
         compared: Pairs that were looked at closely.
+        threshold: Probability from which two are one picture.
         skipped: Files that could not be used.
     """
 
@@ -67,7 +71,63 @@ class Duplicates:
     pairs: tuple[DuplicatePair, ...]
     groups: tuple[tuple[str, ...], ...]
     compared: int
+    threshold: float
     skipped: tuple[SkippedImage, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "files": len(self.files),
+            "compared": self.compared,
+            "threshold": self.threshold,
+            "groups": [list(group) for group in self.groups],
+            "pairs": [asdict(pair) for pair in self.pairs],
+            "skipped": [asdict(item) for item in self.skipped],
+        }
+
+
+def duplicates_among(
+    where: Path,
+    *,
+    threshold: float | None = None,
+    decision: Path | None = None,
+    progress: Progress = no_progress,
+) -> Duplicates:
+    """Find near-duplicates in a folder, or answer for the pairs of a table.
+
+    Args:
+        where: Folder of images, or CSV with the columns a and b (`read_pairs`).
+        threshold: Probability from which two are one picture; as the decision has it when None.
+        decision: A stored decision; the one that comes with imatch when None.
+        progress: Shows how far reading and comparing are.
+
+    Returns:
+        The pairs and groups.
+
+    Raises:
+        InputError: There is no such folder or table, or nothing in it can be used.
+    """
+    chosen = decision_for("duplicates", None, file=decision)
+    if threshold is not None:
+        chosen = replace(chosen, threshold=threshold)
+    with ProgressStages(progress) as bars:
+        if where.is_file():
+            pairs = [(pair.a, pair.b) for pair in read_pairs(where)]
+            bars.begin("reading", len({file for pair in pairs for file in pair}))
+            return judge_pairs(pairs, chosen, on_file=bars.advance)
+        if not where.is_dir():
+            raise InputError(
+                "does not exist", subject=where, hint="name a folder, or a CSV of pairs"
+            )
+        files = find_images([where])
+        bars.begin("reading", len(files))
+        return find_duplicates(
+            files,
+            chosen,
+            on_file=bars.advance,
+            on_start=lambda count: bars.begin("comparing", count),
+            on_pair=bars.advance,
+        )
 
 
 def read_forms(
@@ -127,7 +187,7 @@ def find_duplicates(
         if pair.duplicate:
             found.append(pair)
         on_pair(1)
-    return _grouped(found, forms, len(candidates), skipped, only=True)
+    return _grouped(found, forms, len(candidates), skipped, decision.threshold, only=True)
 
 
 def judge_pairs(
@@ -159,7 +219,7 @@ def judge_pairs(
             f"none of {len(pairs)} pairs could be used: {skipped[0].path}: {skipped[0].reason}",
             hint="name readable images",
         )
-    return _grouped(judged, forms, len(judged), skipped, only=False)
+    return _grouped(judged, forms, len(judged), skipped, decision.threshold, only=False)
 
 
 def _candidates(vectors: NDArray[np.float32]) -> list[tuple[int, int]]:
@@ -189,6 +249,7 @@ def _grouped(
     forms: dict[str, NormalisedImage],
     compared: int,
     skipped: list[SkippedImage],
+    threshold: float,
     *,
     only: bool,
 ) -> Duplicates:
@@ -224,7 +285,7 @@ def _grouped(
     if only:
         told.sort(key=lambda pair: (-pair.probability, pair.a, pair.b))
     return Duplicates(
-        tuple(names), tuple(told), tuple(map(tuple, groups)), compared, tuple(skipped)
+        tuple(names), tuple(told), tuple(map(tuple, groups)), compared, threshold, tuple(skipped)
     )
 
 

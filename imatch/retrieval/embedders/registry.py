@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imatch.core.errors import ConfigError, EmbedderError
+from imatch.core.errors import ConfigError, EmbedderError, WeightsError
 from imatch.core.registry import Registry, Row
 
 if TYPE_CHECKING:
@@ -79,14 +79,18 @@ EMBEDDERS = Embedders(
 )
 """All embedders by name; other packages add rows by the entry-point group ``imatch.embedders``."""
 
+DEFAULT = "efficientnet-lite0"
+"""The embedder that is used where none is named."""
+
 
 def load_embedder(
-    name_or_path: str | PathLike[str], *, device: str = "cpu", fetch: bool = False
+    name_or_path: str | PathLike[str] | None = None, *, device: str = "cpu", fetch: bool = False
 ) -> Embedder:
     """An embedder that is ready to run.
 
     Args:
-        name_or_path: A row of `EMBEDDERS`, or a file that ``imatch train embedder --export`` wrote.
+        name_or_path: A row of `EMBEDDERS`, or a file that ``imatch train embedder --export`` wrote;
+            `DEFAULT` when None.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         fetch: Download checkpoints that are missing.
 
@@ -96,6 +100,12 @@ def load_embedder(
         WeightsError: A checkpoint is missing, corrupt or of another version.
         MatcherError: The device is not available.
     """
+    if name_or_path is None:
+        try:
+            return load_embedder(DEFAULT, device=device, fetch=fetch)
+        except WeightsError as error:
+            hint = f"{error.hint}, or pass --embedder edges, which needs no weights"
+            raise WeightsError(error.cause, subject=error.subject, hint=hint) from error
     text = fspath(name_or_path)
     if text not in EMBEDDERS and _names_file(text):
         from imatch.retrieval.embedders.files import embedder_from_file

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.core.errors import InputError
+from imatch.core.errors import ConfigError, InputError
+from imatch.core.io.files import check_output
+from imatch.core.progress import Progress, no_progress
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.load import load_solver
 from imatch.pipeline.pair.match import match, open_images
 from imatch.retrieval import same
-from imatch.retrieval.decision import Decision, Task, fit
+from imatch.retrieval.decision import Decision, Task, decision_for, store_decision
+from imatch.retrieval.decision import fit as fit_decision
 from imatch.retrieval.duplicates import similarity as duplicate
 from imatch.retrieval.duplicates.find import read_forms
-from imatch.retrieval.evaluate.pair_table import ImagePair
+from imatch.retrieval.embedders.registry import load_embedder
 from imatch.retrieval.index.build import SkippedImage
+from imatch.retrieval.pair_metrics import PairFigures, best_threshold, measure
+from imatch.retrieval.pair_table import ImagePair, read_pairs
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
@@ -75,7 +81,7 @@ class ScoredPairs:
         """
         limits = dict(zip(*_figures(self.task), strict=True))
         columns = [self.features.index(name) for name in features]
-        return fit(
+        return fit_decision(
             self.task,
             features,
             [limits[name] for name in features],
@@ -87,6 +93,118 @@ class ScoredPairs:
             least_precision=least_precision,
             source=source,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class PairEvaluation:
+    """How good answers about pairs are.
+
+    Attributes:
+        figures: The figures; of held-out pairs where the decision was learnt from them.
+        task: What was decided; None where the scores were given.
+        decision: The decision, learnt or stored; None where the scores were given.
+        skipped: Pairs that could not be used.
+        held_out: Whether the decision was learnt from these pairs.
+    """
+
+    figures: PairFigures
+    task: Task | None = None
+    decision: Decision | None = None
+    skipped: tuple[SkippedImage, ...] = ()
+    held_out: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        if self.decision is None:
+            return {"task": None, "figures": self.figures.to_dict()}
+        return {
+            "task": self.task,
+            "held_out": self.held_out,
+            "figures": self.figures.to_dict(),
+            "decision": self.decision.to_dict(),
+            "skipped": [{"pair": item.path, "reason": item.reason} for item in self.skipped],
+        }
+
+
+def evaluate_pairs(
+    table: Path,
+    task: Task = "same",
+    config: MatchConfig | None = None,
+    *,
+    fit: Path | None = None,
+    decision: Path | None = None,
+    threshold: float | None = None,
+    least_precision: float = 0.0,
+    embedder: str | None = None,
+    match_only: bool = False,
+    device: str = "cpu",
+    fetch: bool = False,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+) -> PairEvaluation:
+    """Measure yes-or-no answers about the pairs of a table, and perhaps learn the decision.
+
+    Args:
+        table: CSV with the columns a, b and label, or label and score (`read_pairs`).
+        task: Whether pairs show the same ground, or are one picture.
+        config: Settings of the match; the defaults when None.
+        fit: File to store the decision in that is learnt from these pairs, by cross-validation over
+            their groups.
+        decision: A stored decision to judge; the embedder's when None.
+        threshold: Of given scores: from which the answer is yes; that of the best F1 when None.
+        least_precision: With `fit`: what the threshold has to reach.
+        embedder: Name or file of the embedder, see `load_embedder`.
+        match_only: Decide by the match alone, without an embedder.
+        device: Where the embedder runs.
+        fetch: Download its weights where they are missing.
+        overwrite: Replace the file of the decision; others that it holds stay.
+        progress: Shows how many pairs are measured.
+
+    Returns:
+        The figures and the decision.
+
+    Raises:
+        InputError: A pair has no label, or none can be used.
+        ConfigError: A decision cannot be learnt from scores, or is for another model.
+        OutputError: The file exists.
+    """
+    if fit is not None:
+        check_output(fit, overwrite=overwrite)
+    known = read_pairs(table)
+    unlabelled = sum(pair.label is None for pair in known)
+    if unlabelled:
+        raise InputError(
+            f"{unlabelled} of {len(known)} pairs have no label",
+            subject=table,
+            hint="write 1 or 0 into the column label",
+        )
+    if all(pair.score is not None for pair in known):
+        if fit is not None:
+            raise ConfigError("needs images, not scores", subject="--fit", hint="name them in a, b")
+        labels, scores = [bool(p.label) for p in known], [p.score or 0.0 for p in known]
+        least = best_threshold(labels, scores) if threshold is None else threshold
+        return PairEvaluation(measure(labels, scores, least))
+    loaded = None
+    if task == "same" and not match_only:
+        loaded = load_embedder(embedder, device=device, fetch=fetch)
+    with progress("measuring", len(known)) as advance:
+        config = config or MatchConfig()
+        scored = score_pairs(task, known, config, embedder=loaded, on_pair=advance)
+    if fit is None:
+        identity = None if loaded is None else loaded.identity
+        judged = decision_for(task, identity, source=embedder, file=decision)
+        figures = measure(scored.labels, scored.decided(judged), judged.threshold)
+        return PairEvaluation(figures, task, judged, scored.skipped)
+    features = scored.features
+    if task == "same" and loaded is None:
+        features = tuple(name for name in features if name != "similarity")
+    learnt, held = scored.fit(
+        features, embedder=loaded, least_precision=least_precision, source=table.name
+    )
+    seen = np.isfinite(held)
+    figures = measure(scored.labels[seen], held[seen], learnt.threshold)
+    store_decision(fit, learnt, overwrite=overwrite)
+    return PairEvaluation(figures, task, learnt, scored.skipped, held_out=True)
 
 
 def _figures(task: Task) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]:

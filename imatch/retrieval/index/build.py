@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.fingerprint import check_unchanged, fingerprints
+from imatch.core.progress import Progress, ProgressStages, no_progress
 from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.batch.folders import list_images
 from imatch.raster import RasterInfo, Source, open_source
 from imatch.raster.gdal import kept_open
 from imatch.raster.names import is_virtual
 from imatch.retrieval.chips import Chip, ChipWindow, read_chip, stacked
+from imatch.retrieval.embedders.registry import load_embedder
 from imatch.retrieval.index.footprints import write_footprints
-from imatch.retrieval.index.manifest import FILE, IndexManifest
+from imatch.retrieval.index.manifest import FILE, IndexManifest, ModelFacts, read_manifest
 from imatch.retrieval.index.store import IndexedImage, Store, file_facts
 from imatch.retrieval.index.vector_index import build, require_faiss
 
@@ -69,6 +71,83 @@ class Growth:
     skipped: list[SkippedImage] = field(default_factory=list)
     images: int = 0
     rows: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "added": self.added,
+            "replaced": self.replaced,
+            "unchanged": self.unchanged,
+            "skipped": [asdict(item) for item in self.skipped],
+            "images": self.images,
+            "chips": self.rows,
+        }
+
+
+def index_images(
+    index: Path,
+    images: Sequence[str | PathLike[str]],
+    *,
+    embedder: str | None = None,
+    device: str = "cpu",
+    fetch: bool = False,
+    bands: Sequence[int | str] | None = None,
+    stride: float | None = None,
+    gsd_m: float | None = None,
+    levels: int | None = None,
+    min_valid: float | None = None,
+    structure: str | None = None,
+    progress: Progress = no_progress,
+) -> Growth:
+    """Cut images into chips and keep what they look like in an index, made where there is none.
+
+    What is None is as the index has it, or for a new one the default of `IndexManifest`.
+
+    Args:
+        index: The folder.
+        images: Files and folders of files.
+        embedder: Name or file of the embedder, see `load_embedder`.
+        device: Where it runs.
+        fetch: Download its weights where they are missing.
+        bands: Bands to look at.
+        stride: From one chip to the next, as a share of a chip.
+        gsd_m: Metres a pixel of a chip.
+        levels: Sizes of chips, each twice the one before.
+        min_valid: Least valid ground in a chip.
+        structure: How to search: ``flat``, ``ivf`` or ``ivfpq``.
+        progress: Shows how many images are done.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ImatchError: As `load_embedder` and `add_images`.
+    """
+    given = {
+        "stride": stride,
+        "gsd_m": gsd_m,
+        "levels": levels,
+        "min_valid": min_valid,
+        "band_list": None if bands is None else tuple(bands),
+        "structure": structure,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    kept = read_manifest(index) if (index / FILE).exists() else None
+    if kept is not None:
+        settings = {name: getattr(kept, name) for name in given} | settings
+    source = embedder if embedder is not None or kept is None else kept.model.source
+    loaded = load_embedder(source, device=device, fetch=fetch)
+    facts = ModelFacts.of(loaded, source if embedder is not None else None)
+    manifest = IndexManifest.model_validate({"model": facts, **settings})
+    with ProgressStages(progress) as bars:
+        return add_images(
+            index,
+            images,
+            loaded,
+            manifest,
+            on_start=lambda count: bars.begin("embedding", count),
+            on_image=bars.advance,
+        )
 
 
 def find_images(paths: Iterable[str | PathLike[str]]) -> list[str]:

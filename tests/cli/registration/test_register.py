@@ -198,7 +198,7 @@ def test_a_raster_that_cannot_be_written_keeps_the_tiles(
 
     out = tmp_path / "out.tif"
     with monkeypatch.context() as patch:
-        patch.setattr("imatch.pipeline.apply.raster.apply_raster", full)
+        patch.setattr("imatch.workflows.register.apply_raster", full)
         result = run("register", *pair, out, *FAST)
     assert result.exit_code == 1
     assert "no space left on device" in result.stderr

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.raster import open_source
-from imatch.retrieval.evaluate.pair_table import ImagePair
+from imatch.retrieval.pair_table import ImagePair
 
 _SIDE = 256
 KINDS = ("same", "other event", "neighbour")

@@ -253,9 +253,8 @@ def _plugins(report: Report) -> None:
 
 
 def _weights(report: Report) -> None:
-    from imatch.cli.weights import CORRUPT, MISSING, weight_row
     from imatch.matchers import MATCHERS
-    from imatch.models.weights import WEIGHTS
+    from imatch.models.weights import CORRUPT, MISSING, WEIGHTS, weight_row
     from imatch.pipeline.pair.config import MatchConfig
 
     needed = MATCHERS[MatchConfig().matcher].weights

@@ -1,0 +1,48 @@
+"""Options of the verbs that write a registration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imatch.cli.options.common import CommandT, added
+from imatch.core.errors import ConfigError
+
+_SUFFIXES = "; may be repeated. The suffix is the format: .json .geojson .gpkg .points .csv .npz"
+_FILE = click.Path(path_type=Path)
+
+
+def output_options(what: str) -> Callable[[CommandT], CommandT]:
+    """``--output``, repeated, and ``--plot``: ``outputs`` and ``plot``.
+
+    Args:
+        what: How the help begins.
+    """
+    options: tuple[Callable[[Any], Any], ...] = (
+        click.option(
+            "-o",
+            "--output",
+            "outputs",
+            type=_FILE,
+            multiple=True,
+            help=f"{what}{_SUFFIXES} .vrt .png",
+        ),
+        click.option("--plot", type=_FILE, metavar="FILE.png", help="Draw the result."),
+    )
+    return lambda command: added(command, options)
+
+
+def with_plot(outputs: tuple[Path, ...], plot: Path | None) -> tuple[Path, ...]:
+    """All files to write, the picture among them.
+
+    Raises:
+        ConfigError: The picture is of another format.
+    """
+    if plot is None:
+        return outputs
+    if plot.suffix.lower() != ".png":
+        raise ConfigError("--plot draws a .png", subject=plot)
+    return (*outputs, plot)

@@ -1,0 +1,1 @@
+"""What embedders make of prepared chips."""
