@@ -17,13 +17,13 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from imatch.models.device import resolve_device
 from imatch.training.checkpoint import Checkpoint, Checkpoints, random_state, restore_random
 from imatch.training.config import TrainerConfig
-from imatch.training.ema import ExponentialAverage
 from imatch.training.errors import TrainingError
-from imatch.training.lr_factor import rate
+from imatch.training.optimisation import lr_factor, make_average, make_optimiser
 from imatch.training.run_folder import CHECKPOINTS, open_run
 from imatch.training.tracking import Tracker, make_trackers
 
@@ -147,13 +147,13 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         saved = self.checkpoints.load() if resume and self.checkpoints.steps() else None
         _seed(self.config.seed)
         model = self.build_model().to(self.device)
-        optimiser = self._optimiser(model)
-        average = ExponentialAverage(model, self.config.ema)
+        optimiser = make_optimiser(model, self.config.optimiser)
+        average = make_average(model, self.config.ema, 0 if saved is None else saved.step)
         stale = 0
         if saved is not None:
             with self.checkpoints.believed(saved.step):
                 model.load_state_dict(saved.weights)
-                average.load(saved.average)
+                average.module.load_state_dict(saved.average)
                 optimiser.load_state_dict(saved.state["optimiser"])
                 self.step, stale = saved.step, int(saved.state["stale"])
                 figure = saved.about["figures"].get(self.monitor)
@@ -193,20 +193,11 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
             means[name] = float(np.mean(known)) if known else float("nan")
         return means
 
-    def _optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        settings = self.config.optimiser
-        learnt = [value for value in model.parameters() if value.requires_grad]
-        groups = [
-            {"params": [v for v in learnt if v.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [v for v in learnt if v.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
-
     def _loop(
         self,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        average: ExponentialAverage,
+        average: AveragedModel,
         batches: Iterator[BatchT],
         loaders: Loaders[BatchT, CaseT],
         stale: int,
@@ -215,7 +206,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         config, begun = self.config, time.monotonic()
         figures: dict[str, float] = {}
         if self.step == 0:
-            figures = self._measured(model, average, loaders.validation)
+            figures = self._measured(average.module, loaders.validation)
         ended: Literal["done", "early", "time", "interrupted"] = "done"
         # A run that is resumed may begin anywhere between two lines of the log.
         mark, waited, seen = time.monotonic(), 0.0, 0
@@ -226,7 +217,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
             values = self.update(model, optimiser, batch)
             self.step += 1
             seen += self.count(batch)
-            average.update(model, self.step)
+            average.update_parameters(model)
             on_step(1)
             if self.step % config.log_every == 0:
                 spent = time.monotonic() - mark
@@ -238,7 +229,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
             better = False
             if measuring:
                 paused = time.monotonic()
-                figures = self._measured(model, average, loaders.validation)
+                figures = self._measured(average.module, loaders.validation)
                 best = self.checkpoints.best
                 better = best is None or figures[self.monitor] > best[1]
                 stale = 0 if better else stale + 1
@@ -275,7 +266,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
             TrainingError: The loss or its gradient is no number.
         """
         config = self.config
-        share = rate(config.schedule, self.step, config.steps)
+        share = lr_factor(config.schedule, self.step, config.steps)
         for group in optimiser.param_groups:
             group["lr"] = config.optimiser.lr * share
         self.train_mode(model)
@@ -317,12 +308,9 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         figures = {"first_loss": first["loss"], "last_loss": values["loss"]}
         return Outcome(self.step + 1, "interrupted" if self._stop else "done", None, figures)
 
-    def _measured(
-        self, model: nn.Module, average: ExponentialAverage, cases: Iterable[CaseT]
-    ) -> dict[str, float]:
-        with average.worn_by(model):
-            figures = self.measure(model, cases)
-            pictures = self.pictures(model)
+    def _measured(self, model: nn.Module, cases: Iterable[CaseT]) -> dict[str, float]:
+        figures = self.measure(model, cases)
+        pictures = self.pictures(model)
         if self.monitor not in figures or math.isnan(figures[self.monitor]):
             raise TrainingError(
                 f"{self.monitor} could not be measured",
@@ -339,7 +327,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         self,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        average: ExponentialAverage,
+        average: AveragedModel,
         course: Mapping[str, int],
         figures: Mapping[str, float],
     ) -> None:
@@ -350,8 +338,8 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
             "figures": {k: v if math.isfinite(v) else None for k, v in figures.items()},
             **self.about(),
         }
-        weights = model.state_dict()
-        self.checkpoints.save(Checkpoint(self.step, average.state, weights, state, about))
+        kept, weights = average.module.state_dict(), model.state_dict()
+        self.checkpoints.save(Checkpoint(self.step, kept, weights, state, about))
 
     def _track(self, values: Mapping[str, float]) -> None:
         for tracker in self.trackers:

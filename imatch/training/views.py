@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.settings import Settings
@@ -140,43 +140,17 @@ def open_pairs(config: PairsConfig, split: Literal["train", "val"], bands: int, 
             subject="data",
             hint="set data.chips to a folder of imatch data prepare, or data.landscapes",
         )
-    pairs = Joined(tuple(parts))
+    pairs: Pairs = ConcatDataset(cast("list[Dataset[PairSample]]", parts))
     if split == "train" and config.limit is not None:
-        return Chosen(pairs, config.limit)
+        return spread(pairs, config.limit)
     return pairs
 
 
-@dataclass(frozen=True)
-class Joined:
-    """Data sets one after the other."""
-
-    parts: Sequence[Pairs]
-
-    def __len__(self) -> int:
-        return sum(len(part) for part in self.parts)
-
-    def __getitem__(self, index: int) -> PairSample:
-        for part in self.parts:
-            if index < len(part):
-                return part[index]
-            index -= len(part)
-        raise IndexError(index)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """So many pairs of a data set, spread evenly over it."""
-
-    pairs: Pairs
-    count: int
-
-    def __len__(self) -> int:
-        return min(self.count, len(self.pairs))
-
-    def __getitem__(self, index: int) -> PairSample:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self.pairs[index * len(self.pairs) // len(self)]
+def spread(pairs: Pairs, count: int) -> Pairs:
+    """Chooses so many pairs of a data set, spread evenly over it; all where there are fewer."""
+    kept = min(count, len(pairs))
+    data = cast("Dataset[PairSample]", pairs)
+    return Subset(data, [index * len(pairs) // kept for index in range(kept)])
 
 
 def validation_pairs(
@@ -205,7 +179,7 @@ def validation_pairs(
     )
     look = Augmentation(PLAIN.model_copy(update={"views": views}), size)
     cases = []
-    chosen = Chosen(pairs, config.pairs)
+    chosen = spread(pairs, config.pairs)
     for index in range(len(chosen)):
         pair = with_bands(chosen[index], bands)
         if pair.known:

@@ -9,12 +9,11 @@ import pytest
 from imatch.core.errors import ConfigError, InputError
 from imatch.training.augment.pair import PLAIN
 from imatch.training.views import (
-    Chosen,
-    Joined,
     PairsConfig,
     ViewsConfig,
     one_date,
     open_pairs,
+    spread,
     validation_pairs,
     with_bands,
 )
@@ -41,15 +40,12 @@ class TestBands:
 
 
 class TestSets:
-    def test_joined(self, pairs: Any) -> None:
-        both = Joined((pairs, Chosen(pairs, 2)))
-        assert [both[i].place for i in range(len(both))] == [
-            *(f"place {i}" for i in range(4)),
-            "place 0",
-            "place 2",
-        ]
+    def test_some_are_spread_evenly(self, pairs: Any) -> None:
+        two = spread(pairs, 2)
+        assert [two[i].place for i in range(len(two))] == ["place 0", "place 2"]
+        assert len(spread(pairs, 9)) == 4
         with pytest.raises(IndexError):
-            both[6]
+            two[2]
 
     def test_landscapes_of_training_and_validation_differ(self) -> None:
         config = PairsConfig(landscapes=5, size=64)
