@@ -37,7 +37,7 @@ _MOST_DECODED = 20 * 10**9
 #: Bands of a raster; imaging spectrometers have hundreds.
 _MOST_BANDS = 10_000
 #: So many pixels for each byte of a GeoTIFF are more than empty tiles and blank ground account for.
-_MOST_SPARSE, _MUCH = 50_000, 10**8
+_MOST_SPARSE, _MUCH = 30_000, 2 * 10**7
 
 
 _OPTIONS = {
