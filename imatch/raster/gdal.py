@@ -36,8 +36,10 @@ _LARGEST_BLOCK = 1 << 29
 _MOST_DECODED = 20 * 10**9
 #: Bands of a raster; imaging spectrometers have hundreds.
 _MOST_BANDS = 10_000
-#: So many pixels for each byte of a GeoTIFF are more than empty tiles and blank ground account for.
-_MOST_SPARSE, _MUCH = 50_000, 10**8
+#: So many pixels for each byte of a GeoTIFF are more than empty tiles, or strips of blank ground,
+#: account for; where there are few pixels, it does not matter.
+_MOST_SPARSE = {True: 30_000, False: 10_000}
+_FEW = 2 * 10**7
 
 
 _OPTIONS = {
@@ -311,7 +313,8 @@ def _check_blocks(dataset: DatasetReader, name: str) -> None:
     if dataset.driver == "GTiff" and Path(name).is_file():
         claimed = float(dataset.width) * dataset.height * dataset.count
         stored = sum(Path(file).stat().st_size for file in dataset.files if Path(file).is_file())
-        if claimed > max(_MUCH, _MOST_SPARSE * stored):
+        tiled = bool(dataset.profile.get("tiled"))
+        if claimed > max(_FEW, _MOST_SPARSE[tiled] * stored):
             raise InputError(
                 f"claims {dataset.width} x {dataset.height} pixels in {stored} bytes: nearly all of"
                 " it is empty",

@@ -191,9 +191,16 @@ def test_a_grid_that_is_fine_in_one_place_reads_a_bounded_part(write: Any) -> No
 
 def test_a_nearly_empty_file_is_no_image(write: Any, tmp_path: Path) -> None:
     options = {"sparse_ok": True, "crs": UTM, "transform": GOOD, "count": 3, "dtype": "float64"}
-    for name, width, height in (("claims.tif", 300_000, 240), ("fine.tif", 3000, 240)):
-        with rasterio.open(tmp_path / name, "w", width=width, height=height, **options):
+    tiled = {"tiled": True, "blockxsize": 512, "blockysize": 512, "count": 1, "dtype": "uint8"}
+    for name, width, more in (
+        ("claims.tif", 300_000, {}),
+        ("fine.tif", 3000, {}),
+        ("tiled.tif", 200_000, tiled),  # A mosaic that is to be filled.
+    ):
+        size = {"width": width, "height": 240 if not more else width}
+        with rasterio.open(tmp_path / name, "w", **size, **options | more):
             pass
     with pytest.raises(InputError, match=r"claims 300000 x 240 pixels in .* nearly all of it is"):
         open_source(tmp_path / "claims.tif")
     assert open_source(tmp_path / "fine.tif").info.size == (3000, 240)
+    assert open_source(tmp_path / "tiled.tif").info.size == (200_000, 200_000)
