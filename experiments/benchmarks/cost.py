@@ -41,7 +41,7 @@ from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
 from tests.support.vectors import make_queries, mapped, write_vectors
 
 if TYPE_CHECKING:
-    from imatch.training.trainer import Trainer
+    from imatch.training.loop.trainer import Trainer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -177,9 +177,9 @@ def train_superpoint(asked: argparse.Namespace, settings: list[str], folder: Pat
 def train_loftr(asked: argparse.Namespace, settings: list[str], folder: Path) -> None:
     """Measure LoFTR."""
     from imatch.core.settings import load_settings
-    from imatch.training.collate import collate
     from imatch.training.loftr.config import LoFTRConfig
     from imatch.training.loftr.trainer import LoFTRTrainer
+    from imatch.training.loop.collate import collate
 
     config = load_settings(LoFTRConfig, asked.config, ["data.mixture.distil=0", *settings])
     work = LoFTRTrainer(config, folder)
@@ -189,7 +189,7 @@ def train_loftr(asked: argparse.Namespace, settings: list[str], folder: Path) ->
 
 def _loaded(views: Any, collate: Callable[..., T], size: int, steps: int) -> tuple[list[T], float]:
     """Batches for so many steps and one more, and processor seconds a batch."""
-    from imatch.training.loader import endless
+    from imatch.training.loop.loader import endless
 
     begun = time.process_time()
     batches = list(islice(endless(views, collate, batch_size=size, seed=0), steps + 1))

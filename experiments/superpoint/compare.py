@@ -38,9 +38,9 @@ from imatch.matchers import load_matcher
 from imatch.matchers.images import prepare
 from imatch.matchers.sparse.base import Sparse
 from imatch.models.weights import require_weights, sha256_of
-from imatch.training.run_folder import CONFIG
+from imatch.training.loop.run_folder import CONFIG
+from imatch.training.loop.tracking import LOG, read_log
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.tracking import LOG, read_log
 from imatch.training.validation import keypoint_figures, match_figures
 from imatch.training.views import open_pairs, validation_pairs
 

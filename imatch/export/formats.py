@@ -124,6 +124,9 @@ class WriteLog:
             raise self.failures[0]
 
 
+#: Names of the formats beside JSON, without which no result of a batch is written.
+EXPORTS = tuple(suffix.lstrip(".") for suffix in FORMATS if suffix != ".json")
+
 #: The suffixes of formats that a registration without a transform cannot be written in.
 NEED_A_TRANSFORM = frozenset(suffix for suffix, row in ROWS.items() if row.needs_transform)
 

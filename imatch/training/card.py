@@ -9,8 +9,8 @@ from typing import Any
 from imatch.core.errors import ImatchError
 from imatch.datasets.manifest import load_manifest
 from imatch.models.weights import sha256_of
-from imatch.training.checkpoint import Checkpoint
 from imatch.training.lineage import ancestry
+from imatch.training.loop.checkpoint import Checkpoint
 
 Log = Sequence[Mapping[str, Any]]
 
@@ -23,7 +23,7 @@ def card(
     Args:
         checkpoint: What was exported.
         path: The file it was exported to.
-        log: Of the run, as `imatch.training.tracking.read_log` gives it.
+        log: Of the run, as `imatch.training.loop.tracking.read_log` gives it.
         what: Lines that say what the network is.
         rows: What is told of this kind of network alone, by name.
     """

@@ -10,8 +10,8 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from imatch.core.io.files import atomic_path, check_output
-from imatch.training.checkpoint import Checkpoint, Checkpoints
-from imatch.training.run_folder import CHECKPOINTS
+from imatch.training.loop.checkpoint import Checkpoint, Checkpoints
+from imatch.training.loop.run_folder import CHECKPOINTS
 
 
 def checkpoint_for(

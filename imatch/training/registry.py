@@ -13,7 +13,7 @@ from imatch.core.registry import Registry, Row
 from imatch.training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from imatch.training.trainer import Outcome
+    from imatch.training.loop.trainer import Outcome
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def train(
         ImatchError: The data or the folder cannot be used.
     """
     from imatch.core.settings import load_settings
-    from imatch.training.run_folder import CONFIG
+    from imatch.training.loop.run_folder import CONFIG
 
     row = TRAINERS[trainer]
     if resume and config is None:

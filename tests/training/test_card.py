@@ -18,7 +18,7 @@ from imatch.datasets.manifest import (
     PairRow,
 )
 from imatch.training.card import card
-from imatch.training.checkpoint import Checkpoint
+from imatch.training.loop.checkpoint import Checkpoint
 
 
 @pytest.fixture

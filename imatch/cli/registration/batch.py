@@ -14,14 +14,10 @@ from imatch.cli.options.common import format_option, verbosity_options
 from imatch.cli.options.match import chosen_config, chosen_scene_config, config_options
 from imatch.cli.options.raster import raster_fields, raster_options
 from imatch.cli.options.run import chosen_run, run_options
-from imatch.export.formats import FORMATS
+from imatch.export.formats import EXPORTS
 
 if TYPE_CHECKING:
     from imatch.pipeline.batch.folders import PairBy
-
-
-# The document is written anyway.
-_EXPORTS = [suffix.lstrip(".") for suffix in FORMATS if suffix != ".json"]
 
 
 @click.command(cls=Verb)
@@ -74,7 +70,7 @@ _EXPORTS = [suffix.lstrip(".") for suffix in FORMATS if suffix != ".json"]
     "exports",
     multiple=True,
     metavar="FORMAT",
-    help=f"Write each result in another format too: {', '.join(_EXPORTS[:-1])} or {_EXPORTS[-1]};"
+    help=f"Write each result in another format too: {', '.join(EXPORTS[:-1])} or {EXPORTS[-1]};"
     " may be repeated.",
 )
 @click.option(

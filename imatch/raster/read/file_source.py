@@ -11,17 +11,15 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 from affine import Affine
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import DatasetReader
-from rasterio.transform import from_gcps
 from rasterio.windows import Window
 from scipy import ndimage
 
 from imatch.core.errors import InputError
 from imatch.core.redaction import redacted
 from imatch.raster.gdal import check_extent, check_file, opened, reading
-from imatch.raster.geocoding_check import misplaced
+from imatch.raster.geocoding_check import geocoding_of
 from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
 from imatch.raster.names import (
@@ -52,8 +50,6 @@ _GDAL_TYPES = {
     "float32": "Float32",
     "float64": "Float64",
 }
-#: GCPs explained by an affine transform within this many pixels geocode an image.
-_GCP_PX = 0.5
 _COLOURS = ("red", "green", "blue")
 
 
@@ -325,7 +321,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
     for file, group in itertools.groupby(bands, key=lambda band: band.file):
         indexes = [band.index for band in group]
         with opened(file) as dataset:
-            transform, crs, wrong = _geocoding(dataset)
+            transform, crs, wrong = geocoding_of(dataset)
             wrongs.append(wrong)
             nodata = dataset.nodatavals[indexes[0] - 1]
             unmarked &= all(_unmarked(dataset, i) for i in indexes)
@@ -361,29 +357,6 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
     source = FileSource(info, bands, trim_collar=trim)
     source.files = local_files(files)
     return source
-
-
-def _geocoding(dataset: DatasetReader) -> tuple[Affine, CRS | None, str | None]:
-    """Transform and CRS, or none and why those of the file make no sense."""
-    transform, crs = _claimed(dataset)
-    wrong = misplaced(transform, crs, (dataset.width, dataset.height))
-    return (transform, crs, None) if wrong is None else (Affine.identity(), None, wrong)
-
-
-def _claimed(dataset: DatasetReader) -> tuple[Affine, CRS | None]:
-    """Transform and CRS, from GCPs where the file has nothing better and they are plain."""
-    transform, crs = dataset.transform, dataset.crs
-    gcps, gcp_crs = dataset.gcps
-    if transform == Affine.identity() and gcp_crs is not None and len(gcps) >= 3:
-        fitted = from_gcps(gcps)
-        if misplaced(fitted, None, (dataset.width, dataset.height)) is None:
-            pixels = [~fitted @ (gcp.x, gcp.y) for gcp in gcps]
-            misfits = [
-                np.hypot(x - g.col, y - g.row) for (x, y), g in zip(pixels, gcps, strict=True)
-            ]
-            if max(misfits) <= _GCP_PX:
-                return fitted, gcp_crs
-    return transform, crs
 
 
 def _impose_nodata(source: FileSource, nodata: float) -> FileSource:

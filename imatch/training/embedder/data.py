@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imatch.core.types import BoolArray
 from imatch.training.augment.pair import PLAIN, Augmentation
-from imatch.training.embedder.batch_plan import BatchPlan
-from imatch.training.embedder.batch_plan import Sampler as Chooser
 from imatch.training.embedder.chips import CENTRE, PlaceChips, cropped
 from imatch.training.embedder.config import EmbedderAugmentConfig
 from imatch.training.embedder.label_map import LabelMap, one_hot
+from imatch.training.embedder.sampling.plan import BatchPlan
+from imatch.training.embedder.sampling.plan import Sampler as Chooser
 
 
 @dataclass(frozen=True, eq=False)

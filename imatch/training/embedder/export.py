@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from imatch.models.embedding.network import Architecture, EmbeddingNetwork, save_network
-from imatch.training.checkpoint import Checkpoint
 from imatch.training.export import checkpoint_for, exporting
 from imatch.training.lineage import ancestry
+from imatch.training.loop.checkpoint import Checkpoint
 
 _KEPT = ("licence", "start", "data", "classes", "figures", "step")
 

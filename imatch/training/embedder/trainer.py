@@ -16,7 +16,6 @@ from imatch.core.errors import ConfigError
 from imatch.datasets.manifest import load_manifest
 from imatch.models.device import seeded
 from imatch.retrieval.evaluate.metrics import figures, rank
-from imatch.training.embedder.batch_plan_places import Random
 from imatch.training.embedder.chips import CENTRE, PlaceChips
 from imatch.training.embedder.config import LABELLED, EmbedderConfig
 from imatch.training.embedder.data import EmbedderBatch, EmbedderViews, batches, spread
@@ -25,9 +24,10 @@ from imatch.training.embedder.initialisation import make_start
 from imatch.training.embedder.label_map import LabelMap
 from imatch.training.embedder.losses import Tuples, make_loss
 from imatch.training.embedder.miners import Mined, confusions, make_miner
-from imatch.training.embedder.samplers import make_sampler
+from imatch.training.embedder.sampling.places import Random
+from imatch.training.embedder.sampling.samplers import make_sampler
 from imatch.training.lineage import start_facts
-from imatch.training.trainer import Loaders, Trainer
+from imatch.training.loop.trainer import Loaders, Trainer
 
 #: What is measured at once: all the validation chips, by number.
 Case = NDArray[np.int64]

@@ -18,7 +18,6 @@ from imatch.datasets.synthetic.pairs import LandscapePairs
 from imatch.matchers.dense.loftr_s2 import LoFTRS2
 from imatch.matchers.images import prepare
 from imatch.training.augment.pair import Augmentation
-from imatch.training.loader import Draw
 from imatch.training.loftr.config import (
     LoFTRConfig,
     LoFTRDataConfig,
@@ -26,6 +25,7 @@ from imatch.training.loftr.config import (
     LoFTRValidationConfig,
 )
 from imatch.training.loftr.labels import AlignedTargets, Alignments, as_aligned
+from imatch.training.loop.loader import Draw
 from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs, validation_pairs
 
 Kind = Literal["season", "hard", "self", "landscape", "distil"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from imatch.training.card import Log, card
-from imatch.training.checkpoint import Checkpoint
 from imatch.training.export import checkpoint_for, exporting, save_half
-from imatch.training.tracking import LOG, read_log
+from imatch.training.loop.checkpoint import Checkpoint
+from imatch.training.loop.tracking import LOG, read_log
 
 LARGEST_BYTES = 12_000_000
 """Of the compact shape in half precision."""

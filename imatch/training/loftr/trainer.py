@@ -22,9 +22,7 @@ from imatch.models.device import seeded
 from imatch.models.loftr.backbone import KeypointBackbone
 from imatch.models.loftr.network import CoarseCells, LoFTR, coarse_parts
 from imatch.training.augment.pair import Augmentation
-from imatch.training.collate import PairBatch, collate
 from imatch.training.lineage import start_facts
-from imatch.training.loader import endless
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.data import LoFTRViews, open_mixture, open_validation, validation_cases
 from imatch.training.loftr.figures import figures, matches_of
@@ -32,8 +30,10 @@ from imatch.training.loftr.initialisation import LoFTRInitialisation, make_start
 from imatch.training.loftr.labels import Alignments
 from imatch.training.loftr.losses import coarse_loss, fine_loss
 from imatch.training.loftr.truth import Truth, truth_of
+from imatch.training.loop.collate import PairBatch, collate
+from imatch.training.loop.loader import endless
+from imatch.training.loop.trainer import Loaders, Trainer
 from imatch.training.match_figure import match_picture
-from imatch.training.trainer import Loaders, Trainer
 from imatch.training.views import Pairs
 
 _PLACES = 64

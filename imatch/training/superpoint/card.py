@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imatch.training.card import card
-from imatch.training.checkpoint import Checkpoint
+from imatch.training.loop.checkpoint import Checkpoint
 
 
 def model_card(checkpoint: Checkpoint, path: Path, log: Sequence[Mapping[str, Any]]) -> str:
@@ -16,7 +16,7 @@ def model_card(checkpoint: Checkpoint, path: Path, log: Sequence[Mapping[str, An
     Args:
         checkpoint: What was exported.
         path: The file it was exported to.
-        log: Of the run, as `imatch.training.tracking.read_log` gives it.
+        log: Of the run, as `imatch.training.loop.tracking.read_log` gives it.
     """
     config, shape = checkpoint.about["config"], checkpoint.about["architecture"]
     weights = {name: weight for name, weight in config["objectives"].items() if weight}

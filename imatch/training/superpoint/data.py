@@ -10,8 +10,8 @@ import numpy as np
 
 from imatch.datasets.sample import PairSample
 from imatch.training.augment.pair import Augmentation, Augmented
-from imatch.training.collate import PairBatch, collate
-from imatch.training.loader import Draw
+from imatch.training.loop.collate import PairBatch, collate
+from imatch.training.loop.loader import Draw
 from imatch.training.superpoint.config import ObjectiveConfig
 from imatch.training.views import Pairs, one_date, with_bands
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from imatch.training.export import checkpoint_for, exporting, save_half
+from imatch.training.loop.tracking import LOG, read_log
 from imatch.training.superpoint.card import model_card
-from imatch.training.tracking import LOG, read_log
 
 LARGEST_BYTES = 6_000_000
 

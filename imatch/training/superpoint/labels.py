@@ -17,7 +17,7 @@ from imatch.core.io.files import atomic_path
 from imatch.datasets.sample import PairSample
 from imatch.models.superpoint.points import refine, suppress
 from imatch.training.augment.geometry import ViewConfig, draw_views
-from imatch.training.collate import map_points
+from imatch.training.loop.collate import map_points
 from imatch.training.superpoint.config import SuperPointLabelConfig
 from imatch.training.superpoint.teachers import Detections, Teacher
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from imatch.core.types import BoolArray
 from imatch.models.superpoint.points import sample
 from imatch.training.augment.geometry import Matrix, move_points
-from imatch.training.collate import map_points
+from imatch.training.loop.collate import map_points
 from imatch.training.losses import DESCRIPTOR_LOSSES, info_nce, too_near
 from imatch.training.losses_detector import detector_loss, soft_targets, whole_cells
 from imatch.training.superpoint.config import SuperPointConfig

@@ -25,7 +25,8 @@ from imatch.models.superpoint.network import SuperPoint
 from imatch.models.superpoint.points import read_coarse
 from imatch.training.augment.pair import Augmentation
 from imatch.training.lineage import start_facts
-from imatch.training.loader import Draws, endless
+from imatch.training.loop.loader import Draws, endless
+from imatch.training.loop.trainer import Loaders, Trainer
 from imatch.training.match_figure import match_picture
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import SuperPointBatch, SuperPointViews, gather
@@ -54,7 +55,6 @@ from imatch.training.superpoint.teachers import (
     SuperPointTeacher,
     Teacher,
 )
-from imatch.training.trainer import Loaders, Trainer
 from imatch.training.validation import keypoint_figures, match_figures
 from imatch.training.views import Pairs, open_pairs, validation_pairs
 

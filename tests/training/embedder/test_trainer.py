@@ -10,13 +10,13 @@ import torch
 from imatch.core.errors import ConfigError, InputError
 from imatch.models.embedding.network import Architecture, EmbeddingNetwork, save_network
 from imatch.retrieval.embedders import load_embedder
-from imatch.training.checkpoint import Checkpoints
 from imatch.training.embedder.config import EmbedderConfig
 from imatch.training.embedder.export import export
 from imatch.training.embedder.figures import plane, scatter
 from imatch.training.embedder.miners import confusions
 from imatch.training.embedder.trainer import EmbedderTrainer
-from imatch.training.tracking import read_log
+from imatch.training.loop.checkpoint import Checkpoints
+from imatch.training.loop.tracking import read_log
 
 Configure = Callable[..., EmbedderConfig]
 

@@ -12,13 +12,13 @@ import torch
 from imatch.core.types import Matches
 from imatch.models.loftr.network import coarse_parts
 from imatch.models.loftr.shape import COMPACT
-from imatch.training.checkpoint import Checkpoints
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.data import as_matched
 from imatch.training.loftr.figures import figures
 from imatch.training.loftr.trainer import LoFTRTrainer
 from imatch.training.loftr.truth import truth_of
-from imatch.training.tracking import read_log
+from imatch.training.loop.checkpoint import Checkpoints
+from imatch.training.loop.tracking import read_log
 
 Configure = Callable[..., LoFTRConfig]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from imatch.training.augment.pair import PLAIN, Augmentation
-from imatch.training.collate import map_points
+from imatch.training.loop.collate import map_points
 from imatch.training.superpoint.config import ObjectiveConfig, SuperPointLabelConfig
 from imatch.training.superpoint.data import SuperPointViews, gather
 from imatch.training.superpoint.distillation import DistillationTarget, DistillationTargets

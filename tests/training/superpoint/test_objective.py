@@ -12,7 +12,7 @@ from torch import Tensor
 from imatch.datasets.sample import PairSample
 from imatch.models.superpoint.network import SuperPoint
 from imatch.training.augment.pair import PLAIN, Augmentation
-from imatch.training.collate import map_points
+from imatch.training.loop.collate import map_points
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import Item, SuperPointViews, gather
 from imatch.training.superpoint.labels import PairLabels, Points

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from imatch.models.superpoint.network import SuperPoint
-from imatch.training.checkpoint import Checkpoints
+from imatch.training.loop.checkpoint import Checkpoints
+from imatch.training.loop.tracking import read_log
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.trainer import SuperPointTrainer
-from imatch.training.tracking import read_log
 
 Configure = Callable[..., SuperPointConfig]
 OBJECTIVES = {

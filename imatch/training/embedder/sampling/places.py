@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
-from imatch.training.embedder.batch_plan import BatchPlan, Drawing, Integers, Rng, triplets
 from imatch.training.embedder.chips import Layout
+from imatch.training.embedder.sampling.plan import BatchPlan, Drawing, Integers, Rng, triplets
 
 # Draws after which a place is taken as it comes.
 _TRIES = 50

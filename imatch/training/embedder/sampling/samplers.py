@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.training.embedder.batch_plan_labels import LabelledChips, Proportions
-from imatch.training.embedder.batch_plan_places import Cluster, Random, Recipe, TileDistance
 from imatch.training.embedder.chips import Layout
 from imatch.training.embedder.config import EmbedderConfig
+from imatch.training.embedder.sampling.labels import LabelledChips, Proportions
+from imatch.training.embedder.sampling.places import Cluster, Random, Recipe, TileDistance
 
 
 def make_sampler(

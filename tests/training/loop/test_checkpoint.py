@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from imatch.core.errors import InputError, OutputError
-from imatch.training.checkpoint import (
+from imatch.training.loop.checkpoint import (
     Checkpoint,
     Checkpoints,
     random_state,

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from imatch.core.settings import load_settings
 from imatch.training.config import TrainerConfig
-from imatch.training.loader import Draw, endless
-from imatch.training.trainer import Loaders, Trainer
+from imatch.training.loop.loader import Draw, endless
+from imatch.training.loop.trainer import Loaders, Trainer
 
 
 class Points:

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from imatch.training.loader import Draw, Draws, endless
+from imatch.training.loop.loader import Draw, Draws, endless
 
 
 class Numbers:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from imatch.training.config import ScheduleConfig
-from imatch.training.optimisation import lr_factor, make_average
+from imatch.training.loop.optimisation import lr_factor, make_average
 
 
 def rates(schedule: ScheduleConfig, steps: int) -> list[float]:

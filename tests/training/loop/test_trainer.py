@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from imatch.core.errors import ConfigError, InputError, OutputError
 from imatch.core.settings import load_settings
-from imatch.training.checkpoint import Checkpoints
 from imatch.training.config import TrainerConfig
 from imatch.training.errors import TrainingError
-from imatch.training.tracking import read_log
+from imatch.training.loop.checkpoint import Checkpoints
+from imatch.training.loop.tracking import read_log
 
 
 def _load() -> ModuleType:
@@ -110,7 +110,7 @@ class TestResumed:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run, clock = tmp_path / "run", [0.0]
-        monkeypatch.setattr("imatch.training.trainer.time.monotonic", lambda: clock[0])
+        monkeypatch.setattr("imatch.training.loop.trainer.time.monotonic", lambda: clock[0])
         for resume in (False, True):
             work = make(run, "log_every=4", events={} if resume else {6: "SIGINT"})
             step = work.training_step

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from imatch.models.device import resolve_device
-from imatch.training.checkpoint import Checkpoint, Checkpoints, random_state, restore_random
 from imatch.training.config import TrainerConfig
 from imatch.training.errors import TrainingError
-from imatch.training.optimisation import lr_factor, make_average, make_optimiser
-from imatch.training.run_folder import CHECKPOINTS, open_run
-from imatch.training.tracking import Tracker, make_trackers
+from imatch.training.loop.checkpoint import Checkpoint, Checkpoints, random_state, restore_random
+from imatch.training.loop.optimisation import lr_factor, make_average, make_optimiser
+from imatch.training.loop.run_folder import CHECKPOINTS, open_run
+from imatch.training.loop.tracking import Tracker, make_trackers
 
 ConfigT = TypeVar("ConfigT", bound=TrainerConfig)
 BatchT = TypeVar("BatchT")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import ConfigError, OutputError
-from imatch.training.tracking import LOG, JsonLines, make_trackers, read_log
+from imatch.training.loop.tracking import LOG, JsonLines, make_trackers, read_log
 
 
 def test_a_resumed_log_repeats_nothing(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imatch.training.tracking.find_spec", lambda _name: None)
+    monkeypatch.setattr("imatch.training.loop.tracking.find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match=r"mlflow.*pip install"):
         make_trackers(["mlflow"], tmp_path, {})
     (log,) = make_trackers(["tensorboard"], tmp_path, {})
@@ -119,7 +119,7 @@ class RecordingMLflow(ModuleType):
 def recording(monkeypatch: pytest.MonkeyPatch) -> RecordingMLflow:
     module = RecordingMLflow()
     monkeypatch.setitem(sys.modules, "mlflow", module)
-    monkeypatch.setattr("imatch.training.tracking.find_spec", lambda _name: object())
+    monkeypatch.setattr("imatch.training.loop.tracking.find_spec", lambda _name: object())
     return module
 
 

@@ -2,7 +2,7 @@
 
 (`pytorch_metric_learning.samplers` draw from one global generator and know no map, so they are not
 used; what they do, M chips of each of P labels, is
-`imatch.training.embedder.batch_plan_places.Random`.)
+`imatch.training.embedder.sampling.places.Random`.)
 """
 
 from __future__ import annotations

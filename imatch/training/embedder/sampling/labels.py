@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
-from imatch.training.embedder.batch_plan import BatchPlan, Drawing, Integers, triplets
+from imatch.training.embedder.sampling.plan import BatchPlan, Drawing, Integers, triplets
 
 
 class LabelledChips(Drawing):

@@ -1,0 +1,1 @@
+"""Sampling of batches for embedders: by place, map or label."""
