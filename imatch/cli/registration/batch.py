@@ -120,15 +120,11 @@ def batch(
 
     rasters, options = raster_fields(fields), chosen_run(fields)
     config = chosen_scene_config(fields) if whole else chosen_config(fields)
+    pairs = find_pairs(
+        source, targets, by=pair_by, reference=reference, all_pairs=all_pairs, max_gap=max_gap
+    )
     run, summary = register_batch(
-        find_pairs(
-            source,
-            targets,
-            by=pair_by,
-            reference=reference,
-            all_pairs=all_pairs,
-            max_gap=max_gap,
-        ),
+        pairs,
         out,
         config,
         exports=exports,
