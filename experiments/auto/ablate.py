@@ -47,7 +47,7 @@ from imatch.geometry.robust import search
 from imatch.geometry.transform import ModelKind, apply_matrix
 from imatch.pipeline.pair.auto import Auto, Candidate
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.match import Solved, solve
+from imatch.pipeline.pair.match import PairEstimate, estimate_pair
 
 Field = Callable[[Rendered], NDArray[np.complex64]]
 Row = dict[str, str]
@@ -178,7 +178,7 @@ def ask(case: Case, root: Path, before: Before, others: Mapping[str, Auto]) -> l
     config = MatchConfig()
     views = prepare_case(case, root, config)
     ref, tgt = (view.source() for view in views)
-    solved = solve(ref, tgt, unreduced(config, views), loaded=before)
+    solved = estimate_pair(ref, tgt, unreduced(config, views), loaded=before)
     rows = [_row(case, NONE, solved, 0.0)]
     kept = before.take()
     for name, solver in others.items():
@@ -194,7 +194,7 @@ def ask(case: Case, root: Path, before: Before, others: Mapping[str, Auto]) -> l
     return rows
 
 
-def _row(case: Case, name: str, solved: Solved, spent: float) -> Row:
+def _row(case: Case, name: str, solved: PairEstimate, spent: float) -> Row:
     result = to_result(case, solved.registration(time.perf_counter()), 0.0)
     values = (
         case.name,

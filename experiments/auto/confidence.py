@@ -41,7 +41,7 @@ from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.pair.config import make_config
-from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.registrar import Registrar
 from imatch.raster import array_source, render
 from tests.support.landscape_pair import make_pair
@@ -156,7 +156,7 @@ _GROUPS = ("model", "variant", "found_by", "side", "difficulty")
 
 @lru_cache(maxsize=1)
 def _solver(name: str) -> Registrar:
-    return load_solver(make_config(matcher=name))
+    return load_registrar(make_config(matcher=name))
 
 
 def measure(task: tuple[int, str]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.geometry.acceptance import Evidence
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.match import match
 from imatch.raster import open_source
 from imatch.retrieval import same as same_ground
@@ -201,7 +201,7 @@ def learn(
 def matched(pairs: Sequence[ImagePair], embedders: Sequence[Embedder]) -> dict[str, ScoredPairs]:
     """The figures of the pairs, with the similarity of each embedder; matched only once."""
     config = MatchConfig(use_geocoding=False)
-    solver = load_solver(config)
+    solver = load_registrar(config)
     rows: dict[str, list[list[float]]] = {embedder.name: [] for embedder in embedders}
     with progress("matching", len(pairs)) as advance:
         for pair in pairs:

@@ -31,7 +31,7 @@ from experiments.benchmarks.scene import Places, distances, write_markdown, writ
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
 from imatch.export.html import HtmlCell, HtmlTable
-from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
@@ -307,7 +307,7 @@ def main() -> None:
     listed = train_pairs if options.split == "train" else bench_pairs
     rows: list[Row] = []
     try:
-        solver = load_solver(make_scene_config(matcher=options.matcher))
+        solver = load_registrar(make_scene_config(matcher=options.matcher))
         for seed, pair in enumerate(_limited(listed(options.data), options.limit)):
             rows += [measure(pair, local, solver, seed) for local in _LOCAL_PX]
             print(rows[-1], flush=True)

@@ -33,7 +33,7 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.core.types import BoolArray
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.registrar import Registrar
 from imatch.raster import Source, open_source
 from imatch.raster.read.window import WindowSource
@@ -316,7 +316,7 @@ def verified(asked: argparse.Namespace) -> None:
             places,
             vectors,
             config,
-            load_solver(config),
+            load_registrar(config),
             k=asked.k,
             queries=asked.queries,
             stand_out=asked.stand_out,

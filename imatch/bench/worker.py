@@ -22,7 +22,7 @@ from imatch.geometry.accuracy import overlap_mask
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.sparse.base import Sparse
 from imatch.pipeline.pair.config import MatchConfig, make_config
-from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.match import match
 from imatch.pipeline.pair.registrar import MatcherRegistrar, Registrar
 from imatch.pipeline.registration.result import Registration
@@ -59,7 +59,7 @@ class CaseRunner:
 
     def __init__(self, task: CaseTask) -> None:
         self.task = task
-        self.solver = load_solver(task.config)
+        self.solver = load_registrar(task.config)
         _warm_up(for_prepared(task.config), self.solver)
 
     def run(self, case: Case) -> tuple[Result, DetectorResult | None]:

@@ -11,7 +11,7 @@ import numpy as np
 from imatch.core.errors import InputError
 from imatch.geometry.transform import Transform
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.match import match
 from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.result import ImageSummary, Registration
@@ -87,7 +87,7 @@ def verify(
     Returns:
         The same hits, ranked anew, each with its verification.
     """
-    solver = load_solver(config) if solver is None else solver
+    solver = load_registrar(config) if solver is None else solver
     done = []
     for hit in hits:
         done.append(replace(hit, verification=verify_hit(query, hit, config, solver, bands)))

@@ -23,7 +23,7 @@ from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_solver, solver_settings
+from imatch.pipeline.pair.load import load_registrar, registrar_settings
 from imatch.pipeline.pair.match import match
 from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.io import write_json
@@ -174,9 +174,9 @@ def _register(
 def _model(task: BatchTask, config: MatchConfig) -> tuple[Registrar, FeatureCache | None]:
     """The solver of a configuration, loaded once, and the cache it uses."""
     folder = None if task.cache is None else str(task.cache.folder)
-    key = solver_settings(config).model_dump_json(), folder
+    key = registrar_settings(config).model_dump_json(), folder
     if key not in _models:
-        _models[key] = load_solver(config, cache=task.cache), task.cache
+        _models[key] = load_registrar(config, cache=task.cache), task.cache
     _models.move_to_end(key)
     while len(_models) > _MODELS:
         _models.popitem(last=False)

@@ -22,15 +22,15 @@ ROUGH_SIDE = 640
 _MADE_FROM = ("matcher", "max_keypoints", "device", "seed", "weights", "fetch", "refine")
 
 
-def solver_settings(config: MatchConfig) -> MatchConfig:
+def registrar_settings(config: MatchConfig) -> MatchConfig:
     """The part of a configuration that a solver is made from: equal parts make equal solvers."""
     return MatchConfig(**{name: getattr(config, name) for name in _MADE_FROM})
 
 
-def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> Registrar:
+def load_registrar(config: MatchConfig, *, cache: FeatureCache | None = None) -> Registrar:
     """Make what a configuration asks for; checkpoints are verified now, loaded on first use.
 
-    Nothing of the configuration but its `solver_settings` has a part in it.
+    Nothing of the configuration but its `registrar_settings` has a part in it.
 
     Args:
         config: The settings.
@@ -40,7 +40,7 @@ def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> Re
         MatcherError: The matcher is unknown.
         WeightsError: A checkpoint is missing or corrupt.
     """
-    config = solver_settings(config)
+    config = registrar_settings(config)
     matcher = load_matcher(
         config.matcher,
         max_keypoints=config.max_keypoints,
@@ -52,10 +52,10 @@ def load_solver(config: MatchConfig, *, cache: FeatureCache | None = None) -> Re
         # What is refined afterwards need not be precise, but quick.
         max_side=ROUGH_SIDE if _refined(config) else None,
     )
-    return as_solver(matcher, config)
+    return as_registrar(matcher, config)
 
 
-def as_solver(loaded: Registrar | Matcher, config: MatchConfig) -> Registrar:
+def as_registrar(loaded: Registrar | Matcher, config: MatchConfig) -> Registrar:
     """What was loaded, as something that answers pairs.
 
     Args:

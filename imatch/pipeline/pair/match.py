@@ -19,7 +19,7 @@ from imatch.geometry.estimate import Estimate, EstimateOptions
 from imatch.geometry.transform_limits import Limits
 from imatch.matchers import MATCHERS
 from imatch.pipeline.pair.config import MatchConfig, make_config
-from imatch.pipeline.pair.load import as_solver, load_solver, settled
+from imatch.pipeline.pair.load import as_registrar, load_registrar, settled
 from imatch.pipeline.pair.provenance import provenance
 from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.certificate import Tolerance
@@ -52,7 +52,7 @@ def match(
         ref: Reference image: a path, a numpy array ((H, W), (H, W, C) or (C, H, W)) or a `Source`.
         tgt: Target image.
         config: Settings; the defaults when None.
-        loaded: A solver (`load_solver`) or matcher (`load_matcher`) loaded before, to match many
+        loaded: A registrar (`load_registrar`) or matcher (`load_matcher`) loaded before, to match many
             pairs with one model. Settings it was made with are then its own: the configuration may
             repeat them, and may not contradict them. ``config.matcher`` names a matcher.
         on_stage: Called with what is being done now, for a progress display.
@@ -74,11 +74,11 @@ def match(
     """
     started = time.perf_counter()
     config = make_config(config, **overrides) if overrides else config or MatchConfig()
-    return solve(ref, tgt, config, loaded=loaded, on_stage=on_stage).registration(started)
+    return estimate_pair(ref, tgt, config, loaded=loaded, on_stage=on_stage).registration(started)
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
+class PairEstimate:
     """A pair with its estimate in working pixels.
 
     Attributes:
@@ -142,14 +142,14 @@ class Solved:
         )
 
 
-def solve(
+def estimate_pair(
     ref: Image,
     tgt: Image,
     config: MatchConfig,
     *,
     loaded: Registrar | Matcher | None = None,
     on_stage: Callable[[str], None] | None = None,
-) -> Solved:
+) -> PairEstimate:
     """Read a pair at working size and solve it: `match` without its last step.
 
     Args:
@@ -184,15 +184,15 @@ def solve(
     )
     if loaded is None:
         stage(f"loading {config.matcher}")
-        solver = load_solver(config)
+        solver = load_registrar(config)
     else:
-        solver = as_solver(loaded, config)
+        solver = as_registrar(loaded, config)
         config = settled(solver, config)
     rendered = render(pair.ref, solver.channels), render(pair.tgt, solver.channels)
     limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
     options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
     found = solver.solve(*rendered, options, geocoded=pair.geocoded, on_stage=stage)
-    return Solved(config, sources, inputs, pair, rendered, found, solver, tolerance)
+    return PairEstimate(config, sources, inputs, pair, rendered, found, solver, tolerance)
 
 
 def _check_metres(

@@ -27,7 +27,7 @@ from imatch.geometry.nonrigid.deformation import Trial, choose_local
 from imatch.geometry.nonrigid.local_models import LOCAL_KINDS, LocalKind, LocalModel
 from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform, apply_matrix
 from imatch.geometry.transform_limits import Limits, implausibility
-from imatch.pipeline.pair.match import Solved
+from imatch.pipeline.pair.match import PairEstimate
 from imatch.pipeline.registration.work import WorkModel, frames
 from imatch.pipeline.scene.config import SceneConfig
 from imatch.pipeline.scene.measure import TileResult
@@ -67,7 +67,9 @@ class TileWindows:
     scale: float
 
     @classmethod
-    def of(cls, results: Sequence[TileResult], level: TileLevel, solved: Solved) -> TileWindows:
+    def of(
+        cls, results: Sequence[TileResult], level: TileLevel, solved: PairEstimate
+    ) -> TileWindows:
         """Gather what tiles gave, in the order of their keys."""
         results = sorted(results, key=lambda result: result.key)
         ref = np.concatenate([np.zeros((0, 2)), *(r.ref_xy for r in results)])
@@ -129,7 +131,7 @@ class SceneFit:
     tiles: int
 
 
-def native_scale(solved: Solved) -> float:
+def native_scale(solved: PairEstimate) -> float:
     """Native pixels of the reference per working pixel, in the middle of the overlap."""
     middle = np.array([solved.estimate.centre])
     corners = solved.pair.ref_map.to_native(middle + np.array([[0, 0], [1, 0], [0, 1.0]]))
@@ -171,7 +173,7 @@ def lead(windows: TileWindows, model: WorkModel, kind: ModelKind) -> tuple[WorkM
 
 
 def fit_scene(
-    windows: TileWindows, model: WorkModel, solved: Solved, config: SceneConfig
+    windows: TileWindows, model: WorkModel, solved: PairEstimate, config: SceneConfig
 ) -> SceneFit:
     """Fit the whole scene and judge the answer.
 
@@ -299,7 +301,7 @@ def _global(
     ref: NDArray[np.float64],
     tgt: NDArray[np.float64],
     windows: TileWindows,
-    solved: Solved,
+    solved: PairEstimate,
     config: SceneConfig,
 ) -> tuple[ModelKind, NDArray[np.float64], float] | None:
     """Kind, (3, 3) matrix in level pixels and the reach of its residuals."""
@@ -320,7 +322,7 @@ def _global(
     return kind, found[kind], _reach(found[kind], ref, tgt)
 
 
-def _refused(solved: Solved, why: str, tiles: tuple[int, int]) -> SceneFit:
+def _refused(solved: PairEstimate, why: str, tiles: tuple[int, int]) -> SceneFit:
     """The rough answer, no longer relied on."""
     estimate = solved.estimate
     reason = f"at full resolution {why}; the answer is that of the reduced images"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from imatch.geometry.accuracy import overlap_mask
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.match import Image, Solved, solve
+from imatch.pipeline.pair.match import Image, PairEstimate, estimate_pair
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.registration.to_registration import to_registration
 from imatch.pipeline.registration.work import WorkModel
@@ -95,7 +95,7 @@ def register(
     started = time.perf_counter()
     settings = make_scene_config(config, **overrides)
     stage = on_stage or (lambda _text: None)
-    solved = solve(ref, tgt, settings, loaded=loaded, on_stage=stage)
+    solved = estimate_pair(ref, tgt, settings, loaded=loaded, on_stage=stage)
     settings = cast("SceneConfig", solved.config)
     rough = time.perf_counter() - started
     run = _Run(solved, settings, stage, on_progress or (lambda _done, _all: None))
@@ -138,7 +138,7 @@ def register(
 class _Run:
     """One scene, level by level, and what is told of it."""
 
-    solved: Solved
+    solved: PairEstimate
     config: SceneConfig
     stage: Callable[[str], None]
     progress: Callable[[int, int], None]

@@ -14,7 +14,7 @@ from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import check_output
 from imatch.core.progress import Progress, no_progress
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_solver
+from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.match import match, open_images
 from imatch.retrieval import same
 from imatch.retrieval.decision import Decision, Task, decision_for, store_decision
@@ -254,7 +254,7 @@ _Scored = tuple[list[ImagePair], list[dict[str, float]], list[SkippedImage]]
 def _grounds(
     pairs: Sequence[ImagePair], config: MatchConfig, embedder: Embedder | None, on_pair: Tell
 ) -> _Scored:
-    solver = load_solver(config)
+    solver = load_registrar(config)
     kept: list[ImagePair] = []
     rows: list[dict[str, float]] = []
     skipped: list[SkippedImage] = []

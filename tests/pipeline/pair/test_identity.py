@@ -19,7 +19,7 @@ from imatch.pipeline.batch.worker import BatchTask
 from imatch.pipeline.pair import load
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.identity import NEUTRAL, settings_of
-from imatch.pipeline.pair.load import load_solver, settled, solver_settings
+from imatch.pipeline.pair.load import load_registrar, registrar_settings, settled
 from imatch.pipeline.pair.registrar import MatcherRegistrar, Registrar
 from imatch.pipeline.scene.checkpoint import identity_of
 from imatch.pipeline.scene.config import SceneConfig
@@ -142,9 +142,9 @@ def test_solvers_that_share_a_key_are_made_alike(
     _, one, other = case
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "load_matcher", recorded)
-        solvers = [load_solver(config) for config in (one, other)]
+        solvers = [load_registrar(config) for config in (one, other)]
     refine = [solver.refine for solver in solvers if isinstance(solver, MatcherRegistrar)]
-    same = solver_settings(one) == solver_settings(other)
+    same = registrar_settings(one) == registrar_settings(other)
     assert not same or (made[0] == made[1] and refine[0] == refine[1])
 
 
@@ -168,7 +168,7 @@ class TestSettled:
          {"weights": {"a": "b"}}, {"refine": True}],
     )  # fmt: skip
     def test_what_a_loaded_solver_cannot_do_is_refused(self, asked: dict[str, Any]) -> None:
-        solver = load_solver(MatchConfig(matcher="sift"))
+        solver = load_registrar(MatchConfig(matcher="sift"))
         (name,) = asked
         with pytest.raises(ConfigError, match=f"{name}: is .* in the loaded solver"):
             settled(solver, MatchConfig(**asked))
@@ -176,7 +176,7 @@ class TestSettled:
         assert settled(solver, make_config(MatchConfig(), size=512)).size == 512
 
     def test_what_is_left_open_is_what_the_solver_has(self) -> None:
-        solver = load_solver(MatchConfig(matcher="sift", seed=4, max_keypoints=99, refine=True))
+        solver = load_registrar(MatchConfig(matcher="sift", seed=4, max_keypoints=99, refine=True))
         told = settled(solver, MatchConfig(size=512))
         assert (told.matcher, told.seed, told.max_keypoints) == ("sift", 4, 99)
         assert (told.refine, told.size) == (True, 512)
@@ -197,7 +197,7 @@ class TestSettled:
 
 def test_options_of_matchers_are_all_known_here() -> None:
     """`settled` and the feature cache look at these: one that is new has to be thought of."""
-    options = load_solver(MatchConfig(matcher="phase"))
+    options = load_registrar(MatchConfig(matcher="phase"))
     assert isinstance(options, MatcherRegistrar)
     names = {field.name for field in fields(options.matcher.options)}
     assert names == {"max_keypoints", "device", "seed", "weights", "fetch", "max_side", "cache"}

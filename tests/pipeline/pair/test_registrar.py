@@ -12,7 +12,7 @@ from imatch.geometry.estimate import EstimateOptions
 from imatch.matchers.base import Matcher
 from imatch.pipeline.pair.auto import Auto
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import as_solver, load_solver
+from imatch.pipeline.pair.load import as_registrar, load_registrar
 from imatch.pipeline.pair.match import match
 from imatch.pipeline.pair.registrar import MatcherRegistrar
 
@@ -72,12 +72,12 @@ def test_the_options_reach_the_estimate(image: Rendered) -> None:
 
 
 def test_load_solver_wraps_matchers_and_leaves_solvers() -> None:
-    sift = load_solver(MatchConfig(matcher="sift", max_keypoints=99, seed=4))
+    sift = load_registrar(MatchConfig(matcher="sift", max_keypoints=99, seed=4))
     assert isinstance(sift, MatcherRegistrar)
     assert (sift.matcher.options.max_keypoints, sift.matcher.options.seed) == (99, 4)
-    assert isinstance(load_solver(MatchConfig(matcher="auto")), Auto)
+    assert isinstance(load_registrar(MatchConfig(matcher="auto")), Auto)
     with pytest.raises(MatcherError, match="unknown matcher"):
-        load_solver(MatchConfig(matcher="shift"))
+        load_registrar(MatchConfig(matcher="shift"))
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -158,7 +158,7 @@ class TestRefine:
          (False, "loftr-s2", False), (None, "of-my-own", False)],
     )  # fmt: skip
     def test_who_is_refined(self, asked: bool | None, name: str, refined: bool) -> None:
-        solver = as_solver(Rough(), MatchConfig(matcher=name, refine=asked))
+        solver = as_registrar(Rough(), MatchConfig(matcher=name, refine=asked))
         assert isinstance(solver, MatcherRegistrar)
         assert solver.refine is refined
 
@@ -166,15 +166,15 @@ class TestRefine:
     def test_a_solver_stays_as_it_was_made(self, refine: bool) -> None:
         made = MatcherRegistrar("rough", Rough(), refine=refine)
         for asked in (None, True, False):
-            assert as_solver(made, MatchConfig(refine=asked)) is made
+            assert as_registrar(made, MatchConfig(refine=asked)) is made
         assert made.refine is refine
 
     @pytest.mark.parametrize(("asked", "side"), [(True, 640), (False, None), (None, None)])
     def test_what_is_refined_is_matched_reduced(self, asked: bool | None, side: int | None) -> None:
-        solver = load_solver(MatchConfig(matcher="sift", refine=asked))
+        solver = load_registrar(MatchConfig(matcher="sift", refine=asked))
         assert isinstance(solver, MatcherRegistrar)
         assert solver.matcher.options.max_side == side
 
     def test_auto_cannot_do_without(self) -> None:
         with pytest.raises(ConfigError, match="auto always refines"):
-            load_solver(MatchConfig(refine=False))
+            load_registrar(MatchConfig(refine=False))
