@@ -10,6 +10,9 @@ from urllib.request import urlopen
 
 import pytest
 
+#: It runs in the environment of AROSICS, which has other libraries.
+collect_ignore = ["support/arosics/worker.py"]
+
 _SERVER = Path(__file__).parent / "support" / "range_server.py"
 
 

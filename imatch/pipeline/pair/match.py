@@ -53,8 +53,8 @@ def match(
         tgt: Target image.
         config: Settings; the defaults when None.
         loaded: A registrar (`load_registrar`) or matcher (`load_matcher`) loaded before, to match
-            many pairs with one model. Settings it was made with are then its own: the configuration may
-            repeat them, and may not contradict them. ``config.matcher`` names a matcher.
+            many pairs with one model. Settings it was made with are then its own: the configuration
+            may repeat them, and may not contradict them. ``config.matcher`` names a matcher.
         on_stage: Called with what is being done now, for a progress display.
         **overrides: Fields of `MatchConfig` to replace, e.g. ``matcher="sift"``.
 
