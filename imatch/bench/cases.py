@@ -18,6 +18,8 @@ from imatch.core.io.tables import CELLS, as_cell, of_cell, text_rows, write_csv
 UNRELATED = "unrelated"
 KEYS = ("case", "source", "variant", "tag")
 _GOLDEN = (5**0.5 - 1) / 2
+# Entries of a matrix beyond this lead out of any image.
+_LARGEST = 1e12
 COLUMNS = (
     *KEYS,
     "ref",
@@ -202,6 +204,8 @@ def _case(path: Path, line: int, row: Mapping[str, str | None]) -> Case:
         )
     except ValueError as error:
         raise InputError(f"a matrix holds no number ({error})", subject=subject) from error
+    if np.abs(np.nan_to_num([warp, truth])).max() > _LARGEST:
+        raise InputError("a matrix holds a number beyond any image", subject=subject)
     if not np.isfinite(warp).all() or abs(np.linalg.det(warp)) < 1e-12:
         raise InputError("w00…w22 cannot be inverted", subject=subject)
     unrelated = text("variant") == UNRELATED

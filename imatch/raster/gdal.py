@@ -37,8 +37,9 @@ _MOST_DECODED = 20 * 10**9
 #: Bands of a raster; imaging spectrometers have hundreds.
 _MOST_BANDS = 10_000
 #: So many pixels for each byte of a GeoTIFF are more than empty tiles, or strips of blank ground,
-#: account for; where there are few pixels, it does not matter.
-_MOST_SPARSE = {True: 30_000, False: 10_000}
+#: account for; where there are few pixels, it does not matter. Strips without compression hold
+#: their pixels one by one: a file of which so little is there was cut or never written.
+_MOST_SPARSE = {"tiled": 30_000, "strips": 10_000, "plain": 100}
 _FEW = 2 * 10**7
 
 
@@ -313,8 +314,10 @@ def _check_blocks(dataset: DatasetReader, name: str) -> None:
     if dataset.driver == "GTiff" and Path(name).is_file():
         claimed = float(dataset.width) * dataset.height * dataset.count
         stored = sum(Path(file).stat().st_size for file in dataset.files if Path(file).is_file())
-        tiled = bool(dataset.profile.get("tiled"))
-        if claimed > max(_FEW, _MOST_SPARSE[tiled] * stored):
+        layout = "strips" if dataset.profile.get("compress") else "plain"
+        if dataset.profile.get("tiled"):
+            layout = "tiled"
+        if claimed > max(_FEW, _MOST_SPARSE[layout] * stored):
             raise InputError(
                 f"claims {dataset.width} x {dataset.height} pixels in {stored} bytes: nearly all of"
                 " it is empty",

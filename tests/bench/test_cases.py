@@ -76,6 +76,8 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
         ("near", "unrelated", "NaN only where the variant is 'unrelated'"),
         ("r.tif", "", "line 2: case, source, variant, ref or tgt is blank"),
         ("t.tif,1,", "t.tif,0,", "line 2: w00…w22 cannot be inverted"),
+        ("t.tif,1,", "t.tif,1e308,", "line 2: a matrix holds a number beyond any image"),
+        ("0.25", "-1e300", "line 2: a matrix holds a number beyond any image"),
     ],
 )
 def test_a_bad_row_is_named_by_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:

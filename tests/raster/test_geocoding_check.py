@@ -192,15 +192,22 @@ def test_a_grid_that_is_fine_in_one_place_reads_a_bounded_part(write: Any) -> No
 def test_a_nearly_empty_file_is_no_image(write: Any, tmp_path: Path) -> None:
     options = {"sparse_ok": True, "crs": UTM, "transform": GOOD, "count": 3, "dtype": "float64"}
     tiled = {"tiled": True, "blockxsize": 512, "blockysize": 512, "count": 1, "dtype": "uint8"}
+    compressed = {"count": 1, "dtype": "uint8", "compress": "deflate"}
     for name, width, more in (
         ("claims.tif", 300_000, {}),
+        ("plain.tif", 10_000, {"count": 1, "dtype": "uint8"}),
+        ("blank.tif", 10_000, compressed),
         ("fine.tif", 3000, {}),
         ("tiled.tif", 200_000, tiled),  # A mosaic that is to be filled.
     ):
         size = {"width": width, "height": 240 if not more else width}
-        with rasterio.open(tmp_path / name, "w", **size, **options | more):
-            pass
+        with rasterio.open(tmp_path / name, "w", **size, **options | more) as dataset:
+            if name == "blank.tif":
+                dataset.write(np.zeros((1, width, width), np.uint8))
     with pytest.raises(InputError, match=r"claims 300000 x 240 pixels in .* nearly all of it is"):
         open_source(tmp_path / "claims.tif")
+    with pytest.raises(InputError, match=r"claims 10000 x 10000 pixels in .* nearly all of it is"):
+        open_source(tmp_path / "plain.tif")
+    assert open_source(tmp_path / "blank.tif").info.size == (10_000, 10_000)
     assert open_source(tmp_path / "fine.tif").info.size == (3000, 240)
     assert open_source(tmp_path / "tiled.tif").info.size == (200_000, 200_000)
