@@ -62,6 +62,8 @@ class Evidence:
         certain: Log-odds from which an alignment is believed, once all stages have had their say.
         stop: Log-odds from which the other stages need not be asked.
         margin: How far the best alignment must exceed one that contradicts it.
+        repeating: The same where that one would be believed if it stood alone: ground that repeats
+            itself has such positions, other ground has none.
     """
 
     agree: float = 7.915
@@ -72,6 +74,7 @@ class Evidence:
     certain: float = 1.5
     stop: float = 4.0
     margin: float = 2.0
+    repeating: float = 5.0
 
     def log_odds(self, alignment: Alignment) -> float:
         """Natural logarithm of the odds that an alignment is right."""
@@ -101,6 +104,24 @@ class WindowRules:
 
 
 @dataclass(frozen=True)
+class AppearanceRules:
+    """How far season and sun may move all windows alike, learnt on training pairs.
+
+    The unit of `shared` and `alone` is pixels for each unit of the natural logarithm of one over
+    the correlation: what looks the same was not moved.
+
+    Attributes:
+        scatter: Times the standard deviation between bands.
+        shared: What all bands share.
+        alone: The same where a single band is all there is.
+    """
+
+    scatter: float = 1.5 / 1.96
+    shared: float = 0.06
+    alone: float = 0.17
+
+
+@dataclass(frozen=True)
 class TileRules:
     """What the windows and tiles of a scene need for ``ok`` (`experiments/benchmarks/scene.py`).
 
@@ -125,7 +146,7 @@ class TileRules:
     corner: float = 6.0
 
 
-WINDOWS, TILES = WindowRules(), TileRules()
+WINDOWS, TILES, APPEARANCE = WindowRules(), TileRules(), AppearanceRules()
 #: Largest 95 % uncertainty of a mapped corner of an image of a stack, pixels: as of a pair.
 STACK_CORNER_PX = 6.0
 
@@ -176,7 +197,7 @@ def judge_windows(
     share = f"{agree:.0%} of the windows agree"
     if odds < evidence.certain:
         return "uncertain", f"{share}, which chance could still explain"
-    if odds - rival < evidence.margin:
+    if odds - rival < (evidence.repeating if rival >= evidence.certain else evidence.margin):
         return "uncertain", f"{share}, but another position fits almost as well"
     if explained < WINDOWS.explained:
         return "uncertain", f"{share}; as many others correlate as well and lie elsewhere"

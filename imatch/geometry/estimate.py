@@ -30,6 +30,21 @@ _BLOCK = 0.12
 _INTERPOLATION = 0.02
 
 
+@dataclass(frozen=True)
+class BandShift:
+    """The displacement that one band shows by itself.
+
+    Attributes:
+        offset: (x, y) from the transform of all bands, working target pixels.
+        strength: Mean correlation of the windows that agree.
+        name: Of the band, where it is known.
+    """
+
+    offset: tuple[float, float]
+    strength: float
+    name: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """A transform between two working images and how far to trust it; all in working pixels.
@@ -44,8 +59,14 @@ class Estimate:
         check_xy: (N, 2) held-out residual, NaN elsewhere.
         rmse: At check points.
         ce90: At check points.
-        ci95: (x, y) half-width at the overlap's centre.
+        ci95: (x, y) half-width of the 95 % interval at the overlap's centre.
         corner_ci95: Largest half-width over the reference's corners.
+        statistical: The part of `ci95` that is chance.
+        corner_statistical: The part of `corner_ci95` that is chance.
+        misfit: (x, y) standard deviation of the ground from the transform, as far as neighbouring
+            windows share it.
+        appearance: (x, y) standard deviation of what season and sun may have moved.
+        bands: What each band says by itself, where there are several.
         coverage: Share of the overlap's cells with an inlier.
         centre: (x, y) centre of the overlap on the reference.
         log10_nfa: log10 of the number of false alarms; 0 where another test was used.
@@ -65,6 +86,11 @@ class Estimate:
     ce90: float = float("nan")
     ci95: tuple[float, float] = (float("nan"), float("nan"))
     corner_ci95: float = float("nan")
+    statistical: tuple[float, float] = (float("nan"), float("nan"))
+    corner_statistical: float = float("nan")
+    misfit: tuple[float, float] = (0.0, 0.0)
+    appearance: tuple[float, float] = (0.0, 0.0)
+    bands: tuple[BandShift, ...] = ()
     coverage: float = 0.0
     centre: tuple[float, float] = (float("nan"), float("nan"))
     log10_nfa: float = 0.0
@@ -214,6 +240,8 @@ def assess(
     half = half_width_95(samples, block_count(ref, block))
     if block > 0:
         half = np.hypot(half, _INTERPOLATION)
+    ci95 = float(half[0, 0]), float(half[0, 1])
+    corner = float(np.hypot(*half[1:].T).max())
     return Estimate(
         "uncertain",
         "not judged",
@@ -222,12 +250,14 @@ def assess(
         check,
         check_xy,
         transform,
-        points.rmse,
-        points.ce90,
-        (float(half[0, 0]), float(half[0, 1])),
-        float(np.hypot(*half[1:].T).max()),
-        coverage(ref, overlap, 0.25 * block),
-        (float(centre[0]), float(centre[1])),
+        rmse=points.rmse,
+        ce90=points.ce90,
+        ci95=ci95,
+        corner_ci95=corner,
+        statistical=ci95,
+        corner_statistical=corner,
+        coverage=coverage(ref, overlap, 0.25 * block),
+        centre=(float(centre[0]), float(centre[1])),
     )
 
 

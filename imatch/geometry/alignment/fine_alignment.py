@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.core.types import Matches, Rendered
+from imatch.core.types import BoolArray, Matches, Rendered
 from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_image
 from imatch.geometry.alignment.refine import CorrelationWindows, measure
 from imatch.geometry.fit import residuals, reweighted
@@ -45,6 +45,7 @@ class Alignment:
             holds in parts only.
         independent: Windows that do not overlap, as far as the common ground has room for them in
             the image that shows it with fewer pixels.
+        side: Side of the windows, reference pixels.
     """
 
     kind: ModelKind
@@ -54,6 +55,41 @@ class Alignment:
     strength: float
     explained: float
     independent: float
+    side: float
+
+    @property
+    def residual(self) -> NDArray[np.float64]:
+        """(N, 2) displacement of each window from the transform, target pixels."""
+        return self.matches.tgt_xy - apply_matrix(self.matrix, self.matches.ref_xy)
+
+    @property
+    def reliable(self) -> BoolArray:
+        """(N,) windows that correlate as the agreeing ones do, wherever they lie."""
+        peak = self.matches.scores
+        agrees = np.hypot(*self.residual.T) < AGREES
+        return np.asarray(peak >= _RELIABLE * np.median(peak[agrees]) if agrees.any() else agrees)
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedImages:
+    """Both images of a pair on the reference's pixels, at the finest level.
+
+    Attributes:
+        ref: The reference.
+        tgt: The target, resampled onto it by the transform.
+        scale: Target pixels per pixel of these.
+        to_ref: (3, 3) pixel of these to reference pixel.
+    """
+
+    ref: Rendered
+    tgt: Rendered
+    scale: float
+    to_ref: NDArray[np.float64]
+
+    @property
+    def common(self) -> BoolArray:
+        """(H, W) ground both of them see."""
+        return self.ref.valid & self.tgt.valid
 
 
 class Aligner:
@@ -109,6 +145,15 @@ class Aligner:
         alone = len(self._sides) == 1
         return self._at_level(self._sides[-1], alignment.matrix, kind, first=alone, rounds=2)
 
+    def images(self, matrix: NDArray[np.float64]) -> AlignedImages:
+        """The pair at full resolution, the target resampled by a transform."""
+        zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+        ref, tgt, ref_scale, tgt_scale, _ = self._level(self._sides[-1], _octave(zoom))
+        current = tgt_scale @ matrix @ np.linalg.inv(ref_scale)
+        back = np.linalg.inv(ref_scale)
+        warped = warp_image(tgt, current, ref.size)
+        return AlignedImages(ref, warped, zoom * float(back[0, 0]), back)
+
     def _make_level(
         self, side: int, octave: float
     ) -> tuple[
@@ -131,8 +176,7 @@ class Aligner:
         self, side: int, matrix: NDArray[np.float64], kind: ModelKind, *, first: bool, rounds: int
     ) -> Alignment | None:
         zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
-        octave = round(_STEPS * float(np.log2(zoom))) / _STEPS if zoom > 0 else 0.0
-        ref, tgt, ref_scale, tgt_scale, ref_field = self._level(side, octave)
+        ref, tgt, ref_scale, tgt_scale, ref_field = self._level(side, _octave(zoom))
         current = tgt_scale @ matrix @ np.linalg.inv(ref_scale)
         for turn in range(rounds):
             warped = warp_image(tgt, current, ref.size)
@@ -173,4 +217,10 @@ class Aligner:
             reliable = peak >= _RELIABLE * float(np.median(peak[agrees]))
             explained = float((agrees & reliable).sum() / reliable.sum())
         figures = share, strength, explained, independent
-        return Alignment(kind, full / full[2, 2], matches, *figures)
+        window = moved.side / float(ref_scale[0, 0])
+        return Alignment(kind, full / full[2, 2], matches, *figures, window)
+
+
+def _octave(zoom: float) -> float:
+    """Difference of scale, in the steps in which it is evened out."""
+    return round(_STEPS * float(np.log2(zoom))) / _STEPS if zoom > 0 else 0.0

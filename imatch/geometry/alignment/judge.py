@@ -5,9 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from imatch.core.types import BoolArray
 from imatch.geometry.acceptance import Evidence, judge_windows
-from imatch.geometry.alignment.fine_alignment import AGREES, Aligner, Alignment
+from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
+from imatch.geometry.alignment.orientation import orientation_field
+from imatch.geometry.alignment.rivals import rival_shifts
+from imatch.geometry.alignment.systematic import (
+    appearance,
+    band_shifts,
+    misfit,
+    split_bands,
+    widened,
+)
 from imatch.geometry.estimate import Estimate, EstimateOptions, assess, failed
 from imatch.geometry.fit import residuals
 from imatch.geometry.model_selection import select_kind
@@ -74,8 +85,35 @@ def judge_alignment(
     estimate = assess(
         matches, inlier, Transform(kind, matrix), ref_valid, tgt_valid, options, _BLOCK
     )
+    images = aligner.images(matrix)
+    bands = tuple(band_shifts(split_bands(images)))
+    seen = appearance(bands, alignment.strength)
+    estimate = widened(estimate, misfit(images, alignment), seen)
+    rival = max(rival, _best_rival(aligner, alignment, images, options, evidence))
     status, reason = judge_windows(estimate, alignment.agree, odds, explained, rival, evidence)
-    return replace(estimate, status=status, reason=reason, evidence=odds)
+    return replace(estimate, status=status, reason=reason, evidence=odds, bands=bands)
+
+
+def _best_rival(
+    aligner: Aligner,
+    alignment: Alignment,
+    images: AlignedImages,
+    options: EstimateOptions,
+    evidence: Evidence,
+) -> float:
+    """Log-odds of the best position that the images themselves offer beside this one."""
+    fields = (orientation_field(image) for image in (images.ref, images.tgt))
+    best, scale = -math.inf, np.linalg.inv(images.to_ref)
+    for shift in rival_shifts(*fields, images.common):
+        moved = np.eye(3)
+        moved[:2, 2] = shift
+        matrix = alignment.matrix @ images.to_ref @ moved @ scale
+        if implausibility(matrix, images.ref.valid.shape, options.limits):
+            continue
+        other = aligner.refit(replace(alignment, matrix=matrix), "similarity")
+        if other is not None:
+            best = max(best, evidence.log_odds(other))
+    return best
 
 
 def _extended(aligner: Aligner, alignment: Alignment, options: EstimateOptions) -> Alignment:

@@ -106,7 +106,7 @@ def measure_at(
     Returns:
         One row a window, in the order given.
     """
-    shift, peak, ratio = _peaks(_correlate(first, second, corners, side), radius)
+    shift, peak, ratio = peaks(_correlate(first, second, corners, side), radius)
     centre = corners.astype(np.float64) + (side - 1) / 2
     return Displacements(centre, shift, peak, ratio, side)
 
@@ -151,7 +151,7 @@ def _correlate(
     return np.asarray(scipy.fft.fftshift(surface, axes=(1, 2)), dtype=np.float32)
 
 
-def _peaks(
+def peaks(
     surface: NDArray[np.float32], radius: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Displacement (M, 2), peak (M,) and its ratio to the best rival (M,)."""

@@ -1,0 +1,145 @@
+"""What a global transform leaves unexplained: displacements that neighbouring windows share.
+
+The error of one window is chance; an error that its neighbour, which sees other pixels, has as well
+is ground that the transform does not follow: relief, seams, a scanner's jitter. Its variance is the
+covariance of neighbours, to which chance does not add. Jitter shorter than a window shows in
+whole lines: of every few of them the displacement is measured twice, in alternate segments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from imatch.geometry.alignment.refine import peaks
+
+# Neighbours lie one side of a window apart, to within this share of it.
+_NEAR = 0.15
+_FEWEST_PAIRS = 6
+# Lines measured together and length of a segment, pixels.
+_LINES, _SEGMENT = 8, 64
+_FEWEST_BANDS = 8
+# A share of bands in which a displacement is found twice: else the ground tells nothing of lines.
+_SEEN = 0.3
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """Variance of what neighbours share, along x and y, and its standard error.
+
+    Attributes:
+        variance: (x, y) square pixels; below zero by chance where there is none.
+        error: (x, y) its standard error.
+    """
+
+    variance: tuple[float, float]
+    error: tuple[float, float]
+
+    def significant(self, times: float) -> NDArray[np.float64]:
+        """(2,) the variance where it exceeds `times` its error, 0 elsewhere."""
+        variance, error = np.array(self.variance), np.array(self.error)
+        return np.where(variance > times * error, variance, 0.0)
+
+    def scaled(self, factor: float) -> Coherence:
+        """The same in pixels of another size, `factor` of which make one of these."""
+        square = factor**2
+        variance, error = square * np.array(self.variance), square * np.array(self.error)
+        return Coherence((variance[0], variance[1]), (error[0], error[1]))
+
+
+def of_windows(
+    centre: NDArray[np.float64], residual: NDArray[np.float64], side: float
+) -> list[Coherence]:
+    """Measures what neighbouring windows share, across and down.
+
+    Args:
+        centre: (N, 2) centres of the windows.
+        residual: (N, 2) displacements from the transform, pixels.
+        side: Side of the windows, pixels: neighbours so far apart share no pixel.
+
+    Returns:
+        One for neighbours across and one for those down, where there are enough.
+    """
+    found = []
+    tree = cKDTree(centre)
+    for step in ((side, 0.0), (0.0, side)):
+        distance, other = tree.query(centre + step)
+        pairs = np.flatnonzero(distance < _NEAR * side)
+        if len(pairs) < _FEWEST_PAIRS:
+            continue
+        product = residual[pairs] * residual[other[pairs]]
+        # Windows overlap: about so many pairs are independent.
+        blocks = len(np.unique(np.floor(centre[pairs] / side).astype(np.int64), axis=0))
+        found.append(_of(product, max(blocks, 2)))
+    return found
+
+
+def of_lines(
+    first: NDArray[np.complex64], second: NDArray[np.complex64], reach: int = 6
+) -> list[Coherence]:
+    """Measures what lines share from end to end: displacement of rows, and of columns.
+
+    Args:
+        first: (H, W) directions of the reference.
+        second: (H, W) directions of the target resampled onto the reference.
+        reach: Largest displacement sought, pixels.
+
+    Returns:
+        One for rows and one for columns, where there are enough of them.
+    """
+    found = []
+    for swapped in (False, True):
+        one, other = (first.T, second.T) if swapped else (first, second)
+        offsets = _band_offsets(one, other, reach)
+        if offsets is None:
+            continue
+        both = np.isfinite(offsets).all(axis=(0, 2))
+        if both.sum() < max(_FEWEST_BANDS, _SEEN * len(both)):
+            continue
+        product = offsets[0, both] * offsets[1, both]
+        if swapped:
+            product = product[:, ::-1]
+        found.append(_of(product, len(product)))
+    return found
+
+
+def _of(product: NDArray[np.float64], count: int) -> Coherence:
+    mean, error = product.mean(axis=0), product.std(axis=0) / np.sqrt(count)
+    return Coherence((float(mean[0]), float(mean[1])), (float(error[0]), float(error[1])))
+
+
+def _band_offsets(
+    first: NDArray[np.complex64], second: NDArray[np.complex64], reach: int
+) -> NDArray[np.float64] | None:
+    """(2, L, 2) displacement of each band of lines, by even and by odd segments; NaN for none."""
+    height, width = first.shape
+    margin = reach + 2
+    tall, segment = _LINES + 2 * margin, min(_SEGMENT, width // 4)
+    top = np.arange(0, height - tall + 1, _LINES)
+    left = np.arange(0, width - segment + 1, segment) if segment >= 2 * margin else top[:0]
+    if len(left) < 4 or len(top) < _FEWEST_BANDS:
+        return None
+    taper = np.hanning(segment + 2)[1:-1].astype(np.float32)
+    inner = np.zeros(tall, dtype=np.float32)
+    inner[margin : margin + _LINES] = 1
+    cuts = [sliding_window_view(field, (tall, segment)) for field in (first, second)]
+    offsets = np.full((2, len(top), 2), np.nan)
+    for half in (0, 1):
+        at = top[:, None], left[half::2][None]
+        one, other = cuts[0][at] * (inner[:, None] * taper), cuts[1][at] * taper
+        spectrum = np.conj(scipy.fft.fft2(one)) * scipy.fft.fft2(other)
+        surface = scipy.fft.ifft2(spectrum.sum(axis=1)).real
+        energy = [(cut.real**2 + cut.imag**2).sum(axis=(1, 2, 3)) for cut in (one, other)]
+        # The target's lines are seen further up and down than the reference's.
+        energy[1] *= _LINES / tall
+        surface /= (np.sqrt(energy[0] * energy[1]) + 1e-9)[:, None, None]
+        surface = np.fft.fftshift(surface, axes=(1, 2)).astype(np.float32)
+        y, x = tall // 2, segment // 2
+        near = surface[:, y - margin : y + margin + 1, x - margin : x + margin + 1]
+        offsets[half] = peaks(near, reach)[0]
+    return offsets

@@ -1,0 +1,156 @@
+"""Errors of an alignment that no number of windows averages out: bent ground and appearance.
+
+A bootstrap over windows tells how far chance may have moved an answer. Two things move all of it at
+once. The ground may not follow the transform (`imatch.geometry.alignment.coherence`). And season
+and sun move shadows and edges, by other amounts in each band: the scatter between bands is a random
+effect, an uncertainty of type B in the sense of the GUM (JCGM 100:2008), and stands for what all
+bands share as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imatch.core.types import Rendered
+from imatch.geometry.acceptance import APPEARANCE
+from imatch.geometry.alignment import coherence
+from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Alignment
+from imatch.geometry.alignment.orientation import orientation_field
+from imatch.geometry.alignment.refine import CorrelationWindows, measure
+from imatch.geometry.estimate import BandShift, Estimate
+from imatch.geometry.transform import apply_matrix
+
+NORMAL_95 = 1.96
+# A covariance counts from so many times its standard error.
+_SIGNIFICANT = 2.0
+# From this variance on, square pixels, or below this share of agreeing windows, displacements are
+# sought so much further: what lies beyond the first search would be missed.
+_BENT, _AGREEING, _FURTHER = 0.5, 0.8, 20
+_FEWEST_WINDOWS = 4
+
+
+def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
+    """Measures how far the ground departs from a transform in ways that neighbours share.
+
+    Args:
+        images: The aligned pair.
+        alignment: Its windows.
+
+    Returns:
+        (2,) standard deviation along x and y, target pixels.
+    """
+    first, second = orientation_field(images.ref), orientation_field(images.tgt)
+    reliable = alignment.reliable
+    xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
+    variance = _largest(
+        [
+            *coherence.of_windows(xy, residual, alignment.side),
+            *_scaled(coherence.of_lines(first, second), images.scale),
+        ]
+    )
+    if variance.max() > _BENT or alignment.agree < _AGREEING:
+        windows = CorrelationWindows(radius=_FURTHER)
+        moved = measure(first, second, images.common, windows)
+        usable = np.isfinite(moved.shift).all(axis=1)
+        usable &= moved.peak >= _least_peak(alignment)
+        xy = apply_matrix(images.to_ref, moved.centre[usable])
+        side = moved.side * float(images.to_ref[0, 0])
+        further = [
+            *coherence.of_windows(xy, moved.shift[usable] * images.scale, side),
+            *_scaled(coherence.of_lines(first, second, _FURTHER), images.scale),
+        ]
+        variance = np.maximum(variance, _largest(further))
+    return np.sqrt(variance)
+
+
+def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
+    """Measures the displacement that each band shows by itself, in the same windows.
+
+    Args:
+        images: The aligned pair, once for each band.
+
+    Returns:
+        One a band in which enough windows agree.
+    """
+    found = []
+    for pair in images:
+        first, second = orientation_field(pair.ref), orientation_field(pair.tgt)
+        moved = measure(first, second, pair.common, CorrelationWindows())
+        with np.errstate(invalid="ignore"):
+            agrees = np.hypot(*moved.shift.T) < AGREES / pair.scale
+        if agrees.sum() < _FEWEST_WINDOWS:
+            continue
+        x, y = moved.shift[agrees].mean(axis=0) * pair.scale
+        found.append(BandShift((float(x), float(y)), float(moved.peak[agrees].mean())))
+    return found
+
+
+def split_bands(images: AlignedImages) -> list[AlignedImages]:
+    """The pair once for each band; once where all bands are the same."""
+    planes = len(images.ref.pixels)
+    if planes == 1 or np.array_equal(images.ref.pixels[0], images.ref.pixels[1]):
+        planes = 1
+    return [
+        replace(
+            images,
+            ref=Rendered(images.ref.pixels[band : band + 1], images.ref.valid),
+            tgt=Rendered(images.tgt.pixels[band : band + 1], images.tgt.valid),
+        )
+        for band in range(planes)
+    ]
+
+
+def appearance(bands: Sequence[BandShift], strength: float) -> NDArray[np.float64]:
+    """Standard deviation of what season and sun may have moved all windows by.
+
+    Args:
+        bands: What each band says.
+        strength: Mean correlation of the agreeing windows of all bands together.
+
+    Returns:
+        (2,) along x and y, working target pixels.
+    """
+    rules = APPEARANCE
+    lost = math.log(1 / min(max(strength, 0.05), 1.0))
+    if len(bands) < 2:
+        return np.full(2, rules.alone * lost)
+    scatter = np.array([band.offset for band in bands]).std(axis=0, ddof=1)
+    return np.hypot(rules.scatter * scatter, rules.shared * lost)
+
+
+def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64]) -> Estimate:
+    """An estimate whose bounds hold the systematic errors as well as chance.
+
+    Args:
+        found: With the bounds of chance alone.
+        bent: (2,) standard deviation of the ground from the transform, working target pixels.
+        seen: (2,) that of the appearance.
+    """
+    x, y = np.hypot(found.statistical, NORMAL_95 * np.hypot(bent, seen))
+    corner = math.hypot(found.corner_statistical, *(NORMAL_95 * bent), *(NORMAL_95 * seen))
+    return replace(
+        found,
+        ci95=(float(x), float(y)),
+        corner_ci95=corner,
+        misfit=(float(bent[0]), float(bent[1])),
+        appearance=(float(seen[0]), float(seen[1])),
+    )
+
+
+def _largest(found: Sequence[coherence.Coherence]) -> NDArray[np.float64]:
+    none = np.zeros(2)
+    return np.maximum.reduce([none, *(one.significant(_SIGNIFICANT) for one in found)])
+
+
+def _scaled(found: Sequence[coherence.Coherence], scale: float) -> list[coherence.Coherence]:
+    return [one.scaled(scale) for one in found]
+
+
+def _least_peak(alignment: Alignment) -> float:
+    reliable = alignment.matches.scores[alignment.reliable]
+    return float(reliable.min()) if len(reliable) else 0.0
