@@ -68,17 +68,17 @@ def pair_seconds(name: str, cases: list[Case], root: Path) -> tuple[list[float],
     from imatch.bench.prepare_case import prepare_case
     from imatch.bench.worker import peak_mb, unreduced
     from imatch.pipeline.pair.config import MatchConfig
-    from imatch.pipeline.pair.load import load_registrar
     from imatch.pipeline.pair.match import match
+    from imatch.pipeline.pair.registrar import load_registrar
 
     torch.set_num_threads(1)
     config = MatchConfig(matcher=name, fetch=True)
-    solver, taken = load_registrar(config), []
+    registrar, taken = load_registrar(config), []
     for case in (cases[0], *cases):
         views = prepare_case(case, root, config)
         ref, tgt = (view.source() for view in views)
         begun = time.process_time()
-        match(ref, tgt, unreduced(config, views), loaded=solver)
+        match(ref, tgt, registrar.configured(unreduced(registrar.config, views)))
         taken.append(time.process_time() - begun)
     return taken[1:], peak_mb() / 1e3
 

@@ -114,7 +114,7 @@ class TestRefusals:
         def never(*_args: Any, **_kwargs: Any) -> None:
             raise AssertionError("a checkpoint was asked for")
 
-        monkeypatch.setattr(import_module("imatch.pipeline.pair.load"), "load_matcher", never)
+        monkeypatch.setattr(import_module("imatch.pipeline.pair.registrar"), "load_matcher", never)
         paths = [scene("ref.tif").path, scene("ref.tif").path]
         paths[side] = paths[side].with_name("nowhere.tif")
         with pytest.raises(InputError, match="no such file"):
