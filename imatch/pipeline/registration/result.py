@@ -12,8 +12,7 @@ from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
-from imatch.geometry.correction import DisplacementGrid
-from imatch.geometry.transform import ModelKind, Transform
+from imatch.geometry.transform import DisplacementGrid, ModelKind, Transform
 from imatch.pipeline.registration.certificate import Certificate, read_pair
 from imatch.raster import RasterInfo
 from imatch.raster.image import is_geocoded

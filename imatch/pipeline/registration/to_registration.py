@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from imatch.core.types import FloatArray, Matches, Rendered
 from imatch.geometry.acceptance import Evidence, PointRules
 from imatch.geometry.accuracy import overlap_mask
-from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.estimate import Estimate
 from imatch.geometry.fit import least_squares, residuals
-from imatch.geometry.transform import Transform, apply_matrix
+from imatch.geometry.transform import DisplacementGrid, Transform, apply_matrix
 from imatch.pipeline.registration.certificate import Certificate, Tolerance, verdict
 from imatch.pipeline.registration.result import ImageSummary, Pair, Preview, Registration, TiePoints
 from imatch.pipeline.registration.work import WorkModel

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.geometry.correction import Correction
 from imatch.geometry.fit import least_squares, residuals
 from imatch.geometry.transform import ModelKind, Transform, apply_matrix
 from imatch.pipeline.pair.config import MatchConfig
@@ -97,7 +96,7 @@ class Tied:
             return cls(
                 **common, shift_px=_pair(shift), shift_m=None, ci95_px=_pair(half[0]), ci95_m=None
             )
-        believed = _pixels(Correction(np.eye(3)), member, reference, centre)[0]
+        believed = _pixels(Transform("translation", np.eye(3)), member, reference, centre)[0]
         # In the plane of the map a unit is a metre, where metres are known at all.
         shift = (apply_matrix(to_image, places[:1]) - places[:1])[0] * metres
         own = info.gsd_m or (pixel, pixel)
@@ -226,7 +225,7 @@ def _native_matrix(
     info = _known(reference)
     x, y = (np.linspace(0, side - 1, _LATTICE) for side in info.size)
     lattice = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    there = _pixels(Correction(map_matrix), member, reference, lattice)
+    there = _pixels(Transform("homography", map_matrix), member, reference, lattice)
     good = np.isfinite(there).all(axis=1)
     lattice, there = lattice[good], there[good]
     kind: ModelKind = "affine"
@@ -240,7 +239,7 @@ def _native_matrix(
 
 
 def _pixels(
-    correction: Correction, member: InputImage, reference: InputImage, xy: NDArray[np.float64]
+    correction: Transform, member: InputImage, reference: InputImage, xy: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, 2) native pixels of an image at (N, 2) reference pixels, if the map is so corrected."""
     mapping = GeoCorrection(correction, reference.summary(), member.summary(), True)
