@@ -193,6 +193,5 @@ def onto_whole(found: Registration, image: IndexedImage, offset: tuple[int, int]
         tie_points=points,
         transform=transform,
         shift_px=shift,
-        certificate=replace(found.certificate, shift_px=shift),
         provenance={**found.provenance, "window": window},
     )

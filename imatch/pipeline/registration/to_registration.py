@@ -96,20 +96,17 @@ def to_registration(
     if pair.grid is not None:
         map_matrix = work.frame_matrix
         shift_m, ci95_m = _shift_m(work, found, pair)
-    shift: dict[str, Any] = {
-        "shift_px": shift_px,
-        "shift_m": shift_m,
-        "ci95_px": ci95_px,
-        "ci95_m": ci95_m,
-    }
     bounds = _corner_bounds(work, found, pair, infos, ref_gsd)
     return Registration(
         **common,
-        **shift,
+        shift_px=shift_px,
+        shift_m=shift_m,
+        ci95_px=ci95_px,
+        ci95_m=ci95_m,
         transform=Transform(found.transform.kind, matrix),
         map_matrix=map_matrix,
         local=local,
-        certificate=_certificate(found, tolerance, *bounds, **shift),
+        certificate=_certificate(found, tolerance, *bounds),
         rmse_px=_rms(np.hypot(*check_px.T)),
         rmse_m=_rms(check_m),
         ce90_px=_percentile(np.hypot(*check_px.T)),
@@ -123,7 +120,6 @@ def _certificate(
     tolerance: Tolerance | None,
     bound_px: float | None,
     bound_m: float | None,
-    **shift: Any,
 ) -> Certificate:
     evidence: float | None = None
     kind: Any = None
@@ -134,10 +130,8 @@ def _certificate(
         evidence, kind = -found.log10_nfa, "false_alarms"
         threshold = -PointRules().certain
     return Certificate(
-        **shift,
         corner_ci95_px=bound_px,
         corner_ci95_m=bound_m,
-        coverage=found.coverage,
         evidence=evidence,
         evidence_kind=kind,
         evidence_threshold=threshold,

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imatch.geometry.acceptance import Status
 from imatch.geometry.fit import least_squares, residuals
 from imatch.geometry.transform import ModelKind, Transform, apply_matrix
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.certificate import Certificate, Tolerance, verdict
 from imatch.pipeline.registration.geo_correction import GeoCorrection
-from imatch.pipeline.registration.result import Pair, Registration, Status, TiePoints
+from imatch.pipeline.registration.result import Pair, Registration, TiePoints
 from imatch.pipeline.stack.images import InputImage
 from imatch.pipeline.stack.network import StackNetwork
 from imatch.pipeline.stack.pairs import NORMAL_95, overlap_polygon
@@ -138,25 +139,20 @@ def lay_on(
         coverage = 1.0
     tolerance = None if config.tolerance is None else Tolerance.parse(config.tolerance)
     bound_m = tied.bound_m if np.isfinite(tied.bound_m) else None
-    shift: dict[str, Any] = {
-        "shift_px": tied.shift_px,
-        "shift_m": tied.shift_m,
-        "ci95_px": tied.ci95_px,
-        "ci95_m": tied.ci95_m,
-    }
     return Registration(
         **_common(network, network.members[node], config, status, reason),
-        **shift,
+        shift_px=tied.shift_px,
+        shift_m=tied.shift_m,
+        ci95_px=tied.ci95_px,
+        ci95_m=tied.ci95_m,
         transform=Transform(tied.kind, tied.matrix),
         map_matrix=tied.map_matrix,
         rmse_px=_rms(left),
         rmse_m=_rms(metres),
         coverage=coverage,
         certificate=Certificate(
-            **shift,
             corner_ci95_px=tied.bound_px,
             corner_ci95_m=bound_m,
-            coverage=coverage,
             tolerance=None if tolerance is None else str(tolerance),
             passes=verdict(tolerance, ok=status == "ok", bound_px=tied.bound_px, bound_m=bound_m),
         ),
