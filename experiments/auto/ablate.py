@@ -46,7 +46,6 @@ from imatch.geometry.fit import residuals, reweighted
 from imatch.geometry.robust import search
 from imatch.geometry.transform import ModelKind, apply_matrix
 from imatch.pipeline.pair.auto import Auto, Candidate
-from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import PairEstimate, estimate_pair
 
 Field = Callable[[Rendered], NDArray[np.complex64]]
@@ -144,7 +143,7 @@ class Before(Auto):
 
     def __init__(self) -> None:
         super().__init__()
-        self._reached: Reached | None = None
+        self.reached: Reached | None = None
 
     def answer(
         self,
@@ -155,13 +154,8 @@ class Before(Auto):
         options: EstimateOptions,
     ) -> Estimate:
         """See `Auto.answer`."""
-        self._reached = Reached(aligner, list(candidates), ref, tgt, options)
+        self.reached = Reached(aligner, list(candidates), ref, tgt, options)
         return super().answer(aligner, candidates, ref, tgt, options)
-
-    def take(self) -> Reached | None:
-        """Where the last pair came to; None if nobody was asked about it."""
-        taken, self._reached = self._reached, None
-        return taken
 
 
 def after(name: str) -> Auto:
@@ -175,21 +169,21 @@ def after(name: str) -> Auto:
 
 def ask(case: Case, root: Path, before: Before, others: Mapping[str, Auto]) -> list[Row]:
     """One case: the answer of the stages before, and with each matcher's proposals."""
-    config = MatchConfig()
-    views = prepare_case(case, root, config)
+    views = prepare_case(case, root, before.config)
     ref, tgt = (view.source() for view in views)
-    solved = estimate_pair(ref, tgt, unreduced(config, views), loaded=before)
+    solved = estimate_pair(ref, tgt, before.configured(unreduced(before.config, views)))
     rows = [_row(case, NONE, solved, 0.0)]
-    kept = before.take()
-    for name, solver in others.items():
+    assert isinstance(solved.registrar, Before)
+    kept = solved.registrar.reached
+    for name, registrar in others.items():
         if kept is None:  # One value everywhere: nobody is asked.
             rows.append(_row(case, name, solved, 0.0))
             continue
         begun = time.process_time()
-        proposals = solver.proposed_by(name, kept.ref, kept.tgt, kept.options)
-        candidates = kept.candidates + solver.aligned(kept.aligner, name, proposals)
+        proposals = registrar.proposed_by(name, kept.ref, kept.tgt, kept.options)
+        candidates = kept.candidates + registrar.aligned(kept.aligner, name, proposals)
         spent = time.process_time() - begun
-        found = solver.answer(kept.aligner, candidates, kept.ref, kept.tgt, kept.options)
+        found = registrar.answer(kept.aligner, candidates, kept.ref, kept.tgt, kept.options)
         rows.append(_row(case, name, replace(solved, estimate=found), spent))
     return rows
 

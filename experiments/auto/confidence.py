@@ -38,11 +38,9 @@ from imatch.core.io.files import atomic_path
 from imatch.core.types import Rendered
 from imatch.geometry.alignment.coarse_search import ANY, FREE, NEAR, WIDE, coarse_search
 from imatch.geometry.alignment.fine_alignment import Aligner
-from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.pair.config import make_config
-from imatch.pipeline.pair.load import load_registrar
-from imatch.pipeline.pair.registrar import Registrar
+from imatch.pipeline.pair.registrar import Registrar, load_registrar
 from imatch.raster import array_source, render
 from tests.support.landscape_pair import make_pair
 from tests.support.tuning_cases import lean, write_tuning_cases
@@ -155,7 +153,7 @@ _GROUPS = ("model", "variant", "found_by", "side", "difficulty")
 
 
 @lru_cache(maxsize=1)
-def _solver(name: str) -> Registrar:
+def _registrar(name: str) -> Registrar:
     return load_registrar(make_config(matcher=name))
 
 
@@ -163,13 +161,13 @@ def measure(task: tuple[int, str]) -> dict[str, Any]:
     """Register one pair; what was stated and what is true, in target pixels."""
     seed, matcher = task
     ref, tgt, truth, row = make_pair(seed)
-    solver = _solver(matcher)
-    if solver.channels == 1:
+    registrar = _registrar(matcher)
+    if registrar.channels == 1:
         weights = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
         ref = Rendered((weights * ref.pixels).sum(axis=0, keepdims=True), ref.valid)
         tgt = Rendered((weights * tgt.pixels).sum(axis=0, keepdims=True), tgt.valid)
     started = time.perf_counter()
-    found = solver.solve(ref, tgt, EstimateOptions())
+    found = registrar.solve(ref, tgt)
     row |= {
         "status": found.status,
         "seconds": time.perf_counter() - started,

@@ -1,4 +1,4 @@
-r"""What things cost: seconds, processor seconds and memory of pairs, scenes, training and search.
+r"""What things cost: time and memory of pairs, scenes, training and search; types of a match.
 
     python -m experiments.benchmarks.cost pairs ../shared/data/bench_cases.csv \
         --source ombria --every 40 -m superpoint-s2 -m aliked-lightglue
@@ -7,6 +7,7 @@ r"""What things cost: seconds, processor seconds and memory of pairs, scenes, tr
         experiments/superpoint/season.yaml
     python -m experiments.benchmarks.cost matching --side 512
     python -m experiments.benchmarks.cost search -o out/index --threads 2
+    python -m experiments.benchmarks.cost types
 
 Time of a processor is that of the process, so that a busy machine does not count. What is measured
 runs in a process of its own, so that its peak of memory is its own.
@@ -38,6 +39,7 @@ from imatch.bench.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
+from tests.support.types_on_path import classes_on_path
 from tests.support.vectors import make_queries, mapped, write_vectors
 
 if TYPE_CHECKING:
@@ -55,9 +57,6 @@ def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return pool.submit(function, *args, **kwargs).result()
 
 
-# Single pairs ------------------------------------------------------------------------------------
-
-
 def pair_seconds(name: str, cases: list[Case], root: Path) -> tuple[list[float], float]:
     """Processor seconds of each case with one thread, and the process's peak in GB.
 
@@ -68,17 +67,17 @@ def pair_seconds(name: str, cases: list[Case], root: Path) -> tuple[list[float],
     from imatch.bench.prepare_case import prepare_case
     from imatch.bench.worker import peak_mb, unreduced
     from imatch.pipeline.pair.config import MatchConfig
-    from imatch.pipeline.pair.load import load_registrar
     from imatch.pipeline.pair.match import match
+    from imatch.pipeline.pair.registrar import load_registrar
 
     torch.set_num_threads(1)
     config = MatchConfig(matcher=name, fetch=True)
-    solver, taken = load_registrar(config), []
+    registrar, taken = load_registrar(config), []
     for case in (cases[0], *cases):
         views = prepare_case(case, root, config)
         ref, tgt = (view.source() for view in views)
         begun = time.process_time()
-        match(ref, tgt, unreduced(config, views), loaded=solver)
+        match(ref, tgt, registrar.configured(unreduced(registrar.config, views)))
         taken.append(time.process_time() - begun)
     return taken[1:], peak_mb() / 1e3
 
@@ -89,11 +88,8 @@ def pairs(asked: argparse.Namespace) -> None:
     chosen = [case for case in cases if case.positive][:: asked.every]
     for name in asked.matcher:
         taken, peak = apart(pair_seconds, name, chosen, asked.cases.parent)
-        mean = sum(taken) / len(taken)
-        print(f"{name:24} {mean:.2f} s a pair of {len(taken)}, peak {peak:.2f} GB", flush=True)
-
-
-# Whole scenes ------------------------------------------------------------------------------------
+        seconds = f"{statistics.mean(taken):.2f} s a pair of {len(taken)}"
+        print(f"{name:24} {seconds}, peak {peak:.2f} GB", flush=True)
 
 
 def run_match(ref: Path, tgt: Path, matcher: str, out: Path) -> dict[str, Any]:
@@ -122,9 +118,7 @@ def run_match(ref: Path, tgt: Path, matcher: str, out: Path) -> dict[str, Any]:
     found = json.loads(out.read_text())
     row["status"] = found["status"]
     if found["shift_px"] is not None:
-        row["error_px"] = [
-            round(got - true, 2) for got, true in zip(found["shift_px"], SHIFT, strict=True)
-        ]
+        row["error_px"] = np.round(np.subtract(found["shift_px"], SHIFT), 2).tolist()
         row["ci95_px"] = found["ci95_px"]
     return row
 
@@ -150,7 +144,13 @@ def scenes(asked: argparse.Namespace) -> None:
             path.write_text(json.dumps(record | {"runs": rows}, indent=1) + "\n")
 
 
-# Training and its networks -----------------------------------------------------------------------
+def types(_asked: argparse.Namespace) -> None:
+    """List the classes on the path of one match of the sample pair by the default matcher."""
+    import imatch
+
+    ref, tgt = sorted(Path("data/sample").glob("*.tif"))
+    found = classes_on_path(lambda: imatch.match(ref, tgt))
+    print("\n".join([*found, f"{len(found)} classes"]))
 
 
 def train_superpoint(asked: argparse.Namespace, settings: list[str], folder: Path) -> None:
@@ -252,9 +252,6 @@ def matching(asked: argparse.Namespace) -> None:
     print(f", peak {peak_mb() / 1e3:.2f} GB")
 
 
-# Search ------------------------------------------------------------------------------------------
-
-
 def search_one_by_one(vectors: Path, structure: str, queries: Path, threads: int) -> dict[str, Any]:
     """Search, and measure.
 
@@ -340,9 +337,8 @@ def search(asked: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = str(asked.threads)
     load = os.getloadavg()
-    found = search_all(asked.work, asked.count, asked.queries, asked.threads)
     document = {
-        "sets": [found],
+        "sets": [search_all(asked.work, asked.count, asked.queries, asked.threads)],
         "threads": asked.threads,
         "load_average": {"before": load, "after": os.getloadavg()},
         "environment": environment(),
@@ -370,19 +366,19 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--format", action="append", choices=list(FORMATS), help="default: both")
     part.add_argument("--side", type=int, default=10980, help="pixels")
     part.add_argument("--bands", type=int, default=3, choices=(1, 3))
+    part = parts.add_parser("types", help="the classes on the path of one match")
+    part.set_defaults(run=types)
     part = parts.add_parser("training", help="pairs a second that one core trains on")
     part.set_defaults(run=training)
     part.add_argument("trainer", choices=("superpoint", "loftr"))
     part.add_argument("chips", type=Path)
     part.add_argument("config", type=Path)
-    part.add_argument("--steps", type=int, default=6)
-    part.add_argument("--threads", type=int, default=1)
+    _add_steps(part)
     part.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE")
     part = parts.add_parser("matching", help="a pair by the LoFTR that ships")
     part.set_defaults(run=matching)
     part.add_argument("--side", type=int, default=512)
-    part.add_argument("--steps", type=int, default=6)
-    part.add_argument("--threads", type=int, default=1)
+    _add_steps(part)
     part = parts.add_parser("search", help="a million vectors, searched one by one")
     part.set_defaults(run=search)
     part.add_argument("-o", "--output", type=Path, required=True)
@@ -391,6 +387,11 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--queries", type=int, default=300)
     part.add_argument("--threads", type=int, default=2)
     return whole
+
+
+def _add_steps(part: argparse.ArgumentParser) -> None:
+    part.add_argument("--steps", type=int, default=6)
+    part.add_argument("--threads", type=int, default=1)
 
 
 if __name__ == "__main__":

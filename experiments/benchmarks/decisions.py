@@ -39,8 +39,8 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.geometry.acceptance import Evidence
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.match import match
+from imatch.pipeline.pair.registrar import load_registrar
 from imatch.raster import open_source
 from imatch.retrieval import same as same_ground
 from imatch.retrieval.decision import Decision, decision_for, fit, write_decisions
@@ -200,13 +200,12 @@ def learn(
 
 def matched(pairs: Sequence[ImagePair], embedders: Sequence[Embedder]) -> dict[str, ScoredPairs]:
     """The figures of the pairs, with the similarity of each embedder; matched only once."""
-    config = MatchConfig(use_geocoding=False)
-    solver = load_registrar(config)
+    registrar = load_registrar(MatchConfig(use_geocoding=False))
     rows: dict[str, list[list[float]]] = {embedder.name: [] for embedder in embedders}
     with progress("matching", len(pairs)) as advance:
         for pair in pairs:
             a, b = open_source(pair.a), open_source(pair.b)
-            found = match(a, b, config, loaded=solver)
+            found = match(a, b, registrar)
             for embedder in embedders:
                 told = same_ground.figures_of(found, same_ground.likeness(a, b, embedder))
                 rows[embedder.name].append([told[name] for name in same_ground.FIGURES])

@@ -31,8 +31,7 @@ from experiments.benchmarks.scene import Places, distances, write_markdown, writ
 from imatch.bench.environment import environment
 from imatch.core.errors import ImatchError
 from imatch.export.html import HtmlCell, HtmlTable
-from imatch.pipeline.pair.load import load_registrar
-from imatch.pipeline.pair.registrar import Registrar
+from imatch.pipeline.pair.registrar import Registrar, load_registrar
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.config import make_scene_config
@@ -182,9 +181,10 @@ def warped(target: Source, truth: Truth) -> Source:
     return array_source(pixels.astype(kind), valid=valid)
 
 
-def measure(pair: RealPair, local_px: float, solver: Registrar, seed: int) -> Row:
+def measure(pair: RealPair, local_px: float, registrar: Registrar, seed: int) -> Row:
     """Register a pair unwarped and warped, and compare."""
-    config = make_scene_config(use_geocoding=False, tolerance=f"{TOLERANCE_PX}px")
+    asked = {"use_geocoding": False, "tolerance": f"{TOLERANCE_PX}px"}
+    registrar = registrar.configured(make_scene_config(registrar.config, **asked))
     target = open_source(pair.tgt)
     reference = open_source(pair.ref)
     image = target.read()
@@ -199,7 +199,7 @@ def measure(pair: RealPair, local_px: float, solver: Registrar, seed: int) -> Ro
     shown = warped(target, truth)
 
     started = time.perf_counter()
-    found = register(reference, shown, config, loaded=solver)
+    found = register(reference, shown, registrar)
     seconds = time.perf_counter() - started
     row = Row(
         pair.source,
@@ -222,7 +222,7 @@ def measure(pair: RealPair, local_px: float, solver: Registrar, seed: int) -> Ro
         residual = np.array(pair.residual)
         off = distances(answer, lambda xy: truth.apply(xy + residual), size, _COUNT)
         row = replace(row, error_px=_rms(off))
-    unwarped = register(reference, plain, config, loaded=solver)
+    unwarped = register(reference, plain, registrar)
     if unwarped.status == "ok":
         own = _places(unwarped, plain)
         off = distances(answer, lambda xy: truth.apply(own(xy)), size, _COUNT)
@@ -307,9 +307,9 @@ def main() -> None:
     listed = train_pairs if options.split == "train" else bench_pairs
     rows: list[Row] = []
     try:
-        solver = load_registrar(make_scene_config(matcher=options.matcher))
+        registrar = load_registrar(make_scene_config(matcher=options.matcher))
         for seed, pair in enumerate(_limited(listed(options.data), options.limit)):
-            rows += [measure(pair, local, solver, seed) for local in _LOCAL_PX]
+            rows += [measure(pair, local, registrar, seed) for local in _LOCAL_PX]
             print(rows[-1], flush=True)
             write_rows(options.out, options.split, rows, record)
         print(write_markdown(options.out, options.split, [as_table(rows)], []))

@@ -33,8 +33,7 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.progress import progress
 from imatch.core.types import BoolArray
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_registrar
-from imatch.pipeline.pair.registrar import Registrar
+from imatch.pipeline.pair.registrar import Registrar, load_registrar
 from imatch.raster import Source, open_source
 from imatch.raster.read.window import WindowSource
 from imatch.retrieval.chips import ChipWindow, read_chip
@@ -208,8 +207,7 @@ def embedded(places: PlaceSet, embedder: Embedder) -> NDArray[np.float32]:
 def ask(
     places: PlaceSet,
     vectors: NDArray[np.float32],
-    config: MatchConfig,
-    solver: Registrar,
+    registrar: Registrar,
     *,
     k: int,
     queries: int | None = None,
@@ -221,8 +219,7 @@ def ask(
     Args:
         places: What is asked.
         vectors: Of all its views, occasion by occasion.
-        config: How pairs are matched.
-        solver: Loaded for it.
+        registrar: Matches pairs.
         k: Hits of each query that are matched.
         queries: So many, evenly over all; None for all.
         stand_out: Rank the hits by how far they stand out in their image, before matching.
@@ -249,7 +246,7 @@ def ask(
             _hit(rank, float(likeness[row]), int(gallery[row]), views[gallery[row]], seen)
             for rank, row in enumerate(first, start=1)
         ]
-        ranked = verify(_source(seen), hits, config, solver=solver)
+        ranked = verify(_source(seen), hits, registrar)
         told = [hit.verification for hit in ranked]
         done.append(
             Asked(
@@ -315,7 +312,6 @@ def verified(asked: argparse.Namespace) -> None:
         found = ask(
             places,
             vectors,
-            config,
             load_registrar(config),
             k=asked.k,
             queries=asked.queries,

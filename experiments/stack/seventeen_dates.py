@@ -139,7 +139,7 @@ def judged(
         one, other = (Path(side.path or "").stem for side in (pair.reference, pair.target))
         bound = pair.certificate.corner_ci95_px or nan
         found[one, other] = pair.status, pair.matrix, bound
-        back = None if pair.transform is None else pair.transform.inverse().matrix
+        back = None if pair.matrix is None else np.linalg.inv(pair.matrix).astype(np.float64)
         found[other, one] = pair.status, back, bound
     outcomes = []
     joint = {image.name: image.registration for image in solved.images}

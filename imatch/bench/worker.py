@@ -22,9 +22,8 @@ from imatch.geometry.accuracy import overlap_mask
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.sparse.base import Sparse
 from imatch.pipeline.pair.config import MatchConfig, make_config
-from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.match import match
-from imatch.pipeline.pair.registrar import MatcherRegistrar, Registrar
+from imatch.pipeline.pair.registrar import MatcherRegistrar, Registrar, load_registrar
 from imatch.pipeline.registration.result import Registration
 
 _WARM_UP_SIDE = 256
@@ -59,8 +58,8 @@ class CaseRunner:
 
     def __init__(self, task: CaseTask) -> None:
         self.task = task
-        self.solver = load_registrar(task.config)
-        _warm_up(for_prepared(task.config), self.solver)
+        self.registrar = load_registrar(task.config)
+        _warm_up(self.registrar.configured(for_prepared(task.config)))
 
     def run(self, case: Case) -> tuple[Result, DetectorResult | None]:
         """Runs a case; any error becomes a row of its own.
@@ -74,7 +73,7 @@ class CaseRunner:
             config = unreduced(config, views) if self.task.fit_size else config
             ref, tgt = (view.source() for view in views)
             started = time.perf_counter()
-            registration = match(ref, tgt, config, loaded=self.solver)
+            registration = match(ref, tgt, self.registrar.configured(config))
             seconds = time.perf_counter() - started
             measured = self._keypoints(case, views)
         except ImatchError as error:
@@ -88,13 +87,13 @@ class CaseRunner:
         self, case: Case, views: tuple[PreparedCase, PreparedCase]
     ) -> DetectorResult | None:
         if not (
-            self.task.detectors and case.positive and isinstance(self.solver, MatcherRegistrar)
+            self.task.detectors and case.positive and isinstance(self.registrar, MatcherRegistrar)
         ):
             return None
-        matcher = self.solver.matcher
+        matcher = self.registrar.matcher
         if not isinstance(matcher, Sparse):
             return None
-        return measure_keypoints(case, views, matcher, self.solver.name)
+        return measure_keypoints(case, views, matcher, self.registrar.name)
 
 
 def unreduced(config: MatchConfig, views: tuple[PreparedCase, PreparedCase]) -> MatchConfig:
@@ -188,12 +187,12 @@ _task: CaseTask | None = None
 _runner: CaseRunner | None = None
 
 
-def _warm_up(config: MatchConfig, solver: Registrar) -> None:
+def _warm_up(registrar: Registrar) -> None:
     """Matches an easy and a hopeless pair, so that every network is built before the clock runs."""
     rng = np.random.default_rng(0)
     first, second = (_texture(rng) for _ in range(2))
     for target in (np.roll(first, 3, axis=1), second):
-        match(first, target, config, loaded=solver)
+        match(first, target, registrar)
 
 
 def _texture(rng: np.random.Generator) -> NDArray[np.float32]:

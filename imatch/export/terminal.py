@@ -13,7 +13,8 @@ from imatch.export.text import (
     shift_text,
     with_interval,
 )
-from imatch.pipeline.registration.result import ImageSummary, Pair, Registration, Status
+from imatch.geometry.acceptance import Status
+from imatch.pipeline.registration.result import ImageSummary, Pair, Registration
 
 if TYPE_CHECKING:
     from rich.console import Console

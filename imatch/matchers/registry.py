@@ -19,8 +19,9 @@ class MatcherRow(Row):
     """A row of the registry of matchers.
 
     Attributes:
-        kind: ``sparse`` (keypoints), ``dense`` (a grid of cells, no detector) or ``area``
-            (correlation of windows).
+        kind: ``sparse`` (keypoints), ``dense`` (a grid of cells, no detector), ``area``
+            (correlation of windows) or ``cascade``: no matcher but a registrar over several, see
+            `imatch.pipeline.pair.registrar`.
         weights: Names of the checkpoints it needs, keys of `imatch.models.weights.WEIGHTS`.
         licence: Licence of the method's code and weights, the most restrictive of them.
         summary: What it is good for, in a few words.
@@ -155,7 +156,7 @@ def load_matcher(name: str, **options: Any) -> Matcher:
     """Make a matcher that is ready to run.
 
     Args:
-        name: A row of `MATCHERS`.
+        name: A row of `MATCHERS`, but for cascades, which register.
         **options: Fields of `imatch.matchers.base.MatcherOptions`: ``max_keypoints``, ``device``,
             ``seed``, ``weights`` (checkpoint name to file), ``fetch``, ``max_side``, ``cache``.
 
@@ -175,6 +176,12 @@ def load_matcher(name: str, **options: Any) -> Matcher:
         True
     """
     row = MATCHERS[name]
+    if row.kind == "cascade":
+        raise MatcherError(
+            "registers by several matchers and is none",
+            subject=name,
+            hint="call imatch.match, or load a single matcher",
+        )
     from imatch.matchers.base import MatcherOptions
 
     known = [field.name for field in fields(MatcherOptions)]

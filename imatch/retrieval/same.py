@@ -14,7 +14,6 @@ from imatch.core.errors import InputError, NoOverlapError, WeightsError
 from imatch.export.formats import check_outputs, write
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import match, open_images
-from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, common_grid
 from imatch.retrieval.chips import Chip, look
@@ -80,7 +79,6 @@ def same_ground(
     config: MatchConfig,
     *,
     embedder: Embedder | None = None,
-    solver: Registrar | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> SameGround:
     """Decide whether two images show the same ground.
@@ -95,7 +93,6 @@ def same_ground(
         decision: Weighs the figures; of the embedder, or one that needs none.
         config: Settings of the match.
         embedder: Loaded; None decides by the match alone.
-        solver: Loaded for the configuration, None to load it.
         on_stage: Told what is being done.
 
     Raises:
@@ -115,7 +112,7 @@ def same_ground(
         if on_stage is not None:
             on_stage("embedding")
         similarity = likeness(a, b, embedder)
-    found = match(a, b, config, loaded=solver, on_stage=on_stage)
+    found = match(a, b, config, on_stage=on_stage)
     figures = figures_of(found, similarity)
     probability = decision.probability(figures)
     same = probability >= decision.threshold

@@ -10,10 +10,9 @@ import numpy as np
 
 from imatch.core.errors import InputError
 from imatch.geometry.transform import Transform
-from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_registrar
+from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.match import match
-from imatch.pipeline.pair.registrar import Registrar
+from imatch.pipeline.pair.registrar import Registrar, load_registrar
 from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.raster import Source, open_source
 from imatch.raster.read.window import WindowSource
@@ -64,10 +63,9 @@ class Verification:
 def verify(
     query: Source,
     hits: Sequence[Hit],
-    config: MatchConfig,
+    config: MatchConfig | Registrar,
     *,
     bands: Sequence[int | str] | None = None,
-    solver: Registrar | None = None,
     on_hit: Callable[[float], None] = lambda _hits: None,
 ) -> list[Hit]:
     """Match a query with hits and rank them by what the matcher certifies.
@@ -79,18 +77,19 @@ def verify(
     Args:
         query: The query.
         hits: What a search found.
-        config: Settings of the match.
+        config: Settings of the match, or a registrar that was loaded with them.
         bands: Bands of the images in the index.
-        solver: Loaded before; of the configuration when None.
         on_hit: Told of each hit that is done.
 
     Returns:
         The same hits, ranked anew, each with its verification.
     """
-    solver = load_registrar(config) if solver is None else solver
+    registrar = config if isinstance(config, Registrar) else load_registrar(config)
+    # Geocoding would answer what is asked.
+    registrar = registrar.configured(make_config(registrar.config, use_geocoding=False))
     done = []
     for hit in hits:
-        done.append(replace(hit, verification=verify_hit(query, hit, config, solver, bands)))
+        done.append(replace(hit, verification=verify_hit(query, hit, registrar, bands)))
         on_hit(1)
     done.sort(key=_rank)
     return [replace(hit, rank=rank) for rank, hit in enumerate(done, start=1)]
@@ -107,8 +106,7 @@ def _rank(hit: Hit) -> tuple[bool, float, int]:
 def verify_hit(
     query: Source,
     hit: Hit,
-    config: MatchConfig,
-    solver: Registrar,
+    registrar: Registrar,
     bands: Sequence[int | str] | None = None,
 ) -> Verification:
     """Match a query with the surroundings of one hit.
@@ -116,8 +114,7 @@ def verify_hit(
     Args:
         query: The query.
         hit: The hit.
-        config: Settings of the match.
-        solver: Loaded for them.
+        registrar: Matches them, with settings that use no geocoding.
         bands: Bands of the hit's image.
     """
     frame = surroundings(hit, query.info.size)
@@ -125,9 +122,7 @@ def verify_hit(
     try:
         image = open_source(hit.image.path, bands=bands)
         part = WindowSource(image, *window)
-        found = match(
-            part, query, config.model_copy(update={"use_geocoding": False}), loaded=solver
-        )
+        found = match(part, query, registrar)
     except InputError as error:
         return Verification("failed", str(error), None, 0.0, window)
     whole = onto_whole(found, hit.image, (frame.left, frame.top))
@@ -198,6 +193,5 @@ def onto_whole(found: Registration, image: IndexedImage, offset: tuple[int, int]
         tie_points=points,
         transform=transform,
         shift_px=shift,
-        certificate=replace(found.certificate, shift_px=shift),
         provenance={**found.provenance, "window": window},
     )

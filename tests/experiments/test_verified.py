@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from experiments.embedder.evaluate import Asked, ask, told
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_registrar
+from imatch.pipeline.pair.registrar import load_registrar
 from imatch.retrieval.chips import ChipWindow
 from tests.support.place_sets import PlaceSet, View
 
@@ -35,7 +35,7 @@ def test_matching_puts_the_place_first(places: PlaceSet) -> None:
     vectors = np.concatenate([eye + 2 * np.roll(eye, 1, axis=1), eye])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     pairs = PlaceSet("test", places.occasions, pairs=True)
-    asked = ask(pairs, vectors, SIFT, load_registrar(SIFT), k=2, queries=2)
+    asked = ask(pairs, vectors, load_registrar(SIFT), k=2, queries=2)
     assert [query.place for query in asked] == [0, 3]
     assert [query.before for query in asked] == [(1, 0), (0, 3)]
     assert [query.after[0] for query in asked] == [0, 3]
@@ -52,7 +52,7 @@ def test_matching_puts_the_place_first(places: PlaceSet) -> None:
 
 def test_a_query_is_no_answer_to_itself(places: PlaceSet) -> None:
     vectors = np.tile(np.eye(4, dtype=np.float32), (2, 1))
-    asked = ask(places, vectors, SIFT, load_registrar(SIFT), k=1, queries=3)
+    asked = ask(places, vectors, load_registrar(SIFT), k=1, queries=3)
     assert [query.before for query in asked] == [(query.place,) for query in asked]
 
 

@@ -91,7 +91,4 @@ def test_inverse_undoes_the_transform(angle: float, scale: float, x: float, y: f
     a, b = scale * np.cos(angle), scale * np.sin(angle)
     transform = Transform("similarity", np.array([[a, -b, x], [b, a, y], [0, 0, 1]]))
     points = np.array([[0, 0], [10980, 0], [3.25, 777.5]])
-    np.testing.assert_allclose(
-        transform.inverse().apply(transform.apply(points)), points, atol=1e-6
-    )
-    assert Transform.from_dict(transform.to_dict()).to_dict() == transform.to_dict()
+    np.testing.assert_allclose(transform.inverse(transform.apply(points)), points, atol=1e-6)

@@ -99,7 +99,7 @@ def test_missing_weights_raise_before_any_image(
 
 def test_constructors_need_no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in MATCHERS:
+    for name in (name for name in MATCHERS if MATCHERS[name].kind != "cascade"):
         matcher = MATCHERS[name].load()(MatcherOptions())
         assert isinstance(matcher, Matcher)
 

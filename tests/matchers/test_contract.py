@@ -24,7 +24,9 @@ def _loaded(name: str) -> Matcher:
     return load_matcher(name, **OPTIONS)
 
 
-@pytest.fixture(params=list(MATCHERS), scope="module")
+@pytest.fixture(
+    params=[name for name in MATCHERS if MATCHERS[name].kind != "cascade"], scope="module"
+)
 def name(request: pytest.FixtureRequest) -> str:
     row = MATCHERS[request.param]
     for weight in row.weights:

@@ -30,6 +30,9 @@ from imatch.matchers.sparse.base import Extractor, Sparse
 from imatch.matchers.sparse.nearest import Nearest
 from imatch.matchers.sparse.sift import SiftExtractor
 from imatch.models.superpoint.points import Decoding
+from imatch.pipeline.pair.auto import Auto
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.registrar import load_registrar
 
 if TYPE_CHECKING:
     from tests.matchers.conftest import Landscape
@@ -347,17 +350,9 @@ class TestSparse:
         assert (cache.computed, cache.found) == (4, 0)
 
     def test_the_cascade_hands_it_to_its_keypoints(self, cache: FeatureCache) -> None:
-        pytest.importorskip("kornia")
-        from imatch.core.errors import WeightsError
-
-        try:
-            auto = load_matcher("auto", cache=cache)
-        except WeightsError:
-            pytest.skip("no weights on this machine")
-        keypoints = getattr(auto, "_keypoints", None)
-        if keypoints is None:
-            pytest.skip("no weights on this machine")
-        assert keypoints.options.cache is cache
+        auto = load_registrar(MatchConfig(), cache=cache)
+        assert isinstance(auto, Auto)
+        assert auto._matcher("superpoint-s2").options.cache is cache
 
 
 class Many(Stub):

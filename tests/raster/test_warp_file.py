@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from imatch.core.errors import InputError, OutputError
 from imatch.datasets.synthetic.landscape import landscape
 from imatch.datasets.synthetic.landscape_view import render_landscape
-from imatch.geometry.correction import Correction, DisplacementGrid
+from imatch.geometry.transform import DisplacementGrid, Transform
 from imatch.raster import Grid
 from imatch.raster.geodesy import apply_affine
 from imatch.raster.warp.interpolation import RESAMPLINGS
@@ -72,7 +72,7 @@ def test_a_landscape_is_where_it_would_have_been_seen(
     truth, _ = render_landscape(ground, "summer", noise=0.0)
     path = write("a.tif", (10000 * seen).astype("uint16"))
     out = tmp_path / "out.tif"
-    warp_file(path, out, lattice(300, 260), Correction(matrix).apply)
+    warp_file(path, out, lattice(300, 260), Transform("homography", matrix).apply)
     warped, valid = read(out)
     inner = np.s_[40:220, 40:260]
     assert valid[inner].all()
@@ -84,7 +84,11 @@ def test_a_landscape_is_where_it_would_have_been_seen(
     field = DisplacementGrid(
         "spline", (-150.0, -150.0), (120.0, 120.0), np.random.default_rng(0).normal(0, 3, (7, 7, 2))
     )
-    bend, bent, back = Correction(np.eye(3), field), tmp_path / "bent.tif", tmp_path / "back.tif"
+    bend, bent, back = (
+        Transform("translation", np.eye(3), field),
+        tmp_path / "bent.tif",
+        tmp_path / "back.tif",
+    )
     warp_file(out, bent, lattice(300, 260), bend.apply)
     warp_file(bent, back, lattice(300, 260), bend.inverse)
     apart = np.hypot(*_offset(read(bent)[0][0][inner], 10000 * truth[0][inner]))

@@ -13,7 +13,7 @@ from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
 from imatch.core.types import Rendered
-from imatch.geometry.correction import Correction
+from imatch.geometry.transform import Transform
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, open_source, render
@@ -107,7 +107,7 @@ class ViewPair:
         """Returns the registration with its global transform alone."""
         if self.after is None:
             return None
-        return replace(self.after, correction=Correction(self.after.correction.matrix))
+        return replace(self.after, correction=replace(self.after.correction, local=None))
 
     def to_target(self, mapping: GeoCorrection, frame: ViewFrame | None = None) -> Convert:
         """Returns the map from pixels of a frame (or of the whole reference) to target pixels."""
@@ -171,10 +171,12 @@ class ViewPair:
         compared = registration.provenance.get("config", {}).get("use_geocoding", True)
         geocoded = self.ref.info.geocoded and self.tgt.info.geocoded and compared
         if registration.map_matrix is not None or (registration.transform is None and geocoded):
-            return GeoCorrection(Correction(np.eye(3)), reference, target, on_map=True)
+            return GeoCorrection(
+                Transform("translation", np.eye(3)), reference, target, on_map=True
+            )
         x, y = target.width / reference.width, target.height / reference.height
         resize = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-        return GeoCorrection(Correction(resize), reference, target, on_map=False)
+        return GeoCorrection(Transform("affine", resize), reference, target, on_map=False)
 
 
 def _opened(image: Image, bands: tuple[str, ...]) -> Source:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imatch.export.figures import BLUE, FAINT, INK, ORANGE, VERMILION, figure_svg
 from imatch.export.text import number
-from imatch.pipeline.registration.result import Status
+from imatch.geometry.acceptance import Status
 from imatch.pipeline.stack.result import Stack, StackImage, StackPair
 
 _IMAGE: dict[Status, str] = {"ok": BLUE, "uncertain": ORANGE, "failed": "#ffffff"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from imatch.export.stack.tables import headline, images_table
 from imatch.export.text import number, px_and_m
-from imatch.pipeline.registration.result import Status
+from imatch.geometry.acceptance import Status
 from imatch.pipeline.stack.result import Stack
 
 if TYPE_CHECKING:

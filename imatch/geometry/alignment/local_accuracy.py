@@ -15,11 +15,10 @@ from imatch.geometry.accuracy import (
     displacement_samples,
     half_width_95,
 )
-from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.fit import least_squares, reweighted
 from imatch.geometry.model_selection import blocks, folds
 from imatch.geometry.nonrigid.local_models import LocalModel
-from imatch.geometry.transform import ModelKind, apply_matrix
+from imatch.geometry.transform import DisplacementGrid, ModelKind, apply_matrix
 
 _FOLDS = 4
 # With fewer tie points every one of them is a check point, by turns.

@@ -20,7 +20,7 @@ from scipy import sparse
 from scipy.interpolate import BSpline, RBFInterpolator
 from scipy.linalg import cho_factor, cho_solve
 
-from imatch.geometry.correction import DisplacementGrid
+from imatch.geometry.transform import DisplacementGrid
 
 LocalKind: TypeAlias = Literal["polynomial2", "polynomial3", "spline", "tps"]
 LOCAL_KINDS: tuple[LocalKind, ...] = get_args(LocalKind)

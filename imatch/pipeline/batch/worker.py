@@ -23,9 +23,8 @@ from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_registrar, registrar_settings
 from imatch.pipeline.pair.match import match
-from imatch.pipeline.pair.registrar import Registrar
+from imatch.pipeline.pair.registrar import Registrar, load_registrar, registrar_key
 from imatch.pipeline.registration.io import write_json
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.checkpoint import clear
@@ -117,12 +116,12 @@ def worker_name() -> str:
 
 def _run(task: BatchTask, pair: BatchPair) -> BatchResult:
     config = pair.config(task.config)
-    solver, cache = _model(task, config)
+    registrar, cache = _model(task, config)
     before = (0, 0) if cache is None else (cache.computed, cache.found)
     if task.warp is None:
-        registration = match(pair.reference, pair.target, config, loaded=solver)
+        registration = match(pair.reference, pair.target, registrar)
     else:
-        registration = _register(task, pair, config, solver)
+        registration = _register(task, pair, registrar)
     with atomic_path(result_path(task.out, pair.name), overwrite=True) as path:
         write_json(registration, path)
     if task.finish is not None:
@@ -135,9 +134,7 @@ def _run(task: BatchTask, pair: BatchPair) -> BatchResult:
     return replace(result, extracted=cache.computed - before[0], from_cache=cache.found - before[1])
 
 
-def _register(
-    task: BatchTask, pair: BatchPair, config: MatchConfig, solver: Registrar
-) -> Registration:
+def _register(task: BatchTask, pair: BatchPair, registrar: Registrar) -> Registration:
     """Register a whole scene and write it; what a killed worker had of it is gone on with."""
     from imatch.pipeline.apply.raster import apply_raster
     from imatch.pipeline.pair.provenance import inputs_of
@@ -149,8 +146,7 @@ def _register(
     registration = register(
         pair.reference,
         pair.target,
-        config,
-        loaded=solver,
+        registrar,
         state=inside(task.out / STATE, pair.name) if known else None,
         overwrite=True,
     )
@@ -163,7 +159,7 @@ def _register(
             Places.of(registration),
             pair.target,
             path,
-            nodata=config.tgt_nodata,
+            nodata=registrar.config.tgt_nodata,
             inputs=inputs_of(registration),
             overwrite=True,
             **task.warp,
@@ -172,15 +168,16 @@ def _register(
 
 
 def _model(task: BatchTask, config: MatchConfig) -> tuple[Registrar, FeatureCache | None]:
-    """The solver of a configuration, loaded once, and the cache it uses."""
+    """The registrar of a configuration, of which the models are loaded once, and its cache."""
     folder = None if task.cache is None else str(task.cache.folder)
-    key = registrar_settings(config).model_dump_json(), folder
+    key = registrar_key(config), folder
     if key not in _models:
         _models[key] = load_registrar(config, cache=task.cache), task.cache
     _models.move_to_end(key)
     while len(_models) > _MODELS:
         _models.popitem(last=False)
-    return _models[key]
+    registrar, cache = _models[key]
+    return registrar.configured(config), cache
 
 
 def _told(error: Exception) -> str:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imatch.core.errors import ConfigError
 from imatch.core.types import Matches, Rendered
 from imatch.geometry.acceptance import Evidence
 from imatch.geometry.alignment.coarse_search import (
@@ -32,9 +33,14 @@ from imatch.geometry.alignment.judge import judge_alignment
 from imatch.geometry.alignment.orientation import shrink
 from imatch.geometry.estimate import Estimate, EstimateOptions, estimate, failed
 from imatch.geometry.transform import apply_matrix
-from imatch.matchers.base import DEFAULTS, HasWeights, Matcher, MatcherOptions
-from imatch.matchers.registry import MATCHERS, load_matcher
-from imatch.pipeline.pair.registrar import Registrar, Stage
+from imatch.matchers import MATCHERS, load_matcher
+from imatch.models.weights import require_weights
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.registrar import Registrar, Stage, matcher_options
+
+if TYPE_CHECKING:
+    from imatch.matchers import Matcher
+    from imatch.matchers.feature_cache import FeatureCache
 
 # Longest side of the images that the learnt matchers see, pixels, and most points they may take.
 _LEARNT_SIDE = 640
@@ -58,46 +64,55 @@ class Candidate:
     alignment: Alignment
 
 
-class Auto(Matcher, Registrar):
-    """Registers by a cascade of coarse searches and learnt matchers; also usable as a matcher.
+class Auto(Registrar):
+    """Registers by a cascade of coarse searches and learnt matchers.
 
     Args:
-        options: As for any matcher.
+        config: All settings of a match.
+        cache: Where features of keypoint matchers are kept on disk; None for memory only.
+
+    Raises:
+        ConfigError: It is asked not to refine.
+        WeightsError: A checkpoint of its matchers is missing or corrupt.
     """
 
-    name = "auto"
     channels: Literal[1, 3] = 3
     #: The matchers asked last, in this order; their weights come with imatch.
     learnt: tuple[str, ...] = ("superpoint-s2", "loftr-s2")
     #: When an alignment is believed.
     evidence = Evidence()
 
-    def __init__(self, options: MatcherOptions = DEFAULTS) -> None:
-        super().__init__(options)
+    def __init__(
+        self, config: MatchConfig | None = None, *, cache: FeatureCache | None = None
+    ) -> None:
+        super().__init__(config or MatchConfig())
+        if self.config.refine is False:
+            raise ConfigError(
+                f"{self.name} always refines", subject="refine", hint="choose a single matcher"
+            )
         # Found and verified now; the libraries behind them are loaded when their turn comes, which
         # most pairs never see.
-        self._checkpoints = HasWeights(options)
-        self._checkpoints.weights = tuple(
-            weights for name in self.learnt for weights in MATCHERS[name].weights
-        )
-        self._checkpoints.prepare()
+        self._weights = {
+            weights: require_weights(
+                weights, self.config.weights.get(weights), fetch=self.config.fetch
+            ).sha256
+            for name in self.learnt
+            for weights in MATCHERS[name].weights
+        }
+        self._options = matcher_options(self.config, cache)
+        self._options["max_keypoints"] = min(self.config.max_keypoints, _LEARNT_BUDGET)
         self._loaded: dict[str, Matcher] = {}
-
-    def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
-        found = self.solve(ref, tgt, EstimateOptions(seed=self.options.seed))
-        return found.matches.select(found.inlier)
 
     def solve(
         self,
         ref: Rendered,
         tgt: Rendered,
-        options: EstimateOptions,
         *,
         geocoded: bool = False,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """See `Registrar.solve`."""
-        none = Matches()
+        options, none = self.estimate_options(geocoded), Matches()
         for image, name in ((ref, "reference"), (tgt, "target")):
             if not image.valid.any() or np.ptp(image.pixels[:, image.valid]) == 0:
                 blank = failed(none, f"the {name} shows one value everywhere")
@@ -172,7 +187,7 @@ class Auto(Matcher, Registrar):
             name: One of `learnt`.
             ref: Reference.
             tgt: Target.
-            options: As for `solve`.
+            options: How the estimate is made of its matches.
 
         Returns:
             (3, 3) reference to target, or nothing.
@@ -188,13 +203,11 @@ class Auto(Matcher, Registrar):
     @property
     def weights_used(self) -> dict[str, str]:
         """sha256 of the checkpoints of the matchers asked last, by weight name."""
-        return self._checkpoints.weights_used
+        return self._weights
 
     def _matcher(self, name: str) -> Matcher:
         if name not in self._loaded:
-            budget = min(self.options.max_keypoints, _LEARNT_BUDGET)
-            options = {**vars(self.options), "max_keypoints": budget}
-            self._loaded[name] = load_matcher(name, **options)
+            self._loaded[name] = load_matcher(name, **self._options)
         return self._loaded[name]
 
 

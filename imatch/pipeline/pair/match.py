@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,34 +15,25 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError
 from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.core.types import Rendered
-from imatch.geometry.estimate import Estimate, EstimateOptions
-from imatch.geometry.transform_limits import Limits
+from imatch.geometry.estimate import Estimate
 from imatch.matchers import MATCHERS
 from imatch.pipeline.pair.config import MatchConfig, make_config
-from imatch.pipeline.pair.load import as_registrar, load_registrar, settled
 from imatch.pipeline.pair.provenance import provenance
-from imatch.pipeline.pair.registrar import Registrar
+from imatch.pipeline.pair.registrar import Asked, Registrar, load_registrar, with_settings
 from imatch.pipeline.registration.certificate import Tolerance
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.registration.to_registration import to_registration
 from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
 from imatch.raster.read.source import settings_of
 
-if TYPE_CHECKING:
-    from imatch.matchers import Matcher
-
 Image: TypeAlias = "str | PathLike[str] | NDArray[Any] | Source"
-
-# How far two products' geocoding may disagree before the answer is rather a fluke.
-_GEOCODED = {"prior_rotation_deg": 15.0, "prior_scale": 1.2}
 
 
 def match(
     ref: Image,
     tgt: Image,
-    config: MatchConfig | None = None,
+    config: Asked | None = None,
     *,
-    loaded: Registrar | Matcher | None = None,
     on_stage: Callable[[str], None] | None = None,
     **overrides: Any,
 ) -> Registration:
@@ -51,12 +42,11 @@ def match(
     Args:
         ref: Reference image: a path, a numpy array ((H, W), (H, W, C) or (C, H, W)) or a `Source`.
         tgt: Target image.
-        config: Settings; the defaults when None.
-        loaded: A registrar (`load_registrar`) or matcher (`load_matcher`) loaded before, to match
-            many pairs with one model. Settings it was made with are then its own: the configuration
-            may repeat them, and may not contradict them. ``config.matcher`` names a matcher.
+        config: Settings, or a registrar that was loaded with them (`load_registrar`,
+            `MatcherRegistrar`), to match many pairs with one model; the defaults when None.
         on_stage: Called with what is being done now, for a progress display.
-        **overrides: Fields of `MatchConfig` to replace, e.g. ``matcher="sift"``.
+        **overrides: Fields of `MatchConfig` to replace, e.g. ``matcher="sift"``; of a registrar
+            those that do not decide what is loaded.
 
     Returns:
         The registration. No answer is a status with a reason, not an exception.
@@ -73,8 +63,8 @@ def match(
         ('ok', [-20, 0])
     """
     started = time.perf_counter()
-    config = make_config(config, **overrides) if overrides else config or MatchConfig()
-    return estimate_pair(ref, tgt, config, loaded=loaded, on_stage=on_stage).registration(started)
+    asked = with_settings(config, make_config, **overrides)
+    return estimate_pair(ref, tgt, asked, on_stage=on_stage).registration(started)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,30 +72,33 @@ class PairEstimate:
     """A pair with its estimate in working pixels.
 
     Attributes:
-        config: The settings.
         sources: Reference and target.
         inputs: Of each, the fingerprints of its files when it was opened.
         pair: The working pair.
-        rendered: What the solver saw.
+        rendered: What the registrar saw.
         estimate: Its answer, working pixels.
-        solver: The solver.
+        registrar: The registrar, with all settings.
         tolerance: What the certificate has to reach, None for nothing.
     """
 
-    config: MatchConfig
     sources: tuple[Source, Source]
     inputs: tuple[tuple[Fingerprint, ...], ...]
     pair: WorkPair
     rendered: tuple[Rendered, Rendered]
     estimate: Estimate
-    solver: Registrar
+    registrar: Registrar
     tolerance: Tolerance | None
+
+    @property
+    def config(self) -> MatchConfig:
+        """The settings."""
+        return self.registrar.config
 
     def provenance(self) -> dict[str, Any]:
         """Where the answer comes from, JSON-ready."""
         return {
             **provenance(
-                self.config, self.solver.weights_used, self.sources, self.inputs, self.pair
+                self.config, self.registrar.weights_used, self.sources, self.inputs, self.pair
             ),
             "found_by": self.estimate.found_by,
         }
@@ -120,7 +113,7 @@ class PairEstimate:
             check_unchanged(files)
 
     def registration(self, started: float) -> Registration:
-        """The registration as the solver found it.
+        """The registration as the registrar found it.
 
         Args:
             started: `time.perf_counter` when the work began.
@@ -134,7 +127,7 @@ class PairEstimate:
             self.pair,
             self.sources,
             self.rendered,
-            matcher=self.solver.name,
+            matcher=self.registrar.name,
             gsd_m=self.config.gsd_m,
             tolerance=self.tolerance,
             seconds=time.perf_counter() - started,
@@ -145,9 +138,8 @@ class PairEstimate:
 def estimate_pair(
     ref: Image,
     tgt: Image,
-    config: MatchConfig,
+    asked: Asked,
     *,
-    loaded: Registrar | Matcher | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> PairEstimate:
     """Read a pair at working size and solve it: `match` without its last step.
@@ -155,15 +147,17 @@ def estimate_pair(
     Args:
         ref: As for `match`.
         tgt: As for `match`.
-        config: Settings.
-        loaded: As for `match`.
+        asked: Settings, or a registrar.
         on_stage: As for `match`.
 
     Raises:
         ImatchError: As for `match`.
     """
     stage = on_stage or (lambda _text: None)
-    if loaded is None:
+    if isinstance(asked, Registrar):
+        config = asked.config
+    else:
+        config = asked
         _ = MATCHERS[config.matcher]  # An unknown name fails before anything is read.
     # What a wrong path or an impossible wish costs is known before a checkpoint is fetched.
     stage("reading")
@@ -182,17 +176,14 @@ def estimate_pair(
     pair = read_pair(
         *sources, size=config.size, margin=config.margin, use_geocoding=config.use_geocoding
     )
-    if loaded is None:
-        stage(f"loading {config.matcher}")
-        solver = load_registrar(config)
+    if isinstance(asked, Registrar):
+        registrar = asked.configured(config)
     else:
-        solver = as_registrar(loaded, config)
-        config = settled(solver, config)
-    rendered = render(pair.ref, solver.channels), render(pair.tgt, solver.channels)
-    limits = Limits(**_GEOCODED) if pair.geocoded else Limits()
-    options = EstimateOptions(config.model, config.threshold_px, config.seed, limits)
-    found = solver.solve(*rendered, options, geocoded=pair.geocoded, on_stage=stage)
-    return PairEstimate(config, sources, inputs, pair, rendered, found, solver, tolerance)
+        stage(f"loading {config.matcher}")
+        registrar = load_registrar(config)
+    rendered = render(pair.ref, registrar.channels), render(pair.tgt, registrar.channels)
+    found = registrar.solve(*rendered, geocoded=pair.geocoded, on_stage=stage)
+    return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance)
 
 
 def _check_metres(

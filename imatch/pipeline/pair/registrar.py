@@ -1,45 +1,69 @@
 """Registrars: two rendered images in, a judged estimate out.
 
-A single matcher is one solver; the cascade `auto` is another. The pipeline around them reads files
-and speaks of metres; they do not.
+A single matcher with a robust estimate is one registrar; the cascade `auto` is another. The
+pipeline around them reads files and speaks of metres; they do not.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from imatch.core.errors import ConfigError
 from imatch.core.types import Rendered
 from imatch.geometry.acceptance import Evidence
 from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.alignment.judge import judge_alignment
 from imatch.geometry.estimate import Estimate, EstimateOptions, estimate
+from imatch.geometry.transform_limits import Limits
+from imatch.matchers import MATCHERS, load_matcher
+from imatch.pipeline.pair.config import MatchConfig
 
 if TYPE_CHECKING:
     from imatch.matchers import Matcher
+    from imatch.matchers.feature_cache import FeatureCache
 
 Stage = Callable[[str], None]
 
+#: Longest side, pixels, at which a matcher without a detector sees what is refined afterwards.
+ROUGH_SIDE = 640
+# How far two products' geocoding may disagree before the answer is rather a fluke.
+_GEOCODED = Limits(prior_rotation_deg=15.0, prior_scale=1.2)
+# Settings that `imatch.matchers.base.MatcherOptions` repeats.
+_OF_MATCHERS = ("max_keypoints", "device", "seed", "weights")
+# Settings that decide what is loaded; the others may be others for each pair.
+_OF_MODELS = ("matcher", *_OF_MATCHERS, "refine")
+
 
 class Registrar(ABC):
-    """Registers one rendered image onto another.
+    """Registers one rendered image onto another, by settings of its own.
+
+    Args:
+        config: All settings of a match.
 
     Attributes:
-        name: What users type.
+        config: The same.
         channels: Bands it wants to see, 1 or 3.
     """
 
-    name: str
     channels: Literal[1, 3]
+
+    def __init__(self, config: MatchConfig) -> None:
+        self.config = config
+
+    @property
+    def name(self) -> str:
+        """What users type."""
+        return self.config.matcher
 
     @abstractmethod
     def solve(
         self,
         ref: Rendered,
         tgt: Rendered,
-        options: EstimateOptions,
         *,
         geocoded: bool = False,
         on_stage: Stage = lambda _text: None,
@@ -49,7 +73,6 @@ class Registrar(ABC):
         Args:
             ref: Reference.
             tgt: Target.
-            options: Transform kind, threshold, limits and seed.
             geocoded: Whether both stand on one map grid, so that the answer is near the identity.
             on_stage: Told what is being done.
         """
@@ -59,37 +82,68 @@ class Registrar(ABC):
     def weights_used(self) -> dict[str, str]:
         """sha256 of the checkpoints in use, by weight name."""
 
+    def estimate_options(self, geocoded: bool) -> EstimateOptions:
+        """The settings as `estimate` takes them."""
+        config, limits = self.config, _GEOCODED if geocoded else Limits()
+        return EstimateOptions(config.model, config.threshold_px, config.seed, limits)
+
+    def configured(self, config: MatchConfig) -> Registrar:
+        """This registrar with other settings for a pair; both share what is loaded.
+
+        Args:
+            config: All settings.
+
+        Raises:
+            ConfigError: One that decides what is loaded differs.
+        """
+        for name in _OF_MODELS:
+            own, wanted = getattr(self.config, name), getattr(config, name)
+            if wanted != own:
+                raise ConfigError(
+                    f"is {own!r} in the loaded registrar, which cannot make it {wanted!r}",
+                    subject=name,
+                    hint="leave it out, or load a registrar with it",
+                )
+        other = copy.copy(self)
+        other.config = config
+        return other
+
+
+#: What a match is asked with: settings, or a registrar that was loaded with them before.
+Asked: TypeAlias = "MatchConfig | Registrar"
+
 
 class MatcherRegistrar(Registrar):
     """Registers by one matcher and a robust estimate.
 
     Args:
-        name: Registry name of the matcher.
-        matcher: The matcher.
-        refine: Whether what the matches agree on is pulled tight by local correlation, and judged
-            by how many windows agree then, as `auto` does with every proposal.
+        matcher: The matcher; what its options say replaces what the settings say of it.
+        config: The settings. They name the matcher, and ``refine`` says whether what the matches
+            agree on is pulled tight by local correlation, and judged by how many windows agree
+            then, as `auto` does with every proposal.
     """
 
-    def __init__(self, name: str, matcher: Matcher, *, refine: bool = False) -> None:
-        self.name, self.matcher, self.refine = name, matcher, refine
-        self.channels = matcher.channels
+    def __init__(self, matcher: Matcher, config: MatchConfig) -> None:
+        made = {name: getattr(matcher.options, name) for name in _OF_MATCHERS}
+        super().__init__(config.model_copy(update={**made, "weights": dict(made["weights"])}))
+        self.matcher, self.channels = matcher, matcher.channels
 
     def solve(
         self,
         ref: Rendered,
         tgt: Rendered,
-        options: EstimateOptions,
         *,
-        geocoded: bool = False,  # noqa: ARG002 - matchers look everywhere
+        geocoded: bool = False,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """See `Registrar.solve`."""
+        options = self.estimate_options(geocoded)
         on_stage(f"matching with {self.name}")
         matches = self.matcher.match(ref, tgt)
         on_stage("estimating")
         found = estimate(matches, ref.valid, tgt.valid, options)
         found = replace(found, found_by=self.name)
-        if not self.refine or found.transform is None:
+        if not refined(self.config) or found.transform is None:
             return found
         on_stage("refining")
         return _refined(found, ref, tgt, options)
@@ -98,6 +152,64 @@ class MatcherRegistrar(Registrar):
     def weights_used(self) -> dict[str, str]:
         """See `Registrar.weights_used`."""
         return self.matcher.weights_used
+
+
+def load_registrar(config: MatchConfig, *, cache: FeatureCache | None = None) -> Registrar:
+    """Loads the registrar that settings name and returns it.
+
+    Its checkpoints are verified now; networks are built when they are first used.
+
+    Args:
+        config: The settings.
+        cache: Where features of keypoint matchers are kept on disk; None for memory only.
+
+    Raises:
+        MatcherError: The matcher is unknown.
+        WeightsError: A checkpoint is missing or corrupt.
+    """
+    row = MATCHERS[config.matcher]
+    if row.kind == "cascade":
+        registrar: Registrar = row.load()(config, cache=cache)
+        return registrar
+    # What is refined afterwards need not be precise, but quick.
+    side = ROUGH_SIDE if refined(config) else None
+    options = matcher_options(config, cache)
+    return MatcherRegistrar(load_matcher(row.name, **options, max_side=side), config)
+
+
+def matcher_options(config: MatchConfig, cache: FeatureCache | None) -> dict[str, Any]:
+    """Settings as `load_matcher` takes them."""
+    options = {name: getattr(config, name) for name in (*_OF_MATCHERS, "fetch")}
+    return {**options, "cache": cache}
+
+
+def registrar_key(config: MatchConfig) -> str:
+    """Text of the settings that decide what is loaded: equal texts make equal registrars."""
+    return config.model_dump_json(include={*_OF_MODELS, "fetch"})
+
+
+def with_settings(asked: Asked | None, make: Callable[..., MatchConfig], **overrides: Any) -> Asked:
+    """Replaces some settings, of a registrar those that do not decide what is loaded.
+
+    Args:
+        asked: Settings, or a registrar; the default settings when None.
+        make: `make_config`, or a function like it.
+        **overrides: The settings to replace.
+
+    Raises:
+        ConfigError: An unknown setting, an impossible value, or one that would need another
+            registrar.
+    """
+    if isinstance(asked, Registrar):
+        return asked.configured(make(asked.config, **overrides))
+    return make(asked, **overrides)
+
+
+def refined(config: MatchConfig) -> bool:
+    """Whether a single matcher's answer is refined: as is asked, or as the matcher's row says."""
+    if config.refine is not None:
+        return config.refine
+    return config.matcher in MATCHERS and MATCHERS[config.matcher].refined
 
 
 def _refined(rough: Estimate, ref: Rendered, tgt: Rendered, options: EstimateOptions) -> Estimate:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-_Pair: TypeAlias = tuple[float, float]
 _TOLERANCE = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*(px|m)", re.IGNORECASE)
 
 
@@ -54,14 +52,9 @@ class Certificate:
     further off, which the error at check points (`Registration.ce90_px`) shows.
 
     Attributes:
-        shift_px: (x, y) shift at the centre of the overlap, as `Registration.shift_px`.
-        shift_m: (east, north) the same in metres.
-        ci95_px: Half-width of its 95 % confidence interval, (x, y).
-        ci95_m: The same in metres, (east, north).
         corner_ci95_px: Largest 95 % uncertainty of a mapped corner. The uncertainty is largest at
             a corner, so this bounds the position of everything in the overlap. None if unbounded.
         corner_ci95_m: The same in metres, None where metres are unknown.
-        coverage: Share of the overlap's cells that hold an inlier, 0 to 1.
         evidence: How far the agreement is beyond chance: the higher, the surer. None where there
             was too little to measure.
         evidence_kind: ``log_odds`` that the images are aligned, learnt from the figures of right
@@ -73,13 +66,8 @@ class Certificate:
             tolerance, or with one in metres where metres are unknown.
     """
 
-    shift_px: _Pair | None = None
-    shift_m: _Pair | None = None
-    ci95_px: _Pair | None = None
-    ci95_m: _Pair | None = None
     corner_ci95_px: float | None = None
     corner_ci95_m: float | None = None
-    coverage: float = 0.0
     evidence: float | None = None
     evidence_kind: Literal["log_odds", "false_alarms"] | None = None
     evidence_threshold: float | None = None
@@ -87,29 +75,13 @@ class Certificate:
     passes: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The member ``certificate`` of the JSON document."""
-        return {name: _jsonable(value) for name, value in asdict(self).items()}
+        """What it adds to the member ``certificate`` of the JSON document."""
+        return {name: _finite(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Certificate:
-        """The inverse of `to_dict`."""
-        values = {field.name: data[field.name] for field in fields(cls)}
-        for name in ("shift_px", "shift_m", "ci95_px", "ci95_m"):
-            values[name] = read_pair(values[name])
-        return cls(**values)
-
-
-def read_pair(values: Sequence[float | None] | None) -> _Pair | None:
-    """Two figures out of a document, which has null for what is not finite: it bounds nothing.
-
-    Example:
-        >>> read_pair([0.1, None]), read_pair(None)
-        ((0.1, inf), None)
-    """
-    if values is None:
-        return None
-    x, y = (math.inf if value is None else value for value in values)
-    return x, y
+        """The certificate of that member."""
+        return cls(**{field.name: data[field.name] for field in fields(cls)})
 
 
 def verdict(
@@ -135,8 +107,6 @@ def verdict(
     return None if bound_m is None else bound_m <= tolerance.value
 
 
-def _jsonable(value: Any) -> Any:
-    """Lists instead of tuples; what is unbounded or unknown becomes None."""
-    if isinstance(value, tuple):
-        return [_jsonable(item) for item in value]
+def _finite(value: Any) -> Any:
+    """The value; what is unbounded or unknown becomes None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

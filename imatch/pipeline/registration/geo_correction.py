@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
-from imatch.geometry.correction import Correction
+from imatch.geometry.transform import Transform
 from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.pipeline.registration.validity import check_usable
 from imatch.raster.common_grid import PixelMap, unwrap_longitude
@@ -43,7 +43,7 @@ class GeoCorrection:
         on_map: Whether the correction is one of the map.
     """
 
-    correction: Correction
+    correction: Transform
     reference: ImageSummary
     target: ImageSummary
     on_map: bool
@@ -63,7 +63,7 @@ class GeoCorrection:
                 hint="there is no transform to use",
             )
         check_usable(registration)
-        correction = Correction(matrix, registration.local)
+        correction = Transform(registration.model or "homography", matrix, registration.local)
         return cls(correction, registration.reference, registration.target, on_map)
 
     @property

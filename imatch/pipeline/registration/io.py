@@ -8,7 +8,8 @@ from typing import Any, NoReturn, get_args
 
 from imatch.core.errors import InputError
 from imatch.core.io.jsontext import to_json
-from imatch.pipeline.registration.result import Registration, Status
+from imatch.geometry.acceptance import Status
+from imatch.pipeline.registration.result import Registration
 
 
 def write_json(registration: Registration, path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from affine import Affine
@@ -12,14 +14,14 @@ from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
-from imatch.geometry.correction import DisplacementGrid
-from imatch.geometry.transform import ModelKind, Transform
-from imatch.pipeline.registration.certificate import Certificate, read_pair
+from imatch.geometry.acceptance import Status
+from imatch.geometry.transform import DisplacementGrid, ModelKind, Transform
+from imatch.pipeline.registration.certificate import Certificate
 from imatch.raster import RasterInfo
 from imatch.raster.image import is_geocoded
 
 SCHEMA = "imatch.registration/1"
-Status: TypeAlias = Literal["ok", "uncertain", "failed"]
+_SHIFT = ("shift_px", "shift_m", "ci95_px", "ci95_m")
 Pair: TypeAlias = tuple[float, float]
 
 
@@ -208,8 +210,8 @@ class Registration:
         n_matches: Putative matches.
         n_inliers: Matches that agree with the transform.
         n_check: Check points behind the accuracy figures.
-        certificate: The shift, the 95 % bound on any position, the evidence and the threshold it
-            had to reach, and whether the tolerance asked for is met.
+        certificate: The 95 % bound on any position, the evidence and the threshold it had to
+            reach, and whether the tolerance asked for is met.
         provenance: Files' sizes, configuration, weights' sha256, seed, versions.
         preview: The working images, or None when read back from a file.
 
@@ -227,7 +229,8 @@ class Registration:
       ``map_matrix``, or of ``matrix`` where that is null.
     - ``map_matrix``, ``shift_px``, ``shift_m``, ``ci95_px``, ``ci95_m``, ``rmse_px``, ``rmse_m``,
       ``ce90_px``, ``ce90_m``, ``coverage``, ``n_matches``, ``n_inliers``, ``n_check``: as above.
-    - ``certificate``: an object with the attributes of `Certificate`.
+    - ``certificate``: an object with the attributes of `Certificate`, and once more ``shift_px``,
+      ``shift_m``, ``ci95_px``, ``ci95_m`` and ``coverage``.
     - ``reference``, ``target``: objects with ``path`` (file or URL; null for an array), ``width``
       and ``height`` in pixels, ``bands`` (names of those matched), ``crs`` (``"EPSG:32631"`` or
       WKT), ``transform`` (corner-based affine coefficients a, b, c, d, e, f, which without a
@@ -292,6 +295,9 @@ class Registration:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, schema `imatch.registration/1`; the class describes each key."""
+        shift = {name: _jsonable(getattr(self, name)) for name in _SHIFT}
+        coverage, bounds = {"coverage": _jsonable(self.coverage)}, self.certificate.to_dict()
+        corner = {name: bounds.pop(name) for name in ("corner_ci95_px", "corner_ci95_m")}
         return {
             "schema": SCHEMA,
             "status": self.status,
@@ -300,19 +306,16 @@ class Registration:
             "matrix": _jsonable(self.matrix),
             "map_matrix": _jsonable(self.map_matrix),
             "local": None if self.local is None else self.local.to_dict(),
-            "shift_px": _jsonable(self.shift_px),
-            "shift_m": _jsonable(self.shift_m),
-            "ci95_px": _jsonable(self.ci95_px),
-            "ci95_m": _jsonable(self.ci95_m),
+            **shift,
             "rmse_px": _jsonable(self.rmse_px),
             "rmse_m": _jsonable(self.rmse_m),
             "ce90_px": _jsonable(self.ce90_px),
             "ce90_m": _jsonable(self.ce90_m),
-            "coverage": _jsonable(self.coverage),
+            **coverage,
             "n_matches": self.n_matches,
             "n_inliers": self.n_inliers,
             "n_check": self.n_check,
-            "certificate": self.certificate.to_dict(),
+            "certificate": {**shift, **corner, **coverage, **bounds},
             "matcher": self.matcher,
             "seconds": _jsonable(self.seconds),
             "reference": _summary_dict(self.reference),
@@ -349,15 +352,23 @@ class Registration:
             transform=None if matrix is None else Transform(model, matrix),
             map_matrix=array("map_matrix"),
             local=DisplacementGrid.from_dict(data["local"]) if data.get("local") else None,
-            shift_px=read_pair(data["shift_px"]),
-            shift_m=read_pair(data["shift_m"]),
-            ci95_px=read_pair(data["ci95_px"]),
-            ci95_m=read_pair(data["ci95_m"]),
+            shift_px=_read_pair(data["shift_px"]),
+            shift_m=_read_pair(data["shift_m"]),
+            ci95_px=_read_pair(data["ci95_px"]),
+            ci95_m=_read_pair(data["ci95_m"]),
             **{name: data[name] for name in ("rmse_px", "rmse_m", "ce90_px", "ce90_m", "coverage")},
             **{name: data[name] for name in ("n_matches", "n_inliers", "n_check")},
             certificate=Certificate.from_dict(data["certificate"]),
             provenance=data["provenance"],
         )
+
+
+def _read_pair(values: Sequence[float | None] | None) -> Pair | None:
+    """Two figures out of a document, which has null for what is not finite: it bounds nothing."""
+    if values is None:
+        return None
+    x, y = (math.inf if value is None else value for value in values)
+    return x, y
 
 
 def _jsonable(value: Any) -> Any:
@@ -370,15 +381,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def _summary_dict(image: ImageSummary) -> dict[str, Any]:
-    return {
-        "path": image.path,
-        "width": image.width,
-        "height": image.height,
-        "bands": list(image.bands),
-        "crs": image.crs,
-        "transform": None if image.transform is None else list(image.transform),
-        "gsd_m": None if image.gsd_m is None else list(image.gsd_m),
-    }
+    return {name: _jsonable(value) for name, value in vars(image).items()}
 
 
 def _summary_from(data: dict[str, Any]) -> ImageSummary:

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from imatch.core.types import FloatArray, Matches, Rendered
 from imatch.geometry.acceptance import Evidence, PointRules
 from imatch.geometry.accuracy import overlap_mask
-from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.estimate import Estimate
 from imatch.geometry.fit import least_squares, residuals
-from imatch.geometry.transform import Transform, apply_matrix
+from imatch.geometry.transform import DisplacementGrid, Transform, apply_matrix
 from imatch.pipeline.registration.certificate import Certificate, Tolerance, verdict
 from imatch.pipeline.registration.result import ImageSummary, Pair, Preview, Registration, TiePoints
 from imatch.pipeline.registration.work import WorkModel
@@ -97,20 +96,17 @@ def to_registration(
     if pair.grid is not None:
         map_matrix = work.frame_matrix
         shift_m, ci95_m = _shift_m(work, found, pair)
-    shift: dict[str, Any] = {
-        "shift_px": shift_px,
-        "shift_m": shift_m,
-        "ci95_px": ci95_px,
-        "ci95_m": ci95_m,
-    }
     bounds = _corner_bounds(work, found, pair, infos, ref_gsd)
     return Registration(
         **common,
-        **shift,
+        shift_px=shift_px,
+        shift_m=shift_m,
+        ci95_px=ci95_px,
+        ci95_m=ci95_m,
         transform=Transform(found.transform.kind, matrix),
         map_matrix=map_matrix,
         local=local,
-        certificate=_certificate(found, tolerance, *bounds, **shift),
+        certificate=_certificate(found, tolerance, *bounds),
         rmse_px=_rms(np.hypot(*check_px.T)),
         rmse_m=_rms(check_m),
         ce90_px=_percentile(np.hypot(*check_px.T)),
@@ -124,7 +120,6 @@ def _certificate(
     tolerance: Tolerance | None,
     bound_px: float | None,
     bound_m: float | None,
-    **shift: Any,
 ) -> Certificate:
     evidence: float | None = None
     kind: Any = None
@@ -135,10 +130,8 @@ def _certificate(
         evidence, kind = -found.log10_nfa, "false_alarms"
         threshold = -PointRules().certain
     return Certificate(
-        **shift,
         corner_ci95_px=bound_px,
         corner_ci95_m=bound_m,
-        coverage=found.coverage,
         evidence=evidence,
         evidence_kind=kind,
         evidence_threshold=threshold,

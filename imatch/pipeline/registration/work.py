@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imatch.geometry.correction import Correction, DisplacementGrid
-from imatch.geometry.transform import apply_matrix
+from imatch.geometry.transform import DisplacementGrid, Transform, apply_matrix
 from imatch.raster import WorkPair
 
 _HALF = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
@@ -69,6 +68,6 @@ class WorkModel:
         """Map (N, 2) working pixels of the target to those of the reference."""
         if self.local is None:
             return apply_matrix(np.linalg.inv(self.matrix), xy)
-        correction = Correction(self.frame_matrix, self.local)
+        correction = Transform("homography", self.frame_matrix, self.local)
         found = correction.inverse(apply_matrix(self._tgt_frame, xy))
         return apply_matrix(np.linalg.inv(self._ref_frame), found)

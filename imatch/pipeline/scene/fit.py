@@ -19,13 +19,18 @@ from imatch.geometry.accuracy import coverage, overlap_mask
 from imatch.geometry.alignment.fine_alignment import AGREES
 from imatch.geometry.alignment.local_accuracy import LocalAccuracy
 from imatch.geometry.consensus import Consensus, consensus
-from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.estimate import Estimate
 from imatch.geometry.fit import least_squares, minimum_points, reweighted
 from imatch.geometry.model_selection import select_kind
 from imatch.geometry.nonrigid.deformation import Trial, choose_local
 from imatch.geometry.nonrigid.local_models import LOCAL_KINDS, LocalKind, LocalModel
-from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform, apply_matrix
+from imatch.geometry.transform import (
+    MODEL_KINDS,
+    DisplacementGrid,
+    ModelKind,
+    Transform,
+    apply_matrix,
+)
 from imatch.geometry.transform_limits import Limits, implausibility
 from imatch.pipeline.pair.match import PairEstimate
 from imatch.pipeline.registration.work import WorkModel, frames

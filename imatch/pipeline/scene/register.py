@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imatch.geometry.accuracy import overlap_mask
-from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import Image, PairEstimate, estimate_pair
+from imatch.pipeline.pair.registrar import Asked, with_settings
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.registration.to_registration import to_registration
 from imatch.pipeline.registration.work import WorkModel
@@ -32,10 +32,6 @@ from imatch.pipeline.scene.tiles import (
 )
 from imatch.raster import stretch_limits
 
-if TYPE_CHECKING:
-    from imatch.matchers import Matcher
-    from imatch.pipeline.pair.registrar import Registrar
-
 # Search radius, level pixels; more where the rough answer is known less well.
 _RADIUS, _WIDEST = 8, 24
 # Rough pixels by which deformation may have escaped the rough answer.
@@ -45,12 +41,11 @@ _UNSEEN = 0.3
 def register(
     ref: Image,
     tgt: Image,
-    config: MatchConfig | None = None,
+    config: Asked | None = None,
     *,
     jobs: int = 1,
     state: Path | None = None,
     overwrite: bool = False,
-    loaded: Registrar | Matcher | None = None,
     on_stage: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     **overrides: Any,
@@ -65,13 +60,13 @@ def register(
     Args:
         ref: Reference image: a path, an array or a `Source`.
         tgt: Target image.
-        config: Settings; a plain `MatchConfig` lends what it has. The defaults when None.
+        config: Settings, or a registrar that was loaded with them; a plain `MatchConfig` lends
+            what it has. The defaults when None.
         jobs: Processes that measure tiles. With more than one a script needs the usual
             ``if __name__ == "__main__"``. Arrays are measured in this process.
         state: Folder in which finished tiles are kept. A run over the same files with the same
             settings goes on with what it finds there. Remove it when it is no longer needed.
         overwrite: Throw away what a run with other files or settings left in `state`.
-        loaded: As for `match`.
         on_stage: Called with what is being done now.
         on_progress: Called with how many tiles are done, and how many there are.
         **overrides: Fields of `SceneConfig` to replace, e.g. ``local="none"``.
@@ -93,9 +88,9 @@ def register(
         ('ok', [-20, 0])
     """
     started = time.perf_counter()
-    settings = make_scene_config(config, **overrides)
+    asked = with_settings(config, make_scene_config, **overrides)
     stage = on_stage or (lambda _text: None)
-    solved = estimate_pair(ref, tgt, settings, loaded=loaded, on_stage=stage)
+    solved = estimate_pair(ref, tgt, asked, on_stage=stage)
     settings = cast("SceneConfig", solved.config)
     rough = time.perf_counter() - started
     run = _Run(solved, settings, stage, on_progress or (lambda _done, _all: None))
@@ -106,7 +101,7 @@ def register(
     if state is not None:
         kept = SceneState(
             state,
-            identity_of(settings, solved.sources, solved.solver.weights_used),
+            identity_of(settings, solved.sources, solved.registrar.weights_used),
             overwrite=overwrite,
         )
     sides = (
@@ -125,7 +120,7 @@ def register(
         solved.pair,
         solved.sources,
         solved.rendered,
-        matcher=solved.solver.name,
+        matcher=solved.registrar.name,
         gsd_m=settings.gsd_m,
         tolerance=solved.tolerance,
         seconds=time.perf_counter() - started,

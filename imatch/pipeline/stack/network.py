@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imatch.geometry.acceptance import Status
 from imatch.geometry.adjustment.graph import Adjustment
 from imatch.geometry.adjustment.network import Edge
-from imatch.pipeline.registration.result import Registration, Status
+from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.stack.images import InputImage
 from imatch.pipeline.stack.pairs import Frames
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.geometry.correction import Correction
+from imatch.geometry.acceptance import Status
 from imatch.geometry.fit import least_squares, residuals
 from imatch.geometry.transform import ModelKind, Transform, apply_matrix
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.certificate import Certificate, Tolerance, verdict
 from imatch.pipeline.registration.geo_correction import GeoCorrection
-from imatch.pipeline.registration.result import Pair, Registration, Status, TiePoints
+from imatch.pipeline.registration.result import Pair, Registration, TiePoints
 from imatch.pipeline.stack.images import InputImage
 from imatch.pipeline.stack.network import StackNetwork
 from imatch.pipeline.stack.pairs import NORMAL_95, overlap_polygon
@@ -97,7 +97,7 @@ class Tied:
             return cls(
                 **common, shift_px=_pair(shift), shift_m=None, ci95_px=_pair(half[0]), ci95_m=None
             )
-        believed = _pixels(Correction(np.eye(3)), member, reference, centre)[0]
+        believed = _pixels(Transform("translation", np.eye(3)), member, reference, centre)[0]
         # In the plane of the map a unit is a metre, where metres are known at all.
         shift = (apply_matrix(to_image, places[:1]) - places[:1])[0] * metres
         own = info.gsd_m or (pixel, pixel)
@@ -139,25 +139,20 @@ def lay_on(
         coverage = 1.0
     tolerance = None if config.tolerance is None else Tolerance.parse(config.tolerance)
     bound_m = tied.bound_m if np.isfinite(tied.bound_m) else None
-    shift: dict[str, Any] = {
-        "shift_px": tied.shift_px,
-        "shift_m": tied.shift_m,
-        "ci95_px": tied.ci95_px,
-        "ci95_m": tied.ci95_m,
-    }
     return Registration(
         **_common(network, network.members[node], config, status, reason),
-        **shift,
+        shift_px=tied.shift_px,
+        shift_m=tied.shift_m,
+        ci95_px=tied.ci95_px,
+        ci95_m=tied.ci95_m,
         transform=Transform(tied.kind, tied.matrix),
         map_matrix=tied.map_matrix,
         rmse_px=_rms(left),
         rmse_m=_rms(metres),
         coverage=coverage,
         certificate=Certificate(
-            **shift,
             corner_ci95_px=tied.bound_px,
             corner_ci95_m=bound_m,
-            coverage=coverage,
             tolerance=None if tolerance is None else str(tolerance),
             passes=verdict(tolerance, ok=status == "ok", bound_px=tied.bound_px, bound_m=bound_m),
         ),
@@ -226,7 +221,7 @@ def _native_matrix(
     info = _known(reference)
     x, y = (np.linspace(0, side - 1, _LATTICE) for side in info.size)
     lattice = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    there = _pixels(Correction(map_matrix), member, reference, lattice)
+    there = _pixels(Transform("homography", map_matrix), member, reference, lattice)
     good = np.isfinite(there).all(axis=1)
     lattice, there = lattice[good], there[good]
     kind: ModelKind = "affine"
@@ -240,7 +235,7 @@ def _native_matrix(
 
 
 def _pixels(
-    correction: Correction, member: InputImage, reference: InputImage, xy: NDArray[np.float64]
+    correction: Transform, member: InputImage, reference: InputImage, xy: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, 2) native pixels of an image at (N, 2) reference pixels, if the map is so corrected."""
     mapping = GeoCorrection(correction, reference.summary(), member.summary(), True)

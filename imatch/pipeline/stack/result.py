@@ -8,7 +8,8 @@ from datetime import date
 from typing import Any, Literal, TypeAlias
 
 from imatch.core.redaction import redacted
-from imatch.pipeline.registration.result import Registration, Status
+from imatch.geometry.acceptance import Status
+from imatch.pipeline.registration.result import Registration
 
 SCHEMA = "imatch.stack/1"
 #: ``counts``: the solution rests on it. ``aside``: it contradicts the solution, and is switched

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from imatch.geometry.acceptance import judge_stacked
+from imatch.geometry.acceptance import Status, judge_stacked
 from imatch.geometry.adjustment.network import Support, components, loops, support
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.registration.result import Status
 from imatch.pipeline.stack.images import InputImage
 from imatch.pipeline.stack.network import StackNetwork
 from imatch.pipeline.stack.registration import Tied, lay_on, untied

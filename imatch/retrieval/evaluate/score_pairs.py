@@ -14,8 +14,8 @@ from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import check_output
 from imatch.core.progress import Progress, no_progress
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import load_registrar
 from imatch.pipeline.pair.match import match, open_images
+from imatch.pipeline.pair.registrar import load_registrar
 from imatch.retrieval import same
 from imatch.retrieval.decision import Decision, Task, decision_for, store_decision
 from imatch.retrieval.decision import fit as fit_decision
@@ -254,7 +254,7 @@ _Scored = tuple[list[ImagePair], list[dict[str, float]], list[SkippedImage]]
 def _grounds(
     pairs: Sequence[ImagePair], config: MatchConfig, embedder: Embedder | None, on_pair: Tell
 ) -> _Scored:
-    solver = load_registrar(config)
+    registrar = load_registrar(config)
     kept: list[ImagePair] = []
     rows: list[dict[str, float]] = []
     skipped: list[SkippedImage] = []
@@ -262,7 +262,7 @@ def _grounds(
         try:
             a, b = open_images(pair.a, pair.b, config)
             similarity = None if embedder is None else same.likeness(a, b, embedder)
-            rows.append(same.figures_of(match(a, b, config, loaded=solver), similarity))
+            rows.append(same.figures_of(match(a, b, registrar), similarity))
             kept.append(pair)
         except InputError as error:
             skipped.append(SkippedImage(f"{pair.a}, {pair.b}", str(error)))

@@ -19,8 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.core.errors import ConfigError, InputError, OutputError
 from imatch.export.quality.assess import QualityReport, assess, write_quality
-from imatch.geometry.correction import DisplacementGrid
-from imatch.geometry.transform import Transform, apply_matrix
+from imatch.geometry.transform import DisplacementGrid, Transform, apply_matrix
 from imatch.pipeline.registration.result import ImageSummary, Registration, TiePoints
 
 SIZE = (420, 360)

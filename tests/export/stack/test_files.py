@@ -18,10 +18,11 @@ from imatch.export.stack.figure import graph_svg, label
 from imatch.export.stack.files import check_folder, report_html, write_stack
 from imatch.export.stack.tables import headline, images_table, loops_table, pairs_table
 from imatch.export.stack.terminal import print_stack, summary
+from imatch.geometry.acceptance import Status
 from imatch.geometry.transform import Transform
 from imatch.pipeline.registration.certificate import Certificate
 from imatch.pipeline.registration.io import read_registration
-from imatch.pipeline.registration.result import ImageSummary, Registration, Status, TiePoints
+from imatch.pipeline.registration.result import ImageSummary, Registration, TiePoints
 from imatch.pipeline.stack.result import Stack, StackImage, StackLoop, StackPair
 
 MakeStack = Callable[..., Stack]

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from imatch.geometry.correction import DisplacementGrid
 from imatch.geometry.nonrigid.deformation import choose_local
 from imatch.geometry.nonrigid.local_models import LOCAL_KINDS, LocalKind, LocalModel
+from imatch.geometry.transform import DisplacementGrid
 
 FloatArray = NDArray[np.float64]
 # A map of 10 m pixels: large coordinates, and steps that are no whole numbers.

@@ -18,7 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import GCPTransformer
 
 from imatch.core.errors import InputError, OutputError
-from imatch.geometry.correction import Correction, DisplacementGrid
+from imatch.geometry.transform import DisplacementGrid, Transform
 from imatch.pipeline.apply.geotransform import apply_geotransform, corrected_transform
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary
@@ -41,7 +41,7 @@ def mapping_of(matrix: NDArray[np.float64] = SHIFT, *, local: bool = False) -> G
     if local:
         coefficients = np.random.default_rng(0).normal(0, 20, (10, 10, 2))
         field = DisplacementGrid("spline", (598000.0, 4992000.0), (1500.0, 1500.0), coefficients)
-    return GeoCorrection(Correction(matrix, field), summary(), summary(), True)
+    return GeoCorrection(Transform("homography", matrix, field), summary(), summary(), True)
 
 
 def image(path: Path, **profile: Any) -> NDArray[np.uint16]:
@@ -205,14 +205,14 @@ def test_an_image_without_geocoding_gets_one(tmp_path: Path) -> None:
     path, out = tmp_path / "a.tif", tmp_path / "out.tif"
     pixels = image(path, crs=None, transform=None)
     matrix = np.array([[0.9, 0.1, 3], [-0.1, 0.9, 5], [0, 0, 1]])
-    mapping = GeoCorrection(Correction(matrix), summary(), summary(None), False)
+    mapping = GeoCorrection(Transform("homography", matrix), summary(), summary(None), False)
     assert apply_geotransform(mapping, path, out) < 1e-6
     with rasterio.open(out) as dataset:
         assert dataset.crs == UTM31
         np.testing.assert_array_equal(dataset.read(), pixels)
         reference = apply_affine(~PLACE, apply_affine(dataset.transform, [(10.5, 20.5)])) - 0.5
     np.testing.assert_allclose(mapping.correction.apply(reference), [[10, 20]], atol=1e-5)
-    bare = GeoCorrection(Correction(matrix), summary(None), summary(None), False)
+    bare = GeoCorrection(Transform("homography", matrix), summary(None), summary(None), False)
     with pytest.raises(InputError, match="no geotransform to give"):
         apply_geotransform(bare, path, out, overwrite=True)
 

@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.core.errors import ConfigError, InputError, NoOverlapError, OutputError
-from imatch.geometry.correction import Correction, DisplacementGrid
+from imatch.geometry.transform import DisplacementGrid, Transform
 from imatch.pipeline.apply.geotransform import apply_geotransform
 from imatch.pipeline.apply.output_grid import output_lattice
 from imatch.pipeline.apply.raster import apply_raster, named_as_classes
@@ -53,7 +53,7 @@ def mapping_of(
             "spline", (origin[0], origin[1]), (2000.0, 2000.0), rng.normal(0, 30, (11, 11, 2))
         )
     return GeoCorrection(
-        Correction(matrix, field),
+        Transform("homography", matrix, field),
         summary(reference, crs),
         target or summary(PLACE, UTM31),
         True,
@@ -181,7 +181,7 @@ def test_degrees() -> None:
     """A reference in degrees: pixels of 20 m get as many degrees as they measure."""
     lon, lat = reproject_points([PLACE @ (300, 270)], UTM31, WGS84)[0]
     degrees = Affine.translation(lon - 0.03, lat + 0.03) @ Affine.scale(1e-4, -1e-4)
-    correction = Correction(np.eye(3))
+    correction = Transform("translation", np.eye(3))
     mapping = GeoCorrection(correction, summary(degrees, WGS84), summary(PLACE, UTM31), True)
     lattice = output_lattice(mapping, info(PLACE @ Affine.scale(2), UTM31, (300, 270)))
     assert lattice.transform.a == -lattice.transform.e
@@ -280,7 +280,7 @@ def test_pixels_without_a_map(tmp_path: Path) -> None:
     """Neither image is geocoded: the reference's plane, and a sibling twice as coarse."""
     matrix = np.array([[1, 0, 6.0], [0, 1, -4.0], [0, 0, 1]])
     bare = summary(None, None)
-    mapping = GeoCorrection(Correction(matrix), bare, bare, False)
+    mapping = GeoCorrection(Transform("homography", matrix), bare, bare, False)
     y, x = np.mgrid[:270, :300]
     pixels = (x // 2 + y // 3).astype(np.uint8)
     path, out = write_png(tmp_path / "half.png", pixels), tmp_path / "out.tif"
@@ -299,7 +299,10 @@ def test_pixels_without_a_map(tmp_path: Path) -> None:
 def test_an_image_without_geocoding_gets_on_the_map(tmp_path: Path) -> None:
     matrix = np.array([[0.5, 0, 0.0], [0, 0.5, 0.0], [0, 0, 1]])
     mapping = GeoCorrection(
-        Correction(matrix), summary(PLACE, UTM31), summary(None, None, (300, 270)), False
+        Transform("homography", matrix),
+        summary(PLACE, UTM31),
+        summary(None, None, (300, 270)),
+        False,
     )
     path, out = tmp_path / "a.png", tmp_path / "out.tif"
     write_png(path, np.full((270, 300), 9, dtype=np.uint8))

@@ -16,7 +16,7 @@ from rasterio.shutil import copy
 from shapely.geometry import box
 
 from imatch.core.errors import ImatchError, InputError, OutputError
-from imatch.geometry.correction import Correction
+from imatch.geometry.transform import Transform
 from imatch.pipeline.apply.sentinel2 import SafeCounts, apply_safe
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary
@@ -91,7 +91,7 @@ def mapping_of() -> GeoCorrection:
     """Everything lies 30 m too far east and 60 m too far south."""
     shift = np.array([[1, 0, 30.0], [0, 1, -60.0], [0, 0, 1]])
     image = ImageSummary("a", 360, 360, (), "EPSG:32631", tuple(PLACE)[:6])
-    return GeoCorrection(Correction(shift), image, image, True)
+    return GeoCorrection(Transform("translation", shift), image, image, True)
 
 
 def check(out: Path) -> None:

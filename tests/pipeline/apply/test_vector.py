@@ -16,7 +16,7 @@ from affine import Affine
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box
 
 from imatch.core.errors import InputError, OutputError
-from imatch.geometry.correction import Correction, DisplacementGrid
+from imatch.geometry.transform import DisplacementGrid, Transform
 from imatch.pipeline.apply.vector import apply_vector
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary
@@ -33,13 +33,15 @@ def shifted(x: float = 50.0, y: float = -30.0, **images: Any) -> GeoCorrection:
     """Everything lies (x, y) metres too far."""
     matrix = np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
     reference, target = images.get("reference", summary()), images.get("target", summary())
-    return GeoCorrection(Correction(matrix), reference, target, images.get("on_map", True))
+    return GeoCorrection(
+        Transform("homography", matrix), reference, target, images.get("on_map", True)
+    )
 
 
 def bent() -> GeoCorrection:
     coefficients = np.random.default_rng(0).normal(0, 60, (10, 10, 2))
     field = DisplacementGrid("spline", (598000.0, 4988000.0), (2000.0, 2000.0), coefficients)
-    return GeoCorrection(Correction(np.eye(3), field), summary(), summary(), True)
+    return GeoCorrection(Transform("translation", np.eye(3), field), summary(), summary(), True)
 
 
 def fields(crs: Any = "EPSG:32631") -> geopandas.GeoDataFrame:
@@ -145,7 +147,7 @@ def test_polygons_stay_valid(tmp_path: Path) -> None:
     coefficients = np.zeros((12, 12, 2))
     coefficients[5:7, 5:7, 0] = 900
     field = DisplacementGrid("spline", (598000.0, 4990000.0), (1000.0, 1000.0), coefficients)
-    mapping = GeoCorrection(Correction(np.eye(3), field), summary(), summary(), True)
+    mapping = GeoCorrection(Transform("translation", np.eye(3), field), summary(), summary(), True)
     rng = np.random.default_rng(0)
     slivers = []
     for _ in range(100):
@@ -196,7 +198,7 @@ def test_across_the_antimeridian(tmp_path: Path) -> None:
     place = Affine(1e-4, 0, 179.95, 0, -1e-4, 52.05)
     shift = np.array([[1, 0, 0.002], [0, 1, 0.001], [0, 0, 1.0]])
     image = summary(place, "EPSG:4326")
-    mapping = GeoCorrection(Correction(shift), image, image, True)
+    mapping = GeoCorrection(Transform("translation", shift), image, image, True)
     path, out = tmp_path / "a.geojson", tmp_path / "out.geojson"
     shapes = [Point(179.99, 52), Point(-179.99, 52), box(179.9, 52, 180, 52.01)]
     geopandas.GeoDataFrame(geometry=shapes, crs=4326).to_file(path)

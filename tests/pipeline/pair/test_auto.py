@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 import imatch
-from imatch.core.errors import WeightsError
+from imatch.core.errors import MatcherError, WeightsError
 from imatch.core.types import Rendered
 from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.pair.auto import Auto
+from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.result import Registration
 
 MakeScene = Callable[..., Any]
@@ -80,7 +81,7 @@ class TestLearntMatchers:
 
     def test_weights_that_were_named_must_be_there(self) -> None:
         with pytest.raises(WeightsError, match="mine"):
-            imatch.load_matcher("auto", weights={"superpoint-s2": "mine.pt"})
+            Auto(MatchConfig(weights={"superpoint-s2": "mine.pt"}))
 
     @pytest.mark.parametrize("name", Auto.learnt)
     def test_each_proposes_where_things_lie(self, name: str, scene: MakeScene) -> None:
@@ -98,33 +99,21 @@ class TestLearntMatchers:
         assert np.hypot(*missed.T).max() < 3
 
 
-class TestAsAMatcher:
-    @pytest.fixture
-    def images(self, scene: MakeScene) -> tuple[Any, Any]:
-        return scene("ref.tif", noise=1), scene("tgt.tif", noise=2, degrees=3)
+def test_it_registers_and_is_no_matcher() -> None:
+    with pytest.raises(MatcherError, match="registers by several matchers"):
+        imatch.load_matcher("auto")
 
-    def test_tensors_in_tie_points_out(self, images: tuple[Any, Any]) -> None:
-        import torch
 
-        ref, tgt = images
-        tensors = [torch.from_numpy(np.clip(i.pixels, 0, 1)[None]).float() for i in images]
-        matches = imatch.load_matcher("auto")(*tensors)
-        assert len(matches) > 20
-        missed = matches.tgt_xy - ref.to(tgt, matches.ref_xy)
-        assert np.percentile(np.hypot(missed[:, 0], missed[:, 1]), 90) < 0.5
-        assert matches.scores.min() >= 0
-        assert matches.scores.max() <= 1
-
-    def test_it_solves_what_it_matches(self, images: tuple[Any, Any]) -> None:
-        rendered = [
-            Rendered(
-                np.clip(i.pixels, 0, 1)[None].astype(np.float32),
-                np.ones(i.pixels.shape, dtype=bool),
-            )
-            for i in images
-        ]
-        solution = Auto().solve(rendered[0], rendered[1], EstimateOptions(model="affine"))
-        assert solution.transform is not None
-        assert solution.transform.kind == "affine"
-        assert len(solution.matches) == len(solution.inlier)
-        assert np.isfinite(solution.evidence)
+def test_it_gives_the_transform_that_is_asked(scene: MakeScene) -> None:
+    images = scene("ref.tif", noise=1), scene("tgt.tif", noise=2, degrees=3)
+    rendered = [
+        Rendered(
+            np.clip(i.pixels, 0, 1)[None].astype(np.float32), np.ones(i.pixels.shape, dtype=bool)
+        )
+        for i in images
+    ]
+    solution = Auto(MatchConfig(model="affine")).solve(rendered[0], rendered[1])
+    assert solution.transform is not None
+    assert solution.transform.kind == "affine"
+    assert len(solution.matches) == len(solution.inlier)
+    assert np.isfinite(solution.evidence)

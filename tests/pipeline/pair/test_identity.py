@@ -11,16 +11,22 @@ from hypothesis import strategies as st
 
 from imatch.bench.runner import BenchPlan
 from imatch.core.errors import ConfigError
-from imatch.matchers.base import Matcher
+from imatch.matchers.base import Matcher, MatcherOptions
 from imatch.matchers.dense.phase import Phase
 from imatch.pipeline.batch import worker as batch_worker
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.worker import BatchTask
-from imatch.pipeline.pair import load
+from imatch.pipeline.pair import registrar as registrars
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.identity import NEUTRAL, settings_of
-from imatch.pipeline.pair.load import load_registrar, registrar_settings, settled
-from imatch.pipeline.pair.registrar import MatcherRegistrar, Registrar
+from imatch.pipeline.pair.match import match
+from imatch.pipeline.pair.registrar import (
+    MatcherRegistrar,
+    load_registrar,
+    refined,
+    registrar_key,
+    with_settings,
+)
 from imatch.pipeline.scene.checkpoint import identity_of
 from imatch.pipeline.scene.config import SceneConfig
 from imatch.raster import open_source
@@ -141,10 +147,10 @@ def test_solvers_that_share_a_key_are_made_alike(
     made: list[Made] = []
     _, one, other = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "load_matcher", recorded)
-        solvers = [load_registrar(config) for config in (one, other)]
-    refine = [solver.refine for solver in solvers if isinstance(solver, MatcherRegistrar)]
-    same = registrar_settings(one) == registrar_settings(other)
+        patch.setattr(registrars, "load_matcher", recorded)
+        loaded = [load_registrar(config) for config in (one, other)]
+    refine = [refined(registrar.config) for registrar in loaded]
+    same = registrar_key(one) == registrar_key(other)
     assert not same or (made[0] == made[1] and refine[0] == refine[1])
 
 
@@ -153,50 +159,43 @@ def test_the_solver_of_a_pair_is_the_one_it_asks_for(tmp_path: Path) -> None:
     task = BatchTask(MatchConfig(matcher="sift"), tmp_path)
     for asked in ({"refine": True}, {"max_keypoints": 99}, {"seed": 7}, {"refine": False}):
         config = BatchPair("p", "a", "b", asked).config(task.config)
-        solver, _ = batch_worker._model(task, config)
-        assert isinstance(solver, MatcherRegistrar)
-        assert solver.refine == asked.get("refine", False)
-        assert solver.matcher.options.max_keypoints == asked.get("max_keypoints", 2048)
-        assert solver.matcher.options.seed == asked.get("seed", 0)
-        assert settled(solver, config) == config
+        registrar, _ = batch_worker._model(task, config)
+        assert isinstance(registrar, MatcherRegistrar)
+        assert refined(registrar.config) == asked.get("refine", False)
+        assert registrar.matcher.options.max_keypoints == asked.get("max_keypoints", 2048)
+        assert registrar.matcher.options.seed == asked.get("seed", 0)
+        assert registrar.config == config
 
 
-class TestSettled:
+class TestConfigured:
     @pytest.mark.parametrize(
         "asked",
         [{"seed": 1}, {"max_keypoints": 99}, {"device": "cuda"}, {"matcher": "phase"},
          {"weights": {"a": "b"}}, {"refine": True}],
     )  # fmt: skip
-    def test_what_a_loaded_solver_cannot_do_is_refused(self, asked: dict[str, Any]) -> None:
-        solver = load_registrar(MatchConfig(matcher="sift"))
+    def test_what_a_loaded_registrar_cannot_do_is_refused(self, asked: dict[str, Any]) -> None:
+        registrar = load_registrar(MatchConfig(matcher="sift"))
         (name,) = asked
-        with pytest.raises(ConfigError, match=f"{name}: is .* in the loaded solver"):
-            settled(solver, MatchConfig(**asked))
-        # Defaults are no wishes, not even in a configuration that was made of another.
-        assert settled(solver, make_config(MatchConfig(), size=512)).size == 512
+        with pytest.raises(ConfigError, match=f"{name}: is .* in the loaded registrar"):
+            match("a.tif", "b.tif", registrar, **asked)
 
-    def test_what_is_left_open_is_what_the_solver_has(self) -> None:
-        solver = load_registrar(MatchConfig(matcher="sift", seed=4, max_keypoints=99, refine=True))
-        told = settled(solver, MatchConfig(size=512))
-        assert (told.matcher, told.seed, told.max_keypoints) == ("sift", 4, 99)
-        assert (told.refine, told.size) == (True, 512)
+    def test_what_is_left_open_is_what_it_has(self) -> None:
+        config = MatchConfig(matcher="sift", seed=4, max_keypoints=99, refine=True)
+        registrar = load_registrar(config)
+        other = with_settings(registrar, make_config, size=512)
+        assert isinstance(other, MatcherRegistrar)
+        assert isinstance(registrar, MatcherRegistrar)
+        assert other.matcher is registrar.matcher
+        assert other.config == make_config(config, size=512)
+        assert registrar.config == config
 
-    def test_of_a_solver_of_somebody_else_its_name_is_known(self) -> None:
-        class Foreign(Registrar):
-            name, channels = "foreign", 1
-
-            def solve(self, *_: Any, **__: Any) -> Any:
-                raise NotImplementedError
-
-            @property
-            def weights_used(self) -> dict[str, str]:
-                return {}
-
-        assert settled(Foreign(), MatchConfig(seed=3)).matcher == "foreign"
+    def test_of_a_matcher_made_elsewhere_its_options_count(self) -> None:
+        made = MatcherRegistrar(Phase(MatcherOptions(seed=4)), MatchConfig(matcher="mine"))
+        assert (made.name, made.config.seed) == ("mine", 4)
 
 
 def test_options_of_matchers_are_all_known_here() -> None:
-    """`settled` and the feature cache look at these: one that is new has to be thought of."""
+    """The registrar and the feature cache look at these: one that is new has to be thought of."""
     options = load_registrar(MatchConfig(matcher="phase"))
     assert isinstance(options, MatcherRegistrar)
     names = {field.name for field in fields(options.matcher.options)}

@@ -8,13 +8,11 @@ import pytest
 
 from imatch.core.errors import ConfigError, MatcherError
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.estimate import EstimateOptions
 from imatch.matchers.base import Matcher
 from imatch.pipeline.pair.auto import Auto
-from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.load import as_registrar, load_registrar
+from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.match import match
-from imatch.pipeline.pair.registrar import MatcherRegistrar
+from imatch.pipeline.pair.registrar import MatcherRegistrar, load_registrar, refined
 
 MakeScene = Callable[..., Any]
 
@@ -45,8 +43,8 @@ def image() -> Rendered:
 
 def test_one_matcher_and_one_estimate(image: Rendered) -> None:
     told: list[str] = []
-    solver = MatcherRegistrar("oracle", Oracle())
-    solution = solver.solve(image, image, EstimateOptions(), on_stage=told.append)
+    registrar = MatcherRegistrar(Oracle(), MatchConfig(matcher="oracle"))
+    solution = registrar.solve(image, image, on_stage=told.append)
     assert solution.found_by == "oracle"
     assert told == ["matching with oracle", "estimating"]
     assert len(solution.matches) == 200
@@ -59,19 +57,19 @@ def test_one_matcher_and_one_estimate(image: Rendered) -> None:
 
 
 def test_it_passes_on_what_the_matcher_is() -> None:
-    solver = MatcherRegistrar("oracle", Oracle())
-    assert (solver.name, solver.channels) == ("oracle", 1)
-    assert solver.weights_used == {"oracle": "0" * 64}
+    registrar = MatcherRegistrar(Oracle(), MatchConfig(matcher="oracle"))
+    assert (registrar.name, registrar.channels) == ("oracle", 1)
+    assert registrar.weights_used == {"oracle": "0" * 64}
 
 
 def test_the_options_reach_the_estimate(image: Rendered) -> None:
-    solver = MatcherRegistrar("oracle", Oracle())
-    solution = solver.solve(image, image, EstimateOptions(model="homography"))
+    registrar = MatcherRegistrar(Oracle(), MatchConfig(matcher="oracle", model="homography"))
+    solution = registrar.solve(image, image)
     assert solution.transform is not None
     assert solution.transform.kind == "homography"
 
 
-def test_load_solver_wraps_matchers_and_leaves_solvers() -> None:
+def test_load_registrar_wraps_matchers_and_leaves_registrars() -> None:
     sift = load_registrar(MatchConfig(matcher="sift", max_keypoints=99, seed=4))
     assert isinstance(sift, MatcherRegistrar)
     assert (sift.matcher.options.max_keypoints, sift.matcher.options.seed) == (99, 4)
@@ -80,12 +78,9 @@ def test_load_solver_wraps_matchers_and_leaves_solvers() -> None:
         load_registrar(MatchConfig(matcher="shift"))
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_one_loaded_before_serves_many_pairs(wrapped: bool, scene: MakeScene) -> None:
+def test_one_loaded_before_serves_many_pairs(scene: MakeScene) -> None:
     ref, tgt = scene("ref.tif", noise=1), scene("tgt.tif", noise=2)
-    matcher = Oracle()
-    loaded = MatcherRegistrar("oracle", matcher) if wrapped else matcher
-    r = match(ref.path, tgt.path, MatchConfig(matcher="oracle"), loaded=loaded)
+    r = match(ref.path, tgt.path, MatcherRegistrar(Oracle(), MatchConfig(matcher="oracle")))
     assert r.matcher == "oracle"
     assert r.n_matches == 200
     assert r.provenance["weights"] == {"oracle": "0" * 64}
@@ -118,11 +113,11 @@ class TestRefine:
 
     def test_it_pulls_a_rough_answer_tight(self) -> None:
         ref, tgt = self.view(), self.view(Rough.shift)
-        options = EstimateOptions(model="translation")
-        rough = MatcherRegistrar("rough", Rough()).solve(ref, tgt, options)
+        config = MatchConfig(matcher="rough", model="translation")
+        rough = MatcherRegistrar(Rough(), config).solve(ref, tgt)
         told: list[str] = []
-        solver = MatcherRegistrar("rough", Rough(), refine=True)
-        solution = solver.solve(ref, tgt, options, on_stage=told.append)
+        registrar = MatcherRegistrar(Rough(), make_config(config, refine=True))
+        solution = registrar.solve(ref, tgt, on_stage=told.append)
         found = solution
         assert told[-1] == "refining"
         assert (found.status, solution.found_by) == ("ok", "rough")
@@ -133,14 +128,10 @@ class TestRefine:
         assert found.evidence is not None
 
     def test_matches_that_agree_on_other_ground_are_not_believed(self) -> None:
-        solver = MatcherRegistrar("rough", Rough(), refine=True)
-        assert (
-            MatcherRegistrar("rough", Rough())
-            .solve(self.view(), self.view(seed=1), EstimateOptions())
-            .status
-            == "ok"
-        )
-        found = solver.solve(self.view(), self.view(seed=1), EstimateOptions())
+        config = MatchConfig(matcher="rough")
+        views = self.view(), self.view(seed=1)
+        assert MatcherRegistrar(Rough(), config).solve(*views).status == "ok"
+        found = MatcherRegistrar(Rough(), make_config(config, refine=True)).solve(*views)
         assert found.status in ("uncertain", "failed")
         assert "correlates" in str(found.reason) or "windows agree" in str(found.reason)
 
@@ -149,31 +140,22 @@ class TestRefine:
             def _match(self, ref: Rendered, tgt: Rendered) -> Matches:
                 return Matches()
 
-        solver = MatcherRegistrar("silent", Silent(), refine=True)
-        assert solver.solve(self.view(), self.view(), EstimateOptions()).status == "failed"
+        registrar = MatcherRegistrar(Silent(), MatchConfig(matcher="silent", refine=True))
+        assert registrar.solve(self.view(), self.view()).status == "failed"
 
     @pytest.mark.parametrize(
-        ("asked", "name", "refined"),
+        ("asked", "name", "done"),
         [(None, "sift", False), (True, "sift", True), (None, "loftr-s2", True),
          (False, "loftr-s2", False), (None, "of-my-own", False)],
     )  # fmt: skip
-    def test_who_is_refined(self, asked: bool | None, name: str, refined: bool) -> None:
-        solver = as_registrar(Rough(), MatchConfig(matcher=name, refine=asked))
-        assert isinstance(solver, MatcherRegistrar)
-        assert solver.refine is refined
-
-    @pytest.mark.parametrize("refine", [True, False])
-    def test_a_solver_stays_as_it_was_made(self, refine: bool) -> None:
-        made = MatcherRegistrar("rough", Rough(), refine=refine)
-        for asked in (None, True, False):
-            assert as_registrar(made, MatchConfig(refine=asked)) is made
-        assert made.refine is refine
+    def test_who_is_refined(self, asked: bool | None, name: str, done: bool) -> None:
+        assert refined(MatchConfig(matcher=name, refine=asked)) is done
 
     @pytest.mark.parametrize(("asked", "side"), [(True, 640), (False, None), (None, None)])
     def test_what_is_refined_is_matched_reduced(self, asked: bool | None, side: int | None) -> None:
-        solver = load_registrar(MatchConfig(matcher="sift", refine=asked))
-        assert isinstance(solver, MatcherRegistrar)
-        assert solver.matcher.options.max_side == side
+        registrar = load_registrar(MatchConfig(matcher="sift", refine=asked))
+        assert isinstance(registrar, MatcherRegistrar)
+        assert registrar.matcher.options.max_side == side
 
     def test_auto_cannot_do_without(self) -> None:
         with pytest.raises(ConfigError, match="auto always refines"):

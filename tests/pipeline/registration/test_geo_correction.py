@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
-from imatch.geometry.correction import Correction, DisplacementGrid
-from imatch.geometry.transform import Transform, apply_matrix
+from imatch.geometry.transform import DisplacementGrid, Transform, apply_matrix
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary, Registration, TiePoints
 from imatch.raster import Grid, PixelMap, RasterInfo
@@ -81,7 +80,7 @@ def mappings(draw: st.DrawFn) -> tuple[GeoCorrection, Affine, CRS]:
     unit = float(np.hypot(reference.a, reference.d))
     middle = np.array(reference @ (SIZE[0] / 2, SIZE[1] / 2))
     local = field_near(middle, unit, seed) if draw(st.booleans()) else None
-    correction = Correction(matrix_near(middle, unit, seed), local)
+    correction = Transform("homography", matrix_near(middle, unit, seed), local)
     mapping = GeoCorrection(correction, summary(reference, ref_crs), summary(target, tgt_crs), True)
     return mapping, target, tgt_crs
 
@@ -136,7 +135,7 @@ def test_an_identity_agrees_with_the_pixel_map_of_matching() -> None:
         reference = lattice_near(ref_crs, 10, 20, 1)
         target = info(lattice_near(tgt_crs, 15, -5, 1), tgt_crs)
         mapping = GeoCorrection(
-            Correction(np.eye(3)),
+            Transform("translation", np.eye(3)),
             summary(reference, ref_crs),
             summary(target.transform, tgt_crs),
             True,
@@ -188,7 +187,7 @@ def _in_pixels(reference: Affine | None, target: Affine | None) -> GeoCorrection
     local = field_near(np.array(SIZE) / 2, 1.0, 3)
     crs = {True: None, False: UTM31}
     return GeoCorrection(
-        Correction(matrix, local),
+        Transform("homography", matrix, local),
         summary(reference, crs[reference is None]),
         summary(target, crs[target is None]),
         False,
@@ -252,7 +251,7 @@ def test_pixels_to_an_image_without_a_map() -> None:
 def test_what_the_registration_does_not_correct_is_refused() -> None:
     place = lattice_near(UTM31, 10, 0, 1)
     on_map = GeoCorrection(
-        Correction(np.eye(3)), summary(place, UTM31), summary(place, UTM31), True
+        Transform("translation", np.eye(3)), summary(place, UTM31), summary(place, UTM31), True
     )
     with pytest.raises(InputError, match="has no CRS"):
         on_map.to_truth(None)
@@ -270,7 +269,7 @@ def test_across_the_antimeridian(lon: float, ref_crs: CRS) -> None:
     middle = np.array(reference @ (SIZE[0] / 2, SIZE[1] / 2))
     unit = float(np.hypot(reference.a, reference.d))
     target = lattice_near(WGS84, 30, 0, 1, lon)
-    correction = Correction(matrix_near(middle, unit, 5))
+    correction = Transform("homography", matrix_near(middle, unit, 5))
     mapping = GeoCorrection(correction, summary(reference, ref_crs), summary(target, WGS84), True)
     raster = info(target, WGS84)
     xy = np.random.default_rng(0).uniform(0, 900, (200, 2))
@@ -291,7 +290,10 @@ def test_where_projections_end_there_is_nothing() -> None:
     place = lattice_near(UTM31, 10, 0, 1)
     local = field_near(np.array(place @ (500, 450)), 10.0, 1)
     mapping = GeoCorrection(
-        Correction(np.eye(3), local), summary(place, UTM31), summary(place, UTM31), True
+        Transform("translation", np.eye(3), local),
+        summary(place, UTM31),
+        summary(place, UTM31),
+        True,
     )
     y, x = np.mgrid[:18, :36]
     native = mapping.to_pixels(world, info(place, UTM31))(np.column_stack([x.ravel(), y.ravel()]))
@@ -305,6 +307,8 @@ def test_where_projections_end_there_is_nothing() -> None:
 def test_homographies_and_matrices_agree() -> None:
     matrix = np.array([[1.01, 0.02, 5], [-0.01, 0.98, 9], [1e-5, -2e-5, 1]])
     xy = np.random.default_rng(0).uniform(0, 900, (20, 2))
-    mapping = GeoCorrection(Correction(matrix), summary(None, None), summary(None, None), False)
+    mapping = GeoCorrection(
+        Transform("homography", matrix), summary(None, None), summary(None, None), False
+    )
     native = mapping.to_pixels(mapping.reference_lattice, info(Affine.identity(), None))(xy)
     np.testing.assert_allclose(native, apply_matrix(matrix, xy), atol=1e-9)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from imatch.geometry.adjustment.network import Edge
-from imatch.geometry.correction import DisplacementGrid
-from imatch.geometry.transform import ModelKind, Transform, apply_matrix
+from imatch.geometry.transform import DisplacementGrid, ModelKind, Transform, apply_matrix
 from imatch.pipeline.registration.certificate import Certificate
 from imatch.pipeline.registration.result import ImageSummary, Registration, TiePoints
 from imatch.pipeline.stack.pairs import (

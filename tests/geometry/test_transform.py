@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
-from imatch.geometry.correction import Correction, DisplacementGrid
+from imatch.geometry.transform import DisplacementGrid, Transform
 
 quick = settings(derandomize=True, max_examples=40, deadline=None)
 places = st.lists(
@@ -49,7 +49,7 @@ def matrices(draw: st.DrawFn) -> NDArray[np.float64]:
 def test_round_trips(
     matrix: NDArray[np.float64], local: DisplacementGrid | None, xy: NDArray[np.float64]
 ) -> None:
-    correction = Correction(matrix, local)
+    correction = Transform("homography", matrix, local)
     np.testing.assert_allclose(correction.inverse(correction.apply(xy)), xy, atol=1e-5)
     np.testing.assert_allclose(correction.apply(correction.inverse(xy)), xy, atol=1e-5)
 
@@ -89,7 +89,7 @@ def test_beyond_the_lattice_the_border_goes_on() -> None:
 
 def test_no_points_and_lost_points() -> None:
     grid = DisplacementGrid("spline", (0.0, 0.0), (10.0, 10.0), np.ones((4, 4, 2)))
-    correction = Correction(np.eye(3), grid)
+    correction = Transform("translation", np.eye(3), grid)
     assert correction.apply(np.zeros((0, 2))).shape == (0, 2)
     assert correction.inverse(np.zeros((0, 2))).shape == (0, 2)
     lost = np.array([[5.0, 5.0], [np.nan, 1.0], [np.inf, 0.0]])
@@ -116,9 +116,11 @@ def test_nonsense_is_refused(step: tuple[float, float], coefficients: NDArray[np
 def test_what_cannot_be_inverted_says_so() -> None:
     flat = np.diag([1.0, 0.0, 1.0])
     with pytest.raises(InputError, match="cannot be inverted"):
-        Correction(flat).inverse([[1.0, 2.0]])
+        Transform("homography", flat).inverse([[1.0, 2.0]])
     folds = np.zeros((8, 8, 2))
     folds[::2, ::2] = 400
     grid = DisplacementGrid("spline", (0.0, 0.0), (10.0, 10.0), folds)
     with pytest.raises(InputError, match="folds over itself"):
-        Correction(np.eye(3), grid).inverse(np.random.default_rng(0).uniform(10, 60, (50, 2)))
+        Transform("translation", np.eye(3), grid).inverse(
+            np.random.default_rng(0).uniform(10, 60, (50, 2))
+        )
