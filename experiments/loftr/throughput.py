@@ -23,9 +23,8 @@ from imatch.matchers.base import MatcherOptions
 from imatch.models.loftr.match import tie_points
 from imatch.models.loftr.weights import load_loftr
 from imatch.models.weights import require_weights
-from imatch.training.collate import collate
 from imatch.training.config import load_settings
-from imatch.training.loader import endless
+from imatch.training.loader import collate, endless
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.data import as_matched
 from imatch.training.loftr.trainer import LoFTRTrainer
@@ -40,9 +39,9 @@ def learn(asked: argparse.Namespace) -> None:
         model = work.build_model()
         learnt = [value for value in model.parameters() if value.requires_grad]
         optimiser = torch.optim.AdamW(learnt)
-        shown = endless(work.shown(), collate, batch_size=config.batch_size, seed=0)
+        loader = endless(work.views(), collate, batch_size=config.batch_size, seed=0)
         begun = time.process_time()
-        batches = list(islice(shown, asked.steps + 1))
+        batches = list(islice(loader, asked.steps + 1))
         loading = (time.process_time() - begun) / len(batches)
         work.update(model, optimiser, batches[0])  # Kernels are chosen at the first step.
         begun = time.process_time()

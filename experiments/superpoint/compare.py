@@ -28,7 +28,7 @@ from imatch.matchers.sparse.base import Sparse
 from imatch.models.weights import require_weights, sha256_of
 from imatch.training.config import load_settings
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.validation import keypoint_figures, match_figures
+from imatch.training.validation import keypoint_figures, match_figures, match_keypoints
 from imatch.training.views import open_pairs, validation_pairs
 
 START = "start"
@@ -70,7 +70,7 @@ def measure(matcher: Sparse, cases: Sequence[PairSample], name: str) -> dict[str
             begun = time.process_time()
             a = _features(matcher, case.a, case.valid_a)
             b = _features(matcher, case.b, case.valid_b)
-            found = match_figures(case, a, b, matcher.pairing)
+            found = match_figures(case, match_keypoints(a, b, matcher.pairing))
             seconds += time.process_time() - begun
             figures.append(keypoint_figures(case, a, b) | found)
             advance(1)

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from imatch.training.checkpoint import CONFIG
 from imatch.training.config import load_settings
-from imatch.training.run_folder import CONFIG
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.tracking import LOG, read_log
 

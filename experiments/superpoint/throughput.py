@@ -19,7 +19,6 @@ import torch
 from imatch.training.config import load_settings
 from imatch.training.loader import endless
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.data import gather
 from imatch.training.superpoint.trainer import SuperPointTrainer
 
 
@@ -38,16 +37,16 @@ def main() -> None:
         work = SuperPointTrainer(config, Path(folder))
         model = work.build_model()
         optimiser = torch.optim.AdamW(model.parameters())
-        shown = endless(work.shown(), gather, batch_size=config.batch_size, seed=0)
+        loader = endless(work.views(), work.collate, batch_size=config.batch_size, seed=0)
         begun = time.process_time()
-        batches = list(islice(shown, asked.steps + 1))
+        batches = list(islice(loader, asked.steps + 1))
         loading = (time.process_time() - begun) / len(batches)
         begun = time.process_time()
         for batch in batches:
             for item in batch.items:
                 labels = work.labels.of(item.index, item.plain, work.device)
-                if work.lessons is not None and item.plain.known:
-                    work.lessons.of(item.index, item.plain, labels, work.device)
+                if work.distilled is not None and item.plain.known:
+                    work.distilled.of(item.index, item.plain, labels, work.device)
         once = (time.process_time() - begun) / len(batches) / config.batch_size
         work.update(model, optimiser, batches[0])  # Kernels are chosen at the first step.
         begun = time.process_time()

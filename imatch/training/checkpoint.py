@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or absent, and all that a run needs to go on bit for bit.
+"""The folder of a run: its configuration, and checkpoints from which it goes on bit for bit.
 
 A checkpoint is a folder ``step-00001200`` with ``weights.safetensors`` (what is measured and kept:
 the average where there is one), ``run.safetensors`` (the weights being trained), ``state.pt``
 (optimiser, random numbers, counters) and ``about.json`` (configuration, data, licence, versions).
-It is written beside its place and renamed into it.
+It is written beside its place and renamed into it, so that it is whole or absent.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from imatch.core.arrays import check_archive
-from imatch.core.errors import InputError, OutputError
-from imatch.core.io.files import atomic_path, scratch
+from imatch.core.errors import ConfigError, InputError, OutputError
+from imatch.core.io.files import atomic_path, remove_leftovers, scratch
 from imatch.core.io.jsontext import parse_json
+from imatch.training.config import CHANGEABLE, TrainerConfig, as_yaml, load_settings
 
+CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 WEIGHTS, RUN, STATE, ABOUT = "weights.safetensors", "run.safetensors", "state.pt", "about.json"
 _BEST = "best.json"
 _LOG = logging.getLogger(__name__)
@@ -196,6 +198,49 @@ def _believed(place: Path) -> Iterator[None]:
 def _warn_of_best(path: Path) -> None:
     """Once: it is asked for after every measurement."""
     _LOG.warning("%s: is damaged: the next measurement counts as the best so far", path)
+
+
+def open_run(folder: Path, config: TrainerConfig, *, resume: bool, again: bool = False) -> None:
+    """Make the folder of a run, or check that it is the run that is to be resumed.
+
+    The configuration is written into it.
+
+    Args:
+        folder: The run's folder.
+        config: What the run is to be.
+        resume: Whether it is there already.
+        again: Whether a run that is there may begin anew.
+
+    Raises:
+        OutputError: The folder cannot be made, or holds a run already.
+        InputError: There is nothing to resume.
+        ConfigError: The resumed run had other settings.
+    """
+    path = folder / CONFIG
+    if resume:
+        if not path.exists():
+            raise InputError("holds no run", subject=folder, hint="leave --resume out")
+        _check_same(path, config)
+        remove_leftovers(folder, deep=True)
+    elif path.exists() and not again:
+        raise OutputError("holds a run already", subject=folder, hint="pass --resume or another -o")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(error.strerror or str(error), subject=folder) from error
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text(as_yaml(config))
+
+
+def _check_same(path: Path, config: TrainerConfig) -> None:
+    before = load_settings(type(config), path)
+    for name in type(config).model_fields:
+        if name not in CHANGEABLE and getattr(before, name) != getattr(config, name):
+            raise ConfigError(
+                "differs from what the run began with",
+                subject=name,
+                hint=f"resume it with the settings in {path}, or begin another run",
+            )
 
 
 def random_state() -> dict[str, Any]:

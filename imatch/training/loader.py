@@ -1,13 +1,18 @@
-"""Batches in an order that is a function of seed and step, so that any step can be resumed."""
+"""Batches: their order, a function of seed and step, and pairs of equal size as tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from imatch.datasets.sample import PairSample
 
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 BatchT = TypeVar("BatchT")
@@ -96,3 +101,62 @@ def _alone(_worker: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """B pairs of views.
+
+    Attributes:
+        a: (B, C, H, W) float32.
+        b: (B, C, H, W) float32.
+        valid_a: (B, H, W) bool.
+        valid_b: (B, H, W) bool.
+        changed: (B, H, W) bool, in the frame of `a`.
+        homography: (B, 3, 3) float64, pixel of `a` to pixel of `b`.
+        sigma_px: (B,) float64, NaN where the homography is not known.
+        samples: The samples themselves, for what does not stack.
+    """
+
+    a: Tensor
+    b: Tensor
+    valid_a: Tensor
+    valid_b: Tensor
+    changed: Tensor
+    homography: Tensor
+    sigma_px: Tensor
+    samples: tuple[PairSample, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+def collate(samples: Sequence[PairSample]) -> PairBatch:
+    """Stacks pairs into a batch.
+
+    Args:
+        samples: Pairs whose images all have one size and number of bands.
+
+    Raises:
+        ValueError: They have not.
+    """
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+
+    return PairBatch(
+        stacked("a"),
+        stacked("b"),
+        stacked("valid_a"),
+        stacked("valid_b"),
+        stacked("changed"),
+        stacked("homography"),
+        torch.tensor([sample.sigma_px for sample in samples], dtype=torch.float64),
+        tuple(samples),
+    )
+
+
+def map_points(homography: Tensor, xy: Tensor) -> Tensor:
+    """Map (N, 2) points by a (3, 3) projective matrix, in its precision."""
+    moved = torch.nn.functional.pad(xy.to(homography.dtype), (0, 1), value=1.0) @ homography.T
+    return moved[:, :2] / moved[:, 2:]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from imatch.core.errors import ConfigError
+from imatch.core.errors import ConfigError, ImatchError
 from imatch.core.registry import Registry, Row
-from imatch.training.errors import TrainingError
+
+
+class TrainingError(ImatchError):
+    """A trainer that cannot be had, or a run that cannot go on as it is."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The loop that every trainer shares."""
+"""The loop of training that every trainer shares."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from imatch.models.device import resolve_device
-from imatch.training.checkpoint import Checkpoint, Checkpoints, random_state, restore_random
+from imatch.training.checkpoint import (
+    CHECKPOINTS,
+    Checkpoint,
+    Checkpoints,
+    open_run,
+    random_state,
+    restore_random,
+)
 from imatch.training.config import TrainerConfig
-from imatch.training.errors import TrainingError
 from imatch.training.optimisation import lr_factor, make_average, make_optimiser
-from imatch.training.run_folder import CHECKPOINTS, open_run
+from imatch.training.registry import TrainingError
 from imatch.training.tracking import Tracker, make_trackers
 
 ConfigT = TypeVar("ConfigT", bound=TrainerConfig)

@@ -154,9 +154,9 @@ def spread(pairs: Pairs, count: int) -> Pairs:
 
 
 def validation_pairs(
-    pairs: Pairs, config: ViewsConfig, size: int, bands: int, seed: int
+    pairs: Pairs, config: ViewsConfig, size: int, bands: int, seed: int, count: int | None = None
 ) -> list[PairSample]:
-    """Pairs to measure on: two dates through two views, the same each time.
+    """Returns pairs to measure on: two dates through two views, the same each time.
 
     Args:
         pairs: Pairs of the validation places.
@@ -164,6 +164,7 @@ def validation_pairs(
         size: Side of a view, pixels.
         bands: Bands the network sees.
         seed: Of the views.
+        count: Instead of the configuration's number.
 
     Raises:
         InputError: Of none of them is the alignment known.
@@ -179,7 +180,7 @@ def validation_pairs(
     )
     look = Augmentation(PLAIN.model_copy(update={"views": views}), size)
     cases = []
-    chosen = spread(pairs, config.pairs)
+    chosen = spread(pairs, count or config.pairs)
     for index in range(len(chosen)):
         pair = with_bands(chosen[index], bands)
         if pair.known:

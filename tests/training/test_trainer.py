@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from imatch.core.errors import ConfigError, InputError, OutputError
 from imatch.training.checkpoint import Checkpoints
 from imatch.training.config import TrainerConfig, load_settings
-from imatch.training.errors import TrainingError
+from imatch.training.registry import TrainingError
 from imatch.training.tracking import read_log
 
 

@@ -115,9 +115,9 @@ def _train(
     overfit: bool,
 ) -> Outcome:
     from imatch.core.progress import progress
+    from imatch.training.checkpoint import CONFIG
     from imatch.training.config import load_settings
     from imatch.training.registry import TRAINERS
-    from imatch.training.run_folder import CONFIG
 
     row = TRAINERS[trainer]
     if resume and config is None:

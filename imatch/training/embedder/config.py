@@ -1,4 +1,4 @@
-"""How an embedder is trained."""
+"""Settings of an embedder's training."""
 
 from __future__ import annotations
 
@@ -71,8 +71,6 @@ class EmbedderModelConfig(Settings):
         pool: ``gem``, ``attention`` or ``delf``.
         dim: Length of an embedding; null for what the pooling gives.
         normalise: Whether embeddings have unit length.
-        freeze_statistics: Keep the batch normalisation's statistics as the start has them, as small
-            batches ask for. From scratch they are always learnt.
         frozen_stages: Blocks of the backbone, from the image on, that do not learn
             (efficientnet-lite0 has 16).
     """
@@ -84,7 +82,6 @@ class EmbedderModelConfig(Settings):
     pool: Literal["gem", "attention", "delf"] = "gem"
     dim: int | None = Field(default=128, ge=2)
     normalise: bool = True
-    freeze_statistics: bool = True
     frozen_stages: int = Field(default=0, ge=0)
 
 

@@ -1,4 +1,4 @@
-"""What an embedder is shown: the chips of a plan, varied, side by side."""
+"""Batches that an embedder learns from: the chips of a plan, varied."""
 
 from __future__ import annotations
 
@@ -123,18 +123,18 @@ class BatchPlans(Sampler[tuple[int, BatchPlan]]):
 
 
 def batches(
-    shown: EmbedderViews, sampler: Chooser, start: int, workers: int
+    views: EmbedderViews, sampler: Chooser, start: int, workers: int
 ) -> DataLoader[EmbedderBatch]:
     """Batches without end, from step `start` on.
 
     Args:
-        shown: Makes batches of plans.
+        views: Makes batches of plans.
         sampler: Makes plans.
         start: Steps that have been done.
         workers: Processes that prepare batches ahead; the batches are the same for any number.
     """
     return DataLoader(
-        shown, batch_size=None, sampler=BatchPlans(sampler, start), num_workers=workers
+        views, batch_size=None, sampler=BatchPlans(sampler, start), num_workers=workers
     )
 
 

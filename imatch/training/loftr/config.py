@@ -1,4 +1,4 @@
-"""How a LoFTR is trained."""
+"""Settings of LoFTR's training."""
 
 from __future__ import annotations
 

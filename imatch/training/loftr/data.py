@@ -1,4 +1,4 @@
-"""What a LoFTR is shown: kinds of pairs in proportion, varied, as its matcher would show them."""
+"""Views that a LoFTR learns from: kinds of pairs in proportion, varied, as its matcher does."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from imatch.training.loftr.config import (
     LoFTRConfig,
     LoFTRDataConfig,
     LoFTRDistilConfig,
-    LoFTRValidationConfig,
 )
 from imatch.training.loftr.labels import AlignedTargets, Alignments, as_aligned
-from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs, validation_pairs
+from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs
 
 Kind = Literal["season", "hard", "self", "landscape", "distil"]
 
@@ -211,18 +210,6 @@ def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return pixels if len(pixels) in (1, 3) else pixels.mean(axis=0, keepdims=True)
 
 
-def validation_cases(
-    pairs: Pairs, config: LoFTRValidationConfig, seed: int, channels: Literal[1, 3] = 1
-) -> list[PairSample]:
-    """Pairs to measure on, the same each time; see `validation_pairs`.
-
-    Raises:
-        InputError: Of none of them is the alignment known.
-    """
-    cases = validation_pairs(pairs, config, config.size, channels, seed)
-    return [as_matched(case, channels) for case in cases]
-
-
 def open_validation(config: LoFTRConfig, seed: int) -> Pairs:
     """Pairs of validation places, or procedural ones where there are no chips.
 
@@ -231,10 +218,10 @@ def open_validation(config: LoFTRConfig, seed: int) -> Pairs:
         ConfigError: There is nothing to measure on.
     """
     data = config.data
-    shown = PairsConfig(
+    wanted = PairsConfig(
         chips=data.chips,
         sources=data.sources,
         size=config.validation.size,
         landscapes=data.landscapes,
     )
-    return open_pairs(shown, "val", config.shape.channels, seed)
+    return open_pairs(wanted, "val", config.shape.channels, seed)

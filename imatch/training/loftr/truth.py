@@ -10,7 +10,7 @@ from torch import Tensor
 from imatch.models.loftr.match import cells_seen, centres
 from imatch.models.loftr.network import CoarseCells
 from imatch.models.loftr.shape import Shape
-from imatch.training.collate import PairBatch, map_points
+from imatch.training.loader import PairBatch, map_points
 
 
 @dataclass(frozen=True, eq=False)

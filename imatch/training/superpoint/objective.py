@@ -1,4 +1,4 @@
-"""What is asked of the network on a pair, as losses."""
+"""SuperPoint's objectives: targets and losses of the detector and the descriptors on a pair."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from torch import Tensor
 from imatch.core.types import BoolArray
 from imatch.models.superpoint.points import sample
 from imatch.training.augment.geometry import Matrix, move_points
-from imatch.training.collate import map_points
-from imatch.training.losses import DESCRIPTOR_LOSSES, info_nce, too_near
-from imatch.training.losses_detector import detector_loss, soft_targets, whole_cells
+from imatch.training.loader import map_points
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import Item, SuperPointBatch
 from imatch.training.superpoint.distillation import DistillationTarget
 from imatch.training.superpoint.labels import PairLabels, Points
+from imatch.training.superpoint.losses import (
+    DESCRIPTOR_LOSSES,
+    detector_loss,
+    info_nce,
+    soft_targets,
+    too_near,
+    whole_cells,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,20 +170,20 @@ def correspondences(
 
 
 def taught_points(
-    batch: SuperPointBatch, index: int, lesson: DistillationTarget
+    batch: SuperPointBatch, index: int, target: DistillationTarget
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a lesson says of the ground that both views of a pair show.
+    """Returns what the teacher says of the ground that both views of a pair show.
 
     Args:
         batch: The batch.
         index: Which pair.
-        lesson: The teacher's, of that pair as the data set gives it.
+        target: The teacher's, of that pair as the data set gives it.
 
     Returns:
         (M, 2) float64 pixels of `a` and of `b`, and (M, D) descriptors.
     """
     seen, item = batch.seen, batch.items[index]
-    both = (lesson.xy_b, lesson.xy_a) if item.swapped else (lesson.xy_a, lesson.xy_b)
+    both = (target.xy_b, target.xy_a) if item.swapped else (target.xy_a, target.xy_b)
     xy_a, xy_b = (
         map_points(torch.from_numpy(matrix), torch.from_numpy(xy))
         for matrix, xy in zip((item.seen.to_a, item.seen.to_b), both, strict=True)
@@ -185,7 +191,7 @@ def taught_points(
     usable = (seen.valid_a[index] & ~seen.changed[index]).cpu()
     kept = _at(usable, xy_a) & _at(seen.valid_b[index].cpu(), xy_b)
     device = seen.a.device
-    wanted = torch.from_numpy(lesson.descriptors)[kept].float()
+    wanted = torch.from_numpy(target.descriptors)[kept].float()
     return xy_a[kept].to(device), xy_b[kept].to(device), wanted.to(device)
 
 

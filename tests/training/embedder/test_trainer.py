@@ -151,10 +151,10 @@ def test_starts_from_a_file_of_ours(configure: Configure, tmp_path: Path) -> Non
     parent = {"origin": "imagenet", "sha256": "ab" * 32}
     save_network(network, path, {"licence": "CC-BY-4.0", "start": parent})
     work = EmbedderTrainer(configure(f"model.start={path}"), tmp_path / "run")
-    assert work.start.licence == "CC-BY-4.0"
+    assert work.initialisation.licence == "CC-BY-4.0"
     assert work.about()["start"]["origin"] == "start.safetensors"
     assert work.about()["start"]["parent"] == parent
-    assert work.start.network.shape.chip_px == 32
+    assert work.initialisation.network.shape.chip_px == 32
     state = work.build_model().state_dict()
     assert torch.equal(state["project.weight"], network.state_dict()["project.weight"])
     with pytest.raises(ConfigError, match="has dim=8, the configuration 16"):

@@ -24,9 +24,9 @@ from imatch.training.loftr.data import (
     kinds_of,
     open_mixture,
     open_validation,
-    validation_cases,
 )
 from imatch.training.loftr.labels import Alignments
+from imatch.training.views import validation_pairs
 
 SIFT = LoFTRDistilConfig(matchers=("sift",), max_ci_px=3)
 
@@ -153,7 +153,8 @@ class TestValidation:
         pairs = open_validation(self.settings(chips), seed=0)
         assert len(pairs) == 1
         assert pairs[0].place == "s/p/x6"
-        one, two = (validation_cases(pairs, LoFTRValidationConfig(size=64), 0)[0] for _ in range(2))
+        wanted = LoFTRValidationConfig(size=64)
+        one, two = (as_matched(validation_pairs(pairs, wanted, 64, 1, 0)[0]) for _ in range(2))
         assert one.a.shape == (1, 64, 64)
         assert np.array_equal(one.b, two.b)
         assert not np.allclose(one.homography, np.eye(3))

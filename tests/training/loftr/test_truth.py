@@ -9,7 +9,7 @@ import torch
 
 from imatch.datasets.sample import PairSample
 from imatch.models.loftr.shape import COMPACT, SEASONS, TEACHER, Shape
-from imatch.training.collate import collate
+from imatch.training.loader import collate
 from imatch.training.loftr.truth import Truth, truth_of
 
 

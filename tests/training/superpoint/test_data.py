@@ -6,7 +6,7 @@ import numpy as np
 
 from imatch.training.augment.pair import Augmentation, AugmentConfig
 from imatch.training.superpoint.config import ObjectiveConfig
-from imatch.training.superpoint.data import SuperPointViews, gather
+from imatch.training.superpoint.data import SuperPointViews, collate_items
 
 LOOK = Augmentation(AugmentConfig(), 48)
 
@@ -33,7 +33,7 @@ def test_a_draw_is_a_function_of_its_number(pairs: Any) -> None:
 
 def test_batches(pairs: Any) -> None:
     data = shown(pairs, self=1, season=1)
-    batch = gather([data[0, 0], data[1, 1]])
+    batch = collate_items([data[0, 0], data[1, 1]])
     assert batch.seen.a.shape == batch.clear.b.shape == (2, 1, 48, 48)
     assert batch.seen.homography.dtype.is_floating_point
     assert len(batch.seen) == 2

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from imatch.training.augment.pair import PLAIN, Augmentation
-from imatch.training.collate import map_points
+from imatch.training.loader import map_points
 from imatch.training.superpoint.config import ObjectiveConfig, SuperPointLabelConfig
-from imatch.training.superpoint.data import SuperPointViews, gather
+from imatch.training.superpoint.data import SuperPointViews, collate_items
 from imatch.training.superpoint.distillation import DistillationTarget, DistillationTargets
 from imatch.training.superpoint.labels import KeypointLabels, PairLabels
 from imatch.training.superpoint.objective import taught_points
@@ -28,9 +28,9 @@ class Counting:
         self.observer = observer
         self.asked = 0
 
-    def observe(self, images: Tensor) -> Detections:
+    def detect(self, images: Tensor) -> Detections:
         self.asked += 1
-        seen: Detections = self.observer.observe(images)
+        seen: Detections = self.observer.detect(images)
         return seen
 
 
@@ -57,7 +57,7 @@ def test_the_mean_of_both_dates(
     pair = replace(pairs[0], b=pairs[1].a)
     lesson = DistillationTargets(corners, 16, tmp_path / "lessons").of(0, pair, labels, CPU)
     a, b = (
-        corners.observe(torch.from_numpy(image)[None]).describe(0, torch.from_numpy(xy))
+        corners.detect(torch.from_numpy(image)[None]).describe(0, torch.from_numpy(xy))
         for image, xy in ((pair.a, lesson.xy_a), (pair.b, lesson.xy_b))
     )
     wanted = torch.nn.functional.normalize(a + b, dim=1).numpy()
@@ -95,9 +95,9 @@ def test_one_look_makes_labels_and_lesson(corners: Any, pairs: Any, tmp_path: Pa
     labels = KeypointLabels(observer, config, tmp_path / "labels").of(0, pairs[0], CPU)
     DistillationTargets(observer, 16, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
     assert counting.asked == 2  # once a date
-    observer.observe(torch.rand(1, 1, 64, 64))
-    observer.observe(torch.rand(1, 1, 64, 64))
-    observer.observe(torch.from_numpy(pairs[0].a)[None])
+    observer.detect(torch.rand(1, 1, 64, 64))
+    observer.detect(torch.rand(1, 1, 64, 64))
+    observer.detect(torch.from_numpy(pairs[0].a)[None])
     assert counting.asked == 5  # Of two answers it has room.
 
 
@@ -114,7 +114,7 @@ def test_points_follow_the_views(pairs: Any) -> None:
     shown = SuperPointViews([pair], Augmentation(PLAIN, 48), objectives, 1, seed=3)
     swapped = set()
     for number in range(8):
-        batch = gather([shown[0, number]])
+        batch = collate_items([shown[0, number]])
         xy_a, xy_b, wanted = taught_points(batch, 0, lesson)
         swapped.add(batch.items[0].swapped)
         assert 0 < len(xy_a) == len(xy_b) == len(wanted) < 30

@@ -156,7 +156,7 @@ class AlikedLike:
         generator = torch.Generator().manual_seed(0)
         self.filters = torch.randn(128, 1, 9, 9, generator=generator)
 
-    def observe(self, images: torch.Tensor) -> Any:
+    def detect(self, images: torch.Tensor) -> Any:
         dense = nn.functional.conv2d(images, self.filters, padding=4)
 
         class Seen:
@@ -173,13 +173,13 @@ class AlikedLike:
 def test_distils(
     sees: str, pairs: Any, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imatch.training.superpoint.trainer.AlikedObserver", AlikedLike)
+    monkeypatch.setattr("imatch.training.superpoint.trainer.AlikedTeacher", AlikedLike)
     settings = ["objectives.self=0.5", "objectives.season=1", "objectives.distil=1"]
     settings += ["model.descriptor_dim=128", "distil.fit_pairs=3", "labels.source=aliked"]
     settings += [f"distil.sees={sees}", "distil.points=24"]
     work = trainer(configure(*settings), tmp_path / "run", pairs)
     started = SuperPoint(1, 128, batch_norm=True)
-    started.load_state_dict(work.start.network.state_dict())
+    started.load_state_dict(work.initialisation.network.state_dict())
     fitted = work.build_model()
     assert isinstance(fitted, SuperPoint)
     assert not torch.equal(fitted.convDb.weight, started.convDb.weight)

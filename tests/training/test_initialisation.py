@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from imatch.training.lineage import UNKNOWN, ancestry, lineage_of
+from imatch.training.initialisation import UNKNOWN, ancestry, lineage_of
 
 
 def file_that_tells(folder: Path, text: str | None) -> Path:

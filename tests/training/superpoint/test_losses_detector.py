@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
 from imatch.models.superpoint.points import heatmap
-from imatch.training.losses_detector import detector_loss, soft_targets, whole_cells
+from imatch.training.superpoint.losses import detector_loss, soft_targets, whole_cells
 
 
 def test_hard_targets_give_the_cross_entropy() -> None:

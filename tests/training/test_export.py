@@ -17,8 +17,8 @@ from imatch.datasets.manifest import (
     KeypointRow,
     PairRow,
 )
-from imatch.training.card import card
 from imatch.training.checkpoint import Checkpoint
+from imatch.training.export import Exporter
 
 
 @pytest.fixture
@@ -51,8 +51,11 @@ LOG = [
 ]
 
 
+EXPORT = Exporter(what=["A net."], rows=lambda _checkpoint: {"input": "grey"})
+
+
 def written(file: Path, log: Any = LOG, **data: Any) -> str:
-    return card(checkpoint(data), file, log, what=["A net."], rows={"input": "grey"})
+    return EXPORT.card(checkpoint(data), file, log)
 
 
 def test_tells_what_was_done_and_measured(file: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from imatch.training.losses import DESCRIPTOR_LOSSES, hinge, info_nce, too_near, triplet
+from imatch.training.superpoint.losses import DESCRIPTOR_LOSSES, hinge, info_nce, too_near, triplet
 
 
 def descriptors(count: int, seed: int) -> Tensor:
