@@ -2,7 +2,7 @@
 
 (`pytorch_metric_learning.samplers` draw from one global generator and know no map, so they are not
 used; what they do, M chips of each of P labels, is
-`imatch.training.embedder.batch_plan_places.Random`.)
+`imatch.training.embedder.samplers.Random`.)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Sampler(Protocol):
 
 
 class Drawing:
-    """What samplers share: a generator for each step, and crops.
+    """Base of the samplers: a generator for each step, and crops.
 
     Args:
         count: Places, triplets or classes in a step.
@@ -68,7 +68,7 @@ class Drawing:
 
 
 def triplets(chips: Integers, labels: Integers, crops: Integers) -> BatchPlan:
-    """The plan of (3 T,) chips that come as anchor, positive, negative, again and again.
+    """Returns the plan of (3 T,) chips that come as anchor, positive, negative, again and again.
 
     Args:
         chips: Which chips.

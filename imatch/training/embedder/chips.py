@@ -1,4 +1,4 @@
-"""Prepared chips by place, date and position: what samplers choose from."""
+"""Chips of a data set by place, date and position, as samplers choose them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class PlaceChips:
             )
         self.manifest, self.split = manifest, split
         self.rows: tuple[ChipRow, ...] = tuple(rows)
-        self.layout = lay_out(rows)
+        self.layout = layout_of(rows)
         self.bands, self.size, self.crop = bands, size, crop
         self._cache: OrderedDict[int, tuple[NDArray[Any], BoolArray]] = OrderedDict()
         self._room, self._held = cache_mb * 1e6, 0
@@ -150,8 +150,8 @@ class PlaceChips:
         return self.__dict__ | {"_cache": OrderedDict(), "_held": 0}
 
 
-def lay_out(rows: Sequence[ChipRow]) -> Layout:
-    """Number the places and seasons of chips, and find their positions on their grids."""
+def layout_of(rows: Sequence[ChipRow]) -> Layout:
+    """Numbers the places and seasons of chips, and find their positions on their grids."""
     whens = [row.season if row.season != "unknown" else f"date {row.date}" for row in rows]
     width = np.array([max(abs(row.right - row.left), 1e-9) for row in rows])
     height = np.array([max(abs(row.top - row.bottom), 1e-9) for row in rows])
@@ -168,7 +168,7 @@ def lay_out(rows: Sequence[ChipRow]) -> Layout:
 def cropped(
     image: NDArray[np.float32], valid: BoolArray, share: float, corner: int, size: int
 ) -> tuple[NDArray[np.float32], BoolArray]:
-    """Cut a square out of a chip and resize it.
+    """Crops a square out of a chip and resize it.
 
     Args:
         image: (C, H, W) in [0, 1].

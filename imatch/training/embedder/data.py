@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from imatch.core.types import BoolArray
 from imatch.training.augment.pair import PLAIN, Augmentation
 from imatch.training.embedder.batch_plan import BatchPlan
-from imatch.training.embedder.batch_plan import Sampler as Chooser
+from imatch.training.embedder.batch_plan import Sampler as PlanSampler
 from imatch.training.embedder.chips import CENTRE, PlaceChips, cropped
 from imatch.training.embedder.config import EmbedderAugmentConfig
 from imatch.training.embedder.label_map import LabelMap, one_hot
@@ -111,7 +111,7 @@ class BatchPlans(Sampler[tuple[int, BatchPlan]]):
         start: Steps that have been done.
     """
 
-    def __init__(self, sampler: Chooser, start: int = 0) -> None:
+    def __init__(self, sampler: PlanSampler, start: int = 0) -> None:
         self.sampler, self.start = sampler, start
 
     def __iter__(self) -> Iterator[tuple[int, BatchPlan]]:
@@ -123,7 +123,7 @@ class BatchPlans(Sampler[tuple[int, BatchPlan]]):
 
 
 def batches(
-    views: EmbedderViews, sampler: Chooser, start: int, workers: int
+    views: EmbedderViews, sampler: PlanSampler, start: int, workers: int
 ) -> DataLoader[EmbedderBatch]:
     """Batches without end, from step `start` on.
 

@@ -1,4 +1,4 @@
-"""The space of embeddings on a plane, for the trackers."""
+"""Pictures of embeddings on a plane, for the trackers."""
 
 from __future__ import annotations
 

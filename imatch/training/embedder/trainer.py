@@ -16,7 +16,6 @@ from imatch.core.errors import ConfigError
 from imatch.datasets.manifest import load_manifest
 from imatch.models.embedding.network import EmbeddingNetwork
 from imatch.retrieval.evaluate.metrics import figures, rank
-from imatch.training.embedder.batch_plan_places import Random
 from imatch.training.embedder.chips import CENTRE, PlaceChips
 from imatch.training.embedder.config import LABELLED, EmbedderConfig
 from imatch.training.embedder.data import EmbedderBatch, EmbedderViews, batches, spread
@@ -25,7 +24,7 @@ from imatch.training.embedder.initialisation import make_initialisation
 from imatch.training.embedder.label_map import LabelMap
 from imatch.training.embedder.losses import Tuples, make_loss
 from imatch.training.embedder.miners import Mined, confusions, make_miner
-from imatch.training.embedder.samplers import make_sampler
+from imatch.training.embedder.samplers import Random, make_sampler
 from imatch.training.initialisation import Initialisation
 from imatch.training.network_trainer import NetworkTrainer
 from imatch.training.trainer import Loaders

@@ -8,11 +8,17 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
-from imatch.training.embedder.batch_plan_labels import LabelledChips, Proportions
-from imatch.training.embedder.batch_plan_places import Cluster, Random, Recipe, TileDistance
 from imatch.training.embedder.chips import Layout, PlaceChips
 from imatch.training.embedder.config import EmbedderConfig
-from imatch.training.embedder.samplers import make_sampler
+from imatch.training.embedder.samplers import (
+    Cluster,
+    LabelledChips,
+    Proportions,
+    Random,
+    Recipe,
+    TileDistance,
+    make_sampler,
+)
 
 Configure = Callable[..., EmbedderConfig]
 
