@@ -8,9 +8,11 @@ is not valid is masked by GDAL's own internal mask.
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -21,8 +23,12 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.core.errors import InputError, OutputError
+from imatch.core.io.files import inside
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import explained, opened
+
+StoredChip: TypeAlias = "tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolArray]"
+"""(C, H, W) stored numbers and (H, W) valid ground."""
 
 _PROFILE = {"driver": "GTiff", "compress": "deflate", "zlevel": 6, "photometric": "minisblack"}
 
@@ -125,7 +131,7 @@ def write_chip(
         raise OutputError(reason, subject=path, hint="is the disk full?") from error
 
 
-def read_chip(path: Path) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolArray]:
+def read_chip(path: Path) -> StoredChip:
     """Read a chip.
 
     Returns:
@@ -141,6 +147,37 @@ def read_chip(path: Path) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolA
         if "per_dataset" in {flag.name for flag in dataset.mask_flag_enums[0]}:
             return pixels, dataset.dataset_mask() > 0
     return pixels, np.ones(pixels.shape[1:], dtype=bool)
+
+
+class ChipCache:
+    """Reads the chips of a data set, and keeps those read last in memory.
+
+    Args:
+        folder: The data set's.
+        megabytes: How much to keep, in each process.
+    """
+
+    def __init__(self, folder: Path, megabytes: float) -> None:
+        self._folder = folder
+        self._room, self._held = megabytes * 1e6, 0
+        self._chips: OrderedDict[str, StoredChip] = OrderedDict()
+
+    def read(self, path: str) -> StoredChip:
+        """Reads a chip as `read_chip` does, by its path below the folder."""
+        if path in self._chips:
+            self._chips.move_to_end(path)
+            return self._chips[path]
+        chip = read_chip(inside(self._folder, path))
+        self._chips[path] = chip
+        self._held += chip[0].nbytes + chip[1].nbytes
+        while self._held > self._room and len(self._chips) > 1:
+            _, (pixels, valid) = self._chips.popitem(last=False)
+            self._held -= pixels.nbytes + valid.nbytes
+        return chip
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Each worker fills its own; sending this one along would only cost time.
+        return self.__dict__ | {"_chips": OrderedDict(), "_held": 0}
 
 
 def save_mask(path: Path, mask: BoolArray) -> None:

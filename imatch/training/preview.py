@@ -10,14 +10,14 @@ from imatch.core.errors import ConfigError
 from imatch.core.io.yamltext import read_mapping
 from imatch.datasets.manifest import load_manifest
 from imatch.datasets.pairs import ChipPairs
-from imatch.datasets.report.contact_sheet import spread
+from imatch.datasets.report import spread
 from imatch.datasets.sample import PairSample
 
 
 def preview(
     path: Path, *, split: str | None = None, count: int = 12, seed: int = 0
 ) -> list[tuple[str, PairSample]]:
-    """Pairs with a word on each, for `imatch.datasets.report.contact_sheet.write_sheet`.
+    """Pairs with a word on each, for `imatch.datasets.report.write_sheet`.
 
     Args:
         path: The folder of a prepared data set, or a training configuration, whose augmentation is

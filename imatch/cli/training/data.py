@@ -300,7 +300,7 @@ def preview(
     Changed ground is red, what is not valid blue, keypoints are yellow circles.
     """
     from imatch.core.io.files import atomic_path, check_output
-    from imatch.datasets.report.contact_sheet import write_sheet
+    from imatch.datasets.report import write_sheet
     from imatch.training.preview import preview as pairs
 
     check_output(out, overwrite=overwrite)

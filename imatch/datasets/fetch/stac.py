@@ -21,8 +21,13 @@ from rasterio.errors import RasterioError
 from imatch.core.errors import ConfigError, ImatchError, InputError
 from imatch.core.io.offline import check_online
 from imatch.core.redaction import redacted
-from imatch.datasets.fetch.items import FetchedItem, write_card, write_table
-from imatch.datasets.fetch.web import frame_of, write_window
+from imatch.datasets.fetch.images import (
+    FetchedItem,
+    frame_of,
+    write_card,
+    write_table,
+    write_window,
+)
 from imatch.datasets.prepare.pairing import season
 from imatch.datasets.prepare.scan import SkippedScene, tile_name
 from imatch.raster.gdal import in_words

@@ -46,7 +46,7 @@ class Scene:
     gsd_m: float | None
 
     def open(self, bands: Sequence[int | str] | None) -> Source:
-        """Open the image as the survey did."""
+        """Open the image as the scan did."""
         source = open_source(self.path, bands=bands)
         source.info = replace(source.info, crs=self.info.crs)
         return source
@@ -99,7 +99,7 @@ class SceneCatalogue:
     skipped: tuple[SkippedScene, ...]
 
 
-def survey(config: PrepareConfig) -> SceneCatalogue:
+def scan(config: PrepareConfig) -> SceneCatalogue:
     """Open every image of a configuration.
 
     Args:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.io.files import inside
 from imatch.core.types import BoolArray
-from imatch.datasets.chip_files import read_chip
+from imatch.datasets.chip_files import ChipCache
 from imatch.datasets.manifest import ChipRow, DatasetManifest, load_manifest
-from imatch.datasets.pairs import stretched
+from imatch.datasets.pairs import stretch_chip
 
 CENTRE = -1
 """The crop in the middle of a chip; 0 to 3 are those in its corners."""
@@ -30,13 +28,13 @@ class Layout:
     Attributes:
         place: (N,) number of the ground a chip shows.
         when: (N,) number of its season, or of its date where the season is unknown.
-        lattice: (N,) number of the grid it was cut on; positions compare within one.
+        grid: (N,) number of the grid it was cut on; positions compare within one.
         xy: (N, 2) position on that grid, in chips.
     """
 
     place: NDArray[np.int64]
     when: NDArray[np.int64]
-    lattice: NDArray[np.int64]
+    grid: NDArray[np.int64]
     xy: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -45,7 +43,7 @@ class Layout:
     def far(self, chip: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
         """Distance to other chips, in chips along the longer axis; infinite on another grid."""
         gap = np.abs(self.xy[others] - self.xy[chip]).max(axis=1)
-        return np.where(self.lattice[others] == self.lattice[chip], gap, np.inf)
+        return np.where(self.grid[others] == self.grid[chip], gap, np.inf)
 
 
 class PlaceChips:
@@ -102,8 +100,7 @@ class PlaceChips:
         self.rows: tuple[ChipRow, ...] = tuple(rows)
         self.layout = layout_of(rows)
         self.bands, self.size, self.crop = bands, size, crop
-        self._cache: OrderedDict[int, tuple[NDArray[Any], BoolArray]] = OrderedDict()
-        self._room, self._held = cache_mb * 1e6, 0
+        self._cache = ChipCache(manifest.folder, cache_mb)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -121,10 +118,10 @@ class PlaceChips:
         Raises:
             InputError: The chip is missing or damaged, or has another number of bands.
         """
-        stored, valid = self._stored(index)
         row = self.rows[index]
+        stored, valid = self._cache.read(row.path)
         channels: Literal[1, 3] | None = 1 if self.bands == 1 else 3 if self.bands == 3 else None
-        image = stretched(row, stored, valid, channels=channels)
+        image = stretch_chip(row, stored, valid, channels=channels)
         if len(image) != self.bands:
             raise InputError(
                 f"has {len(image)} bands, the network wants {self.bands}",
@@ -132,22 +129,6 @@ class PlaceChips:
                 hint=f"set model.bands={len(image)}, or prepare the data with other --bands",
             )
         return cropped(image, valid, self.crop, crop, self.size)
-
-    def _stored(self, index: int) -> tuple[NDArray[Any], BoolArray]:
-        if index in self._cache:
-            self._cache.move_to_end(index)
-            return self._cache[index]
-        item = read_chip(inside(self.manifest.folder, self.rows[index].path))
-        self._cache[index] = item
-        self._held += item[0].nbytes + item[1].nbytes
-        while self._held > self._room and len(self._cache) > 1:
-            _, (pixels, valid) = self._cache.popitem(last=False)
-            self._held -= pixels.nbytes + valid.nbytes
-        return item
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Each worker fills its own cache.
-        return self.__dict__ | {"_cache": OrderedDict(), "_held": 0}
 
 
 def layout_of(rows: Sequence[ChipRow]) -> Layout:

@@ -168,7 +168,7 @@ class Recipe(Drawing):
         self.places = Places(layout)
         self.layout = layout
         cell = np.floor(layout.xy / block).astype(np.int64)
-        keys = np.stack([layout.lattice, cell[:, 0], cell[:, 1], layout.when], axis=1)
+        keys = np.stack([layout.grid, cell[:, 0], cell[:, 1], layout.when], axis=1)
         group = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
         self._members = [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]
         self._group = group

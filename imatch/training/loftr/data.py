@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Rendered
-from imatch.datasets.mixture import Mixture, PairDataset
-from imatch.datasets.pairs import ChipPairs, Key
+from imatch.datasets.pairs import ChipPairs, Key, Mixture, PairDataset
 from imatch.datasets.sample import PairSample
 from imatch.datasets.synthetic.pairs import LandscapePairs
 from imatch.matchers.dense.loftr_s2 import LoFTRS2

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from imatch.core.types import Matches
 from imatch.datasets.manifest import facts_of
-from imatch.datasets.mixture import PairDataset
+from imatch.datasets.pairs import PairDataset
 from imatch.datasets.sample import PairSample
 from imatch.models.loftr.backbone import KeypointBackbone
 from imatch.models.loftr.match import tie_points

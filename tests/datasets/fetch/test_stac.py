@@ -29,7 +29,11 @@ class Service:
     """The server, and what it can be asked."""
 
     def __init__(self, root: Path) -> None:
-        command = [sys.executable, str(Path(__file__).parents[2] / "support" / "range_server.py"), str(root)]
+        command = [
+            sys.executable,
+            str(Path(__file__).parents[2] / "support" / "range_server.py"),
+            str(root),
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"

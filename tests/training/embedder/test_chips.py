@@ -75,7 +75,7 @@ def test_workers_begin_with_an_empty_cache(data: Path) -> None:
     chips = PlaceChips(data, "val", size=32)
     chips.read(0)
     again = pickle.loads(pickle.dumps(chips))  # noqa: S301 - our own.
-    assert again._held == 0
+    assert again._cache._held == 0
     assert np.array_equal(again.read(0)[0], chips.read(0)[0])
 
 

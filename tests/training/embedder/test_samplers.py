@@ -87,7 +87,7 @@ def test_more_is_asked_for_than_there_is(layout: Layout) -> None:
 
 
 def test_one_occasion_is_not_enough(layout: Layout) -> None:
-    once = Layout(layout.place, np.zeros_like(layout.when), layout.lattice, layout.xy)
+    once = Layout(layout.place, np.zeros_like(layout.when), layout.grid, layout.xy)
     with pytest.raises(ConfigError, match=r"0 place\(s\) with chips of two seasons"):
         Random(once, 4, 2)
 

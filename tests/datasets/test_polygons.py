@@ -13,8 +13,14 @@ from rasterio.crs import CRS
 from shapely.geometry import LineString, Point, Polygon, box
 
 from imatch.core.errors import InputError
-from imatch.datasets.keypoints import appeared_between, burned, keypoints_of
-from imatch.datasets.polygons import Outline, Tally, read_polygons
+from imatch.datasets.polygons import (
+    Outline,
+    Tally,
+    appeared_between,
+    keypoints_of,
+    rasterized,
+    read_polygons,
+)
 
 PLACE = Affine(10, 0, 1000, 0, -10, 5000)
 UTM = CRS.from_epsg(32631)
@@ -81,7 +87,7 @@ def test_what_appeared_between_two_dates() -> None:
 
 
 def test_polygons_are_burned_where_they_lie() -> None:
-    mask = burned([Outline(box(1100, 4800, 1130, 4820), "", 0)], PLACE, (50, 40))
+    mask = rasterized([Outline(box(1100, 4800, 1130, 4820), "", 0)], PLACE, (50, 40))
     assert np.argwhere(mask).min(axis=0).tolist() == [18, 10]
     assert 6 <= mask.sum() <= 12
 

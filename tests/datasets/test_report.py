@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.datasets.report.contact_sheet import spread, write_sheet
+from imatch.datasets.report import spread, write_sheet
 from imatch.datasets.sample import PairSample
 from imatch.training.preview import preview
 
