@@ -35,7 +35,7 @@ _PROFILE = {"driver": "GTiff", "compress": "deflate", "zlevel": 6, "photometric"
 
 @dataclass(frozen=True)
 class Coding:
-    """How measurements become whole numbers: ``value = scale * stored + offset``.
+    """Coding of measurements as whole numbers: ``value = scale * stored + offset``.
 
     Attributes:
         dtype: ``uint8`` or ``uint16``.
@@ -49,7 +49,7 @@ class Coding:
 
     @classmethod
     def of(cls, dtypes: tuple[str, ...], low: float, high: float) -> Coding:
-        """The coding of a file's types.
+        """Returns the coding of a file's types.
 
         Args:
             dtypes: Types of its bands.
@@ -65,7 +65,7 @@ class Coding:
         return cls("uint16", 2 * span / 65535, low - span / 2)
 
     def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """(C, H, W) measurements as stored numbers, clipped to the type's range."""
+        """Codes (C, H, W) measurements as stored numbers, clipped to the type's range."""
         top = np.iinfo(self.dtype).max
         stored = np.rint((pixels.astype(np.float64) - self.offset) / self.scale)
         whole: NDArray[np.uint8] | NDArray[np.uint16] = np.clip(stored, 0, top).astype(self.dtype)

@@ -1,4 +1,4 @@
-"""How chips are cut: one frozen model for the library, the command line and YAML files."""
+"""Settings of `prepare`, for the library, the command line and YAML files."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class PrepareConfig(BaseModel):
         return [self.step(source.name) for source in self.sources] or [self.stride or self.chip]
 
     def step(self, source: str) -> int:
-        """Pixels from one chip of a source to the next."""
+        """Returns the pixels from one chip of a source to the next."""
         own = {item.name: item.stride for item in self.sources}.get(source)
         return own or self.stride or self.chip
 
@@ -195,7 +195,7 @@ class PrepareConfig(BaseModel):
 
 
 def make_prepare_config(values: Mapping[str, Any], path: Path | None = None) -> PrepareConfig:
-    """A configuration from plain values.
+    """Returns a configuration made from plain values.
 
     Args:
         values: Field -> value.
@@ -211,8 +211,8 @@ def make_prepare_config(values: Mapping[str, Any], path: Path | None = None) -> 
         name = ".".join(str(part) for part in first["loc"]) or "configuration"
         cause, hint = "is no setting", f"settings are {', '.join(PrepareConfig.model_fields)}"
         if first["type"] != "extra_forbidden":
-            said = first["msg"].removeprefix("Value error, ")
-            cause, hint = said[:1].lower() + said[1:], ""
+            message = first["msg"].removeprefix("Value error, ")
+            cause, hint = message[:1].lower() + message[1:], ""
         elif len(first["loc"]) > 1:
             hint = f"settings of a source are {', '.join(SourceConfig.model_fields)}"
         subject = name if path is None else f"{path}: {name}"

@@ -121,7 +121,7 @@ class ChipPairs:
         return sample.swapped() if swap else sample
 
     def pair(self, row: PairRow) -> PairSample:
-        """The pair of a row of the table, first date first."""
+        """Reads the pair of a row of the table, first date first."""
         first, second = self._chips[row.a], self._chips[row.b]
         a, valid_a = self._image(first)
         b, valid_b = self._image(second)
@@ -190,7 +190,7 @@ def stretch_chip(
 
 
 def _channelled(image: NDArray[np.float32], channels: Literal[1, 3] | None) -> NDArray[np.float32]:
-    """The channels asked for, by the rules of `imatch.raster.read.render`."""
+    """Converts to the channels asked for, by the rules of `imatch.raster.read.render`."""
     count = len(image)
     if channels == 1 and count > 1:
         weights = _LUMA if count == 3 else np.full(count, 1 / count, np.float32)
@@ -245,7 +245,7 @@ def _single(chip: ChipRow) -> PairRow:
 
 
 class PairDataset(Protocol):
-    """What `ChipPairs`, `LandscapePairs` and `Mixture` have in common."""
+    """Data set of pairs: `ChipPairs`, `LandscapePairs`, `Mixture`."""
 
     def __len__(self) -> int: ...
 
@@ -299,7 +299,7 @@ class Mixture:
         self.epoch = epoch
 
     def member_of(self, epoch: int, index: int) -> tuple[int, int, int]:
-        """Which member an index asks, and (round, index) there."""
+        """Returns the member that an index asks, and (round, index) there."""
         if self._dealt is None or self._dealt[0] != epoch:
             draws = np.random.default_rng([self.seed, 11, epoch]).random(self._length)
             choice = np.minimum(

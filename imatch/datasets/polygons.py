@@ -48,7 +48,7 @@ class Outline:
 
 @dataclass
 class Tally:
-    """What became of the features of vector files.
+    """Counts of what became of the features of vector files.
 
     Attributes:
         features: In the files.
@@ -157,7 +157,7 @@ def _date(value: Any) -> str:
 
 
 def reaching(outlines: Sequence[Outline], bounds: tuple[float, float, float, float]) -> list[int]:
-    """Positions of the outlines whose bounds reach into a box of the same CRS."""
+    """Finds the positions of outlines whose bounds reach into a box of the same CRS."""
     if not outlines:
         return []
     boxes = shapely.bounds(np.array([outline.shape for outline in outlines], dtype=object))
@@ -169,7 +169,7 @@ def reaching(outlines: Sequence[Outline], bounds: tuple[float, float, float, flo
 
 
 def within(outlines: Sequence[Outline], bounds: tuple[float, float, float, float]) -> list[Outline]:
-    """The outlines whose bounds reach into a box of the same CRS."""
+    """Returns the outlines whose bounds reach into a box of the same CRS."""
     return [outlines[i] for i in reaching(outlines, bounds)]
 
 
@@ -212,7 +212,7 @@ def keypoints_of(
     vertices: bool = False,
     corners: bool = False,
 ) -> list[Keypoint]:
-    """Keypoints of polygons on a chip.
+    """Returns the keypoints of polygons on a chip.
 
     The centroid serves where it lies in the polygon, else shapely's representative point, which
     always does. Places outside the chip are left out; two neighbouring chips never share one.
@@ -273,7 +273,7 @@ def _ring(shape: BaseGeometry, error_px: float) -> tuple[NDArray[np.float64], ND
 
 
 def rasterized(outlines: Iterable[Outline], transform: Affine, size: tuple[int, int]) -> BoolArray:
-    """(H, W) bool: pixels that polygons touch."""
+    """Rasterizes polygons: (H, W) bool, pixels that they touch."""
     inverse = ~transform
     coefficients = (inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f)
     shapes = [affine_transform(outline.shape, coefficients) for outline in outlines]
@@ -284,7 +284,7 @@ def rasterized(outlines: Iterable[Outline], transform: Affine, size: tuple[int, 
 
 
 def appeared_between(outlines: Iterable[Outline], first: str, second: str) -> list[Outline]:
-    """Outlines first seen after one date and not after the other, whichever is earlier."""
+    """Returns outlines first seen after one date and not after the other."""
     if not (first.isdecimal() and second.isdecimal()):
         return []
     # A month stands for all of its days.

@@ -21,7 +21,7 @@ _INCHES = 2.1
 
 
 def spread(groups: Sequence[str], count: int) -> list[int]:
-    """At most `count` indices, of every group about as many, evenly along each.
+    """Chooses at most `count` indices, of every group about as many, evenly along each.
 
     Example:
         >>> spread(["a", "a", "a", "b"], 2)

@@ -85,8 +85,8 @@ class Checkpoints:
         """The best step and its figure, None before the first measurement."""
         path = self.folder / _BEST
         try:
-            told = parse_json(path.read_text())
-            step, figure = int(told["step"]), float(told["figure"])
+            content = parse_json(path.read_text())
+            step, figure = int(content["step"]), float(content["figure"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
@@ -190,8 +190,8 @@ def _believed(place: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        said = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise _damaged(place, said) from error
+        message = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise _damaged(place, message) from error
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""How a training run is set up: frozen models read from YAML, one setting at a time overridable."""
+"""Settings of a training run: frozen models read from YAML, single settings overridable."""
 
 from __future__ import annotations
 
@@ -30,13 +30,11 @@ class OptimiserConfig(Settings):
     Attributes:
         lr: Highest learning rate.
         weight_decay: On kernels; biases and normalisations have none.
-        betas: Decay of the two moments.
         clip_norm: Largest norm of the gradient; longer ones are shortened to it.
     """
 
     lr: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = Field(default=10.0, gt=0)
 
 
@@ -56,7 +54,7 @@ class ScheduleConfig(Settings):
 
 
 class TrainerConfig(Settings):
-    """What every trainer understands.
+    """Settings that all trainers share.
 
     Attributes:
         seed: Of everything random.
@@ -130,7 +128,7 @@ def load_settings(
 def checked(
     kind: type[SettingsT], values: Mapping[str, Any], path: Path | None = None
 ) -> SettingsT:
-    """Settings from plain values.
+    """Returns settings made from plain values.
 
     Args:
         kind: The model to fill.
@@ -147,7 +145,7 @@ def checked(
 
 
 def as_yaml(settings: Settings) -> str:
-    """The settings as a YAML document that `load_settings` reads back.
+    """Returns the settings as a YAML document that `load_settings` reads back.
 
     Example:
         >>> print(as_yaml(ScheduleConfig(warmup=5)))
@@ -160,17 +158,17 @@ def as_yaml(settings: Settings) -> str:
 
 
 def template(kind: type[Settings], indent: str = "") -> str:
-    """All settings with their defaults and what they mean, as YAML to start from.
+    """Returns all settings with their defaults and what they mean, as YAML to start from.
 
     Args:
         kind: The model.
         indent: Before each line.
     """
-    told = _told(kind)
+    descriptions = _descriptions(kind)
     lines = []
     for name, field in kind.model_fields.items():
         key = field.alias or name
-        lines += [f"{indent}# {text}" for text in textwrap.wrap(told.get(name, ""), 88)]
+        lines += [f"{indent}# {text}" for text in textwrap.wrap(descriptions.get(name, ""), 88)]
         default = field.get_default(call_default_factory=True)
         if isinstance(default, Settings):
             lines += [f"{indent}{key}:", template(type(default), indent + "  ").rstrip()]
@@ -181,15 +179,15 @@ def template(kind: type[Settings], indent: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(kind: type[Settings]) -> dict[str, str]:
+def _descriptions(kind: type[Settings]) -> dict[str, str]:
     """What the docstrings of a model and its bases say of each attribute."""
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
         for entry in re.split(r"\n(?=    \w)", section):
             name, _, text = entry.strip().partition(":")
-            told[name] = re.sub(r"\bNone\b", "null", " ".join(text.replace("``", "").split()))
-    return told
+            found[name] = re.sub(r"\bNone\b", "null", " ".join(text.replace("``", "").split()))
+    return found
 
 
 def _override(values: dict[str, Any], text: str) -> None:
@@ -219,5 +217,5 @@ def _explained(error: ValidationError, kind: type[Settings], path: Path | None) 
             known = known.model_fields[part].annotation
         names = ", ".join(getattr(known, "model_fields", {}))
         return ConfigError("is no setting", subject=subject, hint=f"settings are {names}")
-    said = first["msg"].removeprefix("Value error, ")
-    return ConfigError(said[:1].lower() + said[1:], subject=subject)
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigError(message[:1].lower() + message[1:], subject=subject)

@@ -24,14 +24,14 @@ Log = Sequence[Mapping[str, Any]]
 def save_half(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the averaged network in half precision, with what it is made of in the header."""
     about = checkpoint.about
-    told = {
+    metadata = {
         "imatch": json.dumps({k: about[k] for k in ("architecture", "start", "licence", "step")})
     }
     state = {
         name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
         for name, value in checkpoint.average.items()
     }
-    save_file(state, path, told)
+    save_file(state, path, metadata)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Exporter:
         """
         about = checkpoint.about
         own = self.rows(checkpoint)
-        told = {
+        table = {
             "sha256": f"`{sha256_of(path)}`",
             **own,
             **{k: v for k, v in _common_rows(checkpoint, log).items() if k not in own},
@@ -111,7 +111,7 @@ class Exporter:
             "",
             "| | |",
             "|---|---|",
-            *(f"| {name} | {text} |" for name, text in told.items() if text is not None),
+            *(f"| {name} | {text} |" for name, text in table.items() if text is not None),
             *_sources(about["data"], self.unit),
             "",
             "On the validation places, before the first step and now:",
@@ -178,8 +178,10 @@ def _sources(data: Mapping[str, Any], unit: str) -> list[str]:
         return []
     lines = ["", f"| source | {unit} | licence | attribution |", "|---|---:|---|---|"]
     counts = manifest.document["counts"]["train"].get(f"{unit}_by_source", {})
-    for name, told in manifest.document["sources"].items():
-        licence, attribution = (told.get(key) or "not stated" for key in ("licence", "attribution"))
+    for name, source in manifest.document["sources"].items():
+        licence, attribution = (
+            source.get(key) or "not stated" for key in ("licence", "attribution")
+        )
         lines.append(f"| {name} | {counts.get(name, 0)} | {licence} | {attribution} |")
     return lines
 

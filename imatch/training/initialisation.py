@@ -73,7 +73,7 @@ def lineage_of(path: Path) -> tuple[str, dict[str, Any] | None]:
 
     Returns:
         Its licence, `UNKNOWN` where it says none, and what it was trained from, as
-        `Initialisation.facts` tells it, None where that is not told.
+        `Initialisation.facts` tells it, None where that is not known.
     """
     texts: list[str] = []
     if path.suffix == ".safetensors":
@@ -83,22 +83,22 @@ def lineage_of(path: Path) -> tuple[str, dict[str, Any] | None]:
         texts.append((path.parent / "about.json").read_text(encoding="utf-8"))
     for text in texts:
         try:
-            told = parse_json(text)
+            record = parse_json(text)
         except ValueError:
             continue
-        if isinstance(told, dict) and isinstance(told.get("licence"), str):
-            return told["licence"], parse_start(told.get("start"))
+        if isinstance(record, dict) and isinstance(record.get("licence"), str):
+            return record["licence"], parse_start(record.get("start"))
     return UNKNOWN, None
 
 
-def parse_start(told: object, generations: int = _MOST) -> dict[str, Any] | None:
+def parse_start(record: object, generations: int = _MOST) -> dict[str, Any] | None:
     """What a file tells of its start, where it has the form of `Initialisation.facts`, or None."""
-    if not isinstance(told, dict) or generations == 0:
+    if not isinstance(record, dict) or generations == 0:
         return None
-    facts = {name: told.get(name) for name in ("origin", "sha256")}
+    facts = {name: record.get(name) for name in ("origin", "sha256")}
     if not all(isinstance(value, str) for value in facts.values()):
         return None
-    parent = parse_start(told.get("parent"), generations - 1)
+    parent = parse_start(record.get("parent"), generations - 1)
     return facts if parent is None else facts | {"parent": parent}
 
 

@@ -75,7 +75,7 @@ def endless(
     start: int = 0,
     workers: int = 0,
 ) -> DataLoader[Any]:
-    """Batches without end.
+    """Returns a loader of batches without end.
 
     Args:
         data: The samples.

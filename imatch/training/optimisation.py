@@ -22,7 +22,7 @@ def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Opt
         {"params": [v for v in learnt if v.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [v for v in learnt if v.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+    return torch.optim.AdamW(groups, lr=config.lr)
 
 
 def lr_factor(schedule: ScheduleConfig, step: int, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""Pairs to look at: as they were prepared, or as a training run would see them."""
+"""Preview of pairs: as they were prepared, or as a training run would see them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imatch.datasets.sample import PairSample
 def preview(
     path: Path, *, split: str | None = None, count: int = 12, seed: int = 0
 ) -> list[tuple[str, PairSample]]:
-    """Pairs with a word on each, for `imatch.datasets.report.write_sheet`.
+    """Returns pairs with a word on each, for `imatch.datasets.report.write_sheet`.
 
     Args:
         path: The folder of a prepared data set, or a training configuration, whose augmentation is

@@ -1,4 +1,4 @@
-"""Which trainers there are. Importing this module imports nothing heavy."""
+"""Registry of the trainers. Importing this module imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run's figures go: always a log of JSON lines, and other trackers beside it."""
+"""Trackers of a run's figures: a log of JSON lines always, TensorBoard and MLflow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MLFLOW_RUN = "mlflow-run.txt"
 
 
 class Tracker(Protocol):
-    """Something that remembers figures and pictures by step."""
+    """Tracker of figures and pictures by step."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Figures by name (``train/loss``)."""
@@ -78,7 +78,7 @@ class JsonLines:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; what a crash or a bad disk made of one is left out."""
+    """Reads the lines of a log; damaged ones are left out."""
     lines: list[dict[str, Any]] = []
     if path.is_file():
         for text in path.read_bytes().splitlines():
@@ -137,8 +137,8 @@ class MLflow:
         import mlflow
 
         self._mlflow = mlflow
-        told = folder / _MLFLOW_RUN
-        known = told.read_text().strip() if after and told.is_file() else None
+        run_file = folder / _MLFLOW_RUN
+        known = run_file.read_text().strip() if after and run_file.is_file() else None
         try:
             mlflow.set_experiment("imatch")
             run = mlflow.start_run(run_id=known, run_name=None if known else folder.name)
@@ -151,7 +151,7 @@ class MLflow:
                 subject=f"mlflow at {mlflow.get_tracking_uri()}",
                 hint="set MLFLOW_TRACKING_URI, as to sqlite:///mlflow.db or a server's address",
             ) from error
-        told.write_text(f"{run.info.run_id}\n")
+        run_file.write_text(f"{run.info.run_id}\n")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """See `Tracker`."""
@@ -179,7 +179,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def make_trackers(
     names: Sequence[str], folder: Path, settings: Mapping[str, Any], after: int = 0
 ) -> list[Tracker]:
-    """The trackers of a run; the log comes first and always.
+    """Opens the trackers of a run; the log comes first and always.
 
     Args:
         names: ``tensorboard``, ``mlflow``.

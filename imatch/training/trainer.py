@@ -40,7 +40,7 @@ CaseT = TypeVar("CaseT")
 
 @dataclass(frozen=True)
 class Loaders(Generic[BatchT, CaseT]):
-    """What a trainer learns from and what it is measured on.
+    """Training batches and validation cases.
 
     Attributes:
         train: Batches without end, from the step asked for.
@@ -53,7 +53,7 @@ class Loaders(Generic[BatchT, CaseT]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a session of training ended.
+    """Outcome of a session of training.
 
     Attributes:
         step: Steps done, in all sessions.
@@ -186,7 +186,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
                 tracker.close()
 
     def measure(self, model: nn.Module, cases: Iterable[CaseT]) -> dict[str, float]:
-        """Mean figures over the validation cases; NaNs are left out."""
+        """Measures mean figures over the validation cases; NaNs are left out."""
         model.eval()
         collected: dict[str, list[float]] = {}
         with torch.inference_mode(), torch.random.fork_rng():
@@ -258,7 +258,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
     def update(
         self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: BatchT
     ) -> dict[str, float]:
-        """One step of the optimiser, taken only if everything about it is finite.
+        """Takes one step of the optimiser, only if everything about it is finite.
 
         Args:
             model: The network.

@@ -108,6 +108,6 @@ def match_picture(pair: PairSample, matches: Matches) -> NDArray[np.uint8]:
 
 
 def as_rgb(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(C, H, W) in [0, 1] as something to look at, (H, W, 3)."""
+    """Converts (C, H, W) in [0, 1] to a picture, (H, W, 3)."""
     bands = pixels[:3] if len(pixels) >= 3 else np.repeat(pixels[:1], 3, axis=0)
     return np.asarray((255 * np.clip(bands, 0, 1)).transpose(1, 2, 0), dtype=np.uint8)

@@ -49,7 +49,7 @@ _WHOLE = 1e-6
 
 @dataclass(frozen=True)
 class RemoteWindow:
-    """The pixels to be kept.
+    """Window of pixels that is kept of a remote image.
 
     Attributes:
         crs: Their reference system.
@@ -65,7 +65,7 @@ class RemoteWindow:
 
 
 def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> RemoteWindow:
-    """The whole pixels under a box, of the finest of several files.
+    """Returns the window of whole pixels under a box, of the finest of several files.
 
     Args:
         files: URLs (http, https, s3) or paths.
@@ -165,7 +165,7 @@ def write_window(
 
 
 def _read(file: DatasetReader, frame: RemoteWindow, classes: bool) -> NDArray[np.generic]:
-    """(C, H, W) of a file on a frame."""
+    """Reads (C, H, W) of a file on a frame."""
     left, top = ~file.transform @ (frame.transform.c, frame.transform.f)
     whole = abs(left - round(left)) < _WHOLE and abs(top - round(top)) < _WHOLE
     window = Window(round(left), round(top), frame.width, frame.height)
@@ -233,7 +233,7 @@ def write_table(path: Path, items: Sequence[FetchedItem]) -> None:
 
 
 def write_card(
-    path: Path, items: Sequence[FetchedItem], *, url: str, asked: str, licence: str
+    path: Path, items: Sequence[FetchedItem], *, url: str, query: str, licence: str
 ) -> None:
     """Write ``README.md``: where the images are from and whom to name.
 
@@ -241,7 +241,7 @@ def write_card(
         path: The file; replaced where it is there.
         items: The images.
         url: The catalogue.
-        asked: What was asked of it, in words.
+        query: What was asked of it, in words.
         licence: What it says of the licence.
     """
     years = sorted({item.datetime[:4] for item in items})
@@ -252,7 +252,7 @@ def write_card(
     lines = [
         f"# Images from {url}",
         "",
-        f"{len(items)} images: {asked}.",
+        f"{len(items)} images: {query}.",
         "",
         f"Licence, as the catalogue says: {licence}.",
     ]

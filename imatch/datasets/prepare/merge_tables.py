@@ -1,4 +1,4 @@
-"""From the results of all batches to the tables, the manifest, the card and the contact sheet."""
+"""Merges the results of all batches into tables, manifest, card and contact sheet."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ SEASONS = ("dec-feb", "mar-may", "jun-aug", "sep-nov")
 
 
 def season(date: str) -> str:
-    """The quarter of the year of a date ``YYYYMM…``; ``unknown`` for anything else.
+    """Returns the quarter of the year of a date ``YYYYMM…``; ``unknown`` for anything else.
 
     Example:
         >>> season("20180805"), season("before")
@@ -47,7 +47,7 @@ def _month(date: str) -> int | None:
 
 
 def season_distance(first: str, second: str) -> float:
-    """How far two dates are apart in season: 0 for one day of the year to 1 for half a year.
+    """Returns how far two dates are apart in season, from 0 to 1 for half a year.
 
     Dates that cannot be compared count as half of that.
     """
@@ -67,7 +67,7 @@ def _day(date: str) -> int | None:
 
 
 def choose_pairs(dates: Sequence[str], most: int) -> list[tuple[int, int]]:
-    """Pairs of dates, far apart in season, every date used about equally often.
+    """Chooses pairs of dates, far apart in season, every date used about equally often.
 
     Args:
         dates: One an image; the order is kept within pairs.
@@ -175,7 +175,7 @@ def _sigma(found: Alignment) -> float:
 
 
 def changed_ground(a: Rendered, b: Rendered, residual: Residual) -> BoolArray:
-    """Ground of `a` that `b` does not show again: large patches whose edges have nothing in common.
+    """Finds ground of `a` that `b` does not show again: patches whose edges have nothing in common.
 
     Seasons turn colours and leave the edges of fields, woods and shores; what has lost these too
     (a flood, a cloud, a clearing) is taken for changed. Flat ground says nothing either way.

@@ -121,7 +121,7 @@ def _check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def _identity(config: PrepareConfig, found: SceneCatalogue) -> str:
-    """What must be the same for two runs to make one data set."""
+    """Hashes what must be the same for two runs to make one data set."""
     scenes = [*found.geocoded, *(scene for group in found.aligned for scene in group.scenes)]
     files = []
     for path in sorted({scene.path for scene in scenes}):
@@ -217,7 +217,7 @@ def _facts(scene: Scene, bands: Sequence[int | str] | None) -> SceneFacts:
 def _run(
     batches: Sequence[SiteBatch], config: PrepareConfig, out: Path, jobs: int
 ) -> Iterator[dict[str, Any]]:
-    """Results of all batches; those that an earlier run finished come from its files."""
+    """Yields the results of all batches; those that an earlier run finished come from its files."""
     todo = []
     for batch in batches:
         path = _result_path(out, batch.number)

@@ -1,4 +1,4 @@
-"""Which images show one place, and the grids of pixels they share."""
+"""Groups of images that show one place, and the grids of pixels that they share."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def _bounds(points: NDArray[np.float64]) -> Box:
 
 
 def map_box(transform: Affine, crs: CRS, pixels: Box, wanted: CRS) -> Box:
-    """Bounds in one system of a box of pixels on another's map."""
+    """Returns the bounds in one system of a box of pixels on another's map."""
     return map_boxes(transform, crs, [pixels], wanted)[0]
 
 
 def map_boxes(transform: Affine, crs: CRS, boxes: Sequence[Box], wanted: CRS) -> list[Box]:
-    """The same of many boxes at once, since each call of GDAL's transformer has its price."""
+    """Returns the same of many boxes at once: each call of GDAL's transformer has its price."""
     if not boxes:
         return []
     outlines = np.stack([_outline(box) for box in boxes])
@@ -109,13 +109,13 @@ def map_boxes(transform: Affine, crs: CRS, boxes: Sequence[Box], wanted: CRS) ->
 
 
 def union(boxes: Sequence[Box]) -> Box:
-    """The box round all boxes."""
+    """Returns the box round all boxes."""
     left, bottom, right, top = zip(*boxes, strict=True)
     return min(left), min(bottom), max(right), max(top)
 
 
 def pixel_box(box: Box, crs: CRS, group: SceneGroup) -> Box:
-    """Bounds in a group's pixels of a box on another map."""
+    """Returns the bounds in a group's pixels of a box on another map."""
     assert group.crs is not None
     points = reproject_points(_outline(box), crs, group.crs)
     return _bounds(apply_affine(~group.transform, points))
@@ -124,7 +124,7 @@ def pixel_box(box: Box, crs: CRS, group: SceneGroup) -> Box:
 def geocoded_places(
     scenes: Sequence[Scene], config: PrepareConfig
 ) -> list[tuple[str, list[SceneGroup]]]:
-    """Scenes that share ground, put on grids.
+    """Groups scenes that share ground, and puts them on grids.
 
     Args:
         scenes: All geocoded scenes.
@@ -270,7 +270,7 @@ def _named(groups: list[SceneGroup]) -> list[SceneGroup]:
 
 
 def aligned_places(found: SceneCatalogue) -> list[tuple[str, list[SceneGroup]]]:
-    """Images that only their pixels place, a grid of its own for each group."""
+    """Groups images that only their pixels place, each group on a grid of its own."""
     places: dict[tuple[str, str], list[SceneGroup]] = {}
     for item in found.aligned:
         first = item.scenes[0]

@@ -64,7 +64,7 @@ class SitePlan:
 
 @dataclass(frozen=True)
 class SceneFacts:
-    """What is known of a whole image once it was read at low resolution.
+    """Range and coding of an image, known from its overview.
 
     Attributes:
         low: Value at 1 % of each band.
@@ -275,7 +275,7 @@ _ACROSS = 4
 def outlines_of(
     plan: SitePlan, config: PrepareConfig, tally: Tally
 ) -> dict[tuple[str, str, str], list[Outline]]:
-    """Polygons of every group on a map, in its CRS.
+    """Reads the polygons of every group on a map, in its CRS.
 
     Args:
         plan: The sites.
@@ -341,7 +341,7 @@ def batches_of(
     facts: dict[str, SceneFacts],
     outlines: dict[tuple[str, str, str], list[Outline]],
 ) -> list[SiteBatch]:
-    """Neighbouring sites of one group together, in a fixed order.
+    """Batches neighbouring sites of one group, in a fixed order.
 
     Args:
         sites: All sites.

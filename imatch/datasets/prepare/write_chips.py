@@ -44,7 +44,7 @@ _SPECK = 64
 
 @dataclass
 class WrittenChips:
-    """What came of a batch; plain values, ready for JSON.
+    """Result of a batch; plain values, ready for JSON.
 
     Attributes:
         chips: Rows of the chips.
@@ -293,7 +293,7 @@ def _add_sums(done: WrittenChips, key: str, view: _View) -> None:
 
 
 def add_sums(one: list[list[float]] | None, other: list[list[float]]) -> list[list[float]]:
-    """Two tables of band sums as one; images with fewer bands add to those they have."""
+    """Adds two tables of band sums; images with fewer bands add to those they have."""
     if one is None:
         return other
     longer, shorter = (one, other) if len(one) >= len(other) else (other, one)

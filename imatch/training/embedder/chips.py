@@ -172,8 +172,10 @@ def cropped(
     image, valid = image[:, *part], valid[part]
     if cut == size:
         return np.ascontiguousarray(image), np.ascontiguousarray(valid)
-    how = cv2.INTER_AREA if cut > size else cv2.INTER_CUBIC
-    resized = np.stack([cv2.resize(band, (size, size), interpolation=how) for band in image])
+    interpolation = cv2.INTER_AREA if cut > size else cv2.INTER_CUBIC
+    resized = np.stack(
+        [cv2.resize(band, (size, size), interpolation=interpolation) for band in image]
+    )
     ground = cv2.resize(valid.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0
     resized[:, ~ground] = 0
     return np.clip(resized, 0, 1).astype(np.float32), np.asarray(ground)

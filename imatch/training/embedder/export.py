@@ -16,8 +16,8 @@ def _save(checkpoint: Checkpoint, path: Path) -> None:
     network = EmbeddingNetwork(Architecture(**about["architecture"]))
     network.load_state_dict(dict(checkpoint.average))
     # In half precision: the vectors differ by less than what neighbours are apart.
-    told = {name: about.get(name) for name in _KEPT} | {"step": checkpoint.step}
-    save_network(network.half(), path, told, overwrite=True)
+    metadata = {name: about.get(name) for name in _KEPT} | {"step": checkpoint.step}
+    save_network(network.half(), path, metadata, overwrite=True)
 
 
 def _rows(checkpoint: Checkpoint) -> dict[str, str | None]:

@@ -29,7 +29,7 @@ def make_miner(config: MiningConfig, *, cosine: bool) -> Miner | None:
         ConfigError: pytorch-metric-learning is not installed.
     """
     kind = config.kind
-    if kind in ("none", "all"):
+    if kind == "none":
         return None
     miners, distances = metric_learning("miners"), metric_learning("distances")
     distance = (
@@ -43,8 +43,6 @@ def make_miner(config: MiningConfig, *, cosine: bool) -> Miner | None:
                 type_of_triplets="semihard" if kind == "semi-hard" else "hard",
                 distance=distance,
             )
-        case "batch-hard":
-            theirs = miners.BatchHardMiner(distance=distance)
         case "hard-positive" | "hard-negative":
             strategies = ("hard", "all") if kind == "hard-positive" else ("all", "hard")
             theirs = miners.BatchEasyHardMiner(*strategies, distance=distance)

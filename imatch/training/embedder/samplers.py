@@ -368,26 +368,30 @@ def make_sampler(
     Raises:
         ConfigError: The data does not allow it.
     """
-    how, count = config.sampler, config.batch_size
+    settings, count = config.sampler, config.batch_size
     shifts, seed = config.data.shifts, config.seed
-    match how.kind:
+    match settings.kind:
         case "recipe":
-            return Recipe(layout, count, block=how.block, shifts=shifts, seed=seed)
+            return Recipe(layout, count, block=settings.block, shifts=shifts, seed=seed)
         case "random":
-            return Random(layout, count, how.dates, shifts=shifts, seed=seed)
+            return Random(layout, count, settings.dates, shifts=shifts, seed=seed)
         case "cluster":
-            return Cluster(layout, count, how.dates, cluster=how.cluster, shifts=shifts, seed=seed)
+            return Cluster(
+                layout, count, settings.dates, cluster=settings.cluster, shifts=shifts, seed=seed
+            )
         case "tile-distance":
-            near, far = how.positive, how.negative
+            near, far = settings.positive, settings.negative
             return TileDistance(
                 layout, count, positive=near, negative=far, shifts=shifts, seed=seed
             )
     assert shares is not None
-    if how.kind == "labels":
+    if settings.kind == "labels":
         return LabelledChips(
-            shares, count, how.dates, dominance=how.dominance, shifts=shifts, seed=seed
+            shares, count, settings.dates, dominance=settings.dominance, shifts=shifts, seed=seed
         )
-    return Proportions(shares, count, alike=how.alike, unlike=how.unlike, shifts=shifts, seed=seed)
+    return Proportions(
+        shares, count, alike=settings.alike, unlike=settings.unlike, shifts=shifts, seed=seed
+    )
 
 
 def _within(gaps: NDArray[np.float64], reach: tuple[float, float]) -> NDArray[np.bool_]:

@@ -146,11 +146,11 @@ class EmbedderTrainer(
 
     def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:  # noqa: ARG002
         """See `Trainer.pictures`: the validation chips as points, coloured by what they show."""
-        how = self.config.validation.picture
-        if how == "none" or self._embedded is None:
+        method = self.config.validation.picture
+        if method == "none" or self._embedded is None:
             return {}
         vectors, answers = self._embedded
-        return {"space": scatter(plane(vectors, how, self.config.seed), answers)}
+        return {"space": scatter(plane(vectors, method, self.config.seed), answers)}
 
     def architecture(self) -> dict[str, Any]:
         """See `NetworkTrainer.architecture`."""

@@ -88,7 +88,7 @@ class InOrder:
 
 
 def kinds_of(chips: ChipPairs, config: LoFTRDataConfig) -> dict[Kind, list[int]]:
-    """Which pairs of a data set are of which kind; one may be of several.
+    """Sorts the pairs of a data set by kind; one may be of several.
 
     Args:
         chips: The data set.
@@ -117,7 +117,7 @@ def _thinned(indices: Sequence[int], count: int) -> list[int]:
 def open_mixture(
     config: LoFTRDataConfig, distil: LoFTRDistilConfig, alignments: Alignments, seed: int
 ) -> tuple[Mixture, dict[str, int]]:
-    """The pairs to learn from.
+    """Opens the pairs to learn from.
 
     Args:
         config: What they are.
@@ -191,7 +191,7 @@ class LoFTRViews:
 
 
 def as_matched(pair: PairSample, channels: Literal[1, 3] = 1) -> PairSample:
-    """A pair as the matcher shows it to the network.
+    """Renders a pair as the matcher shows it to the network.
 
     Luminance or colour; invalid ground continued from what is nearest to it, and widened by a guard
     band.
@@ -210,7 +210,7 @@ def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def open_validation(config: LoFTRConfig, seed: int) -> Pairs:
-    """Pairs of validation places, or procedural ones where there are no chips.
+    """Opens pairs of validation places, or procedural ones where there are no chips.
 
     Raises:
         InputError: The chips are missing or damaged.

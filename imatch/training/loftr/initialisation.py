@@ -88,7 +88,7 @@ def _from_file(network: LoFTR, path: Path) -> Initialisation[LoFTR]:
     )
     if learnt != wanted:
         raise ConfigError(
-            f"{path.name} is of another shape: {_told(learnt, wanted)}",
+            f"{path.name} is of another shape: {_differences(learnt, wanted)}",
             subject="model.start",
             hint="set model.shape, or the widths, to its own",
         )
@@ -109,6 +109,6 @@ def _learnt(source: LoFTR) -> dict[str, Any]:
     }
 
 
-def _told(learnt: Shape, wanted: Shape) -> str:
+def _differences(learnt: Shape, wanted: Shape) -> str:
     pairs = zip(learnt.to_dict().items(), wanted.to_dict().values(), strict=True)
     return ", ".join(f"{name} {own}, not {asked}" for (name, own), asked in pairs if own != asked)

@@ -34,6 +34,11 @@ from imatch.training.views import Pairs, validation_pairs
 _PLACES = 64
 """Cells by which places are shifted at most in training: matching sees images of 640 pixels."""
 
+_MAX_SIGMA_PX = 2.0
+"""Pairs known worse than this teach nothing."""
+_FINE_SIGMA_PX = 0.3
+"""A pair known this well counts half as much in the fine loss as one known exactly."""
+
 
 class LoFTRTrainer(PairTrainer[LoFTRConfig, PairBatch, Initialisation[LoFTR]]):
     """Trains the coarse stage, the fine stage or both.
@@ -88,7 +93,7 @@ class LoFTRTrainer(PairTrainer[LoFTRConfig, PairBatch, Initialisation[LoFTR]]):
         assert isinstance(model, LoFTR)
         config, count = self.config.loss, len(batch)
         shape = model.shape
-        truth = _on(truth_of(batch, shape, config.max_sigma_px), self.device)
+        truth = _on(truth_of(batch, shape, _MAX_SIGMA_PX), self.device)
         images = torch.cat([batch.a, batch.b]).to(self.device)
         coarse, fine = model.features(images, fine=shape.refined)
         shift = torch.randint(_PLACES, (2,)).tolist()
@@ -123,7 +128,7 @@ class LoFTRTrainer(PairTrainer[LoFTRConfig, PairBatch, Initialisation[LoFTR]]):
             return 0.0 * (fine[0].sum() + fine[1].sum())
         cells = truth.cells.select(chosen)
         there, back = model.refine(fine, tokens, cells)
-        reach, half = model.shape.reach, config.fine_sigma_px
+        reach, half = model.shape.reach, _FINE_SIGMA_PX
         with torch.autocast(self.device.type, enabled=False):
             sigma = truth.sigma[chosen]
             one = fine_loss(there.float(), truth.there[chosen], sigma, reach, half)

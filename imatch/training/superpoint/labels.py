@@ -22,6 +22,8 @@ from imatch.training.superpoint.config import SuperPointLabelConfig
 from imatch.training.superpoint.teachers import Detections, Teacher
 
 _BORDER = 4
+# Within this, beside twice the uncertainty of their alignment, two dates have a keypoint in common.
+_SAME_PX = 1.5
 _VIEWS = ViewConfig(rotation_deg=40, scale=1.3, shear=0.1, perspective=0.1, shift_px=0, turn=False)
 
 
@@ -56,7 +58,7 @@ class PairLabels:
 
 
 def adapted_heat(teacher: Teacher, image: Tensor, valid: Tensor, count: int, seed: int) -> Tensor:
-    """Homographic adaptation (SuperPoint, section 5): the mean response over warped views.
+    """Homographic adaptation (SuperPoint, section 5): returns the mean response over warped views.
 
     Args:
         teacher: The detector.
@@ -98,7 +100,7 @@ def _homography(width: int, height: int, rng: np.random.Generator) -> NDArray[np
 
 
 def peaks(heat: Tensor, config: SuperPointLabelConfig) -> tuple[Tensor, Tensor]:
-    """The strongest maxima of a map.
+    """Finds the strongest maxima of a map.
 
     Args:
         heat: (H, W).
@@ -123,7 +125,7 @@ def matchable(
     homography: Tensor,
     radius: float,
 ) -> Tensor:
-    """Which keypoints of one image are found again, and known again, in the other.
+    """Weights keypoints of one image by whether the other has and recognises them.
 
     Args:
         one: Detections, and its (N, 2) keypoints.
@@ -164,7 +166,7 @@ class KeypointLabels:
     _known: dict[int, PairLabels] = field(default_factory=dict)
 
     def of(self, index: int, sample: PairSample, device: torch.device) -> PairLabels:
-        """The labels of a pair as the data set gives it.
+        """Returns the labels of a pair as the data set gives it.
 
         Args:
             index: Its number.
@@ -195,7 +197,7 @@ class KeypointLabels:
         if sample.known:
             there = torch.from_numpy(sample.homography).to(device)
             back = torch.linalg.inv(there)
-            radius = self.config.same_px + 2 * sample.sigma_px
+            radius = _SAME_PX + 2 * sample.sigma_px
             weight_a = matchable((seen_a, xy_a), (seen_b, xy_b), there, radius)
             weight_b = matchable((seen_b, xy_b), (seen_a, xy_a), back, radius)
         else:

@@ -44,7 +44,7 @@ class Targets:
 def detector_targets(
     item: Item, labels: PairLabels, config: SuperPointConfig, device: torch.device
 ) -> tuple[list[tuple[float, Targets]], list[tuple[float, Targets]]]:
-    """Weighted targets of both views of an item; the weights sum to 1.
+    """Returns weighted targets of both views of an item; the weights sum to 1.
 
     On changed ground nothing is to be found: it will not be there again.
 
@@ -122,7 +122,7 @@ def detector_objective(
     targets: list[list[tuple[float, Targets]]],
     valid: Tensor,
 ) -> Tensor:
-    """The detector's loss on views.
+    """Returns the detector's loss on views.
 
     Args:
         logits: (B, 65, h, w).
@@ -144,7 +144,7 @@ def detector_objective(
 def correspondences(
     batch: SuperPointBatch, index: int, preferred: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Points of a pair that show the same, unchanged ground.
+    """Draws points of a pair that show the same, unchanged ground.
 
     Args:
         batch: The batch.
@@ -205,7 +205,7 @@ def _at(mask: Tensor, xy: Tensor) -> Tensor:
 def descriptor_objective(
     dense_a: Tensor, dense_b: Tensor, xy_a: Tensor, xy_b: Tensor, config: SuperPointConfig
 ) -> Tensor:
-    """The descriptors' loss on the points of one pair.
+    """Returns the descriptors' loss on the points of one pair.
 
     Args:
         dense_a: (D, h, w).
@@ -228,7 +228,7 @@ def distil_objective(
     wanted: Tensor,
     config: SuperPointConfig,
 ) -> Tensor:
-    """How unlike the teacher's descriptors ours are, on both dates.
+    """Returns the distillation loss: how unlike the teacher's descriptors ours are.
 
     Args:
         dense: Our (D, h, w) of `a` and of `b`.

@@ -1,4 +1,4 @@
-"""Frozen networks that say where keypoints are and what they look like: labellers and teachers."""
+"""Frozen networks that detect and describe keypoints: labellers and teachers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SuperPoint trainer: its data, its losses and what is measured."""
+"""The trainer of SuperPoint."""
 
 from __future__ import annotations
 
@@ -56,6 +56,9 @@ from imatch.training.validation import (
     match_picture,
 )
 from imatch.training.views import Pairs, open_pairs, validation_pairs
+
+_MAX_SIGMA_PX = 1.5
+"""Pairs known worse than this are no positives."""
 
 
 class SuperPointTrainer(
@@ -145,7 +148,7 @@ class SuperPointTrainer(
             detector = detector_objective(logits, first + second, valid)
             parts = self._descriptor_parts(dense[:count], dense[count:], batch, first)
         described = torch.stack([total for total, _ in parts]).mean()
-        values = {"loss": detector + config.loss.descriptor_weight * described}
+        values = {"loss": detector + described}
         values |= {"detector": detector, "descriptor": described}
         for name in ("matching", "distil"):
             if own := [named[name] for _, named in parts if name in named]:
@@ -170,7 +173,7 @@ class SuperPointTrainer(
             # No positives: a loss of 0 that still belongs to the graph.
             total, named = 0.0 * dense_a[i].sum(), dict[str, Tensor]()
             sigma = float(batch.seen.sigma_px[i])
-            if sigma <= config.loss.max_sigma_px:
+            if sigma <= _MAX_SIGMA_PX:
                 preferred = targets[i][0][1].xy
                 xy = correspondences(batch, i, preferred, config.loss.points)
                 two = item.kind == "two-dates"
