@@ -95,6 +95,6 @@ def test_right_matches_are_green_and_wrong_ones_red(pairs: Any) -> None:
 
 def test_any_number_of_bands_can_be_looked_at() -> None:
     for bands in (1, 2, 3, 13):
-        shown = as_rgb(np.linspace(-0.1, 1.1, bands * 12, dtype=np.float32).reshape(bands, 3, 4))
-        assert shown.shape == (3, 4, 3)
-        assert shown.dtype == np.uint8
+        picture = as_rgb(np.linspace(-0.1, 1.1, bands * 12, dtype=np.float32).reshape(bands, 3, 4))
+        assert picture.shape == (3, 4, 3)
+        assert picture.dtype == np.uint8

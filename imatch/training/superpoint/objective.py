@@ -169,7 +169,7 @@ def correspondences(
     return xy_a[kept][:count].to(device), xy_b[kept][:count].to(device)
 
 
-def taught_points(
+def distillation_points(
     batch: SuperPointBatch, index: int, target: DistillationTarget
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns what the teacher says of the ground that both views of a pair show.

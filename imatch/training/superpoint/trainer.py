@@ -41,7 +41,7 @@ from imatch.training.superpoint.objective import (
     detector_objective,
     detector_targets,
     distil_objective,
-    taught_points,
+    distillation_points,
 )
 from imatch.training.superpoint.teachers import (
     AlikedTeacher,
@@ -164,10 +164,10 @@ class SuperPointTrainer(
     ) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Of each pair, the weighted mean of its descriptor losses, and these by name."""
         weights, config = self.config.objectives, self.config
-        taught = [i for i, item in enumerate(batch.items) if item.kind == "two-dates"]
+        with_teacher = [i for i, item in enumerate(batch.items) if item.kind == "two-dates"]
         detections = None
-        if self.teacher is not None and self.distilled is None and taught:
-            detections = self.teacher.detect(batch.clear.b[taught].to(self.device))
+        if self.teacher is not None and self.distilled is None and with_teacher:
+            detections = self.teacher.detect(batch.clear.b[with_teacher].to(self.device))
         parts = []
         for i, item in enumerate(batch.items):
             # No positives: a loss of 0 that still belongs to the graph.
@@ -183,10 +183,10 @@ class SuperPointTrainer(
                 if two and self.distilled is not None:
                     labels = self.labels.of(item.index, item.plain, self.device)
                     target = self.distilled.of(item.index, item.plain, labels, self.device)
-                    *places, wanted = taught_points(batch, i, target)
+                    *places, wanted = distillation_points(batch, i, target)
                     named["distil"] = distil_objective(both, (places[0], places[1]), wanted, config)
                 elif two and detections is not None:
-                    wanted = detections.describe(taught.index(i), xy[1])
+                    wanted = detections.describe(with_teacher.index(i), xy[1])
                     named["distil"] = distil_objective(both, xy, wanted, config)
                 season = weights.season / weights.two_dates if two else 1.0
                 share = {"matching": season, "distil": 1.0 - season}
@@ -290,7 +290,7 @@ class SuperPointTrainer(
             elif item.kind == "two-dates" and item.plain.known:
                 labels = self.labels.of(item.index, item.plain, self.device)
                 target = self.distilled.of(item.index, item.plain, labels, self.device)
-                xy, _, described = taught_points(batch, 0, target)
+                xy, _, described = distillation_points(batch, 0, target)
                 wanted.append(described)
             else:
                 continue

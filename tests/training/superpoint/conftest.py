@@ -41,7 +41,7 @@ class Saw:
 
 
 class Corners:
-    """An observer by a formula: Shi and Tomasi's corners, and patches as descriptors."""
+    """An teacher by a formula: Shi and Tomasi's corners, and patches as descriptors."""
 
     def detect(self, images: Tensor) -> Detections:
         heats = [
