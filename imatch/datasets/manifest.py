@@ -215,7 +215,7 @@ def load_manifest(folder: Path) -> DatasetManifest:
 
 
 def content_hash(folder: Path, files: Iterable[str]) -> str:
-    """sha256 over the names and contents of files, in the order of their names."""
+    """Returns the sha256 over the names and contents of files, in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(set(files)):
         digest.update(name.encode())
@@ -226,7 +226,7 @@ def content_hash(folder: Path, files: Iterable[str]) -> str:
 def counts(
     chips: Sequence[ChipRow], pairs: Sequence[PairRow], keypoints: Sequence[KeypointRow]
 ) -> dict[str, Any]:
-    """How much there is, by split, and in each by source, season and tag."""
+    """Counts chips, pairs and keypoints by split, and in each by source, season and tag."""
     split_of = {chip.site: chip.split for chip in chips}
     out: dict[str, Any] = {}
     for split in dict.fromkeys(chip.split for chip in chips):
@@ -247,7 +247,7 @@ def counts(
 
 
 def facts_of(chips: Path | None) -> dict[str, Any]:
-    """What a checkpoint tells of the data set it learnt from: its folder and its checksum.
+    """Returns what a checkpoint keeps of its data set: the folder and the checksum.
 
     Args:
         chips: The folder; None for procedural landscapes.

@@ -1,11 +1,10 @@
-"""Prepared chips as pairs to train on."""
+"""Data sets of pairs: prepared chips, and mixtures of several data sets by weights."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +12,13 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import inside
 from imatch.core.types import BoolArray
-from imatch.datasets.chip_files import load_mask, read_chip
+from imatch.datasets.chip_files import ChipCache, load_mask
 from imatch.datasets.manifest import ChipRow, DatasetManifest, KeypointRow, PairRow, load_manifest
 from imatch.datasets.sample import PairSample
 
 #: An index of the present epoch, or (epoch, index).
 Key: TypeAlias = int | tuple[int, int]
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-_Stored: TypeAlias = "tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolArray]"
 
 
 class ChipPairs:
@@ -94,8 +92,7 @@ class ChipPairs:
         self._points: dict[str, list[KeypointRow]] = {}
         for point in manifest.keypoints:
             self._points.setdefault(point.site, []).append(point)
-        self._cache: OrderedDict[str, _Stored] = OrderedDict()
-        self._room, self._held = cache_mb * 1e6, 0
+        self._cache = ChipCache(manifest.folder, cache_mb)
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -124,7 +121,7 @@ class ChipPairs:
         return sample.swapped() if swap else sample
 
     def pair(self, row: PairRow) -> PairSample:
-        """The pair of a row of the table, first date first."""
+        """Reads the pair of a row of the table, first date first."""
         first, second = self._chips[row.a], self._chips[row.b]
         a, valid_a = self._image(first)
         b, valid_b = self._image(second)
@@ -153,8 +150,8 @@ class ChipPairs:
 
     def _image(self, chip: ChipRow) -> tuple[NDArray[np.float32], BoolArray]:
         """(C, side, side) float32 in [0, 1] and (side, side) bool; small chips are padded."""
-        stored, valid = self._stored(chip.path)
-        image = stretched(chip, stored, valid, self._stretch, self._channels)
+        stored, valid = self._cache.read(chip.path)
+        image = stretch_chip(chip, stored, valid, self._stretch, self._channels)
         side = self.manifest.chip
         height, width = valid.shape
         padding = ((0, side - height), (0, side - width))
@@ -162,31 +159,15 @@ class ChipPairs:
             return image, valid
         return np.pad(image, ((0, 0), *padding)), np.pad(valid, padding)
 
-    def _stored(self, path: str) -> _Stored:
-        if path in self._cache:
-            self._cache.move_to_end(path)
-            return self._cache[path]
-        item = read_chip(inside(self.manifest.folder, path))
-        self._cache[path] = item
-        self._held += item[0].nbytes + item[1].nbytes
-        while self._held > self._room and len(self._cache) > 1:
-            _, (pixels, valid) = self._cache.popitem(last=False)
-            self._held -= pixels.nbytes + valid.nbytes
-        return item
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Each worker fills its own cache; sending this one along would only cost time.
-        return self.__dict__ | {"_cache": OrderedDict(), "_held": 0}
-
-
-def stretched(
+def stretch_chip(
     chip: ChipRow,
     stored: NDArray[np.uint8] | NDArray[np.uint16],
     valid: BoolArray,
     stretch: Literal["chip", "scene"] = "chip",
     channels: Literal[1, 3] | None = None,
 ) -> NDArray[np.float32]:
-    """A chip as a matcher sees it.
+    """Stretches a chip to [0, 1], as a matcher sees it.
 
     Args:
         chip: Its row.
@@ -209,7 +190,7 @@ def stretched(
 
 
 def _channelled(image: NDArray[np.float32], channels: Literal[1, 3] | None) -> NDArray[np.float32]:
-    """The channels asked for, by the rules of `imatch.raster.read.render`."""
+    """Converts to the channels asked for, by the rules of `imatch.raster.read.render`."""
     count = len(image)
     if channels == 1 and count > 1:
         weights = _LUMA if count == 3 else np.full(count, 1 / count, np.float32)
@@ -261,3 +242,93 @@ def _single(chip: ChipRow) -> PairRow:
         changed_share=0.0,
         tag=chip.tag,
     )
+
+
+class PairDataset(Protocol):
+    """Data set of pairs: `ChipPairs`, `LandscapePairs`, `Mixture`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Key, /) -> PairSample: ...
+
+    def set_epoch(self, epoch: int, /) -> None:
+        """Draw as in another epoch from now on."""
+
+
+class Mixture:
+    """A map-style data set that draws from others.
+
+    Which member an index asks is drawn from (seed, epoch, index); a member's samples come in an
+    order that is shuffled anew for each of its rounds, so that it is used up evenly.
+
+    Args:
+        members: Data sets with their weights.
+        length: Samples an epoch; as many as all members have when None.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: A weight is negative, or all are zero.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[tuple[PairDataset, float]],
+        *,
+        length: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        weights = np.array([weight for _, weight in members], dtype=float)
+        if not len(weights) or (weights < 0).any() or weights.sum() <= 0:
+            raise ConfigError(
+                f"cannot mix by {weights.tolist()}",
+                subject="weights of the data",
+                hint="give weights of 0 or more, one of them more",
+            )
+        used = [(member, w) for (member, _), w in zip(members, weights, strict=True) if w > 0]
+        self.members = tuple(member for member, _ in used)
+        self._edges = np.cumsum([w for _, w in used]) / weights.sum()
+        self._length = sum(map(len, self.members)) if length is None else length
+        self.seed, self.epoch = seed, 0
+        self._dealt: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw as in another epoch from now on."""
+        self.epoch = epoch
+
+    def member_of(self, epoch: int, index: int) -> tuple[int, int, int]:
+        """Returns the member that an index asks, and (round, index) there."""
+        if self._dealt is None or self._dealt[0] != epoch:
+            draws = np.random.default_rng([self.seed, 11, epoch]).random(self._length)
+            choice = np.minimum(
+                np.searchsorted(self._edges, draws, side="right"), len(self.members) - 1
+            )
+            turn = np.zeros(self._length, dtype=np.int64)
+            for number in range(len(self.members)):
+                own = choice == number
+                turn[own] = np.arange(own.sum())
+            self._dealt = epoch, choice, turn
+        _, choice, turn = self._dealt
+        member, position = int(choice[index]), int(turn[index])
+        count = len(self.members[member])
+        lap, rest = divmod(position, count)
+        order = np.random.default_rng([self.seed, 13, epoch, member, lap]).permutation(count)
+        return member, lap, int(order[rest])
+
+    def __getitem__(self, key: Key) -> PairSample:
+        """One pair.
+
+        Args:
+            key: An index, or (epoch, index).
+
+        Raises:
+            IndexError: Beyond the end.
+        """
+        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        if not -self._length <= index < self._length:
+            raise IndexError(f"{index} of {self._length} samples")
+        member, lap, inner = self.member_of(epoch, index % self._length)
+        # Rounds within an epoch must not repeat one another's draws.
+        return self.members[member][epoch * 1000 + lap, inner]

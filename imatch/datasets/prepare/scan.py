@@ -1,4 +1,4 @@
-"""What images there are, which of them show one place, and which cannot be used."""
+"""Scan of the images: what there is, and what cannot be used."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scene:
     gsd_m: float | None
 
     def open(self, bands: Sequence[int | str] | None) -> Source:
-        """Open the image as the survey did."""
+        """Open the image as the scan did."""
         source = open_source(self.path, bands=bands)
         source.info = replace(source.info, crs=self.info.crs)
         return source
@@ -86,7 +86,7 @@ class AlignedScenes:
 
 @dataclass(frozen=True)
 class SceneCatalogue:
-    """All there is to cut.
+    """Catalogue of the images to cut.
 
     Attributes:
         geocoded: Scenes that the map places, by source.
@@ -99,7 +99,7 @@ class SceneCatalogue:
     skipped: tuple[SkippedScene, ...]
 
 
-def survey(config: PrepareConfig) -> SceneCatalogue:
+def scan(config: PrepareConfig) -> SceneCatalogue:
     """Open every image of a configuration.
 
     Args:
@@ -291,7 +291,7 @@ def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
 
 
 def tile_name(path: str) -> str | None:
-    """The Sentinel-2 tile (``T36UXA``) that a path names, if any.
+    """Returns the Sentinel-2 tile (``T36UXA``) that a path names, if any.
 
     Example:
         >>> tile_name("S2A_MSIL1C_20180805T083601_N0206_R064_T36UXA_20180805T104432.SAFE")

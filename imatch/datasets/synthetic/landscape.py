@@ -26,7 +26,7 @@ _STRIPS = 5
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """The ground, before anyone looks at it.
+    """Procedural ground: cover, relief and texture.
 
     Attributes:
         size: (width, height), landscape pixels.

@@ -1,4 +1,4 @@
-"""What a procedural landscape looks like: on a date, through any matrix, under any sky.
+"""Rendering of procedural landscapes: on a date, through any matrix, under any sky.
 
 Every view is integrated over its own pixels straight from the ground, so two views differ exactly
 by their matrices; no image is ever warped into another.
@@ -73,7 +73,7 @@ def render_landscape(
     sun_azimuth: float = 150.0,
     seed: int = 0,
 ) -> tuple[NDArray[np.float32], BoolArray]:
-    """Look at a landscape.
+    """Renders a landscape.
 
     Args:
         ground: The landscape.
@@ -120,7 +120,7 @@ def cloud_cover(
     sun_azimuth: float = 150.0,
     seed: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where the clouds of a view are, for those who may know.
+    """Returns where the clouds of a view are.
 
     Args:
         size: (width, height) of the view.

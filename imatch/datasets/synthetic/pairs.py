@@ -1,4 +1,4 @@
-"""Procedural ground as pairs to train on: no end of it, and the truth is exact."""
+"""Pairs of procedural landscapes with exact truth, to train on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What season, atmosphere and sensor do to pixels; none of it moves anything.
+"""Augmentations of colour: season, atmosphere and sensor; none of them moves anything.
 
 Every function takes (C, H, W) float32 in [0, 1] and a generator, and returns a new array of the
 same kind, not yet clipped.
@@ -14,7 +14,7 @@ Pixels = NDArray[np.float32]
 Rng = np.random.Generator
 
 
-def season(pixels: Pixels, rng: Rng, strength: float = 0.5, clusters: int = 5) -> Pixels:
+def season(pixels: Pixels, rng: Rng, strength: float = 0.4, clusters: int = 5) -> Pixels:
     """Change each kind of ground in its own way, as months do to fields, woods and water.
 
     The kinds are clusters of colour (k-means); every one gets its own gain and offset in every

@@ -23,7 +23,6 @@ class AugmentConfig(Settings):
     Attributes:
         views: Geometry, always.
         season: Each kind of ground changes colour in its own way.
-        season_strength: How much.
         gain: Gain, offset and gamma of each band.
         grey: Bands are drawn towards one mixture.
         drop_band: A band is lost.
@@ -38,7 +37,6 @@ class AugmentConfig(Settings):
 
     views: ViewConfig = ViewConfig()
     season: float = Field(default=0.3, ge=0, le=1)
-    season_strength: float = Field(default=0.4, ge=0, le=2)
     gain: float = Field(default=0.8, ge=0, le=1)
     grey: float = Field(default=0.3, ge=0, le=1)
     drop_band: float = Field(default=0.1, ge=0, le=1)
@@ -52,7 +50,7 @@ class AugmentConfig(Settings):
 
 
 PLAIN = AugmentConfig.model_validate(
-    {name: 0.0 for name in AugmentConfig.model_fields if name not in ("views", "season_strength")}
+    {name: 0.0 for name in AugmentConfig.model_fields if name != "views"}
 )
 """Geometry alone."""
 
@@ -126,7 +124,7 @@ class Augmentation:
         hidden = np.zeros(valid.shape, dtype=bool)
         # In the order in which light meets them: ground, air, optics, detector, ground segment.
         if rng.random() < config.season:
-            pixels = colour.season(pixels, rng, config.season_strength)
+            pixels = colour.season(pixels, rng)
         if rng.random() < config.snow:
             pixels = colour.snow(pixels, rng)
         if rng.random() < config.clouds:

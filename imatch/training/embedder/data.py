@@ -1,4 +1,4 @@
-"""What an embedder is shown: the chips of a plan, varied, side by side."""
+"""Batches that an embedder learns from: the chips of a plan, varied."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imatch.core.types import BoolArray
 from imatch.training.augment.pair import PLAIN, Augmentation
+from imatch.training.embedder.batch_plan import BatchPlan
+from imatch.training.embedder.batch_plan import Sampler as PlanSampler
 from imatch.training.embedder.chips import CENTRE, PlaceChips, cropped
 from imatch.training.embedder.config import EmbedderAugmentConfig
 from imatch.training.embedder.label_map import LabelMap, one_hot
-from imatch.training.embedder.sampling.plan import BatchPlan
-from imatch.training.embedder.sampling.plan import Sampler as Chooser
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class BatchPlans(Sampler[tuple[int, BatchPlan]]):
         start: Steps that have been done.
     """
 
-    def __init__(self, sampler: Chooser, start: int = 0) -> None:
+    def __init__(self, sampler: PlanSampler, start: int = 0) -> None:
         self.sampler, self.start = sampler, start
 
     def __iter__(self) -> Iterator[tuple[int, BatchPlan]]:
@@ -123,18 +123,18 @@ class BatchPlans(Sampler[tuple[int, BatchPlan]]):
 
 
 def batches(
-    shown: EmbedderViews, sampler: Chooser, start: int, workers: int
+    views: EmbedderViews, sampler: PlanSampler, start: int, workers: int
 ) -> DataLoader[EmbedderBatch]:
     """Batches without end, from step `start` on.
 
     Args:
-        shown: Makes batches of plans.
+        views: Makes batches of plans.
         sampler: Makes plans.
         start: Steps that have been done.
         workers: Processes that prepare batches ahead; the batches are the same for any number.
     """
     return DataLoader(
-        shown, batch_size=None, sampler=BatchPlans(sampler, start), num_workers=workers
+        views, batch_size=None, sampler=BatchPlans(sampler, start), num_workers=workers
     )
 
 

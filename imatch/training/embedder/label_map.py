@@ -1,4 +1,4 @@
-"""Label maps: what covers the ground of a chip, from a categorical raster or from polygons."""
+"""Label maps: classes of the ground of a chip, from a categorical raster or from polygons."""
 
 from __future__ import annotations
 

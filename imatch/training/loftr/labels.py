@@ -1,4 +1,4 @@
-"""Alignments that our own matchers are certain of, for pairs that nobody measured."""
+"""Alignment labels: pairs of unknown residual, aligned by our own matchers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BOUND = 1.96
 
 @dataclass(frozen=True, eq=False)
 class AlignedTargets:
-    """How two views lie to each other, and where that is vouched for.
+    """Alignment of two views, and where it is supported.
 
     Attributes:
         homography: (3, 3) pixel of `a` to pixel of `b`.
@@ -119,7 +119,7 @@ def align(sample: PairSample, config: LoFTRDistilConfig) -> AlignedTargets | Non
 
 
 def as_aligned(sample: PairSample, known: AlignedTargets, reach_px: float) -> PairSample:
-    """A pair with the alignment that was found; ground far from any tie point is not vouched for.
+    """Returns a pair with the alignment that was found; ground far from tie points is changed.
 
     Args:
         sample: The pair.
@@ -167,13 +167,13 @@ def _apart(one: Registration, other: Registration, corners: NDArray[np.float64])
 def _write(path: Path, known: AlignedTargets | None) -> None:
     # That nobody was certain is remembered as well.
     nothing = AlignedTargets(np.eye(3), float("nan"), np.zeros((0, 2), np.float32))
-    told = known or nothing
+    written = known or nothing
     with atomic_path(path, overwrite=True) as temporary:
         np.savez(
             temporary,
-            homography=told.homography,
-            sigma_px=told.sigma_px,
-            tie_points=told.tie_points,
+            homography=written.homography,
+            sigma_px=written.sigma_px,
+            tie_points=written.tie_points,
         )
 
 

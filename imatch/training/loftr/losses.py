@@ -14,7 +14,7 @@ _HALF_CELL = 4.0
 
 
 def coarse_loss(similarity: Tensor, truth: Truth, config: LoFTRLossConfig) -> dict[str, Tensor]:
-    """How sure true pairs of cells are of each other, and lost cells of anyone.
+    """Returns the loss of the coarse stage, over true pairs of cells and lost cells.
 
     True pairs lose ``-(1 - p)^gamma log p`` (LoFTR, section 3.5, with the focal loss of Lin et al.
     2017), p being the dual softmax; all other pairs are held down by its two sums. A cell whose

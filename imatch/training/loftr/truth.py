@@ -1,4 +1,4 @@
-"""Which cells show the same ground, and where exactly, by the homography of a pair."""
+"""Ground truth of cells: which show the same ground, and where, by a pair's homography."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from imatch.models.loftr.match import cells_seen, centres
 from imatch.models.loftr.network import CoarseCells
 from imatch.models.loftr.shape import Shape
-from imatch.training.loop.collate import PairBatch, map_points
+from imatch.training.loader import PairBatch, map_points
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known of a batch.
+    """Ground truth of a batch.
 
     Attributes:
         cells: M pairs of cells, each the other's nearest.
@@ -40,7 +40,7 @@ class Truth:
 
 
 def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
-    """The truth about a batch.
+    """Returns the ground truth of a batch.
 
     A pair of cells is true where each is nearest to the other's centre (as in LoFTR's own
     supervision) and both centres lie on valid, unchanged ground. Changed ground is neither true
