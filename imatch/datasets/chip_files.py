@@ -82,7 +82,7 @@ def write_chip(
     transform: Affine | None = None,
     crs: CRS | None = None,
 ) -> None:
-    """Write a chip; a chip that is there is replaced.
+    """Writes a chip; a chip that is there is replaced.
 
     Args:
         path: A ``.tif``; its folder is made.
@@ -132,7 +132,7 @@ def write_chip(
 
 
 def read_chip(path: Path) -> StoredChip:
-    """Read a chip.
+    """Reads a chip.
 
     Returns:
         (C, H, W) stored numbers and (H, W) bool.
@@ -181,7 +181,7 @@ class ChipCache:
 
 
 def save_mask(path: Path, mask: BoolArray) -> None:
-    """Write a mask as a PNG of 0 and 255.
+    """Writes a mask as a PNG of 0 and 255.
 
     Raises:
         OutputError: The disk refused.
@@ -193,7 +193,7 @@ def save_mask(path: Path, mask: BoolArray) -> None:
 
 
 def load_mask(path: Path) -> BoolArray:
-    """Read a mask.
+    """Reads a mask.
 
     Raises:
         InputError: It is missing or damaged.

@@ -186,7 +186,7 @@ class PrepareConfig(Settings):
 def load_prepare_config(
     path: Path | None, overrides: Mapping[str, Any] | None = None, *, images: Sequence[str] = ()
 ) -> PrepareConfig:
-    """Read a configuration from YAML.
+    """Reads a configuration from YAML.
 
     Args:
         path: YAML file, or None for the defaults.

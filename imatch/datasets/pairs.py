@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -21,7 +22,48 @@ Key: TypeAlias = int | tuple[int, int]
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-class ChipPairs:
+class PairDataset(Protocol):
+    """Data set of pairs: `ChipPairs`, `LandscapePairs`, `Mixture`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Key, /) -> PairSample: ...
+
+    def set_epoch(self, epoch: int, /) -> None:
+        """Draws as in another epoch from now on."""
+
+
+class EpochPairs(ABC):
+    """A map-style data set whose pairs follow from (epoch, index), whoever asks and when."""
+
+    epoch = 0
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Pairs of an epoch."""
+
+    @abstractmethod
+    def draw(self, epoch: int, index: int) -> PairSample:
+        """Returns the pair of an epoch and of an index from 0 to the length."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """See `PairDataset.set_epoch`."""
+        self.epoch = epoch
+
+    def __getitem__(self, key: Key) -> PairSample:
+        """Returns the pair of an index, or of (epoch, index).
+
+        Raises:
+            IndexError: Beyond the end.
+            InputError: A chip is missing or damaged.
+        """
+        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{index} of {len(self)} pairs")
+        return self.draw(epoch, index % len(self))
+
+
+class ChipPairs(EpochPairs):
     """A map-style data set of the pairs of one split; PyTorch's `DataLoader` takes it as it is.
 
     What it gives is a function of (seed, epoch, index): the order of the two dates is drawn anew in
@@ -93,29 +135,12 @@ class ChipPairs:
         for point in manifest.keypoints:
             self._points.setdefault(point.site, []).append(point)
         self._cache = ChipCache(manifest.folder, cache_mb)
-        self.epoch = 0
 
     def __len__(self) -> int:
         return self.repeat * len(self.rows)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw as in another epoch from now on."""
-        self.epoch = epoch
-
-    def __getitem__(self, key: Key) -> PairSample:
-        """One pair.
-
-        Args:
-            key: An index, or (epoch, index).
-
-        Raises:
-            IndexError: Beyond the end.
-            InputError: A chip is missing or damaged.
-        """
-        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"{index} of {len(self)} pairs")
-        index %= len(self)
+    def draw(self, epoch: int, index: int) -> PairSample:
+        """See `EpochPairs.draw`; the dates change places or do not."""
         sample = self.pair(self.rows[index % len(self.rows)])
         swap = np.random.default_rng([self.seed, epoch, index]).random() < 0.5
         return sample.swapped() if swap else sample
@@ -149,7 +174,7 @@ class ChipPairs:
         )
 
     def _image(self, chip: ChipRow) -> tuple[NDArray[np.float32], BoolArray]:
-        """(C, side, side) float32 in [0, 1] and (side, side) bool; small chips are padded."""
+        """Reads (C, side, side) float32 in [0, 1] and (side, side) bool; small chips are padded."""
         stored, valid = self._cache.read(chip.path)
         image = stretch_chip(chip, stored, valid, self._stretch, self._channels)
         side = self.manifest.chip
@@ -210,14 +235,7 @@ def _check_names(manifest: DatasetManifest, split: str, sources: Sequence[str] |
         raise ConfigError(
             f"has no split {split!r}", subject=manifest.folder, hint=f"it has {', '.join(splits)}"
         )
-    known = list(manifest.document["sources"])
-    for name in sources or ():
-        if name not in known:
-            raise ConfigError(
-                f"has no source {name!r}",
-                subject=manifest.folder,
-                hint=f"it has {', '.join(known)}",
-            )
+    manifest.check_sources(sources)
     if not manifest.chips:
         raise InputError("holds no chips", subject=manifest.folder)
 
@@ -244,18 +262,7 @@ def _single(chip: ChipRow) -> PairRow:
     )
 
 
-class PairDataset(Protocol):
-    """Data set of pairs: `ChipPairs`, `LandscapePairs`, `Mixture`."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: Key, /) -> PairSample: ...
-
-    def set_epoch(self, epoch: int, /) -> None:
-        """Draw as in another epoch from now on."""
-
-
-class Mixture:
+class Mixture(EpochPairs):
     """A map-style data set that draws from others.
 
     Which member an index asks is drawn from (seed, epoch, index); a member's samples come in an
@@ -288,15 +295,11 @@ class Mixture:
         self.members = tuple(member for member, _ in used)
         self._edges = np.cumsum([w for _, w in used]) / weights.sum()
         self._length = sum(map(len, self.members)) if length is None else length
-        self.seed, self.epoch = seed, 0
+        self.seed = seed
         self._dealt: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self._length
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw as in another epoch from now on."""
-        self.epoch = epoch
 
     def member_of(self, epoch: int, index: int) -> tuple[int, int, int]:
         """Returns the member that an index asks, and (round, index) there."""
@@ -317,18 +320,8 @@ class Mixture:
         order = np.random.default_rng([self.seed, 13, epoch, member, lap]).permutation(count)
         return member, lap, int(order[rest])
 
-    def __getitem__(self, key: Key) -> PairSample:
-        """One pair.
-
-        Args:
-            key: An index, or (epoch, index).
-
-        Raises:
-            IndexError: Beyond the end.
-        """
-        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
-        if not -self._length <= index < self._length:
-            raise IndexError(f"{index} of {self._length} samples")
-        member, lap, inner = self.member_of(epoch, index % self._length)
+    def draw(self, epoch: int, index: int) -> PairSample:
+        """See `EpochPairs.draw`."""
+        member, lap, inner = self.member_of(epoch, index)
         # Rounds within an epoch must not repeat one another's draws.
         return self.members[member][epoch * 1000 + lap, inner]

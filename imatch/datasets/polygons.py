@@ -73,7 +73,7 @@ class Tally:
 
 
 def read_polygons(path: Path, crs: CRS, tally: Tally) -> list[Outline]:
-    """Read the polygons of a vector file in the CRS of the images.
+    """Reads the polygons of a vector file in the CRS of the images.
 
     Multi-polygons fall into their parts. Invalid geometries (self-intersections) are mended, and
     dropped where nothing polygonal comes of it.
@@ -137,14 +137,14 @@ def _parts(shape: BaseGeometry | None, tally: Tally) -> list[BaseGeometry]:
 
 
 def _polygonal(shape: BaseGeometry) -> list[BaseGeometry]:
-    """The polygons in a geometry; slivers that mending leaves as lines and points are no loss."""
+    """Takes the polygons out of a geometry; lines and points left by mending are no loss."""
     if shape.geom_type == "Polygon":
         return [shape]
     return [part for piece in getattr(shape, "geoms", ()) for part in _polygonal(piece)]
 
 
 def _date(value: Any) -> str:
-    """``YYYYMMDD`` of whatever a column holds, empty for none."""
+    """Returns ``YYYYMMDD`` of whatever a column holds, empty for none."""
     import pandas
 
     if value is None or value == "" or value is pandas.NaT:
@@ -262,7 +262,7 @@ def _centroid(shape: BaseGeometry, error_px: float) -> tuple[Kind, float, float,
 
 
 def _ring(shape: BaseGeometry, error_px: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Vertices (N, 2) of a thinned outer boundary, and its turn at each, degrees."""
+    """Returns (N, 2) vertices of a thinned outer boundary, and its turn at each, degrees."""
     thinned = shapely.simplify(shape.exterior, error_px)
     ring = shapely.get_coordinates(thinned)[:-1]
     if len(ring) < 3:

@@ -42,7 +42,7 @@ def spread(groups: Sequence[str], count: int) -> list[int]:
 
 
 def write_sheet(samples: Sequence[tuple[str, PairSample]], path: Path, *, columns: int = 2) -> None:
-    """Draw pairs: first date, second date, and both in a checkerboard on the first's pixels.
+    """Draws pairs: first date, second date, and both in a checkerboard on the first's pixels.
 
     Changed ground is tinted red, what is not valid blue; keypoints are circles of two standard
     deviations.
@@ -98,7 +98,7 @@ def write_sheet(samples: Sequence[tuple[str, PairSample]], path: Path, *, column
 
 
 def _rgb(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(H, W, 3) of any number of bands."""
+    """Converts any number of bands to (H, W, 3)."""
     if image.shape[0] < 3:
         image = np.repeat(image[:1], 3, axis=0)
     return np.asarray(np.clip(image[:3].transpose(1, 2, 0), 0, 1), dtype=np.float32)
@@ -125,7 +125,7 @@ def _checkered(sample: PairSample) -> NDArray[np.float32]:
 
 
 def write_card(manifest: DatasetManifest, path: Path) -> None:
-    """Write ``README.md`` beside the data.
+    """Writes ``README.md`` beside the data.
 
     Args:
         manifest: The data set.

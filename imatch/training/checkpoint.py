@@ -30,7 +30,7 @@ from torch import Tensor
 
 from imatch.core.arrays import check_archive
 from imatch.core.errors import ConfigError, InputError, OutputError
-from imatch.core.io.files import atomic_path, remove_leftovers, scratch
+from imatch.core.io.files import atomic_path, disk_errors, remove_leftovers, scratch
 from imatch.core.io.jsontext import parse_json
 from imatch.core.settings import as_yaml, load_settings
 from imatch.training.config import CHANGEABLE, TrainerConfig
@@ -73,12 +73,12 @@ class Checkpoints:
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """The steps there are checkpoints of, oldest first."""
+        """Returns the steps there are checkpoints of, oldest first."""
         names = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.glob("step-*"))
         return sorted(int(match[1]) for match in names if match)
 
     def path(self, step: int) -> Path:
-        """The folder of one checkpoint."""
+        """Returns the folder of one checkpoint."""
         return self.folder / f"step-{step:08d}"
 
     @property
@@ -96,7 +96,7 @@ class Checkpoints:
         return (step, figure) if math.isfinite(figure) else None
 
     def save(self, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint and drop those that are neither new nor the best.
+        """Writes a checkpoint and drops those that are neither new nor the best.
 
         Raises:
             OutputError: The disk is full or refuses; what was there is still there.
@@ -125,13 +125,13 @@ class Checkpoints:
         return place
 
     def mark_best(self, step: int, figure: float) -> None:
-        """Remember which step is the best; its checkpoint has to exist."""
+        """Remembers which step is the best; its checkpoint has to exist."""
         with atomic_path(self.folder / _BEST, overwrite=True) as temporary:
             temporary.write_text(json.dumps({"step": step, "figure": figure}) + "\n")
         self._tidy()
 
     def load(self, step: int | None = None) -> Checkpoint:
-        """Read a checkpoint.
+        """Reads a checkpoint.
 
         Args:
             step: Which one, None for the newest.
@@ -163,7 +163,7 @@ class Checkpoints:
             raise _damaged(place, error) from error
 
     def believed(self, step: int) -> AbstractContextManager[None]:
-        """Use what a checkpoint says inside the block; what is missing or wrong is its damage.
+        """Uses what a checkpoint says inside the block; what is missing or wrong is its damage.
 
         Args:
             step: Which one.
@@ -197,12 +197,12 @@ def _believed(place: Path) -> Iterator[None]:
 
 @lru_cache
 def _warn_of_best(path: Path) -> None:
-    """Once: it is asked for after every measurement."""
+    """Warns once: the best is asked for after every measurement."""
     _LOG.warning("%s: is damaged: the next measurement counts as the best so far", path)
 
 
 def open_run(folder: Path, config: TrainerConfig, *, resume: bool, again: bool = False) -> None:
-    """Make the folder of a run, or check that it is the run that is to be resumed.
+    """Makes the folder of a run, or checks that it is the run that is to be resumed.
 
     The configuration is written into it.
 
@@ -225,10 +225,8 @@ def open_run(folder: Path, config: TrainerConfig, *, resume: bool, again: bool =
         remove_leftovers(folder, deep=True)
     elif path.exists() and not again:
         raise OutputError("holds a run already", subject=folder, hint="pass --resume or another -o")
-    try:
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(error.strerror or str(error), subject=folder) from error
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_text(as_yaml(config))
 
@@ -245,7 +243,7 @@ def _check_same(path: Path, config: TrainerConfig) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """Where all random number generators stand, in plain values and tensors."""
+    """Returns where all random number generators stand, in plain values and tensors."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     state = {
@@ -265,7 +263,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random(state: Mapping[str, Any]) -> None:
-    """Set all random number generators to where they stood."""
+    """Sets all random number generators to where they stood."""
     python, numpy = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["words"]), python["gauss"]))
     keys = numpy["keys"].numpy().astype(np.uint32)

@@ -147,7 +147,7 @@ def _common_rows(checkpoint: Checkpoint, log: Log) -> dict[str, str]:
 
 
 def _pairs(pairs: int | Mapping[str, int]) -> str:
-    """One number, or one of each kind."""
+    """Formats one number of pairs, or one of each kind."""
     if isinstance(pairs, int):
         return str(pairs)
     return ", ".join(f"{count} {kind}" for kind, count in pairs.items())
@@ -158,7 +158,7 @@ def _number(value: float | None) -> str:
 
 
 def _seconds(log: Log, step: int, config: Mapping[str, Any]) -> float | None:
-    """Time that the steps took, measuring left out, by the speeds that were logged."""
+    """Returns the time that the steps took, measuring left out, by the speeds that were logged."""
     speeds = [line["train/pairs_per_s"] for line in log if "train/pairs_per_s" in line]
     if not speeds:
         return None
@@ -167,7 +167,7 @@ def _seconds(log: Log, step: int, config: Mapping[str, Any]) -> float | None:
 
 
 def _sources(data: Mapping[str, Any], unit: str) -> list[str]:
-    """Where the chips come from, if they are still there."""
+    """Lists where the chips come from, if they are still there."""
     if data["chips"] is None:
         return ["", "Trained on procedural landscapes."]
     try:

@@ -44,7 +44,7 @@ class Initialisation(Generic[NetworkT_co]):
     parent: Mapping[str, Any] | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What checkpoints, exported files and cards keep of it, JSON-ready."""
+        """Returns what checkpoints, exported files and cards keep of it, JSON-ready."""
         facts = {"origin": self.origin, "sha256": self.sha256}
         return facts if self.parent is None else facts | {"parent": dict(self.parent)}
 

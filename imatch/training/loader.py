@@ -28,7 +28,7 @@ class Drawable(Protocol[ItemT_co]):
         """Number of samples."""
 
     def __getitem__(self, draw: Draw) -> ItemT_co:
-        """One sample as it is seen at one draw."""
+        """Returns one sample as it is seen at one draw."""
 
 
 class Draws(Sampler[Draw]):
@@ -52,7 +52,7 @@ class Draws(Sampler[Draw]):
         self.start = start
 
     def __iter__(self) -> Iterator[Draw]:
-        """Draw after draw."""
+        """Yields draw after draw."""
         draw = self.start
         while True:
             epoch = draw // self.count
@@ -62,7 +62,7 @@ class Draws(Sampler[Draw]):
                 draw += 1
 
     def first(self, count: int) -> list[Draw]:
-        """The next draws."""
+        """Returns the next draws."""
         return list(islice(self, count))
 
 
@@ -157,6 +157,6 @@ def collate(samples: Sequence[PairSample]) -> PairBatch:
 
 
 def map_points(homography: Tensor, xy: Tensor) -> Tensor:
-    """Map (N, 2) points by a (3, 3) projective matrix, in its precision."""
+    """Maps (N, 2) points by a (3, 3) projective matrix, in its precision."""
     moved = torch.nn.functional.pad(xy.to(homography.dtype), (0, 1), value=1.0) @ homography.T
     return moved[:, :2] / moved[:, 2:]

@@ -49,7 +49,7 @@ class NetworkTrainer(
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
-        """What the network is made of, JSON-ready."""
+        """Returns what the network is made of, JSON-ready."""
 
     def build_model(self) -> nn.Module:
         """See `Trainer.build_model`."""
@@ -79,13 +79,17 @@ class NetworkTrainer(
 
 
 class PairTrainer(NetworkTrainer[ConfigT, BatchT, PairSample, InitialisationT]):
-    """A trainer that learns from views of pairs, and is measured on pairs of other places."""
+    """A trainer that learns from views of pairs, and is measured on pairs of other places.
+
+    Its subclasses are made of a configuration and the run's folder; pairs to learn from (`train`)
+    and to be measured on (`validation`) may be given instead of those the configuration names.
+    """
 
     monitor: ClassVar[str] = "auc_3"
 
     @abstractmethod
     def views(self) -> Drawable[Any]:
-        """The training pairs as the network sees them, by draw."""
+        """Returns the training pairs as the network sees them, by draw."""
 
     @staticmethod
     @abstractmethod
@@ -94,7 +98,7 @@ class PairTrainer(NetworkTrainer[ConfigT, BatchT, PairSample, InitialisationT]):
 
     @abstractmethod
     def cases(self, count: int | None = None) -> list[PairSample]:
-        """The validation pairs, the same each time; as many as the configuration says, or `count`.
+        """Returns the validation pairs, always the same; as many as configured, or `count`.
 
         Raises:
             InputError: Of none of them is the alignment known.

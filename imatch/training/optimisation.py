@@ -56,7 +56,7 @@ def lr_factor(schedule: ScheduleConfig, step: int, steps: int) -> float:
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:
-    """Half a cosine wave from one value to another."""
+    """Returns a value on half a cosine wave from one value to another."""
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
 
 

@@ -49,7 +49,7 @@ def write_preview(
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
-    """Draw pairs of a data set, or as a training configuration varies them, into one picture.
+    """Draws pairs of a data set, or as a training configuration varies them, into one picture.
 
     Args:
         path: As for `preview`.

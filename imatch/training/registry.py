@@ -36,11 +36,11 @@ class TrainerRow(Row):
     error = TrainingError
 
     def load_config(self) -> Any:
-        """Import the model of its settings."""
+        """Imports the model of its settings."""
         return self._import(self.config)
 
     def load_export(self) -> Any:
-        """Import its exporter."""
+        """Imports its exporter."""
         return self._import(self.export)
 
 
@@ -91,7 +91,7 @@ def train(
     on_licence: Callable[[str], None] | None = None,
     progress: Progress = no_progress,
 ) -> Outcome:
-    """Train a network.
+    """Trains a network.
 
     Args:
         trainer: A row of `TRAINERS`.

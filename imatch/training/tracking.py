@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.core.errors import ConfigError, OutputError
+from imatch.core.errors import ConfigError
 from imatch.core.extras import require_extra
+from imatch.core.io.files import disk_errors
 from imatch.core.io.jsontext import parse_json
 
 LOG = "log.jsonl"
@@ -24,13 +25,13 @@ class Tracker(Protocol):
     """Tracker of figures and pictures by step."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Figures by name (``train/loss``)."""
+        """Records figures by name (``train/loss``)."""
 
     def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
-        """A picture (H, W, 3)."""
+        """Records a picture (H, W, 3)."""
 
     def close(self) -> None:
-        """Write what is not yet written."""
+        """Writes what is not yet written."""
 
 
 class JsonLines:
@@ -47,11 +48,9 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, after: int = 0) -> None:
-        try:
+        with disk_errors(path):
             old = read_log(path) if after else []
             self._file = path.open("w")
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), subject=path) from error
         for line in old:
             if line["step"] <= after:
                 self._write(line)
@@ -70,11 +69,9 @@ class JsonLines:
         self._file.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        try:
+        with disk_errors(self._file.name):
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise OutputError(error.strerror or str(error), subject=self._file.name) from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

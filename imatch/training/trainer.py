@@ -94,34 +94,34 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
 
     @abstractmethod
     def build_model(self) -> nn.Module:
-        """The network with the weights it starts from."""
+        """Builds the network with the weights it starts from."""
 
     @abstractmethod
     def build_loaders(self, start: int) -> Loaders[BatchT, CaseT]:
-        """Data, from batch number `start` on."""
+        """Opens the data, from batch number `start` on."""
 
     @abstractmethod
     def training_step(self, model: nn.Module, batch: BatchT) -> dict[str, Tensor]:
-        """Scalars by name for one batch; ``loss`` is what is made smaller."""
+        """Returns scalars by name for one batch; ``loss`` is what is made smaller."""
 
     @abstractmethod
     def validation_step(self, model: nn.Module, case: CaseT) -> dict[str, float]:
-        """Figures of one case by name; their means over the cases are the measurement."""
+        """Returns figures of one case by name; their means over the cases are the measurement."""
 
     def count(self, batch: BatchT) -> int:  # noqa: ARG002
-        """How many of `unit` a batch has."""
+        """Returns how many of `unit` a batch has."""
         return self.config.batch_size
 
     def about(self) -> dict[str, Any]:
-        """What a checkpoint should say beyond the configuration: data, licence; JSON-ready."""
+        """Returns what a checkpoint says beyond the configuration: data, licence; JSON-ready."""
         return {}
 
     def pictures(self, model: nn.Module) -> Mapping[str, Any]:  # noqa: ARG002
-        """Pictures (H, W, 3) uint8 by name that go to the trackers after a measurement."""
+        """Returns pictures (H, W, 3) uint8 by name for the trackers, after a measurement."""
         return {}
 
     def train_mode(self, model: nn.Module) -> None:
-        """Put the network into the mode in which it learns."""
+        """Puts the network into the mode in which it learns."""
         model.train()
 
     def fit(
@@ -131,7 +131,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         overfit: bool = False,
         on_step: Callable[[float], None] = lambda _steps: None,
     ) -> Outcome:
-        """Train until the run, the time or the patience is at its end.
+        """Trains until the run, the time or the patience is at its end.
 
         On a CPU a run that was cut off and resumed ends with the same weights as one that was not.
 
@@ -366,7 +366,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C end the step at hand, so that what is kept is the state between two steps."""
+        """Lets Ctrl-C end the step at hand, so that what is kept is the state between two steps."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

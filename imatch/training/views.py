@@ -61,7 +61,7 @@ class Pairs(Protocol):
         """Number of pairs."""
 
     def __getitem__(self, index: int, /) -> PairSample:
-        """One pair, always the same."""
+        """Returns one pair, always the same."""
 
 
 def one_date(pair: PairSample) -> PairSample:

@@ -115,7 +115,7 @@ def _window(file: DatasetReader, bbox: tuple[float, float, float, float], name: 
 def write_window(
     path: Path, files: Mapping[str, str], frame: RemoteWindow, *, classes: bool = False
 ) -> None:
-    """Keep the pixels of a frame as one GeoTIFF.
+    """Keeps the pixels of a frame as one GeoTIFF.
 
     A file on the frame's own lattice is copied; any other is resampled.
 
@@ -226,7 +226,7 @@ class FetchedItem:
 
 
 def write_table(path: Path, items: Sequence[FetchedItem]) -> None:
-    """Write ``items.csv``; one that is there is replaced."""
+    """Writes ``items.csv``; one that is there is replaced."""
     names = [field.name for field in fields(FetchedItem)]
     with atomic_path(path, overwrite=True) as temporary:
         write_csv(temporary, names, (map(as_cell, asdict(item).values()) for item in items))
@@ -235,7 +235,7 @@ def write_table(path: Path, items: Sequence[FetchedItem]) -> None:
 def write_card(
     path: Path, items: Sequence[FetchedItem], *, url: str, query: str, licence: str
 ) -> None:
-    """Write ``README.md``: where the images are from and whom to name.
+    """Writes ``README.md``: where the images are from and whom to name.
 
     Args:
         path: The file; replaced where it is there.

@@ -103,7 +103,7 @@ def fetch_stac(
     on_stage: Callable[[str, int], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Fetched:
-    """Fetch the ground of a box at several dates.
+    """Fetches the ground of a box at several dates.
 
     Every image becomes one GeoTIFF in its own CRS and resolution, named after its item; a scene
     classification (``scl``) comes along as ``…_SCL.tif``. Images that are there are kept, so a run
@@ -291,7 +291,7 @@ def _licence(root: pystac.Catalog, names: Sequence[str]) -> str:
 
 @contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Whatever a catalogue's client raises, as one error."""
+    """Turns whatever a catalogue's client raises into one error."""
     try:
         yield
     except ImatchError:
@@ -306,7 +306,7 @@ def _explained(url: str) -> Iterator[None]:
 
 
 def _fetch(item: pystac.Item, query: StacQuery, out: Path, *, overwrite: bool) -> FetchedItem:
-    """Write the window of one item, unless it is there."""
+    """Writes the window of one item, unless it is there."""
     keys = query.assets or tuple(name for name in PICTURES if name in item.assets)[:1]
     missing = [key for key in keys if key not in item.assets]
     if missing or not keys:

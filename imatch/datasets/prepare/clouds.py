@@ -35,7 +35,7 @@ _OPENING, _RIM = 2, 6
 
 
 def cloud_mask(pixels: NDArray[np.float32], valid: BoolArray, dtype: str) -> BoolArray:
-    """Estimate clouds by brightness and whiteness.
+    """Estimates clouds by brightness and whiteness.
 
     Args:
         pixels: (C, H, W) in the file's own units; of more than three bands the first three serve.

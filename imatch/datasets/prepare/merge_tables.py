@@ -143,7 +143,7 @@ def merge_tables(
 
 
 def _statistics(results: Sequence[WrittenChips]) -> dict[str, Any]:
-    """Mean and deviation of each source's bands, over the training split alone."""
+    """Returns mean and deviation of each source's bands, over the training split alone."""
     total: dict[str, list[list[float]]] = {}
     for result in results:
         for key, table in result.sums.items():

@@ -143,7 +143,7 @@ UNKNOWN = Residual(0.0, 0.0, float("nan"), float("nan"))
 
 
 def measure_residual(a: Rendered, b: Rendered, start: tuple[float, float] = (0.0, 0.0)) -> Residual:
-    """Measure the translation between two chips of one place.
+    """Measures the translation between two chips of one place.
 
     Args:
         a: The first chip.
@@ -166,7 +166,7 @@ def measure_residual(a: Rendered, b: Rendered, start: tuple[float, float] = (0.0
 
 
 def _sigma(found: Alignment) -> float:
-    """Standard error of the translation, one axis, from the windows that agree with it."""
+    """Estimates the standard error of the translation, one axis, from the windows that agree."""
     off = found.matches.tgt_xy - apply_matrix(found.matrix, found.matches.ref_xy)
     off = off[np.hypot(*off.T) < AGREES]
     spread = 1.4826 * float(np.median(np.abs(off - np.median(off, axis=0))))
@@ -199,8 +199,8 @@ def changed_ground(a: Rendered, b: Rendered, residual: Residual) -> BoolArray:
     ]
     usual = [float(np.median(part[common])) if common.any() else 0.0 for part in energy]
     either = (energy[0] > _FLAT * usual[0]) | (energy[1] > _FLAT * usual[1])
-    likeness = product / np.maximum(np.sqrt(energy[0] * energy[1]), 1e-9)
-    return np.asarray((likeness < _UNLIKE) & either & common)
+    similarity = product / np.maximum(np.sqrt(energy[0] * energy[1]), 1e-9)
+    return np.asarray((similarity < _UNLIKE) & either & common)
 
 
 def _pooled(field: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -215,7 +215,7 @@ _WRONG_PX = 3.0
 
 
 def fill_residuals(pairs: Sequence[PairRow]) -> list[PairRow]:
-    """Give a residual to chips that could not tell theirs, from others of the same two images.
+    """Gives a residual to chips that could not tell theirs, from others of the same two images.
 
     Two products are displaced as a whole, up to relief: where at least four chips agree within a
     third of a pixel, their median holds for the rest (snow, water), with the spread as standard
@@ -229,8 +229,8 @@ def fill_residuals(pairs: Sequence[PairRow]) -> list[PairRow]:
     """
     groups: dict[tuple[str, str, str], list[int]] = {}
     for i, pair in enumerate(pairs):
-        lattice = str(PurePosixPath(pair.site).parent)
-        groups.setdefault((lattice, _label(pair.a), _label(pair.b)), []).append(i)
+        grid = str(PurePosixPath(pair.site).parent)
+        groups.setdefault((grid, _label(pair.a), _label(pair.b)), []).append(i)
     out = list(pairs)
     for members in groups.values():
         own = [i for i in members if pairs[i].measured == "chip"]

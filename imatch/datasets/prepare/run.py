@@ -53,7 +53,7 @@ def prepare(
     on_stage: Callable[[str, int], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> DatasetManifest:
-    """Cut a data set for training.
+    """Prepares a data set for training: chips, pairs, keypoints and a manifest.
 
     Args:
         config: What to cut and how.
@@ -130,7 +130,7 @@ def _identity(config: PrepareConfig, found: SceneCatalogue) -> str:
 
 
 def _begin(out: Path, identity: str, *, resume: bool, overwrite: bool) -> DatasetManifest | None:
-    """Make the folder ready; the manifest where there is nothing left to do."""
+    """Makes the folder ready; returns the manifest where there is nothing left to do."""
     if overwrite:
         for name in _OURS:
             (out / name).unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def _other_run(out: Path) -> OutputError:
 def _read_overviews(
     found: SceneCatalogue, config: PrepareConfig, out: Path
 ) -> tuple[SceneCatalogue, dict[str, SceneFacts]]:
-    """Read every image once at low resolution; what cannot be read drops out."""
+    """Reads every image once at low resolution; what cannot be read drops out."""
     sources = {source.name: source for source in config.sources}
     memory = out / _STATE / "scenes.json"
     known: dict[str, Any] = parse_json(memory.read_text()) if memory.exists() else {}

@@ -46,7 +46,7 @@ class Scene:
     gsd_m: float | None
 
     def open(self, bands: Sequence[int | str] | None) -> Source:
-        """Open the image as the scan did."""
+        """Opens the image as the scan did."""
         source = open_source(self.path, bands=bands)
         source.info = replace(source.info, crs=self.info.crs)
         return source
@@ -100,7 +100,7 @@ class SceneCatalogue:
 
 
 def scan(config: PrepareConfig) -> SceneCatalogue:
-    """Open every image of a configuration.
+    """Opens every image of a configuration, and returns what can be used.
 
     Args:
         config: What to look at.
@@ -183,7 +183,7 @@ def _number(text: str | None, otherwise: float | None) -> float | None:
 
 
 def _labelled(scenes: Sequence[Scene]) -> list[Scene]:
-    """Scenes of one source and date, of two tiles or sensors, told apart by their names."""
+    """Tells scenes of one source and date, of two tiles or sensors, apart by their names."""
     seen: dict[tuple[str, str], int] = {}
     for scene in scenes:
         key = scene.source, scene.label
@@ -204,7 +204,7 @@ def _labelled(scenes: Sequence[Scene]) -> list[Scene]:
 
 
 def _by_place(scenes: Sequence[Scene], source: SourceConfig) -> list[AlignedScenes]:
-    """Groups of one place and size; a scene without partner is a group of its own."""
+    """Groups scenes by place and size; one without partner is a group of its own."""
     groups: dict[tuple[str, tuple[int, int]], list[Scene]] = {}
     for scene in scenes:
         place = _matched(source.place, scene.path)

@@ -54,7 +54,7 @@ class SceneGroup:
     tag: str = ""
 
     def window(self, column: int, row: int, width: int, height: int) -> Grid:
-        """The grid of a window of the grid.
+        """Returns the grid of a window of the grid.
 
         Raises:
             InputError: The grid is not on a map.
@@ -64,7 +64,7 @@ class SceneGroup:
         return Grid(self.transform @ Affine.translation(column, row), self.crs, width, height)
 
     def box(self, window: tuple[int, int, int, int]) -> Box:
-        """Map bounds of a window (column, row, width, height); pixels where there is no map."""
+        """Returns map bounds of a window (column, row, width, height); pixels without a map."""
         column, row, width, height = window
         if self.crs is None:
             return float(column), float(row), float(column + width), float(row + height)
@@ -72,7 +72,7 @@ class SceneGroup:
 
 
 def _outline(box: Box, count: int = 16) -> NDArray[np.float64]:
-    """(4 n, 2) points along the edges of a box, corners included."""
+    """Returns (4 n, 2) points along the edges of a box, corners included."""
     x = np.linspace(box[0], box[2], count)
     y = np.linspace(box[1], box[3], count)
     return np.concatenate(
@@ -160,7 +160,7 @@ def geocoded_places(
 
 
 def _connected(scenes: Sequence[Scene], boxes: Sequence[Box]) -> list[list[int]]:
-    """Groups of scenes that share ground, directly or through others."""
+    """Groups scenes that share ground, directly or through others."""
     group = list(range(len(scenes)))
 
     def root(i: int) -> int:
@@ -203,7 +203,7 @@ def _place_name(
 
 
 def _alike(scenes: Sequence[Scene]) -> list[list[Scene]]:
-    """Scenes of one source, GSD and number of bands, which share a grid."""
+    """Groups scenes of one source, GSD and number of bands, which share a grid."""
     out: list[list[Scene]] = []
     for scene in scenes:
         for group in out:
@@ -222,7 +222,7 @@ def _alike(scenes: Sequence[Scene]) -> list[list[Scene]]:
 
 
 def _scene_group(scenes: Sequence[Scene], place: str, source: SourceConfig) -> SceneGroup | None:
-    """The grid of the first scene, over all of them; None where `bounds` leave nothing."""
+    """Extends the first scene's grid over all; None where `bounds` leave nothing."""
     first = scenes[0].info
     assert first.crs is not None
     boxes = []
@@ -260,7 +260,7 @@ def _scene_group(scenes: Sequence[Scene], place: str, source: SourceConfig) -> S
 
 
 def _named(groups: list[SceneGroup]) -> list[SceneGroup]:
-    """Names for the grids of a source that has several at one place."""
+    """Names the grids of a source that has several at one place."""
     many = {group.source for group in groups}
     if len(many) == len(groups):
         return groups

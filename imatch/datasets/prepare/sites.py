@@ -97,7 +97,7 @@ class SiteBatch:
 
 
 def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
-    """Lay chips over every place and deal the ground to the splits.
+    """Lays chips over every place and deals the ground to the splits.
 
     Geocoded images that share ground are one place, whatever source or tile they come from, and
     each place large enough is divided on its map. Everything else is dealt as a whole: events,
@@ -113,21 +113,21 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
         )
     shares = config.shares
     sites: list[Site] = []
-    whole: dict[str, list[tuple[str, list[SceneGroup]]]] = {}
+    undivided_of: dict[str, list[tuple[str, list[SceneGroup]]]] = {}
     notes: list[str] = []
     lost = 0
     for number, (place, groups) in enumerate(places):
         rng = np.random.default_rng([config.seed, 1, number])
         laid = _divided(groups, config, rng) if groups[0].crs is not None else None
         if laid is None:
-            whole.setdefault(groups[0].source, []).append((place, groups))
+            undivided_of.setdefault(groups[0].source, []).append((place, groups))
             continue
         room = sum(
             len(_windows(group.extent, config.chip, config.step(group.source))) for group in groups
         )
         lost += max(0, room - len(laid))
         sites += laid
-    for number, (source, undivided) in enumerate(whole.items()):
+    for number, (source, undivided) in enumerate(undivided_of.items()):
         rng = np.random.default_rng([config.seed, 2, number])
         weights: dict[str, float] = {}
         for place, groups in undivided:
@@ -160,7 +160,7 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
 
 
 def _windows(extent: Box, chip: int, step: int) -> list[tuple[int, int, int, int]]:
-    """Chips over an extent of the grid, row by row; one of its own size if it is smaller."""
+    """Lays chips over an extent, row by row; one of its own size if it is smaller."""
     left, top, right, bottom = (
         int(np.ceil(extent[0] - 1e-6)),
         int(np.ceil(extent[1] - 1e-6)),
@@ -173,7 +173,7 @@ def _windows(extent: Box, chip: int, step: int) -> list[tuple[int, int, int, int
 
 
 def _places_along(begin: int, end: int, chip: int, step: int) -> list[tuple[int, int]]:
-    """(start, length) of the chips along one axis."""
+    """Returns (start, length) of the chips along one axis."""
     if end - begin <= chip:
         return [(begin, end - begin)] if end - begin >= chip // 2 else []
     starts = list(range(begin, end - chip + 1, step))
@@ -195,7 +195,7 @@ def _slug(text: str) -> str:
 def _laid(
     group: SceneGroup, first: SceneGroup, ground: Partition, config: PrepareConfig
 ) -> list[Site]:
-    """Chips of a group, laid out within each area of one split."""
+    """Lays the chips of a group out within each area of one split."""
     assert first.crs is not None
     assert group.crs is not None
     extent = map_box(group.transform, group.crs, group.extent, first.crs)
@@ -226,7 +226,7 @@ def _laid(
 
 
 def _trusted(ground: Partition, box: Box, extent: Box) -> str | None:
-    """The split of a box, a hair smaller: its corners come from divisions that round."""
+    """Returns the split of a box, a hair smaller: its corners come from divisions that round."""
     hair = 1e-7 * max(extent[2] - extent[0], extent[3] - extent[1])
     return ground.of((box[0] + hair, box[1] + hair, box[2] - hair, box[3] - hair))
 
@@ -238,7 +238,7 @@ def _sides(extent: Box) -> tuple[int, int]:
 def _divided(
     groups: Sequence[SceneGroup], config: PrepareConfig, rng: np.random.Generator
 ) -> list[Site] | None:
-    """Sites of a place that was divided; None where not every split would get one."""
+    """Returns sites of a place that was divided; None where not every split would get one."""
     first = groups[0]
     assert first.crs is not None
     boxes = []

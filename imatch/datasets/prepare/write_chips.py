@@ -63,12 +63,12 @@ class WrittenChips:
     sums: dict[str, list[list[float]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Returns plain values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
+class _Chip:
     """A chip in memory."""
 
     scene: Scene
@@ -80,7 +80,7 @@ class _View:
 
 
 def write_chips(batch: SiteBatch, config: PrepareConfig, out: Path) -> WrittenChips:
-    """Cut every chip of a batch, measure its pairs and write both.
+    """Cuts every chip of a batch, measures its pairs and writes both.
 
     Args:
         batch: What to cut.
@@ -100,7 +100,7 @@ def write_chips(batch: SiteBatch, config: PrepareConfig, out: Path) -> WrittenCh
     right = max(site.window[0] + site.window[2] for site in batch.sites)
     bottom = max(site.window[1] + site.window[3] for site in batch.sites)
     region = (left, top, right - left, bottom - top)
-    views: dict[str, list[_View]] = {site.name: [] for site in batch.sites}
+    chips: dict[str, list[_Chip]] = {site.name: [] for site in batch.sites}
     refused: Counter[str] = Counter()
     for scene in group.scenes:
         try:
@@ -111,16 +111,16 @@ def write_chips(batch: SiteBatch, config: PrepareConfig, out: Path) -> WrittenCh
         for site in batch.sites:
             column, row, width, height = site.window
             part = np.s_[row - top : row - top + height, column - left : column - left + width]
-            view = _view(
+            chip = _checked(
                 site, scene, image.pixels[:, *part], image.valid[part], cloud[part], batch, config
             )
-            if isinstance(view, str):
-                refused[view] += 1
+            if isinstance(chip, str):
+                refused[chip] += 1
             else:
-                views[site.name].append(view)
+                chips[site.name].append(chip)
     for site in batch.sites:
         transform = group.transform @ Affine.translation(*site.window[:2])
-        _save_site(site, views[site.name], batch, config, transform, out, done)
+        _save_site(site, chips[site.name], batch, config, transform, out, done)
     done.refused = dict(refused)
     return done
 
@@ -128,7 +128,7 @@ def write_chips(batch: SiteBatch, config: PrepareConfig, out: Path) -> WrittenCh
 def _read(
     scene: Scene, group: SceneGroup, region: tuple[int, int, int, int], source: SourceConfig
 ) -> tuple[GeoImage, BoolArray]:
-    """An image on a region of its group, and its clouds."""
+    """Reads an image on a region of its group, and its clouds."""
     file = scene.open(source.bands)
     if group.crs is None:
         image = file.read(Window(*region))
@@ -144,7 +144,7 @@ def _read(
     return image, cloud_mask(image.pixels, image.valid, scene.info.dtypes[0])
 
 
-def _view(
+def _checked(
     site: Site,
     scene: Scene,
     pixels: NDArray[np.float32],
@@ -152,8 +152,8 @@ def _view(
     cloud: BoolArray,
     batch: SiteBatch,
     config: PrepareConfig,
-) -> _View | str:
-    """A chip that is good enough, else why it is not."""
+) -> _Chip | str:
+    """Returns a chip that is good enough, else why it is not."""
     if not valid.any():
         return "no image"
     if valid.mean() < config.min_valid:
@@ -169,11 +169,11 @@ def _view(
     frame = GeoImage(pixels, valid, Affine.identity(), None, names)
     rendered = render(frame, 3 if len(pixels) == 3 else 1)
     path = f"chips/{site.name}/{scene.label}.tif"
-    return _View(scene, path, pixels, valid, cloud, rendered)
+    return _Chip(scene, path, pixels, valid, cloud, rendered)
 
 
 def _textured_share(pixels: NDArray[np.float32], valid: BoolArray, facts: SceneFacts) -> float:
-    """Share of the cells in which some band varies."""
+    """Returns the share of the cells in which some band varies."""
     height, width = (side // _CELL * _CELL for side in valid.shape)
     whole = valid[:height, :width].reshape(height // _CELL, _CELL, width // _CELL, _CELL)
     full = whole.all(axis=(1, 3))
@@ -188,7 +188,7 @@ def _textured_share(pixels: NDArray[np.float32], valid: BoolArray, facts: SceneF
 
 def _save_site(
     site: Site,
-    views: Sequence[_View],
+    chips: Sequence[_Chip],
     batch: SiteBatch,
     config: PrepareConfig,
     transform: Affine,
@@ -200,21 +200,21 @@ def _save_site(
     outlines: list[Outline] = []
     if group.crs is not None and batch.outlines:
         outlines = within(batch.outlines, group.box(site.window))
-    for view in views:
-        facts = batch.facts[view.scene.path]
-        stored = facts.coding.encode(view.pixels)
+    for chip in chips:
+        facts = batch.facts[chip.scene.path]
+        stored = facts.coding.encode(chip.pixels)
         write_chip(
-            inside(out, view.path),
+            inside(out, chip.path),
             stored,
-            view.valid,
+            chip.valid,
             coding=facts.coding,
-            bands=view.scene.info.band_names,
+            bands=chip.scene.info.band_names,
             transform=transform,
             crs=group.crs,
         )
-        done.chips.append(_chip_row(site, view, stored, facts).row())
-        _add_sums(done, f"{site.split}/{group.source}", view)
-    if not views:
+        done.chips.append(_chip_row(site, chip, stored, facts).row())
+        _add_sums(done, f"{site.split}/{group.source}", chip)
+    if not chips:
         return
     if outlines:
         points = keypoints_of(
@@ -229,19 +229,19 @@ def _save_site(
             KeypointRow(site.name, p.x, p.y, p.sigma, p.kind, p.date, p.polygon).row()
             for p in points
         ]
-    for i, j in choose_pairs([view.scene.date for view in views], config.max_pairs):
-        done.pairs.append(_pair(site, views[i], views[j], outlines, transform, out).row())
+    for i, j in choose_pairs([chip.scene.date for chip in chips], config.max_pairs):
+        done.pairs.append(_pair(site, chips[i], chips[j], outlines, transform, out).row())
 
 
 def _chip_row(
     site: Site,
-    view: _View,
+    chip: _Chip,
     stored: NDArray[np.uint8] | NDArray[np.uint16],
     facts: SceneFacts,
 ) -> ChipRow:
-    group, scene = site.group, view.scene
+    group, scene = site.group, chip.scene
     left, bottom, right, top = group.box(site.window)
-    low, high = np.percentile(stored[:, view.valid], [1, 99], axis=1)
+    low, high = np.percentile(stored[:, chip.valid], [1, 99], axis=1)
     coding = facts.coding
     scene_low, scene_high = (
         (np.array(values) - coding.offset) / coding.scale for values in (facts.low, facts.high)
@@ -254,7 +254,7 @@ def _chip_row(
         date=scene.date,
         season=season(scene.date),
         tag=scene.tag,
-        path=view.path,
+        path=chip.path,
         width=site.window[2],
         height=site.window[3],
         bands=len(stored),
@@ -265,8 +265,8 @@ def _chip_row(
         bottom=bottom,
         right=right,
         top=top,
-        valid=float(view.valid.mean()),
-        cloud=float(view.cloud.mean()),
+        valid=float(chip.valid.mean()),
+        cloud=float(chip.cloud.mean()),
         low=_numbers(low),
         high=_numbers(high),
         scene_low=_numbers(scene_low),
@@ -279,8 +279,8 @@ def _numbers(values: NDArray[np.float64]) -> str:
     return " ".join(f"{value:.6g}" for value in values)
 
 
-def _add_sums(done: WrittenChips, key: str, view: _View) -> None:
-    ground = view.pixels[:, view.valid].astype(np.float64)
+def _add_sums(done: WrittenChips, key: str, chip: _Chip) -> None:
+    ground = chip.pixels[:, chip.valid].astype(np.float64)
     figures = (
         np.full(len(ground), ground.shape[1]),
         ground.sum(axis=1),
@@ -306,8 +306,8 @@ def add_sums(one: list[list[float]] | None, other: list[list[float]]) -> list[li
 
 def _pair(
     site: Site,
-    a: _View,
-    b: _View,
+    a: _Chip,
+    b: _Chip,
     outlines: Sequence[Outline],
     transform: Affine,
     out: Path,
@@ -343,9 +343,9 @@ def _pair(
 
 
 def _changed(
-    a: _View, b: _View, found: Residual, felled: Sequence[Outline], transform: Affine
+    a: _Chip, b: _Chip, found: Residual, felled: Sequence[Outline], transform: Affine
 ) -> BoolArray:
-    """Ground of `a` that is under cloud on either date, has no likeness, or was felled between."""
+    """Finds ground of `a` under cloud on either date, without similarity, or felled between."""
     height, width = a.valid.shape
     moved = cv2.warpAffine(
         b.cloud.astype(np.uint8),

@@ -92,11 +92,11 @@ class Augmentation:
             require_extra("albumentations", "for augment.sensor, which may be 0")
 
     def __call__(self, sample: PairSample, rng: np.random.Generator) -> PairSample:
-        """A varied pair."""
+        """Returns a varied pair."""
         return self.vary(sample, rng).pair
 
     def vary(self, sample: PairSample, rng: np.random.Generator) -> Augmented:
-        """A varied pair, and what is needed to bring other points into it."""
+        """Returns a varied pair, and what is needed to bring other points into it."""
         to_a, to_b = draw_views(self.config.views, sample, self.size, rng)
         clear = move(sample, to_a, to_b, self.size)
         a, hidden_a = self.coloured(clear.a, clear.valid_a, rng)
@@ -113,7 +113,7 @@ class Augmentation:
     def coloured(
         self, pixels: NDArray[np.float32], valid: BoolArray, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], BoolArray]:
-        """One view under another sky, and (H, W) where the ground can no longer be told.
+        """Returns a view under another sky, and (H, W) where the ground can no longer be told.
 
         Args:
             pixels: (C, H, W) in [0, 1].

@@ -41,7 +41,7 @@ class Sampler(Protocol):
     """Chooses the chips of a step."""
 
     def plan(self, step: int) -> BatchPlan:
-        """The chips of step number `step`, from 0."""
+        """Returns the chips of step number `step`, from 0."""
 
 
 class Drawing:
@@ -57,7 +57,7 @@ class Drawing:
         self.count, self.shifts, self.seed = count, shifts, seed
 
     def rng(self, step: int) -> Rng:
-        """The generator of a step."""
+        """Returns the generator of a step."""
         return np.random.default_rng([self.seed, 21, step])
 
     def crops(self, count: int, rng: Rng) -> Integers:

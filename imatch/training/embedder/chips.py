@@ -41,7 +41,7 @@ class Layout:
         return len(self.place)
 
     def far(self, chip: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Distance to other chips, in chips along the longer axis; infinite on another grid."""
+        """Returns distances in chips along the longer axis; infinite on another grid."""
         gap = np.abs(self.xy[others] - self.xy[chip]).max(axis=1)
         return np.where(self.grid[others] == self.grid[chip], gap, np.inf)
 
@@ -79,11 +79,7 @@ class PlaceChips:
         cache_mb: float = 512.0,
     ) -> None:
         manifest = data if isinstance(data, DatasetManifest) else load_manifest(data)
-        known = list(manifest.document["sources"])
-        for name in sources or ():
-            if name not in known:
-                hint = f"it has {', '.join(known)}"
-                raise ConfigError(f"has no source {name!r}", subject=manifest.folder, hint=hint)
+        manifest.check_sources(sources)
         rows = [
             chip
             for chip in manifest.chips
@@ -106,7 +102,7 @@ class PlaceChips:
         return len(self.rows)
 
     def read(self, index: int, crop: int = CENTRE) -> tuple[NDArray[np.float32], BoolArray]:
-        """One crop of a chip, each band stretched to the chip's 1 to 99 % range.
+        """Returns a crop of a chip, each band stretched to the chip's 1 to 99 % range.
 
         Args:
             index: Which chip.
@@ -132,7 +128,7 @@ class PlaceChips:
 
 
 def layout_of(rows: Sequence[ChipRow]) -> Layout:
-    """Numbers the places and seasons of chips, and find their positions on their grids."""
+    """Numbers the places and seasons of chips, and finds their positions on their grids."""
     whens = [row.season if row.season != "unknown" else f"date {row.date}" for row in rows]
     width = np.array([max(abs(row.right - row.left), 1e-9) for row in rows])
     height = np.array([max(abs(row.top - row.bottom), 1e-9) for row in rows])
@@ -149,7 +145,7 @@ def layout_of(rows: Sequence[ChipRow]) -> Layout:
 def cropped(
     image: NDArray[np.float32], valid: BoolArray, share: float, corner: int, size: int
 ) -> tuple[NDArray[np.float32], BoolArray]:
-    """Crops a square out of a chip and resize it.
+    """Crops a square out of a chip and resizes it.
 
     Args:
         image: (C, H, W) in [0, 1].
@@ -161,18 +157,18 @@ def cropped(
     side = max(valid.shape)
     padding = (0, side - valid.shape[0]), (0, side - valid.shape[1])
     image, valid = np.pad(image, ((0, 0), *padding)), np.pad(valid, padding)
-    cut = max(round(share * side), 1)
-    spare = side - cut
+    width = max(round(share * side), 1)
+    spare = side - width
     x, y = (
         (spare // 2, spare // 2)
         if corner == CENTRE
         else (spare * (corner % 2), spare * (corner // 2))
     )
-    part = np.s_[y : y + cut, x : x + cut]
+    part = np.s_[y : y + width, x : x + width]
     image, valid = image[:, *part], valid[part]
-    if cut == size:
+    if width == size:
         return np.ascontiguousarray(image), np.ascontiguousarray(valid)
-    interpolation = cv2.INTER_AREA if cut > size else cv2.INTER_CUBIC
+    interpolation = cv2.INTER_AREA if width > size else cv2.INTER_CUBIC
     resized = np.stack(
         [cv2.resize(band, (size, size), interpolation=interpolation) for band in image]
     )

@@ -86,7 +86,7 @@ class EmbedderViews(Dataset[EmbedderBatch]):
     def see(
         self, chip: int, crop: int = CENTRE, rng: np.random.Generator | None = None
     ) -> tuple[NDArray[np.float32], BoolArray]:
-        """One chip as the network sees it, varied where there is a generator.
+        """Returns a chip as the network sees it, varied where there is a generator.
 
         Returns:
             (bands + classes, S, S) and (S, S).
@@ -115,7 +115,7 @@ class BatchPlans(Sampler[tuple[int, BatchPlan]]):
         self.sampler, self.start = sampler, start
 
     def __iter__(self) -> Iterator[tuple[int, BatchPlan]]:
-        """Plan after plan."""
+        """Yields plan after plan."""
         step = self.start
         while True:
             yield step, self.sampler.plan(step)
@@ -139,7 +139,7 @@ def batches(
 
 
 def spread(chips: PlaceChips, most: int) -> NDArray[np.int64]:
-    """Chips to measure on: all dates of so many places, spread evenly, as fit into `most`.
+    """Chooses chips to measure on: all dates of places spread evenly, as fit into `most`.
 
     Places that were seen on one occasion only can answer nothing and are left out, unless there are
     no others.

@@ -18,7 +18,7 @@ _SIDE, _MARGIN = 512, 16
 def plane(
     vectors: NDArray[np.float32], method: Literal["umap", "pca"], seed: int = 0
 ) -> NDArray[np.float64]:
-    """(N, 2) positions of embeddings on a plane.
+    """Returns (N, 2) positions of embeddings on a plane.
 
     Args:
         vectors: (N, D).
@@ -44,7 +44,7 @@ def plane(
 
 
 def umap_module() -> Any:
-    """The package umap.
+    """Imports the package umap.
 
     Raises:
         ConfigError: It is not installed.
@@ -60,7 +60,7 @@ def umap_module() -> Any:
 
 
 def scatter(xy: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Points on white, one colour a group, (512, 512, 3).
+    """Draws points on white, one colour a group, (512, 512, 3).
 
     Args:
         xy: (N, 2) positions.

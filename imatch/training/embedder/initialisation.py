@@ -85,7 +85,7 @@ def _from_file(path: Path, shape: Architecture) -> Initialisation[EmbeddingNetwo
 
 
 def _freeze(network: EmbeddingNetwork, stages: int) -> None:
-    """Stop the first so many blocks of a backbone, and its stem, from learning.
+    """Stops the first so many blocks of a backbone, and its stem, from learning.
 
     Raises:
         ConfigError: The backbone has no blocks we know.

@@ -115,11 +115,11 @@ class Mined:
         self.folder, self.every = folder, every
 
     def due(self, step: int) -> bool:
-        """Whether a table is to be made before the step after so many."""
+        """Returns whether a table is to be made before the step after so many."""
         return self.every > 0 and step > 0 and step % self.every == 0
 
     def save(self, step: int, table: NDArray[np.int64]) -> None:
-        """Keep a table.
+        """Keeps a table.
 
         Raises:
             OutputError: The disk refused.
@@ -129,7 +129,7 @@ class Mined:
             np.save(temporary, table)
 
     def before(self, step: int) -> NDArray[np.int64] | None:
-        """The table that the batch of a step was chosen by; None where there was none yet."""
+        """Returns the table that a step's batch was chosen by; None where there was none yet."""
         if not self.every or step <= self.every:
             return None
         path = self._path((step - 1) // self.every * self.every)

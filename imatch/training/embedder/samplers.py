@@ -86,7 +86,7 @@ class Random(Drawing):
         return BatchPlan(chips, self.crops(len(chips), rng), labels.astype(np.int64))
 
     def _chosen(self, rng: Rng) -> Integers:
-        """Different places."""
+        """Chooses different places."""
         count = min(self.count, len(self.places))
         seeds = self._seeds(count, rng)
         if self.confused is None:
@@ -232,7 +232,7 @@ class TileDistance(Drawing):
             )
 
     def _draw(self, rng: Rng) -> list[int] | None:
-        """An anchor with its positive and its negative."""
+        """Draws an anchor with its positive and its negative."""
         for anchor in rng.permutation(self._all)[: max(_TRIES, len(self._all))]:
             gaps = self.layout.far(int(anchor), self._all)
             others = self._all != anchor

@@ -91,7 +91,7 @@ class EmbedderTrainer(
                 "places": len(np.unique(self.train_chips.layout.place)),
             },
         )
-        self.answers = self._answers()
+        self.targets = self._targets()
         self._embedded: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
 
     def build_loaders(self, start: int) -> Loaders[EmbedderBatch, Case]:
@@ -129,16 +129,16 @@ class EmbedderTrainer(
     def validation_step(self, model: nn.Module, case: Case) -> dict[str, float]:
         """See `Trainer.validation_step`: every chip asks for the others of its place or class."""
         vectors = self.embed(model, self.validation_views, case)
-        answers = self.answers[case]
-        self._embedded = vectors, answers
-        known = np.flatnonzero(answers >= 0)
+        targets = self.targets[case]
+        self._embedded = vectors, targets
+        known = np.flatnonzero(targets >= 0)
         # Other dates of one place are no evidence of what covers the ground.
         places = self.validation_chips.layout.place[case]
         found = rank(
             vectors[known],
             vectors[known],
-            answers[known],
-            answers[known],
+            targets[known],
+            targets[known],
             themselves=np.arange(len(known)),
             apart=places[known] if self.config.sampler.kind in LABELLED else None,
         )
@@ -149,8 +149,8 @@ class EmbedderTrainer(
         method = self.config.validation.picture
         if method == "none" or self._embedded is None:
             return {}
-        vectors, answers = self._embedded
-        return {"space": scatter(plane(vectors, method, self.config.seed), answers)}
+        vectors, targets = self._embedded
+        return {"space": scatter(plane(vectors, method, self.config.seed), targets)}
 
     def architecture(self) -> dict[str, Any]:
         """See `NetworkTrainer.architecture`."""
@@ -184,7 +184,7 @@ class EmbedderTrainer(
         return np.concatenate(found)
 
     def _mine(self, model: nn.Module) -> None:
-        """Embed all training chips, and remember which places are taken for each other."""
+        """Embeds all training chips, and remembers which places are taken for each other."""
         assert isinstance(self.sampler, Random)
         model.eval()
         with torch.no_grad():
@@ -195,8 +195,8 @@ class EmbedderTrainer(
         self.mined.save(self.step, table)
         self.sampler.confused = table
 
-    def _answers(self) -> NDArray[np.int64]:
-        """(N,) what each validation chip asks for: its place, or its class where classes teach."""
+    def _targets(self) -> NDArray[np.int64]:
+        """Returns (N,) targets of the validation chips: the place, or class where classes teach."""
         if self.config.sampler.kind not in LABELLED:
             return self.validation_chips.layout.place
         assert self.label_map is not None

@@ -55,7 +55,7 @@ class Part:
         self.pairs.set_epoch(epoch)
 
     def __getitem__(self, key: Key) -> PairSample:
-        """One pair, by (epoch, index) or an index of the present epoch."""
+        """Returns a pair, by (epoch, index) or an index of the present epoch."""
         epoch, index = key if isinstance(key, tuple) else (None, key)
         own = self.indices[index]
         if self.aligned is not None:
@@ -68,7 +68,7 @@ class Part:
 
 
 def in_order(pairs: PairDataset, index: int) -> PairSample:
-    """A pair with its first date first, whichever epoch it is."""
+    """Returns a pair with its first date first, whichever epoch it is."""
     if isinstance(pairs, ChipPairs):
         return pairs.pair(pairs.rows[index])
     return pairs[index]
@@ -205,7 +205,7 @@ def as_matched(pair: PairSample, channels: Literal[1, 3] = 1) -> PairSample:
 
 
 def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One or three bands of whatever there are."""
+    """Converts to one or three bands."""
     return pixels if len(pixels) in (1, 3) else pixels.mean(axis=0, keepdims=True)
 
 

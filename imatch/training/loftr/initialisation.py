@@ -55,7 +55,7 @@ def make_initialisation(config: LoFTRModelConfig, shape: Shape) -> Initialisatio
 
 
 def _on_keypoints(network: LoFTR) -> Initialisation[LoFTR]:
-    """The network with the encoder and the descriptors of the SuperPoint that knows the seasons."""
+    """Builds the network on the encoder and descriptors of the SuperPoint that knows seasons."""
     found = require_weights(KEYPOINTS)
     source = load_superpoint(found, network.shape.channels)
     backbone = network.backbone
@@ -102,7 +102,7 @@ def _from_file(network: LoFTR, path: Path) -> Initialisation[LoFTR]:
 
 
 def _learnt(source: LoFTR) -> dict[str, Any]:
-    """All parameters but those of a stage that was never learnt."""
+    """Returns all parameters but those of a stage that was never learnt."""
     fresh = () if source.shape.refined else ("fine_preprocess.", "loftr_fine.")
     return {
         name: value for name, value in source.state_dict().items() if not name.startswith(fresh)

@@ -41,14 +41,7 @@ _FINE_SIGMA_PX = 0.3
 
 
 class LoFTRTrainer(PairTrainer[LoFTRConfig, PairBatch, Initialisation[LoFTR]]):
-    """Trains the coarse stage, the fine stage or both.
-
-    Args:
-        config: How.
-        folder: The run's folder.
-        train: Pairs to learn from, instead of those the configuration names.
-        validation: Pairs to be measured on, likewise.
-    """
+    """Trains the coarse stage, the fine stage or both of a LoFTR."""
 
     def __init__(
         self,
@@ -120,7 +113,7 @@ class LoFTRTrainer(PairTrainer[LoFTRConfig, PairBatch, Initialisation[LoFTR]]):
         tokens: tuple[Tensor, Tensor],
         truth: Truth,
     ) -> Tensor:
-        """The fine loss in both directions, of some of the true pairs of cells."""
+        """Returns the fine loss in both directions, of some of the true pairs of cells."""
         config = self.config.loss
         chosen = torch.randperm(len(truth.cells))[: config.fine_matches].to(self.device)
         if not len(chosen):

@@ -88,7 +88,7 @@ def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
 
 
 def _places(grid: Tensor, shape: Shape) -> Tensor:
-    """(L, 2) float64 pixels at which the cells of a (h, w) grid lie, in our frame."""
+    """Returns (L, 2) float64 pixels at which the cells of a (h, w) grid lie, in our frame."""
     index = torch.arange(grid.numel(), device=grid.device)
     return centres(index, grid.shape[1], shape.cell).double() + shape.offset
 
@@ -96,7 +96,7 @@ def _places(grid: Tensor, shape: Shape) -> Tensor:
 def _carried(
     matrix: Tensor, ground: Tensor, other: Tensor, shape: Shape
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Carry the centres of cells into the other image.
+    """Carries the centres of cells into the other image.
 
     Returns:
         (L, 2) pixels there, (L,) the nearest cell there (0 where there is none), and (L,) bool

@@ -91,7 +91,7 @@ class DistillationTargets:
 def _chosen(
     sample: PairSample, labels: PairLabels, count: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """(N, 2) points of `a`: its labels, those that last through the seasons first, and others."""
+    """Chooses (N, 2) points of `a`: labels that last through the seasons first, then others."""
     height, width = sample.valid_a.shape
     ranked = np.concatenate([rng.permutation(labels.season_a.xy), rng.permutation(labels.a.xy)])
     named = np.array([*dict.fromkeys(map(tuple, ranked.tolist()))]).reshape(-1, 2)[: count // 2]

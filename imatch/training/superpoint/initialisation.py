@@ -67,7 +67,7 @@ def make_initialisation(
 
 
 def _find(start: str, *, fetch: bool) -> tuple[WeightsFile, dict[str, Any] | None]:
-    """The weights to start from, and what they were trained from themselves."""
+    """Finds the weights to start from, and what they were trained from themselves."""
     if start in WEIGHTS:
         found = require_weights(start, fetch=fetch)
         return found, lineage_of(found.path)[1]
@@ -89,7 +89,7 @@ def _find(start: str, *, fetch: bool) -> tuple[WeightsFile, dict[str, Any] | Non
 
 @torch.no_grad()
 def measure_statistics(network: SuperPoint, images: torch.Tensor) -> None:
-    """Set the statistics of the batch normalisations to those of images.
+    """Sets the statistics of the batch normalisations to those of images.
 
     Args:
         network: Whose normalisations are set; without any it is left as it is.
@@ -111,7 +111,7 @@ def measure_statistics(network: SuperPoint, images: torch.Tensor) -> None:
 
 @torch.no_grad()
 def solve_last_layer(network: SuperPoint, features: torch.Tensor, wanted: torch.Tensor) -> None:
-    """Fit the descriptors' last layer, which is linear, by ridge regression.
+    """Fits the descriptors' last layer, which is linear, by ridge regression.
 
     Args:
         network: Whose ``convDb`` is set.

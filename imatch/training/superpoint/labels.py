@@ -212,7 +212,7 @@ class KeypointLabels:
 
 
 def pad_to_cells(image: Tensor) -> Tensor:
-    """Continue the last row and column until the sides are multiples of 8."""
+    """Continues the last row and column until the sides are multiples of 8."""
     height, width = image.shape[1:]
     pads = (0, -width % 8, 0, -height % 8)
     return torch.nn.functional.pad(image[None], pads, mode="replicate")[0]

@@ -87,7 +87,7 @@ def triplet(cosine: Tensor, ignore: Tensor, margin: float = 1.0) -> Tensor:
 
 
 def too_near(xy: Tensor, radius: float) -> Tensor:
-    """(N, N) bool, which of (N, 2) points lie within a radius of each other."""
+    """Returns (N, N) bool, which of (N, 2) points lie within a radius of each other."""
     return torch.cdist(xy.double(), xy.double()) < radius
 
 
@@ -118,12 +118,12 @@ def detector_loss(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def whole_cells(valid: Tensor) -> Tensor:
-    """(B, h, w) bool, cells of which all pixels of (B, H, W) are valid."""
+    """Returns (B, h, w) bool, cells of which all pixels of (B, H, W) are valid."""
     return -F.max_pool2d(-valid[:, None].float(), CELL)[:, 0] > 0.5
 
 
 def soft_targets(xy: Tensor, weight: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
-    """Spread keypoints over the pixels that they may lie in.
+    """Spreads keypoints over the pixels that they may lie in.
 
     Each becomes a Gaussian of its positional uncertainty, of total `weight`. Where a cell receives
     more than 1 in all it is scaled to 1; what a cell lacks to 1 is its share of "no keypoint".

@@ -25,7 +25,7 @@ class Detections(Protocol):
         """(B, H, W) float32, how much of a keypoint each pixel is."""
 
     def describe(self, index: int, xy: Tensor) -> Tensor:
-        """(N, D) unit descriptors of (N, 2) pixels of one image."""
+        """Returns (N, D) unit descriptors of (N, 2) pixels of one image."""
 
 
 class Teacher(Protocol):

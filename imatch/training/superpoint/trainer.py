@@ -15,10 +15,11 @@ from imatch.core.types import Features
 from imatch.datasets.manifest import facts_of
 from imatch.datasets.sample import PairSample
 from imatch.matchers.base import MatcherOptions
-from imatch.matchers.sparse.base import Pairing
+from imatch.matchers.sparse.base import Pairing, best_valid
 from imatch.matchers.sparse.nearest import Nearest
+from imatch.matchers.sparse.superpoint import ALL_MAXIMA
 from imatch.models.superpoint.network import SuperPoint
-from imatch.models.superpoint.points import read_coarse
+from imatch.models.superpoint.points import detect, heatmap, read_coarse, sample
 from imatch.training.augment.pair import Augmentation
 from imatch.training.initialisation import SCRATCH
 from imatch.training.loader import Draws
@@ -26,7 +27,6 @@ from imatch.training.network_trainer import PairTrainer, settings_key
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import Item, SuperPointBatch, SuperPointViews, collate_items
 from imatch.training.superpoint.distillation import DistillationTargets
-from imatch.training.superpoint.evaluation import extract, heat_picture
 from imatch.training.superpoint.initialisation import (
     SuperPointInitialisation,
     make_initialisation,
@@ -50,6 +50,7 @@ from imatch.training.superpoint.teachers import (
     Teacher,
 )
 from imatch.training.validation import (
+    as_rgb,
     keypoint_figures,
     match_figures,
     match_keypoints,
@@ -64,14 +65,7 @@ _MAX_SIGMA_PX = 1.5
 class SuperPointTrainer(
     PairTrainer[SuperPointConfig, SuperPointBatch, SuperPointInitialisation],
 ):
-    """Trains a SuperPoint on the objectives that the configuration weighs.
-
-    Args:
-        config: How.
-        folder: The run's folder.
-        train: Pairs to learn from, instead of those the configuration names.
-        validation: Pairs to be measured on, likewise.
-    """
+    """Trains a SuperPoint on the objectives that the configuration weighs."""
 
     def __init__(
         self,
@@ -162,7 +156,7 @@ class SuperPointTrainer(
         batch: SuperPointBatch,
         targets: list[list[tuple[float, Targets]]],
     ) -> list[tuple[Tensor, dict[str, Tensor]]]:
-        """Of each pair, the weighted mean of its descriptor losses, and these by name."""
+        """Returns for each pair the weighted mean of its descriptor losses, and these by name."""
         weights, config = self.config.objectives, self.config
         with_teacher = [i for i, item in enumerate(batch.items) if item.kind == "two-dates"]
         detections = None
@@ -270,7 +264,7 @@ class SuperPointTrainer(
 
     @torch.no_grad()
     def _fit_statistics(self, network: SuperPoint, count: int) -> None:
-        """Measure the normalisations' statistics on the first draws of the run."""
+        """Measures the normalisations' statistics on the first draws of the run."""
         views = self.views()
         seen = [views[draw].seen.pair for draw in Draws(len(views), self.config.seed).first(count)]
         images = torch.from_numpy(np.stack([side for pair in seen for side in (pair.a, pair.b)]))
@@ -298,3 +292,38 @@ class SuperPointTrainer(
             inputs.append(read_coarse(features, xy.float(), convention="centred"))
         if inputs:
             solve_last_layer(network, torch.cat(inputs), torch.cat(wanted))
+
+
+def extract(
+    network: SuperPoint, pixels: torch.Tensor, valid: torch.Tensor, budget: int
+) -> Features:
+    """Returns the keypoints on valid ground, the strongest first.
+
+    Args:
+        network: The network, in evaluation mode.
+        pixels: (C, H, W), sides multiples of 8.
+        valid: (H, W) bool.
+        budget: Most keypoints.
+    """
+    height, width = valid.shape
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        logits, dense = network(pixels[None].to(device))
+        ((positions, response),) = detect(logits.float(), ALL_MAXIMA, (width, height))
+        xy, scores = positions.float().cpu().numpy(), response.float().cpu().numpy()
+        kept = best_valid(xy, scores, valid.numpy(), budget)
+        chosen = positions[torch.from_numpy(kept).to(device)]
+        descriptors = sample(dense[0], chosen, convention="centred")
+    return Features(xy[kept], scores[kept], descriptors.float().cpu().numpy(), (width, height))
+
+
+def heat_picture(
+    model: SuperPoint, pixels: NDArray[np.float32], device: torch.device
+) -> NDArray[np.uint8]:
+    """Draws an image and the detector's response, side by side, (H, 2 W, 3)."""
+    with torch.inference_mode():
+        logits, _ = model(torch.from_numpy(pixels)[None].to(device))
+        heat = heatmap(logits.float())[0].cpu().numpy()
+    strength = np.sqrt(np.clip(heat / max(float(np.quantile(heat, 0.999)), 1e-9), 0, 1))
+    shade = np.repeat((255 * strength).astype(np.uint8)[..., None], 3, axis=2)
+    return np.concatenate([as_rgb(pixels), shade], axis=1)

@@ -73,7 +73,7 @@ def test_label_maps_teach(kind: str, label_map: Path, configure: Configure, tmp_
     settings = [f"sampler.kind={kind}", f"labels.path={label_map}", "loss.kind=triplet"]
     config = configure(*settings, "model.semantics=true", "steps=1", "validate_every=1")
     work = EmbedderTrainer(config, tmp_path / "run")
-    assert sorted(np.unique(work.answers)) == [0, 1]
+    assert sorted(np.unique(work.targets)) == [0, 1]
     work.fit()
     about = Checkpoints(tmp_path / "run" / "checkpoints").load().about
     assert about["architecture"]["classes"] == 2
