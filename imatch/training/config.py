@@ -1,4 +1,4 @@
-"""How a training run is set up: frozen models read from YAML, one setting at a time overridable."""
+"""Settings of a training run: frozen models read from YAML, single settings overridable."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ class OptimiserConfig(Settings):
     Attributes:
         lr: Highest learning rate.
         weight_decay: On kernels; biases and normalisations have none.
-        betas: Decay of the two moments.
         clip_norm: Largest norm of the gradient; longer ones are shortened to it.
     """
 
     lr: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = Field(default=10.0, gt=0)
 
 
@@ -41,7 +39,7 @@ class ScheduleConfig(Settings):
 
 
 class TrainerConfig(Settings):
-    """What every trainer understands.
+    """Settings that all trainers share.
 
     Attributes:
         seed: Of everything random.

@@ -1,4 +1,4 @@
-"""How an embedder is trained."""
+"""Settings of an embedder's training."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ LossName: TypeAlias = Literal[
 ]
 MinerName: TypeAlias = Literal[
     "none",
-    "all",
     "semi-hard",
     "hard",
-    "batch-hard",
     "hard-positive",
     "hard-negative",
     "random-hard-positive",
@@ -40,7 +38,7 @@ MinerName: TypeAlias = Literal[
 
 
 class EmbedderDataConfig(Settings):
-    """What is learnt from.
+    """Settings of the training data.
 
     Attributes:
         chips: Folder that ``imatch data prepare`` filled.
@@ -61,7 +59,7 @@ class EmbedderDataConfig(Settings):
 
 
 class EmbedderModelConfig(Settings):
-    """The network and where it starts.
+    """Settings of the network and its initialisation.
 
     Attributes:
         backbone: ``efficientnet-lite0``, or one of timm's: ``resnet50``, ``resnext50``,
@@ -72,8 +70,6 @@ class EmbedderModelConfig(Settings):
         pool: ``gem``, ``attention`` or ``delf``.
         dim: Length of an embedding; null for what the pooling gives.
         normalise: Whether embeddings have unit length.
-        freeze_statistics: Keep the batch normalisation's statistics as the start has them, as small
-            batches ask for. From scratch they are always learnt.
         frozen_stages: Blocks of the backbone, from the image on, that do not learn
             (efficientnet-lite0 has 16).
     """
@@ -85,7 +81,6 @@ class EmbedderModelConfig(Settings):
     pool: Literal["gem", "attention", "delf"] = "gem"
     dim: int | None = Field(default=128, ge=2)
     normalise: bool = True
-    freeze_statistics: bool = True
     frozen_stages: int = Field(default=0, ge=0)
 
 
@@ -150,8 +145,8 @@ class MiningConfig(Settings):
     """Which pairs and triplets of a step count.
 
     Attributes:
-        kind: ``none`` and ``all`` take what the sampler says; ``semi-hard`` and ``hard`` triplets
-            (by the margin); ``batch-hard`` (Hermans et al. 2017); the hardest positive or negative
+        kind: ``none`` takes what the sampler says; ``semi-hard`` and ``hard`` triplets
+            (by the margin); the hardest positive or negative
             of each anchor, with all or a random one of the others; ``multi-similarity``.
         margin: Of the miners that have one.
         offline_every: Steps after which all training chips are embedded anew, so that places come
@@ -168,7 +163,7 @@ class MiningConfig(Settings):
 
 
 class EmbedderLossConfig(Settings):
-    """The loss.
+    """Settings of the loss.
 
     Attributes:
         kind: ``triplet`` (Euclidean), ``triplet-cosine``, ``triplet-soft`` (softplus for the
@@ -193,7 +188,6 @@ class EmbedderAugmentConfig(Settings):
     Attributes:
         turn: All chips of a step are turned and mirrored the same way (north stays common).
         season: Each kind of ground changes colour in its own way.
-        season_strength: How much.
         gain: Gain, offset and gamma of each band.
         grey: Bands are drawn towards one mixture.
         haze: A bright veil.
@@ -205,7 +199,6 @@ class EmbedderAugmentConfig(Settings):
 
     turn: bool = True
     season: float = Field(default=0.3, ge=0, le=1)
-    season_strength: float = Field(default=0.4, ge=0, le=2)
     gain: float = Field(default=0.5, ge=0, le=1)
     grey: float = Field(default=0.2, ge=0, le=1)
     haze: float = Field(default=0.1, ge=0, le=1)
@@ -216,7 +209,7 @@ class EmbedderAugmentConfig(Settings):
 
 
 class EmbedderValidationConfig(Settings):
-    """What is measured.
+    """Settings of validation.
 
     Attributes:
         chips: Most validation chips, spread evenly over the places.
@@ -231,7 +224,7 @@ class EmbedderValidationConfig(Settings):
 
 
 class EmbedderConfig(TrainerConfig):
-    """Everything about a run; ``batch_size`` counts places, triplets or classes.
+    """Settings of a run; ``batch_size`` counts places, triplets or classes.
 
     Attributes:
         data: What is learnt from.
@@ -259,7 +252,7 @@ class EmbedderConfig(TrainerConfig):
         kind = self.sampler.kind
         if self.labels.path is None and (kind in LABELLED or self.model.semantics):
             raise ValueError("labels.path is needed by this sampler, or by model.semantics")
-        if kind in TRIPLETS and self.mining.kind not in ("none", "all"):
+        if kind in TRIPLETS and self.mining.kind != "none":
             raise ValueError(f"the sampler {kind} makes its own triplets: set mining.kind=none")
         if kind in TRIPLETS and self.loss.kind not in TRIPLET_LOSSES:
             raise ValueError(f"the sampler {kind} needs a loss of triplets or pairs")
