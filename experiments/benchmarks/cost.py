@@ -43,7 +43,7 @@ from tests.support.types_on_path import classes_on_path
 from tests.support.vectors import make_queries, mapped, write_vectors
 
 if TYPE_CHECKING:
-    from imatch.training.loop.trainer import Trainer
+    from imatch.training.trainer import Trainer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -157,18 +157,17 @@ def train_superpoint(asked: argparse.Namespace, settings: list[str], folder: Pat
     """Measure SuperPoint; its labels and the teacher's descriptors are made once in a run."""
     from imatch.core.settings import load_settings
     from imatch.training.superpoint.config import SuperPointConfig
-    from imatch.training.superpoint.data import gather
     from imatch.training.superpoint.trainer import SuperPointTrainer
 
     config = load_settings(SuperPointConfig, asked.config, ["distil.fit_pairs=0", *settings])
     work = SuperPointTrainer(config, folder)
-    batches, loading = _loaded(work.shown(), gather, config.batch_size, asked.steps)
+    batches, loading = _loaded(work.views(), work.collate, config.batch_size, asked.steps)
     begun = time.process_time()
     for batch in batches:
         for item in batch.items:
             labels = work.labels.of(item.index, item.plain, work.device)
-            if work.lessons is not None and item.plain.known:
-                work.lessons.of(item.index, item.plain, labels, work.device)
+            if work.distilled is not None and item.plain.known:
+                work.distilled.of(item.index, item.plain, labels, work.device)
     once = (time.process_time() - begun) / len(batches) / config.batch_size
     print(f"labels, once a pair of dates: {once:.2f} s")
     _learn(work, batches, loading, config.batch_size)
@@ -179,17 +178,16 @@ def train_loftr(asked: argparse.Namespace, settings: list[str], folder: Path) ->
     from imatch.core.settings import load_settings
     from imatch.training.loftr.config import LoFTRConfig
     from imatch.training.loftr.trainer import LoFTRTrainer
-    from imatch.training.loop.collate import collate
 
     config = load_settings(LoFTRConfig, asked.config, ["data.mixture.distil=0", *settings])
     work = LoFTRTrainer(config, folder)
-    batches, loading = _loaded(work.shown(), collate, config.batch_size, asked.steps)
+    batches, loading = _loaded(work.views(), work.collate, config.batch_size, asked.steps)
     _learn(work, batches, loading, config.batch_size)
 
 
 def _loaded(views: Any, collate: Callable[..., T], size: int, steps: int) -> tuple[list[T], float]:
     """Batches for so many steps and one more, and processor seconds a batch."""
-    from imatch.training.loop.loader import endless
+    from imatch.training.loader import endless
 
     begun = time.process_time()
     batches = list(islice(endless(views, collate, batch_size=size, seed=0), steps + 1))

@@ -38,10 +38,10 @@ from imatch.matchers import load_matcher
 from imatch.matchers.images import prepare
 from imatch.matchers.sparse.base import Sparse
 from imatch.models.weights import require_weights, sha256_of
-from imatch.training.loop.run_folder import CONFIG
-from imatch.training.loop.tracking import LOG, read_log
+from imatch.training.checkpoint import CONFIG
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.validation import keypoint_figures, match_figures
+from imatch.training.tracking import LOG, read_log
+from imatch.training.validation import keypoint_figures, match_figures, match_keypoints
 from imatch.training.views import open_pairs, validation_pairs
 
 HERE = Path(__file__).parent
@@ -199,7 +199,7 @@ def measure(matcher: Sparse, cases: Sequence[PairSample], name: str) -> dict[str
             begun = time.process_time()
             a = _features(matcher, case.a, case.valid_a)
             b = _features(matcher, case.b, case.valid_b)
-            found = match_figures(case, a, b, matcher.pairing)
+            found = match_figures(case, match_keypoints(a, b, matcher.pairing))
             seconds += time.process_time() - begun
             figures.append(keypoint_figures(case, a, b) | found)
             advance(1)

@@ -8,9 +8,11 @@ is not valid is masked by GDAL's own internal mask.
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -21,16 +23,19 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from imatch.core.errors import InputError, OutputError
-from imatch.core.io.files import disk_errors
+from imatch.core.io.files import disk_errors, inside
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import explained, opened
+
+StoredChip: TypeAlias = "tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolArray]"
+"""(C, H, W) stored numbers and (H, W) valid ground."""
 
 _PROFILE = {"driver": "GTiff", "compress": "deflate", "zlevel": 6, "photometric": "minisblack"}
 
 
 @dataclass(frozen=True)
 class Coding:
-    """How measurements become whole numbers: ``value = scale * stored + offset``.
+    """Coding of measurements as whole numbers: ``value = scale * stored + offset``.
 
     Attributes:
         dtype: ``uint8`` or ``uint16``.
@@ -44,7 +49,7 @@ class Coding:
 
     @classmethod
     def of(cls, dtypes: tuple[str, ...], low: float, high: float) -> Coding:
-        """The coding of a file's types.
+        """Returns the coding of a file's types.
 
         Args:
             dtypes: Types of its bands.
@@ -60,7 +65,7 @@ class Coding:
         return cls("uint16", 2 * span / 65535, low - span / 2)
 
     def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """(C, H, W) measurements as stored numbers, clipped to the type's range."""
+        """Codes (C, H, W) measurements as stored numbers, clipped to the type's range."""
         top = np.iinfo(self.dtype).max
         stored = np.rint((pixels.astype(np.float64) - self.offset) / self.scale)
         whole: NDArray[np.uint8] | NDArray[np.uint16] = np.clip(stored, 0, top).astype(self.dtype)
@@ -77,7 +82,7 @@ def write_chip(
     transform: Affine | None = None,
     crs: CRS | None = None,
 ) -> None:
-    """Write a chip; a chip that is there is replaced.
+    """Writes a chip; a chip that is there is replaced.
 
     Args:
         path: A ``.tif``; its folder is made.
@@ -126,8 +131,8 @@ def write_chip(
         raise OutputError(reason, subject=path, hint="is the disk full?") from error
 
 
-def read_chip(path: Path) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolArray]:
-    """Read a chip.
+def read_chip(path: Path) -> StoredChip:
+    """Reads a chip.
 
     Returns:
         (C, H, W) stored numbers and (H, W) bool.
@@ -144,8 +149,39 @@ def read_chip(path: Path) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolA
     return pixels, np.ones(pixels.shape[1:], dtype=bool)
 
 
+class ChipCache:
+    """Reads the chips of a data set, and keeps those read last in memory.
+
+    Args:
+        folder: The data set's.
+        megabytes: How much to keep, in each process.
+    """
+
+    def __init__(self, folder: Path, megabytes: float) -> None:
+        self._folder = folder
+        self._room, self._held = megabytes * 1e6, 0
+        self._chips: OrderedDict[str, StoredChip] = OrderedDict()
+
+    def read(self, path: str) -> StoredChip:
+        """Reads a chip as `read_chip` does, by its path below the folder."""
+        if path in self._chips:
+            self._chips.move_to_end(path)
+            return self._chips[path]
+        chip = read_chip(inside(self._folder, path))
+        self._chips[path] = chip
+        self._held += chip[0].nbytes + chip[1].nbytes
+        while self._held > self._room and len(self._chips) > 1:
+            _, (pixels, valid) = self._chips.popitem(last=False)
+            self._held -= pixels.nbytes + valid.nbytes
+        return chip
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Each worker fills its own; sending this one along would only cost time.
+        return self.__dict__ | {"_chips": OrderedDict(), "_held": 0}
+
+
 def save_mask(path: Path, mask: BoolArray) -> None:
-    """Write a mask as a PNG of 0 and 255.
+    """Writes a mask as a PNG of 0 and 255.
 
     Raises:
         OutputError: The disk refused.
@@ -157,7 +193,7 @@ def save_mask(path: Path, mask: BoolArray) -> None:
 
 
 def load_mask(path: Path) -> BoolArray:
-    """Read a mask.
+    """Reads a mask.
 
     Raises:
         InputError: It is missing or damaged.

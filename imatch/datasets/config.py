@@ -1,4 +1,4 @@
-"""How chips are cut: one frozen model for the library, the command line and YAML files."""
+"""Settings of `prepare`, for the library, the command line and YAML files."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class PrepareConfig(Settings):
         return [self.step(source.name) for source in self.sources] or [self.stride or self.chip]
 
     def step(self, source: str) -> int:
-        """Pixels from one chip of a source to the next."""
+        """Returns the pixels from one chip of a source to the next."""
         own = {item.name: item.stride for item in self.sources}.get(source)
         return own or self.stride or self.chip
 
@@ -186,7 +186,7 @@ class PrepareConfig(Settings):
 def load_prepare_config(
     path: Path | None, overrides: Mapping[str, Any] | None = None, *, images: Sequence[str] = ()
 ) -> PrepareConfig:
-    """Read a configuration from YAML.
+    """Reads a configuration from YAML.
 
     Args:
         path: YAML file, or None for the defaults.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imatch.core.errors import InputError
+from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import inside
 from imatch.core.io.jsontext import parse_json
 from imatch.core.io.tables import Plain, read_rows
@@ -184,13 +184,25 @@ class DatasetManifest:
         if document["alone"]:
             lines.append(f"{document['alone']} chips are without a partner at another date")
         if polygons["features"]:
-            told = ("polygons", "mended", "empty", "dropped", "outside", "undated")
-            lines.append(", ".join(f"{polygons[name]} {name}" for name in told if polygons[name]))
+            named = ("polygons", "mended", "empty", "dropped", "outside", "undated")
+            lines.append(", ".join(f"{polygons[name]} {name}" for name in named if polygons[name]))
         return lines
+
+    def check_sources(self, names: Iterable[str] | None) -> None:
+        """Checks that the data set has images of some sources.
+
+        Raises:
+            ConfigError: It has none of one.
+        """
+        known = list(self.document["sources"])
+        for name in names or ():
+            if name not in known:
+                hint = f"it has {', '.join(known)}"
+                raise ConfigError(f"has no source {name!r}", subject=self.folder, hint=hint)
 
 
 def load_manifest(folder: Path) -> DatasetManifest:
-    """Open a prepared data set.
+    """Opens a prepared data set.
 
     Raises:
         InputError: The folder holds none, or one of another version.
@@ -215,7 +227,7 @@ def load_manifest(folder: Path) -> DatasetManifest:
 
 
 def content_hash(folder: Path, files: Iterable[str]) -> str:
-    """sha256 over the names and contents of files, in the order of their names."""
+    """Returns the sha256 over the names and contents of files, in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(set(files)):
         digest.update(name.encode())
@@ -226,7 +238,7 @@ def content_hash(folder: Path, files: Iterable[str]) -> str:
 def counts(
     chips: Sequence[ChipRow], pairs: Sequence[PairRow], keypoints: Sequence[KeypointRow]
 ) -> dict[str, Any]:
-    """How much there is, by split, and in each by source, season and tag."""
+    """Counts chips, pairs and keypoints by split, and in each by source, season and tag."""
     split_of = {chip.site: chip.split for chip in chips}
     out: dict[str, Any] = {}
     for split in dict.fromkeys(chip.split for chip in chips):
@@ -247,7 +259,7 @@ def counts(
 
 
 def facts_of(chips: Path | None) -> dict[str, Any]:
-    """What a checkpoint tells of the data set it learnt from: its folder and its checksum.
+    """Returns what a checkpoint keeps of its data set: the folder and the checksum.
 
     Args:
         chips: The folder; None for procedural landscapes.

@@ -1,11 +1,11 @@
-"""Prepared chips as pairs to train on."""
+"""Data sets of pairs: prepared chips, and mixtures of several data sets by weights."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,57 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import inside
 from imatch.core.types import BoolArray
-from imatch.datasets.chip_files import load_mask, read_chip
+from imatch.datasets.chip_files import ChipCache, load_mask
 from imatch.datasets.manifest import ChipRow, DatasetManifest, KeypointRow, PairRow, load_manifest
 from imatch.datasets.sample import PairSample
 
 #: An index of the present epoch, or (epoch, index).
 Key: TypeAlias = int | tuple[int, int]
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-_Stored: TypeAlias = "tuple[NDArray[np.uint8] | NDArray[np.uint16], BoolArray]"
 
 
-class ChipPairs:
+class PairDataset(Protocol):
+    """Data set of pairs: `ChipPairs`, `LandscapePairs`, `Mixture`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Key, /) -> PairSample: ...
+
+    def set_epoch(self, epoch: int, /) -> None:
+        """Draws as in another epoch from now on."""
+
+
+class EpochPairs(ABC):
+    """A map-style data set whose pairs follow from (epoch, index), whoever asks and when."""
+
+    epoch = 0
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Pairs of an epoch."""
+
+    @abstractmethod
+    def draw(self, epoch: int, index: int) -> PairSample:
+        """Returns the pair of an epoch and of an index from 0 to the length."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """See `PairDataset.set_epoch`."""
+        self.epoch = epoch
+
+    def __getitem__(self, key: Key) -> PairSample:
+        """Returns the pair of an index, or of (epoch, index).
+
+        Raises:
+            IndexError: Beyond the end.
+            InputError: A chip is missing or damaged.
+        """
+        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{index} of {len(self)} pairs")
+        return self.draw(epoch, index % len(self))
+
+
+class ChipPairs(EpochPairs):
     """A map-style data set of the pairs of one split; PyTorch's `DataLoader` takes it as it is.
 
     What it gives is a function of (seed, epoch, index): the order of the two dates is drawn anew in
@@ -94,37 +134,19 @@ class ChipPairs:
         self._points: dict[str, list[KeypointRow]] = {}
         for point in manifest.keypoints:
             self._points.setdefault(point.site, []).append(point)
-        self._cache: OrderedDict[str, _Stored] = OrderedDict()
-        self._room, self._held = cache_mb * 1e6, 0
-        self.epoch = 0
+        self._cache = ChipCache(manifest.folder, cache_mb)
 
     def __len__(self) -> int:
         return self.repeat * len(self.rows)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw as in another epoch from now on."""
-        self.epoch = epoch
-
-    def __getitem__(self, key: Key) -> PairSample:
-        """One pair.
-
-        Args:
-            key: An index, or (epoch, index).
-
-        Raises:
-            IndexError: Beyond the end.
-            InputError: A chip is missing or damaged.
-        """
-        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"{index} of {len(self)} pairs")
-        index %= len(self)
+    def draw(self, epoch: int, index: int) -> PairSample:
+        """See `EpochPairs.draw`; the dates change places or do not."""
         sample = self.pair(self.rows[index % len(self.rows)])
         swap = np.random.default_rng([self.seed, epoch, index]).random() < 0.5
         return sample.swapped() if swap else sample
 
     def pair(self, row: PairRow) -> PairSample:
-        """The pair of a row of the table, first date first."""
+        """Reads the pair of a row of the table, first date first."""
         first, second = self._chips[row.a], self._chips[row.b]
         a, valid_a = self._image(first)
         b, valid_b = self._image(second)
@@ -152,9 +174,9 @@ class ChipPairs:
         )
 
     def _image(self, chip: ChipRow) -> tuple[NDArray[np.float32], BoolArray]:
-        """(C, side, side) float32 in [0, 1] and (side, side) bool; small chips are padded."""
-        stored, valid = self._stored(chip.path)
-        image = stretched(chip, stored, valid, self._stretch, self._channels)
+        """Reads (C, side, side) float32 in [0, 1] and (side, side) bool; small chips are padded."""
+        stored, valid = self._cache.read(chip.path)
+        image = stretch_chip(chip, stored, valid, self._stretch, self._channels)
         side = self.manifest.chip
         height, width = valid.shape
         padding = ((0, side - height), (0, side - width))
@@ -162,31 +184,15 @@ class ChipPairs:
             return image, valid
         return np.pad(image, ((0, 0), *padding)), np.pad(valid, padding)
 
-    def _stored(self, path: str) -> _Stored:
-        if path in self._cache:
-            self._cache.move_to_end(path)
-            return self._cache[path]
-        item = read_chip(inside(self.manifest.folder, path))
-        self._cache[path] = item
-        self._held += item[0].nbytes + item[1].nbytes
-        while self._held > self._room and len(self._cache) > 1:
-            _, (pixels, valid) = self._cache.popitem(last=False)
-            self._held -= pixels.nbytes + valid.nbytes
-        return item
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Each worker fills its own cache; sending this one along would only cost time.
-        return self.__dict__ | {"_cache": OrderedDict(), "_held": 0}
-
-
-def stretched(
+def stretch_chip(
     chip: ChipRow,
     stored: NDArray[np.uint8] | NDArray[np.uint16],
     valid: BoolArray,
     stretch: Literal["chip", "scene"] = "chip",
     channels: Literal[1, 3] | None = None,
 ) -> NDArray[np.float32]:
-    """A chip as a matcher sees it.
+    """Stretches a chip to [0, 1], as a matcher sees it.
 
     Args:
         chip: Its row.
@@ -209,7 +215,7 @@ def stretched(
 
 
 def _channelled(image: NDArray[np.float32], channels: Literal[1, 3] | None) -> NDArray[np.float32]:
-    """The channels asked for, by the rules of `imatch.raster.read.render`."""
+    """Converts to the channels asked for, by the rules of `imatch.raster.read.render`."""
     count = len(image)
     if channels == 1 and count > 1:
         weights = _LUMA if count == 3 else np.full(count, 1 / count, np.float32)
@@ -229,14 +235,7 @@ def _check_names(manifest: DatasetManifest, split: str, sources: Sequence[str] |
         raise ConfigError(
             f"has no split {split!r}", subject=manifest.folder, hint=f"it has {', '.join(splits)}"
         )
-    known = list(manifest.document["sources"])
-    for name in sources or ():
-        if name not in known:
-            raise ConfigError(
-                f"has no source {name!r}",
-                subject=manifest.folder,
-                hint=f"it has {', '.join(known)}",
-            )
+    manifest.check_sources(sources)
     if not manifest.chips:
         raise InputError("holds no chips", subject=manifest.folder)
 
@@ -261,3 +260,68 @@ def _single(chip: ChipRow) -> PairRow:
         changed_share=0.0,
         tag=chip.tag,
     )
+
+
+class Mixture(EpochPairs):
+    """A map-style data set that draws from others.
+
+    Which member an index asks is drawn from (seed, epoch, index); a member's samples come in an
+    order that is shuffled anew for each of its rounds, so that it is used up evenly.
+
+    Args:
+        members: Data sets with their weights.
+        length: Samples an epoch; as many as all members have when None.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: A weight is negative, or all are zero.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[tuple[PairDataset, float]],
+        *,
+        length: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        weights = np.array([weight for _, weight in members], dtype=float)
+        if not len(weights) or (weights < 0).any() or weights.sum() <= 0:
+            raise ConfigError(
+                f"cannot mix by {weights.tolist()}",
+                subject="weights of the data",
+                hint="give weights of 0 or more, one of them more",
+            )
+        used = [(member, w) for (member, _), w in zip(members, weights, strict=True) if w > 0]
+        self.members = tuple(member for member, _ in used)
+        self._edges = np.cumsum([w for _, w in used]) / weights.sum()
+        self._length = sum(map(len, self.members)) if length is None else length
+        self.seed = seed
+        self._dealt: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def member_of(self, epoch: int, index: int) -> tuple[int, int, int]:
+        """Returns the member that an index asks, and (round, index) there."""
+        if self._dealt is None or self._dealt[0] != epoch:
+            draws = np.random.default_rng([self.seed, 11, epoch]).random(self._length)
+            choice = np.minimum(
+                np.searchsorted(self._edges, draws, side="right"), len(self.members) - 1
+            )
+            turn = np.zeros(self._length, dtype=np.int64)
+            for number in range(len(self.members)):
+                own = choice == number
+                turn[own] = np.arange(own.sum())
+            self._dealt = epoch, choice, turn
+        _, choice, turn = self._dealt
+        member, position = int(choice[index]), int(turn[index])
+        count = len(self.members[member])
+        lap, rest = divmod(position, count)
+        order = np.random.default_rng([self.seed, 13, epoch, member, lap]).permutation(count)
+        return member, lap, int(order[rest])
+
+    def draw(self, epoch: int, index: int) -> PairSample:
+        """See `EpochPairs.draw`."""
+        member, lap, inner = self.member_of(epoch, index)
+        # Rounds within an epoch must not repeat one another's draws.
+        return self.members[member][epoch * 1000 + lap, inner]

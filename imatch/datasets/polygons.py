@@ -1,18 +1,29 @@
-"""Polygons from a vector file, mended or dropped, each counted."""
+"""Polygons from vector files, mended or dropped, and the keypoints that they give.
+
+Keypoints are named places: centroids of polygons, their vertices, their corners. Each comes with
+the standard deviation a person's drawing has. A vertex is as good as the hand and the pixels were
+(`label_error_m`); a centroid averages over its vertices, but where the middle of an irregular
+clearing lies is a matter of taste that grows with its size.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import shapely
+from affine import Affine
+from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.features import rasterize
+from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
 from imatch.core.errors import InputError
+from imatch.core.types import BoolArray
 from imatch.raster.gdal import check_file
 from imatch.raster.vectors import reading_vectors
 
@@ -37,7 +48,7 @@ class Outline:
 
 @dataclass
 class Tally:
-    """What became of the features of vector files.
+    """Counts of what became of the features of vector files.
 
     Attributes:
         features: In the files.
@@ -62,7 +73,7 @@ class Tally:
 
 
 def read_polygons(path: Path, crs: CRS, tally: Tally) -> list[Outline]:
-    """Read the polygons of a vector file in the CRS of the images.
+    """Reads the polygons of a vector file in the CRS of the images.
 
     Multi-polygons fall into their parts. Invalid geometries (self-intersections) are mended, and
     dropped where nothing polygonal comes of it.
@@ -126,14 +137,14 @@ def _parts(shape: BaseGeometry | None, tally: Tally) -> list[BaseGeometry]:
 
 
 def _polygonal(shape: BaseGeometry) -> list[BaseGeometry]:
-    """The polygons in a geometry; slivers that mending leaves as lines and points are no loss."""
+    """Takes the polygons out of a geometry; lines and points left by mending are no loss."""
     if shape.geom_type == "Polygon":
         return [shape]
     return [part for piece in getattr(shape, "geoms", ()) for part in _polygonal(piece)]
 
 
 def _date(value: Any) -> str:
-    """``YYYYMMDD`` of whatever a column holds, empty for none."""
+    """Returns ``YYYYMMDD`` of whatever a column holds, empty for none."""
     import pandas
 
     if value is None or value == "" or value is pandas.NaT:
@@ -146,7 +157,7 @@ def _date(value: Any) -> str:
 
 
 def reaching(outlines: Sequence[Outline], bounds: tuple[float, float, float, float]) -> list[int]:
-    """Positions of the outlines whose bounds reach into a box of the same CRS."""
+    """Finds the positions of outlines whose bounds reach into a box of the same CRS."""
     if not outlines:
         return []
     boxes = shapely.bounds(np.array([outline.shape for outline in outlines], dtype=object))
@@ -158,5 +169,124 @@ def reaching(outlines: Sequence[Outline], bounds: tuple[float, float, float, flo
 
 
 def within(outlines: Sequence[Outline], bounds: tuple[float, float, float, float]) -> list[Outline]:
-    """The outlines whose bounds reach into a box of the same CRS."""
+    """Returns the outlines whose bounds reach into a box of the same CRS."""
     return [outlines[i] for i in reaching(outlines, bounds)]
+
+
+Kind: TypeAlias = Literal["centroid", "vertex", "corner"]
+# A pixel's own uncertainty: that of a uniform distribution over it.
+_PIXEL = 1 / np.sqrt(12)
+# How far apart two people put the middle of a shape, as a share of its diameter.
+_TASTE = 0.1
+# A turn of the boundary that is a corner, degrees.
+_CORNER = 30.0
+
+
+@dataclass(frozen=True)
+class Keypoint:
+    """A named place on a chip.
+
+    Attributes:
+        x: Pixels, the centre of the first being 0.
+        y: Likewise.
+        sigma: Standard deviation of both, pixels.
+        kind: What it is of its polygon.
+        date: When the polygon was first seen, ``YYYYMMDD`` or empty.
+        polygon: Number of the feature in its file.
+    """
+
+    x: float
+    y: float
+    sigma: float
+    kind: Kind
+    date: str
+    polygon: int
+
+
+def keypoints_of(
+    outlines: Iterable[Outline],
+    transform: Affine,
+    size: tuple[int, int],
+    *,
+    error_px: float,
+    vertices: bool = False,
+    corners: bool = False,
+) -> list[Keypoint]:
+    """Returns the keypoints of polygons on a chip.
+
+    The centroid serves where it lies in the polygon, else shapely's representative point, which
+    always does. Places outside the chip are left out; two neighbouring chips never share one.
+
+    Args:
+        outlines: Polygons in the chip's CRS.
+        transform: Corner-based pixel to map transform of the chip.
+        size: (width, height) of the chip.
+        error_px: Standard deviation of a digitised vertex, pixels of the chip.
+        vertices: Whether to give the vertices too, thinned to what exceeds that error.
+        corners: Whether to give those of them at which the boundary turns by 30 degrees or more.
+
+    Returns:
+        Keypoints in the order of the outlines.
+    """
+    inverse = ~transform
+    coefficients = (inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f)
+    out: list[Keypoint] = []
+    for outline in outlines:
+        # Corner-based pixels; the half pixel goes where points are made of them.
+        shape = affine_transform(outline.shape, coefficients)
+        found: list[tuple[Kind, float, float, float]] = [_centroid(shape, error_px)]
+        if vertices or corners:
+            ring, turns = _ring(shape, error_px)
+            spread = float(np.hypot(_PIXEL, error_px))
+            for (x, y), turn in zip(ring, turns, strict=True):
+                if corners and turn >= _CORNER:
+                    found.append(("corner", float(x), float(y), spread))
+                elif vertices:
+                    found.append(("vertex", float(x), float(y), spread))
+        out += [
+            Keypoint(x - 0.5, y - 0.5, sigma, kind, outline.date, outline.number)
+            for kind, x, y, sigma in found
+            if 0 <= x < size[0] and 0 <= y < size[1]
+        ]
+    return out
+
+
+def _centroid(shape: BaseGeometry, error_px: float) -> tuple[Kind, float, float, float]:
+    point = shape.centroid
+    if not shape.contains(point):
+        point = shape.representative_point()
+    diameter = 2 * np.sqrt(shape.area / np.pi)
+    count = max(3, len(shape.exterior.coords) - 1)
+    sigma = np.sqrt(_PIXEL**2 + (_TASTE * diameter) ** 2 + error_px**2 / count)
+    return "centroid", float(point.x), float(point.y), float(sigma)
+
+
+def _ring(shape: BaseGeometry, error_px: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns (N, 2) vertices of a thinned outer boundary, and its turn at each, degrees."""
+    thinned = shapely.simplify(shape.exterior, error_px)
+    ring = shapely.get_coordinates(thinned)[:-1]
+    if len(ring) < 3:
+        ring = shapely.get_coordinates(shape.exterior)[:-1]
+    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
+    bend = np.arctan2(after[:, 1], after[:, 0]) - np.arctan2(before[:, 1], before[:, 0])
+    return ring, np.abs(np.degrees((bend + np.pi) % (2 * np.pi) - np.pi))
+
+
+def rasterized(outlines: Iterable[Outline], transform: Affine, size: tuple[int, int]) -> BoolArray:
+    """Rasterizes polygons: (H, W) bool, pixels that they touch."""
+    inverse = ~transform
+    coefficients = (inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f)
+    shapes = [affine_transform(outline.shape, coefficients) for outline in outlines]
+    if not shapes:
+        return np.zeros((size[1], size[0]), dtype=bool)
+    image = rasterize(shapes, out_shape=(size[1], size[0]), all_touched=True, dtype="uint8")
+    return np.asarray(image > 0)
+
+
+def appeared_between(outlines: Iterable[Outline], first: str, second: str) -> list[Outline]:
+    """Returns outlines first seen after one date and not after the other."""
+    if not (first.isdecimal() and second.isdecimal()):
+        return []
+    # A month stands for all of its days.
+    early, late = sorted((first, second))
+    return [o for o in outlines if o.date and early < o.date <= late.ljust(8, "9")]

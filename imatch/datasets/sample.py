@@ -1,4 +1,4 @@
-"""What a trainer is fed: the same ground at two dates, and how well it is known to be the same."""
+"""The sample of a trainer: one ground at two dates, and how well they are aligned."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class PairSample:
         return bool(np.isfinite(self.sigma_px))
 
     def swapped(self) -> PairSample:
-        """The same pair the other way round.
+        """Returns the pair the other way round.
 
         The changed ground and the keypoints move with the homography; keypoints that leave the
         frame are dropped, and `sigma_px` is rescaled to pixels of `a`.

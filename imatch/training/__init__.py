@@ -1,1 +1,1 @@
-"""Training: data cut by place, augmentation, losses, trainers."""
+"""Training: augmentation, losses, trainers."""

@@ -1,4 +1,4 @@
-"""How a training run is set up: frozen models read from YAML, one setting at a time overridable."""
+"""Settings of a training run: frozen models read from YAML, single settings overridable."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ class OptimiserConfig(Settings):
     Attributes:
         lr: Highest learning rate.
         weight_decay: On kernels; biases and normalisations have none.
-        betas: Decay of the two moments.
         clip_norm: Largest norm of the gradient; longer ones are shortened to it.
     """
 
     lr: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = Field(default=10.0, gt=0)
 
 
@@ -40,8 +38,12 @@ class ScheduleConfig(Settings):
     floor: float = Field(default=0.01, ge=0, le=1)
 
 
+#: Most samples of a batch, pixels of a side, bands or dimensions: more is a slip of the pen.
+MOST = 16_384
+
+
 class TrainerConfig(Settings):
-    """What every trainer understands.
+    """Settings that all trainers share.
 
     Attributes:
         seed: Of everything random.
@@ -69,7 +71,7 @@ class TrainerConfig(Settings):
 
     seed: int = Field(default=0, ge=0)
     steps: int = Field(default=10_000, ge=1)
-    batch_size: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=4, ge=1, le=MOST)
     workers: int = Field(default=0, ge=0)
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"

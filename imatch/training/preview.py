@@ -1,4 +1,4 @@
-"""Pairs to look at: as they were prepared, or as a training run would see them."""
+"""Preview of pairs: as they were prepared, or as a training run would see them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from imatch.core.io.files import atomic_path, check_output
 from imatch.core.settings import load_settings, read_mapping
 from imatch.datasets.manifest import load_manifest
 from imatch.datasets.pairs import ChipPairs
-from imatch.datasets.report.contact_sheet import spread, write_sheet
+from imatch.datasets.report import spread, write_sheet
 from imatch.datasets.sample import PairSample
 
 
 def preview(
     path: Path, *, split: str | None = None, count: int = 12, seed: int = 0
 ) -> list[tuple[str, PairSample]]:
-    """Pairs with a word on each, for `imatch.datasets.report.contact_sheet.write_sheet`.
+    """Returns pairs with a word on each, for `imatch.datasets.report.write_sheet`.
 
     Args:
         path: The folder of a prepared data set, or a training configuration, whose augmentation is
@@ -49,7 +49,7 @@ def write_preview(
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
-    """Draw pairs of a data set, or as a training configuration varies them, into one picture.
+    """Draws pairs of a data set, or as a training configuration varies them, into one picture.
 
     Args:
         path: As for `preview`.

@@ -1,4 +1,4 @@
-"""Which trainers there are, and training by name. Importing this module imports nothing heavy."""
+"""Registry of the trainers, and training by name. Importing this module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imatch.core.errors import ConfigError
+from imatch.core.errors import ConfigError, ImatchError
 from imatch.core.progress import Progress, no_progress
 from imatch.core.registry import Registry, Row
-from imatch.training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from imatch.training.loop.trainer import Outcome
+    from imatch.training.trainer import Outcome
+
+
+class TrainingError(ImatchError):
+    """A trainer that cannot be had, or a run that cannot go on as it is."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,11 @@ class TrainerRow(Row):
     error = TrainingError
 
     def load_config(self) -> Any:
-        """Import the model of its settings."""
+        """Imports the model of its settings."""
         return self._import(self.config)
 
     def load_export(self) -> Any:
-        """Import its exporter."""
+        """Imports its exporter."""
         return self._import(self.export)
 
 
@@ -88,7 +91,7 @@ def train(
     on_licence: Callable[[str], None] | None = None,
     progress: Progress = no_progress,
 ) -> Outcome:
-    """Train a network.
+    """Trains a network.
 
     Args:
         trainer: A row of `TRAINERS`.
@@ -108,7 +111,7 @@ def train(
         ImatchError: The data or the folder cannot be used.
     """
     from imatch.core.settings import load_settings
-    from imatch.training.loop.run_folder import CONFIG
+    from imatch.training.checkpoint import CONFIG
 
     row = TRAINERS[trainer]
     if resume and config is None:

@@ -1,4 +1,4 @@
-"""Pairs that trainers show their networks and measure them on, whatever the network."""
+"""Pairs that trainers of any network learn from and are measured on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from imatch.datasets.sample import PairSample
 from imatch.matchers.images import convert_bands
 from imatch.training.augment.geometry import ViewConfig
 from imatch.training.augment.pair import PLAIN, Augmentation
+from imatch.training.config import MOST
 
 
 class PairsConfig(Settings):
-    """Pairs to learn from.
+    """Settings of the pairs to learn from.
 
     Attributes:
         chips: Folder that ``imatch data prepare`` filled; None for procedural landscapes alone.
@@ -33,13 +34,13 @@ class PairsConfig(Settings):
 
     chips: Path | None = None
     sources: tuple[str, ...] | None = None
-    size: int = Field(default=256, ge=32, multiple_of=8)
+    size: int = Field(default=256, ge=32, le=MOST, multiple_of=8)
     landscapes: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
 
 
 class ViewsConfig(Settings):
-    """Pairs to measure on, and how far apart their views are.
+    """Settings of the pairs to measure on, and how far apart their views are.
 
     Attributes:
         pairs: Validation pairs, spread evenly over the places.
@@ -48,7 +49,7 @@ class ViewsConfig(Settings):
         shift_px: Largest shift.
     """
 
-    pairs: int = Field(default=60, ge=1)
+    pairs: int = Field(default=60, ge=1, le=MOST)
     rotation_deg: float = Field(default=10.0, ge=0, le=180)
     scale: float = Field(default=1.1, ge=1, le=2)
     shift_px: float = Field(default=12.0, ge=0)
@@ -61,11 +62,11 @@ class Pairs(Protocol):
         """Number of pairs."""
 
     def __getitem__(self, index: int, /) -> PairSample:
-        """One pair, always the same."""
+        """Returns one pair, always the same."""
 
 
 def one_date(pair: PairSample) -> PairSample:
-    """The first date of a pair, twice."""
+    """Returns the first date of a pair, twice."""
     return replace(
         pair,
         b=pair.a,
@@ -78,7 +79,7 @@ def one_date(pair: PairSample) -> PairSample:
 
 
 def with_bands(pair: PairSample, bands: int) -> PairSample:
-    """A pair as a network of so many bands sees it.
+    """Converts a pair to the bands of a network.
 
     Raises:
         InputError: Neither is 1 or 3 bands, and they differ.
@@ -100,7 +101,7 @@ def _converted(pixels: NDArray[np.float32], bands: int) -> NDArray[np.float32]:
 
 
 def open_pairs(config: PairsConfig, split: Literal["train", "val"], bands: int, seed: int) -> Pairs:
-    """The pairs of a split.
+    """Opens the pairs of a split.
 
     Args:
         config: What is learnt from.
@@ -154,9 +155,9 @@ def spread(pairs: Pairs, count: int) -> Pairs:
 
 
 def validation_pairs(
-    pairs: Pairs, config: ViewsConfig, size: int, bands: int, seed: int
+    pairs: Pairs, config: ViewsConfig, size: int, bands: int, seed: int, count: int | None = None
 ) -> list[PairSample]:
-    """Pairs to measure on: two dates through two views, the same each time.
+    """Returns pairs to measure on: two dates through two views, the same each time.
 
     Args:
         pairs: Pairs of the validation places.
@@ -164,6 +165,7 @@ def validation_pairs(
         size: Side of a view, pixels.
         bands: Bands the network sees.
         seed: Of the views.
+        count: Instead of the configuration's number.
 
     Raises:
         InputError: Of none of them is the alignment known.
@@ -179,7 +181,7 @@ def validation_pairs(
     )
     look = Augmentation(PLAIN.model_copy(update={"views": views}), size)
     cases = []
-    chosen = spread(pairs, config.pairs)
+    chosen = spread(pairs, count or config.pairs)
     for index in range(len(chosen)):
         pair = with_bands(chosen[index], bands)
         if pair.known:

@@ -11,7 +11,7 @@ from affine import Affine
 from click.testing import Result
 
 from imatch.models.weights import sha256_of
-from imatch.training.loop.checkpoint import Checkpoints
+from imatch.training.checkpoint import Checkpoints
 
 Run = Callable[..., Result]
 

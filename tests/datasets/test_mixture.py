@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from imatch.core.errors import ConfigError
-from imatch.datasets.mixture import Mixture
-from imatch.datasets.pairs import Key
+from imatch.datasets.pairs import Key, Mixture
 from imatch.datasets.sample import PairSample
 
 

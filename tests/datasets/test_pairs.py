@@ -208,8 +208,8 @@ def test_the_cache_is_bounded_and_changes_nothing(folder: Path) -> None:
     small, large = ChipPairs(folder, "train", cache_mb=0.001), ChipPairs(folder, "train")
     for i in (0, 1, 2, 3, 0, 2):
         np.testing.assert_array_equal(small[i].a, large[i].a)
-    assert len(small._cache) == 1
-    assert len(large._cache) == 8
+    assert len(small._cache._chips) == 1
+    assert len(large._cache._chips) == 8
 
 
 def test_torch_takes_it_as_it_is(folder: Path) -> None:

@@ -10,8 +10,7 @@ from imatch.core.errors import ConfigError, EmbedderError, ImatchError
 from imatch.core.registry import Registry
 from imatch.retrieval.embedders import EMBEDDERS
 from imatch.training.augment.pair import Augmentation, AugmentConfig
-from imatch.training.errors import TrainingError
-from imatch.training.registry import TRAINERS
+from imatch.training.registry import TRAINERS, TrainingError
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from imatch.cli.options.common import (
 )
 
 if TYPE_CHECKING:
-    from imatch.training.loop.trainer import Outcome
+    from imatch.training.trainer import Outcome
 
 _ENDED = {
     "done": "done",

@@ -39,7 +39,7 @@ KAGGLE = {
 
 
 def fetch_kaggle(name: str, out: Path, *, overwrite: bool = False) -> list[Path]:
-    """Fetch a data set from Kaggle.
+    """Fetches a data set from Kaggle.
 
     What is there is not fetched again, and a transfer that broke off goes on (`kagglehub` sees to
     both). Credentials are `kagglehub`'s own business; public sets need none.

@@ -21,8 +21,13 @@ from rasterio.errors import RasterioError
 from imatch.core.errors import ConfigError, ImatchError, InputError
 from imatch.core.io.offline import check_online
 from imatch.core.redaction import redacted
-from imatch.datasets.fetch.items import FetchedItem, write_card, write_table
-from imatch.datasets.fetch.web import frame_of, write_window
+from imatch.datasets.fetch.images import (
+    FetchedItem,
+    frame_of,
+    write_card,
+    write_table,
+    write_window,
+)
 from imatch.datasets.prepare.pairing import season
 from imatch.datasets.prepare.scan import SkippedScene, tile_name
 from imatch.raster.gdal import in_words
@@ -38,7 +43,7 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class StacQuery:
-    """What to fetch.
+    """Query of a catalogue: ground, dates, clouds.
 
     Attributes:
         url: An API's landing page, or a static catalogue's JSON.
@@ -58,8 +63,8 @@ class StacQuery:
     per_season: int = 2
     assets: tuple[str, ...] = ()
 
-    def in_words(self) -> str:
-        """The box, the dates and the limits."""
+    def describe(self) -> str:
+        """Describes the box, the dates and the limits."""
         box = ", ".join(f"{value:g}" for value in self.bbox)
         return (
             f"{box} (west, south, east, north), {self.dates}, at most {self.max_cloud:g} % cloud,"
@@ -77,7 +82,7 @@ class StacQuery:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came of a fetch.
+    """Result of a fetch.
 
     Attributes:
         items: Images that are there now, those of earlier runs included.
@@ -98,7 +103,7 @@ def fetch_stac(
     on_stage: Callable[[str, int], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Fetched:
-    """Fetch the ground of a box at several dates.
+    """Fetches the ground of a box at several dates.
 
     Every image becomes one GeoTIFF in its own CRS and resolution, named after its item; a scene
     classification (``scl``) comes along as ``…_SCL.tif``. Images that are there are kept, so a run
@@ -145,13 +150,13 @@ def fetch_stac(
         )
     write_table(out / "items.csv", items)
     write_card(
-        out / "README.md", items, url=redacted(query.url), asked=query.in_words(), licence=licence
+        out / "README.md", items, url=redacted(query.url), query=query.describe(), licence=licence
     )
     return Fetched(tuple(items), tuple(skipped), len(found))
 
 
 def by_season(items: Iterable[pystac.Item], count: int) -> list[pystac.Item]:
-    """The clearest images of every season and tile, on different days.
+    """Chooses the clearest images of every season and tile, on different days.
 
     Args:
         items: What there is.
@@ -173,7 +178,7 @@ def by_season(items: Iterable[pystac.Item], count: int) -> list[pystac.Item]:
 
 
 def span(dates: str) -> tuple[datetime, datetime]:
-    """First moment of a range of dates, and the first moment after it.
+    """Returns the first moment of a range of dates, and the first moment after it.
 
     Raises:
         ConfigError: The text is no date and no range of dates.
@@ -211,7 +216,7 @@ def _moment(text: str) -> tuple[datetime, datetime]:
 
 
 def _search(query: StacQuery) -> tuple[list[pystac.Item], str]:
-    """Items that fit, and what the collections say of their licence."""
+    """Searches items that fit; returns them and what the collections say of their licence."""
     try:
         import pystac
     except ImportError as error:
@@ -286,7 +291,7 @@ def _licence(root: pystac.Catalog, names: Sequence[str]) -> str:
 
 @contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Whatever a catalogue's client raises, as one error."""
+    """Turns whatever a catalogue's client raises into one error."""
     try:
         yield
     except ImatchError:
@@ -301,7 +306,7 @@ def _explained(url: str) -> Iterator[None]:
 
 
 def _fetch(item: pystac.Item, query: StacQuery, out: Path, *, overwrite: bool) -> FetchedItem:
-    """Write the window of one item, unless it is there."""
+    """Writes the window of one item, unless it is there."""
     keys = query.assets or tuple(name for name in PICTURES if name in item.assets)[:1]
     missing = [key for key in keys if key not in item.assets]
     if missing or not keys:

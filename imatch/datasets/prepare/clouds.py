@@ -35,7 +35,7 @@ _OPENING, _RIM = 2, 6
 
 
 def cloud_mask(pixels: NDArray[np.float32], valid: BoolArray, dtype: str) -> BoolArray:
-    """Estimate clouds by brightness and whiteness.
+    """Estimates clouds by brightness and whiteness.
 
     Args:
         pixels: (C, H, W) in the file's own units; of more than three bands the first three serve.
@@ -56,7 +56,7 @@ def cloud_mask(pixels: NDArray[np.float32], valid: BoolArray, dtype: str) -> Boo
 
 
 def classified(path: str, grid: Grid) -> BoolArray | None:
-    """Clouds and their shadows after a Sentinel-2 scene classification.
+    """Reads clouds and their shadows from a Sentinel-2 scene classification.
 
     Args:
         path: The image. Its classification is the ``SCL`` of the same product, or a raster of the
@@ -88,7 +88,7 @@ def classified(path: str, grid: Grid) -> BoolArray | None:
 
 
 def classification_file(path: str) -> str | None:
-    """The scene classification that belongs to an image, None where there is none."""
+    """Finds the scene classification that belongs to an image, None where there is none."""
     whole = Path(path)
     try:
         product = find_safe(whole) if not whole.is_file() or whole.suffix == ".zip" else None

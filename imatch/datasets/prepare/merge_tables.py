@@ -1,4 +1,4 @@
-"""From the results of all batches to the tables, the manifest, the card and the contact sheet."""
+"""Merges the results of all batches into tables, manifest, card and contact sheet."""
 
 from __future__ import annotations
 
@@ -33,18 +33,17 @@ from imatch.datasets.manifest import (
 )
 from imatch.datasets.pairs import ChipPairs
 from imatch.datasets.polygons import Tally
-from imatch.datasets.prepare.pair_offsets import pool_residuals
+from imatch.datasets.prepare.pairing import fill_residuals
 from imatch.datasets.prepare.scan import SceneCatalogue, SkippedScene
 from imatch.datasets.prepare.sites import SitePlan
 from imatch.datasets.prepare.write_chips import WrittenChips, add_sums
-from imatch.datasets.report.card import write_card
-from imatch.datasets.report.contact_sheet import spread, write_sheet
+from imatch.datasets.report import spread, write_card, write_sheet
 
 # Pairs of each split on the contact sheet.
-_SHOWN = 12
+_ON_SHEET = 12
 
 
-def gather(
+def merge_tables(
     config: PrepareConfig,
     out: Path,
     identity: str,
@@ -54,7 +53,7 @@ def gather(
     done: list[dict[str, Any]],
     command: str,
 ) -> DatasetManifest:
-    """Gather the tables, drop what came of unreadable images, and write the manifest last.
+    """Merges the tables, drops what came of unreadable images, and writes the manifest last.
 
     Args:
         config: The settings.
@@ -88,7 +87,7 @@ def gather(
             hint="lower --min-valid, raise --max-cloud, or cut smaller chips",
         )
     all_pairs = [PairRow.from_row(row) for result in results for row in result.pairs]
-    pairs = pool_residuals([pair for pair in all_pairs if not {pair.a, pair.b} & lost])
+    pairs = fill_residuals([pair for pair in all_pairs if not {pair.a, pair.b} & lost])
     sites = {chip.site for chip in chips}
     points = [KeypointRow.from_row(row) for result in results for row in result.keypoints]
     points = [point for point in points if point.site in sites]
@@ -144,7 +143,7 @@ def gather(
 
 
 def _statistics(results: Sequence[WrittenChips]) -> dict[str, Any]:
-    """Mean and deviation of each source's bands, over the training split alone."""
+    """Returns mean and deviation of each source's bands, over the training split alone."""
     total: dict[str, list[list[float]]] = {}
     for result in results:
         for key, table in result.sums.items():
@@ -169,6 +168,8 @@ def _write_sheet(manifest: DatasetManifest, path: Path) -> None:
     samples = []
     for split in manifest.document["counts"]:
         pairs = ChipPairs(manifest, split, max_changed=1.0, singles="auto")
-        samples += [(split, pairs[i]) for i in spread([row.source for row in pairs.rows], _SHOWN)]
+        samples += [
+            (split, pairs[i]) for i in spread([row.source for row in pairs.rows], _ON_SHEET)
+        ]
     with atomic_path(path, overwrite=True) as temporary:
         write_sheet(samples, temporary)

@@ -29,11 +29,10 @@ from imatch.datasets.manifest import (
     load_manifest,
 )
 from imatch.datasets.polygons import Tally
-from imatch.datasets.prepare.batches import batches_of, outlines_of
-from imatch.datasets.prepare.merge_tables import gather
-from imatch.datasets.prepare.scan import Scene, SceneCatalogue, SkippedScene, survey
-from imatch.datasets.prepare.sites import plan_sites
-from imatch.datasets.prepare.write_chips import SceneFacts, SiteBatch, cut
+from imatch.datasets.prepare.merge_tables import merge_tables
+from imatch.datasets.prepare.scan import Scene, SceneCatalogue, SkippedScene, scan
+from imatch.datasets.prepare.sites import SceneFacts, SiteBatch, batches_of, outlines_of, plan_sites
+from imatch.datasets.prepare.write_chips import write_chips
 from imatch.raster.read.render import stretch_limits
 
 _STATE = ".state"
@@ -54,7 +53,7 @@ def prepare(
     on_stage: Callable[[str, int], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> DatasetManifest:
-    """Cut a data set for training.
+    """Prepares a data set for training: chips, pairs, keypoints and a manifest.
 
     Args:
         config: What to cut and how.
@@ -78,12 +77,12 @@ def prepare(
     step = on_progress or (lambda _step: None)
     _check_folder(out, resume=resume, overwrite=overwrite)
     stage("looking at the images", 0)
-    found = survey(config)
+    found = scan(config)
     identity = _identity(config, found)
     finished = _begin(out, identity, resume=resume, overwrite=overwrite)
     if finished is not None:
         return finished
-    found, facts = _look(found, config, out)
+    found, facts = _read_overviews(found, config, out)
     plan = plan_sites(found, config)
     tally = Tally()
     outlines = outlines_of(plan, config, tally)
@@ -94,7 +93,7 @@ def prepare(
         done.append(result)
         step(1)
     stage("writing the manifest", 0)
-    manifest = gather(config, out, identity, found, plan, tally, done, command)
+    manifest = merge_tables(config, out, identity, found, plan, tally, done, command)
     shutil.rmtree(out / _STATE, ignore_errors=True)
     return manifest
 
@@ -120,7 +119,7 @@ def _check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def _identity(config: PrepareConfig, found: SceneCatalogue) -> str:
-    """What must be the same for two runs to make one data set."""
+    """Hashes what must be the same for two runs to make one data set."""
     scenes = [*found.geocoded, *(scene for group in found.aligned for scene in group.scenes)]
     files = []
     for path in sorted({scene.path for scene in scenes}):
@@ -131,7 +130,7 @@ def _identity(config: PrepareConfig, found: SceneCatalogue) -> str:
 
 
 def _begin(out: Path, identity: str, *, resume: bool, overwrite: bool) -> DatasetManifest | None:
-    """Make the folder ready; the manifest where there is nothing left to do."""
+    """Makes the folder ready; returns the manifest where there is nothing left to do."""
     if overwrite:
         for name in _OURS:
             (out / name).unlink(missing_ok=True)
@@ -163,10 +162,10 @@ def _other_run(out: Path) -> OutputError:
     )
 
 
-def _look(
+def _read_overviews(
     found: SceneCatalogue, config: PrepareConfig, out: Path
 ) -> tuple[SceneCatalogue, dict[str, SceneFacts]]:
-    """Read every image once at low resolution; what cannot be read drops out."""
+    """Reads every image once at low resolution; what cannot be read drops out."""
     sources = {source.name: source for source in config.sources}
     memory = out / _STATE / "scenes.json"
     known: dict[str, Any] = parse_json(memory.read_text()) if memory.exists() else {}
@@ -215,7 +214,7 @@ def _facts(scene: Scene, bands: Sequence[int | str] | None) -> SceneFacts:
 def _run(
     batches: Sequence[SiteBatch], config: PrepareConfig, out: Path, jobs: int
 ) -> Iterator[dict[str, Any]]:
-    """Results of all batches; those that an earlier run finished come from its files."""
+    """Yields the results of all batches; those that an earlier run finished come from its files."""
     todo = []
     for batch in batches:
         path = _result_path(out, batch.number)
@@ -229,7 +228,7 @@ def _run(
 
 
 def _one(batch: SiteBatch, config: PrepareConfig, out: Path) -> dict[str, Any]:
-    result = cut(batch, config, out).to_dict()
+    result = write_chips(batch, config, out).to_dict()
     result["number"] = batch.number
     with atomic_path(_result_path(out, batch.number), overwrite=True) as temporary:
         temporary.write_text(json.dumps(result))

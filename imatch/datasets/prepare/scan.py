@@ -1,4 +1,4 @@
-"""What images there are, which of them show one place, and which cannot be used."""
+"""Scan of the images: what there is, and what cannot be used."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scene:
     gsd_m: float | None
 
     def open(self, bands: Sequence[int | str] | None) -> Source:
-        """Open the image as the survey did."""
+        """Opens the image as the scan did."""
         source = open_source(self.path, bands=bands)
         source.info = replace(source.info, crs=self.info.crs)
         return source
@@ -86,7 +86,7 @@ class AlignedScenes:
 
 @dataclass(frozen=True)
 class SceneCatalogue:
-    """All there is to cut.
+    """Catalogue of the images to cut.
 
     Attributes:
         geocoded: Scenes that the map places, by source.
@@ -99,8 +99,8 @@ class SceneCatalogue:
     skipped: tuple[SkippedScene, ...]
 
 
-def survey(config: PrepareConfig) -> SceneCatalogue:
-    """Open every image of a configuration.
+def scan(config: PrepareConfig) -> SceneCatalogue:
+    """Opens every image of a configuration, and returns what can be used.
 
     Args:
         config: What to look at.
@@ -183,7 +183,7 @@ def _number(text: str | None, otherwise: float | None) -> float | None:
 
 
 def _labelled(scenes: Sequence[Scene]) -> list[Scene]:
-    """Scenes of one source and date, of two tiles or sensors, told apart by their names."""
+    """Tells scenes of one source and date, of two tiles or sensors, apart by their names."""
     seen: dict[tuple[str, str], int] = {}
     for scene in scenes:
         key = scene.source, scene.label
@@ -204,7 +204,7 @@ def _labelled(scenes: Sequence[Scene]) -> list[Scene]:
 
 
 def _by_place(scenes: Sequence[Scene], source: SourceConfig) -> list[AlignedScenes]:
-    """Groups of one place and size; a scene without partner is a group of its own."""
+    """Groups scenes by place and size; one without partner is a group of its own."""
     groups: dict[tuple[str, tuple[int, int]], list[Scene]] = {}
     for scene in scenes:
         place = _matched(source.place, scene.path)
@@ -291,7 +291,7 @@ def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
 
 
 def tile_name(path: str) -> str | None:
-    """The Sentinel-2 tile (``T36UXA``) that a path names, if any.
+    """Returns the Sentinel-2 tile (``T36UXA``) that a path names, if any.
 
     Example:
         >>> tile_name("S2A_MSIL1C_20180805T083601_N0206_R064_T36UXA_20180805T104432.SAFE")

@@ -1,4 +1,4 @@
-"""Which images show one place, and the lattices of pixels they share."""
+"""Groups of images that show one place, and the grids of pixels that they share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imatch.datasets.prepare.split import Box
 from imatch.raster.geodesy import WGS84, apply_affine, reproject_points
 from imatch.raster.grid import Grid
 
-#: Images whose GSDs differ by less lie on one lattice.
+#: Images whose GSDs differ by less lie on one grid.
 _SAME_GSD = 1.1
 
 #: Images whose GSDs differ by more share no pattern, even where they share ground.
@@ -27,16 +27,16 @@ _APART = 8.0
 
 @dataclass(frozen=True)
 class SceneGroup:
-    """Images of one place on one lattice of pixels.
+    """Images of one place on one grid of pixels.
 
     Attributes:
         source: Name of the source.
         place: Name of the place.
-        name: Name of the lattice within source and place; empty where there is one only.
+        name: Name of the grid within source and place; empty where there is one only.
         scenes: The images, by date.
-        transform: Corner-based pixel to map transform of the lattice.
+        transform: Corner-based pixel to map transform of the grid.
         crs: Its reference system, None where pixels serve.
-        extent: What the images cover, pixels of the lattice (top before bottom).
+        extent: What the images cover, pixels of the grid (top before bottom).
         gsd_m: Metres a pixel, NaN where unknown.
         residual: (dx, dy) given for the second scene against the first, or None.
         tag: What is known of the images together.
@@ -54,17 +54,17 @@ class SceneGroup:
     tag: str = ""
 
     def window(self, column: int, row: int, width: int, height: int) -> Grid:
-        """The grid of a window of the lattice.
+        """Returns the grid of a window of the grid.
 
         Raises:
-            InputError: The lattice is not on a map.
+            InputError: The grid is not on a map.
         """
         if self.crs is None:
             raise InputError("is not geocoded", subject=self.place)
         return Grid(self.transform @ Affine.translation(column, row), self.crs, width, height)
 
     def box(self, window: tuple[int, int, int, int]) -> Box:
-        """Map bounds of a window (column, row, width, height); pixels where there is no map."""
+        """Returns map bounds of a window (column, row, width, height); pixels without a map."""
         column, row, width, height = window
         if self.crs is None:
             return float(column), float(row), float(column + width), float(row + height)
@@ -72,7 +72,7 @@ class SceneGroup:
 
 
 def _outline(box: Box, count: int = 16) -> NDArray[np.float64]:
-    """(4 n, 2) points along the edges of a box, corners included."""
+    """Returns (4 n, 2) points along the edges of a box, corners included."""
     x = np.linspace(box[0], box[2], count)
     y = np.linspace(box[1], box[3], count)
     return np.concatenate(
@@ -94,12 +94,12 @@ def _bounds(points: NDArray[np.float64]) -> Box:
 
 
 def map_box(transform: Affine, crs: CRS, pixels: Box, wanted: CRS) -> Box:
-    """Bounds in one system of a box of pixels on another's map."""
+    """Returns the bounds in one system of a box of pixels on another's map."""
     return map_boxes(transform, crs, [pixels], wanted)[0]
 
 
 def map_boxes(transform: Affine, crs: CRS, boxes: Sequence[Box], wanted: CRS) -> list[Box]:
-    """The same of many boxes at once, since each call of GDAL's transformer has its price."""
+    """Returns the same of many boxes at once: each call of GDAL's transformer has its price."""
     if not boxes:
         return []
     outlines = np.stack([_outline(box) for box in boxes])
@@ -109,29 +109,29 @@ def map_boxes(transform: Affine, crs: CRS, boxes: Sequence[Box], wanted: CRS) ->
 
 
 def union(boxes: Sequence[Box]) -> Box:
-    """The box round all boxes."""
+    """Returns the box round all boxes."""
     left, bottom, right, top = zip(*boxes, strict=True)
     return min(left), min(bottom), max(right), max(top)
 
 
-def pixel_box(box: Box, crs: CRS, level: SceneGroup) -> Box:
-    """Bounds in a level's pixels of a box on another map."""
-    assert level.crs is not None
-    points = reproject_points(_outline(box), crs, level.crs)
-    return _bounds(apply_affine(~level.transform, points))
+def pixel_box(box: Box, crs: CRS, group: SceneGroup) -> Box:
+    """Returns the bounds in a group's pixels of a box on another map."""
+    assert group.crs is not None
+    points = reproject_points(_outline(box), crs, group.crs)
+    return _bounds(apply_affine(~group.transform, points))
 
 
 def geocoded_places(
     scenes: Sequence[Scene], config: PrepareConfig
 ) -> list[tuple[str, list[SceneGroup]]]:
-    """Scenes that share ground, put on lattices.
+    """Groups scenes that share ground, and puts them on grids.
 
     Args:
         scenes: All geocoded scenes.
         config: Their sources' settings.
 
     Returns:
-        Name and lattices of each place. Two scenes are of one place if their bounds on the globe
+        Name and grids of each place. Two scenes are of one place if their bounds on the globe
         overlap, directly or through others; GSDs more than a factor of eight apart keep them
         separate, since no pattern of one can be recognised in the other.
     """
@@ -143,24 +143,24 @@ def geocoded_places(
         boxes.append(map_box(scene.info.transform, scene.info.crs, full, WGS84))
     out: list[tuple[str, list[SceneGroup]]] = []
     used: dict[str, int] = {}
-    for group in _connected(scenes, boxes):
-        members = [scenes[i] for i in group]
-        name = _place_name(members, [boxes[i] for i in group], by_name)
+    for indices in _connected(scenes, boxes):
+        members = [scenes[i] for i in indices]
+        name = _place_name(members, [boxes[i] for i in indices], by_name)
         used[name] = used.get(name, 0) + 1
         if used[name] > 1:
             name = f"{name}-{used[name]}"
-        levels = [
-            level
-            for lattice in _lattices(members)
-            if (level := _level(lattice, name, by_name[lattice[0].source])) is not None
+        groups = [
+            group
+            for alike in _alike(members)
+            if (group := _scene_group(alike, name, by_name[alike[0].source])) is not None
         ]
-        if levels:
-            out.append((name, _told_apart(levels)))
+        if groups:
+            out.append((name, _named(groups)))
     return out
 
 
 def _connected(scenes: Sequence[Scene], boxes: Sequence[Box]) -> list[list[int]]:
-    """Groups of scenes that share ground, directly or through others."""
+    """Groups scenes that share ground, directly or through others."""
     group = list(range(len(scenes)))
 
     def root(i: int) -> int:
@@ -202,8 +202,8 @@ def _place_name(
     return f"{abs(lat):.2f}{'NS'[lat < 0]}_{abs(lon):.2f}{'EW'[lon < 0]}"
 
 
-def _lattices(scenes: Sequence[Scene]) -> list[list[Scene]]:
-    """Scenes of one source, GSD and number of bands, which share a lattice."""
+def _alike(scenes: Sequence[Scene]) -> list[list[Scene]]:
+    """Groups scenes of one source, GSD and number of bands, which share a grid."""
     out: list[list[Scene]] = []
     for scene in scenes:
         for group in out:
@@ -221,8 +221,8 @@ def _lattices(scenes: Sequence[Scene]) -> list[list[Scene]]:
     return [sorted(group, key=lambda scene: (scene.date, scene.label)) for group in out]
 
 
-def _level(scenes: Sequence[Scene], place: str, source: SourceConfig) -> SceneGroup | None:
-    """The lattice of the first scene, over all of them; None where `bounds` leave nothing."""
+def _scene_group(scenes: Sequence[Scene], place: str, source: SourceConfig) -> SceneGroup | None:
+    """Extends the first scene's grid over all; None where `bounds` leave nothing."""
     first = scenes[0].info
     assert first.crs is not None
     boxes = []
@@ -259,22 +259,22 @@ def _level(scenes: Sequence[Scene], place: str, source: SourceConfig) -> SceneGr
     )
 
 
-def _told_apart(levels: list[SceneGroup]) -> list[SceneGroup]:
-    """Names for the lattices of a source that has several at one place."""
-    many = {level.source for level in levels}
-    if len(many) == len(levels):
-        return levels
+def _named(groups: list[SceneGroup]) -> list[SceneGroup]:
+    """Names the grids of a source that has several at one place."""
+    many = {group.source for group in groups}
+    if len(many) == len(groups):
+        return groups
     return [
-        replace(level, name=f"{level.gsd_m:g}m{level.scenes[0].info.count}") for level in levels
+        replace(group, name=f"{group.gsd_m:g}m{group.scenes[0].info.count}") for group in groups
     ]
 
 
 def aligned_places(found: SceneCatalogue) -> list[tuple[str, list[SceneGroup]]]:
-    """Images that only their pixels place, a lattice of its own for each group."""
+    """Groups images that only their pixels place, each group on a grid of its own."""
     places: dict[tuple[str, str], list[SceneGroup]] = {}
     for item in found.aligned:
         first = item.scenes[0]
-        level = SceneGroup(
+        group = SceneGroup(
             first.source,
             item.place,
             item.name,
@@ -286,5 +286,5 @@ def aligned_places(found: SceneCatalogue) -> list[tuple[str, list[SceneGroup]]]:
             item.residual,
             item.tag,
         )
-        places.setdefault((first.source, item.place), []).append(level)
-    return [(place, levels) for (_, place), levels in places.items()]
+        places.setdefault((first.source, item.place), []).append(group)
+    return [(place, groups) for (_, place), groups in places.items()]

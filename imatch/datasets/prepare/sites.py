@@ -1,15 +1,17 @@
-"""From images to sites: the windows of ground that become chips at every date."""
+"""From images to sites, the windows of ground that become chips, and to batches of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from imatch.core.errors import InputError
-from imatch.datasets.config import PrepareConfig
+from imatch.datasets.chip_files import Coding
+from imatch.datasets.config import PrepareConfig, SourceConfig
+from imatch.datasets.polygons import Outline, Tally, reaching, read_polygons, within
 from imatch.datasets.prepare.scan import SceneCatalogue
 from imatch.datasets.prepare.scene_groups import (
     SceneGroup,
@@ -34,13 +36,13 @@ class Site:
 
     Attributes:
         name: Unique in the data set; also the folder of its chips.
-        level: The lattice it lies on.
-        window: (column, row, width, height), pixels of the lattice.
+        group: The grid it lies on.
+        window: (column, row, width, height), pixels of the grid.
         split: The split it belongs to.
     """
 
     name: str
-    level: SceneGroup
+    group: SceneGroup
     window: tuple[int, int, int, int]
     split: str
 
@@ -50,7 +52,7 @@ class SitePlan:
     """All sites of a data set.
 
     Attributes:
-        sites: Level by level.
+        sites: Level by group.
         notes: What the user should know: places that were not divided.
         lost: Chips that the guard between splits costs, about.
     """
@@ -60,8 +62,42 @@ class SitePlan:
     lost: int
 
 
+@dataclass(frozen=True)
+class SceneFacts:
+    """Range and coding of an image, known from its overview.
+
+    Attributes:
+        low: Value at 1 % of each band.
+        high: Value at 99 %.
+        coding: How its values are stored.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    coding: Coding
+
+
+@dataclass(frozen=True)
+class SiteBatch:
+    """Sites of one group that lie together.
+
+    Attributes:
+        number: Its name among the batches.
+        sites: The sites.
+        source: Settings of their source.
+        facts: Path of each image -> what is known of it.
+        outlines: Polygons on this ground, in the group's CRS.
+    """
+
+    number: int
+    sites: tuple[Site, ...]
+    source: SourceConfig
+    facts: Mapping[str, SceneFacts]
+    outlines: tuple[Outline, ...] = ()
+
+
 def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
-    """Lay chips over every place and deal the ground to the splits.
+    """Lays chips over every place and deals the ground to the splits.
 
     Geocoded images that share ground are one place, whatever source or tile they come from, and
     each place large enough is divided on its map. Everything else is dealt as a whole: events,
@@ -77,27 +113,27 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
         )
     shares = config.shares
     sites: list[Site] = []
-    whole: dict[str, list[tuple[str, list[SceneGroup]]]] = {}
+    undivided_of: dict[str, list[tuple[str, list[SceneGroup]]]] = {}
     notes: list[str] = []
     lost = 0
-    for number, (place, levels) in enumerate(places):
+    for number, (place, groups) in enumerate(places):
         rng = np.random.default_rng([config.seed, 1, number])
-        laid = _divided(levels, config, rng) if levels[0].crs is not None else None
+        laid = _divided(groups, config, rng) if groups[0].crs is not None else None
         if laid is None:
-            whole.setdefault(levels[0].source, []).append((place, levels))
+            undivided_of.setdefault(groups[0].source, []).append((place, groups))
             continue
         room = sum(
-            len(_windows(level.extent, config.chip, config.step(level.source))) for level in levels
+            len(_windows(group.extent, config.chip, config.step(group.source))) for group in groups
         )
         lost += max(0, room - len(laid))
         sites += laid
-    for number, (source, group) in enumerate(whole.items()):
+    for number, (source, undivided) in enumerate(undivided_of.items()):
         rng = np.random.default_rng([config.seed, 2, number])
         weights: dict[str, float] = {}
-        for place, levels in group:
+        for place, groups in undivided:
             weights[place] = weights.get(place, 0.0) + sum(
-                len(_windows(level.extent, config.chip, config.step(level.source)))
-                for level in levels
+                len(_windows(group.extent, config.chip, config.step(group.source)))
+                for group in groups
             )
         dealt = allot(weights, shares, rng)
         if len(weights) < len(shares):
@@ -105,11 +141,11 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
             notes.append(
                 f"{source}: {names} cannot be divided, all of it is in {dealt[next(iter(weights))]}"
             )
-        for place, levels in group:
-            for level in levels:
+        for place, groups in undivided:
+            for group in groups:
                 sites += [
-                    _site(level, window, dealt[place])
-                    for window in _windows(level.extent, config.chip, config.step(level.source))
+                    _site(group, window, dealt[place])
+                    for window in _windows(group.extent, config.chip, config.step(group.source))
                 ]
     missing = [name for name in shares if not any(site.split == name for site in sites)]
     if missing:
@@ -124,7 +160,7 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
 
 
 def _windows(extent: Box, chip: int, step: int) -> list[tuple[int, int, int, int]]:
-    """Chips over an extent of the lattice, row by row; one of its own size if it is smaller."""
+    """Lays chips over an extent, row by row; one of its own size if it is smaller."""
     left, top, right, bottom = (
         int(np.ceil(extent[0] - 1e-6)),
         int(np.ceil(extent[1] - 1e-6)),
@@ -137,7 +173,7 @@ def _windows(extent: Box, chip: int, step: int) -> list[tuple[int, int, int, int
 
 
 def _places_along(begin: int, end: int, chip: int, step: int) -> list[tuple[int, int]]:
-    """(start, length) of the chips along one axis."""
+    """Returns (start, length) of the chips along one axis."""
     if end - begin <= chip:
         return [(begin, end - begin)] if end - begin >= chip // 2 else []
     starts = list(range(begin, end - chip + 1, step))
@@ -146,10 +182,10 @@ def _places_along(begin: int, end: int, chip: int, step: int) -> list[tuple[int,
     return [(start, chip) for start in starts]
 
 
-def _site(level: SceneGroup, window: tuple[int, int, int, int], split: str) -> Site:
-    parts = [level.source, _slug(level.place), _slug(level.name)]
+def _site(group: SceneGroup, window: tuple[int, int, int, int], split: str) -> Site:
+    parts = [group.source, _slug(group.place), _slug(group.name)]
     where = f"x{window[0]}_y{window[1]}"
-    return Site("/".join([*(part for part in parts if part), where]), level, window, split)
+    return Site("/".join([*(part for part in parts if part), where]), group, window, split)
 
 
 def _slug(text: str) -> str:
@@ -157,40 +193,40 @@ def _slug(text: str) -> str:
 
 
 def _laid(
-    level: SceneGroup, first: SceneGroup, ground: Partition, config: PrepareConfig
+    group: SceneGroup, first: SceneGroup, ground: Partition, config: PrepareConfig
 ) -> list[Site]:
-    """Chips of a level, laid out within each area of one split."""
+    """Lays the chips of a group out within each area of one split."""
     assert first.crs is not None
-    assert level.crs is not None
-    extent = map_box(level.transform, level.crs, level.extent, first.crs)
+    assert group.crs is not None
+    extent = map_box(group.transform, group.crs, group.extent, first.crs)
     out: dict[tuple[int, int, int, int], Site] = {}
     for area, split in ground.areas(extent):
         if min(area[2] - area[0], area[3] - area[1]) <= 0:
             continue
-        pixels = pixel_box(area, first.crs, level)
+        pixels = pixel_box(area, first.crs, group)
         inside = (
-            max(pixels[0], level.extent[0]),
-            max(pixels[1], level.extent[1]),
-            min(pixels[2], level.extent[2]),
-            min(pixels[3], level.extent[3]),
+            max(pixels[0], group.extent[0]),
+            max(pixels[1], group.extent[1]),
+            min(pixels[2], group.extent[2]),
+            min(pixels[3], group.extent[3]),
         )
         # A chip cut short by a block's edge would be padded for nothing.
-        least = min(config.chip, *_sides(level.extent))
+        least = min(config.chip, *_sides(group.extent))
         windows = [
             window
-            for window in _windows(inside, config.chip, config.step(level.source))
+            for window in _windows(inside, config.chip, config.step(group.source))
             if min(window[2:]) >= least
         ]
         boxes = [(x, y, x + w, y + h) for x, y, w, h in windows]
-        mapped = map_boxes(level.transform, level.crs, boxes, first.crs)
+        mapped = map_boxes(group.transform, group.crs, boxes, first.crs)
         for window, box in zip(windows, mapped, strict=True):
             if _trusted(ground, box, extent) == split:
-                out.setdefault(window, _site(level, window, split))
+                out.setdefault(window, _site(group, window, split))
     return list(out.values())
 
 
 def _trusted(ground: Partition, box: Box, extent: Box) -> str | None:
-    """The split of a box, a hair smaller: its corners come from divisions that round."""
+    """Returns the split of a box, a hair smaller: its corners come from divisions that round."""
     hair = 1e-7 * max(extent[2] - extent[0], extent[3] - extent[1])
     return ground.of((box[0] + hair, box[1] + hair, box[2] - hair, box[3] - hair))
 
@@ -200,20 +236,20 @@ def _sides(extent: Box) -> tuple[int, int]:
 
 
 def _divided(
-    levels: Sequence[SceneGroup], config: PrepareConfig, rng: np.random.Generator
+    groups: Sequence[SceneGroup], config: PrepareConfig, rng: np.random.Generator
 ) -> list[Site] | None:
-    """Sites of a place that was divided; None where not every split would get one."""
-    first = levels[0]
+    """Returns sites of a place that was divided; None where not every split would get one."""
+    first = groups[0]
     assert first.crs is not None
     boxes = []
     chip = 0.0
-    for level in levels:
-        assert level.crs is not None
-        boxes.append(map_box(level.transform, level.crs, level.extent, first.crs))
-        width = level.extent[2] - level.extent[0]
+    for group in groups:
+        assert group.crs is not None
+        boxes.append(map_box(group.transform, group.crs, group.extent, first.crs))
+        width = group.extent[2] - group.extent[0]
         chip = max(chip, config.chip * (boxes[-1][2] - boxes[-1][0]) / width)
     extent = union(boxes)
-    # Lattices begin where they like, and those of the next zone are turned: areas that are a chip
+    # Grids begin where they like, and those of the next zone are turned: areas that are a chip
     # wide may hold none, those that are a little wider do.
     for leeway in _LEEWAY:
         ground = partition(
@@ -226,7 +262,107 @@ def _divided(
         )
         if ground is None:
             return None
-        sites = [site for level in levels for site in _laid(level, first, ground, config)]
+        sites = [site for group in groups for site in _laid(group, first, ground, config)]
         if {site.split for site in sites} == set(config.shares):
             return sites
     return None
+
+
+# Chips along each side of what is read at once: JP2 and tiled files decode whole tiles anyway.
+_ACROSS = 4
+
+
+def outlines_of(
+    plan: SitePlan, config: PrepareConfig, tally: Tally
+) -> dict[tuple[str, str, str], list[Outline]]:
+    """Reads the polygons of every group on a map, in its CRS.
+
+    Args:
+        plan: The sites.
+        config: Names the files of each source.
+        tally: Counts what becomes of the polygons.
+
+    Returns:
+        Source, place and grid -> polygons.
+
+    Raises:
+        InputError: A file cannot be read, has no polygon on any image, or no image is on a map.
+    """
+    groups: dict[tuple[str, str, str], SceneGroup] = {
+        _key(site.group): site.group for site in plan.sites
+    }
+    out: dict[tuple[str, str, str], list[Outline]] = {}
+    used: dict[str, set[int]] = {}
+    known: dict[str, dict[str, list[Outline]]] = {}
+    for source in config.sources:
+        for name in source.polygons:
+            path = config.root / name
+            own = [group for group in groups.values() if group.source == source.name]
+            mapped = [group for group in own if group.crs is not None]
+            if not mapped:
+                raise InputError(
+                    f"cannot be placed: no image of {source.name} is geocoded",
+                    subject=path,
+                    hint="give geocoded images, or leave the polygons out",
+                )
+            for group in mapped:
+                assert group.crs is not None
+                system = group.crs.to_wkt()
+                if system not in known.setdefault(str(path), {}):
+                    # Counted once, however many systems it is needed in.
+                    counter = Tally() if known[str(path)] else tally
+                    known[str(path)][system] = read_polygons(path, group.crs, counter)
+                outlines = known[str(path)][system]
+                left, top, right, bottom = group.extent
+                box = group.window(
+                    int(left), int(top), int(np.ceil(right - left)), int(np.ceil(bottom - top))
+                ).bounds
+                inside = reaching(outlines, box)
+                used.setdefault(str(path), set()).update(inside)
+                out.setdefault(_key(group), []).extend(outlines[i] for i in inside)
+            total = len(next(iter(known[str(path)].values())))
+            if not used[str(path)]:
+                raise InputError(
+                    f"none of its {total} polygons lies on an image of {source.name}",
+                    subject=path,
+                    hint="check its CRS",
+                )
+            tally.outside += total - len(used[str(path)])
+    return out
+
+
+def _key(group: SceneGroup) -> tuple[str, str, str]:
+    return group.source, group.place, group.name
+
+
+def batches_of(
+    sites: Sequence[Site],
+    config: PrepareConfig,
+    facts: dict[str, SceneFacts],
+    outlines: dict[tuple[str, str, str], list[Outline]],
+) -> list[SiteBatch]:
+    """Batches neighbouring sites of one group, in a fixed order.
+
+    Args:
+        sites: All sites.
+        config: The settings.
+        facts: Path of each image -> what is known of it.
+        outlines: What `outlines_of` gave.
+    """
+    sources = {source.name: source for source in config.sources}
+    side = _ACROSS * config.chip
+    groups: dict[tuple[tuple[str, str, str], int, int], list[Site]] = {}
+    for site in sites:
+        column, row = site.window[:2]
+        groups.setdefault((_key(site.group), row // side, column // side), []).append(site)
+    batches = []
+    for number, ((key, _, _), members) in enumerate(groups.items()):
+        group = members[0].group
+        near: tuple[Outline, ...] = ()
+        if key in outlines:
+            boxes = np.array([group.box(site.window) for site in members])
+            low, high = boxes.min(axis=0), boxes.max(axis=0)
+            near = tuple(within(outlines[key], (low[0], low[1], high[2], high[3])))
+        own = {scene.path: facts[scene.path] for scene in group.scenes}
+        batches.append(SiteBatch(number, tuple(members), sources[group.source], own, near))
+    return batches

@@ -45,7 +45,7 @@ class Partition:
     guard: float
 
     def of(self, box: Box) -> str | None:
-        """The split a box belongs to; None where it lies within half the guard of two.
+        """Returns the split a box belongs to; None where it is within half the guard of two.
 
         Boxes of different splits, each grown by half the guard, lie in different cells, hence they
         are at least the guard apart along x or along y.
@@ -58,7 +58,7 @@ class Partition:
         return found.pop() if len(found) == 1 else None
 
     def areas(self, extent: Box) -> list[tuple[Box, str]]:
-        """The cells within an extent, less half the guard where they meet another cell."""
+        """Returns the cells in an extent, less half the guard where they meet another cell."""
         out = []
         for row, (bottom, top) in enumerate(_spans(self.y, extent[1], extent[3], self.guard)):
             for column, (left, right) in enumerate(
@@ -70,7 +70,7 @@ class Partition:
 
 
 def _reached(cuts: Sequence[float], low: float, high: float) -> range:
-    """Numbers of the intervals that an open span reaches into."""
+    """Returns the numbers of the intervals that an open span reaches into."""
     return range(bisect.bisect_right(cuts, low), max(bisect.bisect_left(cuts, high), 0) + 1)
 
 
@@ -92,7 +92,7 @@ def partition(
     block: float | None = None,
     rng: np.random.Generator,
 ) -> Partition | None:
-    """Deal the ground of one place.
+    """Deals the ground of one place.
 
     Large places are cut into blocks, a share of which goes to each split at random. Places with
     room for fewer than nine blocks are cut into one strip a split along their longer side, which
@@ -130,7 +130,7 @@ def _even(begin: float, length: float, count: int) -> tuple[float, ...]:
 
 
 def _dealt(count: int, shares: Mapping[str, float], rng: np.random.Generator) -> list[str]:
-    """`count` names in random order, each split at least once."""
+    """Returns `count` names in random order, each split at least once."""
     names = list(shares)
     whole = {name: max(1, int(share * count)) for name, share in shares.items()}
     while sum(whole.values()) < count:
@@ -172,7 +172,7 @@ def _strips(
 def allot(
     weights: Mapping[str, float], shares: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, str]:
-    """Deal whole groups (events, tiles, places too small to be cut) to splits.
+    """Deals whole groups (events, tiles, places too small to be cut) to splits.
 
     Args:
         weights: Group -> how much it holds.

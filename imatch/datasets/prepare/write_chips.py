@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,63 +17,34 @@ from rasterio.windows import Window
 from imatch.core.errors import InputError
 from imatch.core.io.files import inside
 from imatch.core.types import BoolArray, Rendered
-from imatch.datasets.chip_files import Coding, save_mask, write_chip
+from imatch.datasets.chip_files import save_mask, write_chip
 from imatch.datasets.config import PrepareConfig, SourceConfig
-from imatch.datasets.keypoints import appeared_between, burned, keypoints_of
 from imatch.datasets.manifest import ChipRow, KeypointRow, PairRow
-from imatch.datasets.polygons import Outline, within
+from imatch.datasets.polygons import Outline, appeared_between, keypoints_of, rasterized, within
 from imatch.datasets.prepare.clouds import classified, cloud_mask
-from imatch.datasets.prepare.pairing import apart, choose_pairs, season
-from imatch.datasets.prepare.residual import Residual, measure_residual, unlike
+from imatch.datasets.prepare.pairing import (
+    Residual,
+    changed_ground,
+    choose_pairs,
+    measure_residual,
+    season,
+    season_distance,
+)
 from imatch.datasets.prepare.scan import Scene
 from imatch.datasets.prepare.scene_groups import SceneGroup
-from imatch.datasets.prepare.sites import Site
+from imatch.datasets.prepare.sites import SceneFacts, Site, SiteBatch
 from imatch.raster import GeoImage, render
 
 # Side of the cells in which a chip must show something, and what shows: a deviation of this share
 # of the image's range.
-_CELL, _SHOWS = 16, 0.012
+_CELL, _VARIES = 16, 0.012
 # A changed patch smaller than this many pixels is noise.
 _SPECK = 64
 
 
-@dataclass(frozen=True)
-class SceneFacts:
-    """What is known of a whole image once it was read at low resolution.
-
-    Attributes:
-        low: Value at 1 % of each band.
-        high: Value at 99 %.
-        coding: How its values are stored.
-    """
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    coding: Coding
-
-
-@dataclass(frozen=True)
-class SiteBatch:
-    """Sites of one level that lie together.
-
-    Attributes:
-        number: Its name among the batches.
-        sites: The sites.
-        source: Settings of their source.
-        facts: Path of each image -> what is known of it.
-        outlines: Polygons on this ground, in the level's CRS.
-    """
-
-    number: int
-    sites: tuple[Site, ...]
-    source: SourceConfig
-    facts: Mapping[str, SceneFacts]
-    outlines: tuple[Outline, ...] = ()
-
-
 @dataclass
 class WrittenChips:
-    """What came of a batch; plain values, ready for JSON.
+    """Result of a batch; plain values, ready for JSON.
 
     Attributes:
         chips: Rows of the chips.
@@ -92,12 +63,12 @@ class WrittenChips:
     sums: dict[str, list[list[float]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Returns plain values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
+class _Chip:
     """A chip in memory."""
 
     scene: Scene
@@ -108,8 +79,8 @@ class _View:
     rendered: Rendered
 
 
-def cut(batch: SiteBatch, config: PrepareConfig, out: Path) -> WrittenChips:
-    """Cut every chip of a batch, measure its pairs and write both.
+def write_chips(batch: SiteBatch, config: PrepareConfig, out: Path) -> WrittenChips:
+    """Cuts every chip of a batch, measures its pairs and writes both.
 
     Args:
         batch: What to cut.
@@ -123,47 +94,47 @@ def cut(batch: SiteBatch, config: PrepareConfig, out: Path) -> WrittenChips:
         OutputError: The disk refused.
     """
     done = WrittenChips()
-    level = batch.sites[0].level
+    group = batch.sites[0].group
     left = min(site.window[0] for site in batch.sites)
     top = min(site.window[1] for site in batch.sites)
     right = max(site.window[0] + site.window[2] for site in batch.sites)
     bottom = max(site.window[1] + site.window[3] for site in batch.sites)
     region = (left, top, right - left, bottom - top)
-    views: dict[str, list[_View]] = {site.name: [] for site in batch.sites}
+    chips: dict[str, list[_Chip]] = {site.name: [] for site in batch.sites}
     refused: Counter[str] = Counter()
-    for scene in level.scenes:
+    for scene in group.scenes:
         try:
-            image, cloud = _read(scene, level, region, batch.source)
+            image, cloud = _read(scene, group, region, batch.source)
         except InputError as error:
             done.unreadable[scene.path] = error.cause
             continue
         for site in batch.sites:
             column, row, width, height = site.window
             part = np.s_[row - top : row - top + height, column - left : column - left + width]
-            view = _view(
+            chip = _checked(
                 site, scene, image.pixels[:, *part], image.valid[part], cloud[part], batch, config
             )
-            if isinstance(view, str):
-                refused[view] += 1
+            if isinstance(chip, str):
+                refused[chip] += 1
             else:
-                views[site.name].append(view)
+                chips[site.name].append(chip)
     for site in batch.sites:
-        transform = level.transform @ Affine.translation(*site.window[:2])
-        _save_site(site, views[site.name], batch, config, transform, out, done)
+        transform = group.transform @ Affine.translation(*site.window[:2])
+        _save_site(site, chips[site.name], batch, config, transform, out, done)
     done.refused = dict(refused)
     return done
 
 
 def _read(
-    scene: Scene, level: SceneGroup, region: tuple[int, int, int, int], source: SourceConfig
+    scene: Scene, group: SceneGroup, region: tuple[int, int, int, int], source: SourceConfig
 ) -> tuple[GeoImage, BoolArray]:
-    """An image on a region of its level, and its clouds."""
+    """Reads an image on a region of its group, and its clouds."""
     file = scene.open(source.bands)
-    if level.crs is None:
+    if group.crs is None:
         image = file.read(Window(*region))
         known = None
     else:
-        grid = level.window(*region)
+        grid = group.window(*region)
         image = file.read_on(grid)
         known = classified(scene.path, grid) if image.valid.any() else None
     if known is not None:
@@ -173,7 +144,7 @@ def _read(
     return image, cloud_mask(image.pixels, image.valid, scene.info.dtypes[0])
 
 
-def _view(
+def _checked(
     site: Site,
     scene: Scene,
     pixels: NDArray[np.float32],
@@ -181,8 +152,8 @@ def _view(
     cloud: BoolArray,
     batch: SiteBatch,
     config: PrepareConfig,
-) -> _View | str:
-    """A chip that is good enough, else why it is not."""
+) -> _Chip | str:
+    """Returns a chip that is good enough, else why it is not."""
     if not valid.any():
         return "no image"
     if valid.mean() < config.min_valid:
@@ -190,7 +161,7 @@ def _view(
     if cloud[valid].mean() > config.max_cloud:
         return "too much cloud"
     least = batch.source.min_texture
-    if _shown(pixels, valid, batch.facts[scene.path]) < (
+    if _textured_share(pixels, valid, batch.facts[scene.path]) < (
         config.min_texture if least is None else least
     ):
         return "shows too little"
@@ -198,11 +169,11 @@ def _view(
     frame = GeoImage(pixels, valid, Affine.identity(), None, names)
     rendered = render(frame, 3 if len(pixels) == 3 else 1)
     path = f"chips/{site.name}/{scene.label}.tif"
-    return _View(scene, path, pixels, valid, cloud, rendered)
+    return _Chip(scene, path, pixels, valid, cloud, rendered)
 
 
-def _shown(pixels: NDArray[np.float32], valid: BoolArray, facts: SceneFacts) -> float:
-    """Share of the cells in which some band varies."""
+def _textured_share(pixels: NDArray[np.float32], valid: BoolArray, facts: SceneFacts) -> float:
+    """Returns the share of the cells in which some band varies."""
     height, width = (side // _CELL * _CELL for side in valid.shape)
     whole = valid[:height, :width].reshape(height // _CELL, _CELL, width // _CELL, _CELL)
     full = whole.all(axis=(1, 3))
@@ -211,46 +182,46 @@ def _shown(pixels: NDArray[np.float32], valid: BoolArray, facts: SceneFacts) -> 
     varies = np.zeros(full.shape, dtype=bool)
     for band, low, high in zip(pixels, facts.low, facts.high, strict=True):
         cells = band[:height, :width].reshape(height // _CELL, _CELL, width // _CELL, _CELL)
-        varies |= cells.std(axis=(1, 3)) > _SHOWS * max(high - low, 1e-9)
+        varies |= cells.std(axis=(1, 3)) > _VARIES * max(high - low, 1e-9)
     return float(varies[full].mean())
 
 
 def _save_site(
     site: Site,
-    views: Sequence[_View],
+    chips: Sequence[_Chip],
     batch: SiteBatch,
     config: PrepareConfig,
     transform: Affine,
     out: Path,
     done: WrittenChips,
 ) -> None:
-    level = site.level
+    group = site.group
     width, height = site.window[2:]
     outlines: list[Outline] = []
-    if level.crs is not None and batch.outlines:
-        outlines = within(batch.outlines, level.box(site.window))
-    for view in views:
-        facts = batch.facts[view.scene.path]
-        stored = facts.coding.encode(view.pixels)
+    if group.crs is not None and batch.outlines:
+        outlines = within(batch.outlines, group.box(site.window))
+    for chip in chips:
+        facts = batch.facts[chip.scene.path]
+        stored = facts.coding.encode(chip.pixels)
         write_chip(
-            inside(out, view.path),
+            inside(out, chip.path),
             stored,
-            view.valid,
+            chip.valid,
             coding=facts.coding,
-            bands=view.scene.info.band_names,
+            bands=chip.scene.info.band_names,
             transform=transform,
-            crs=level.crs,
+            crs=group.crs,
         )
-        done.chips.append(_chip_row(site, view, stored, facts).row())
-        _add_sums(done, f"{site.split}/{level.source}", view)
-    if not views:
+        done.chips.append(_chip_row(site, chip, stored, facts).row())
+        _add_sums(done, f"{site.split}/{group.source}", chip)
+    if not chips:
         return
     if outlines:
         points = keypoints_of(
             outlines,
             transform,
             (width, height),
-            error_px=config.label_error_m / level.gsd_m,
+            error_px=config.label_error_m / group.gsd_m,
             vertices=config.vertices,
             corners=config.corners,
         )
@@ -258,19 +229,19 @@ def _save_site(
             KeypointRow(site.name, p.x, p.y, p.sigma, p.kind, p.date, p.polygon).row()
             for p in points
         ]
-    for i, j in choose_pairs([view.scene.date for view in views], config.max_pairs):
-        done.pairs.append(_pair(site, views[i], views[j], outlines, transform, out).row())
+    for i, j in choose_pairs([chip.scene.date for chip in chips], config.max_pairs):
+        done.pairs.append(_pair(site, chips[i], chips[j], outlines, transform, out).row())
 
 
 def _chip_row(
     site: Site,
-    view: _View,
+    chip: _Chip,
     stored: NDArray[np.uint8] | NDArray[np.uint16],
     facts: SceneFacts,
 ) -> ChipRow:
-    level, scene = site.level, view.scene
-    left, bottom, right, top = level.box(site.window)
-    low, high = np.percentile(stored[:, view.valid], [1, 99], axis=1)
+    group, scene = site.group, chip.scene
+    left, bottom, right, top = group.box(site.window)
+    low, high = np.percentile(stored[:, chip.valid], [1, 99], axis=1)
     coding = facts.coding
     scene_low, scene_high = (
         (np.array(values) - coding.offset) / coding.scale for values in (facts.low, facts.high)
@@ -278,24 +249,24 @@ def _chip_row(
     return ChipRow(
         site=site.name,
         split=site.split,
-        source=level.source,
-        place=level.place,
+        source=group.source,
+        place=group.place,
         date=scene.date,
         season=season(scene.date),
         tag=scene.tag,
-        path=view.path,
+        path=chip.path,
         width=site.window[2],
         height=site.window[3],
         bands=len(stored),
         dtype=coding.dtype,
-        gsd_m=level.gsd_m,
-        crs="" if level.crs is None else level.crs.to_string(),
+        gsd_m=group.gsd_m,
+        crs="" if group.crs is None else group.crs.to_string(),
         left=left,
         bottom=bottom,
         right=right,
         top=top,
-        valid=float(view.valid.mean()),
-        cloud=float(view.cloud.mean()),
+        valid=float(chip.valid.mean()),
+        cloud=float(chip.cloud.mean()),
         low=_numbers(low),
         high=_numbers(high),
         scene_low=_numbers(scene_low),
@@ -308,8 +279,8 @@ def _numbers(values: NDArray[np.float64]) -> str:
     return " ".join(f"{value:.6g}" for value in values)
 
 
-def _add_sums(done: WrittenChips, key: str, view: _View) -> None:
-    ground = view.pixels[:, view.valid].astype(np.float64)
+def _add_sums(done: WrittenChips, key: str, chip: _Chip) -> None:
+    ground = chip.pixels[:, chip.valid].astype(np.float64)
     figures = (
         np.full(len(ground), ground.shape[1]),
         ground.sum(axis=1),
@@ -322,7 +293,7 @@ def _add_sums(done: WrittenChips, key: str, view: _View) -> None:
 
 
 def add_sums(one: list[list[float]] | None, other: list[list[float]]) -> list[list[float]]:
-    """Two tables of band sums as one; lattices with fewer bands add to those they have."""
+    """Adds two tables of band sums; images with fewer bands add to those they have."""
     if one is None:
         return other
     longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
@@ -335,15 +306,15 @@ def add_sums(one: list[list[float]] | None, other: list[list[float]]) -> list[li
 
 def _pair(
     site: Site,
-    a: _View,
-    b: _View,
+    a: _Chip,
+    b: _Chip,
     outlines: Sequence[Outline],
     transform: Affine,
     out: Path,
 ) -> PairRow:
-    level = site.level
-    given = level.residual or (float("nan"), float("nan"))
-    found = measure_residual(a.rendered, b.rendered, level.residual or (0.0, 0.0))
+    group = site.group
+    given = group.residual or (float("nan"), float("nan"))
+    found = measure_residual(a.rendered, b.rendered, group.residual or (0.0, 0.0))
     changed = _changed(
         a, b, found, appeared_between(outlines, a.scene.date, b.scene.date), transform
     )
@@ -354,7 +325,7 @@ def _pair(
     return PairRow(
         site=site.name,
         split=site.split,
-        source=level.source,
+        source=group.source,
         a=a.path,
         b=b.path,
         dx=found.dx,
@@ -364,17 +335,17 @@ def _pair(
         measured="chip" if found.known else "none",
         given_dx=given[0],
         given_dy=given[1],
-        apart=apart(a.scene.date, b.scene.date),
+        apart=season_distance(a.scene.date, b.scene.date),
         changed=name,
         changed_share=float(changed.mean()),
-        tag=level.tag or "/".join(tag for tag in (a.scene.tag, b.scene.tag) if tag),
+        tag=group.tag or "/".join(tag for tag in (a.scene.tag, b.scene.tag) if tag),
     )
 
 
 def _changed(
-    a: _View, b: _View, found: Residual, felled: Sequence[Outline], transform: Affine
+    a: _Chip, b: _Chip, found: Residual, felled: Sequence[Outline], transform: Affine
 ) -> BoolArray:
-    """Ground of `a` that is under cloud on either date, has no likeness, or was felled between."""
+    """Finds ground of `a` under cloud on either date, without similarity, or felled between."""
     height, width = a.valid.shape
     moved = cv2.warpAffine(
         b.cloud.astype(np.uint8),
@@ -382,12 +353,12 @@ def _changed(
         (width, height),
         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
     )
-    changed = unlike(a.rendered, b.rendered, found)
+    changed = changed_ground(a.rendered, b.rendered, found)
     changed |= a.cloud | (moved > 0)
-    changed |= burned(felled, transform, (width, height))
+    changed |= rasterized(felled, transform, (width, height))
     changed &= a.valid
     count, labels, stats, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8))
     keep = np.zeros(count, dtype=bool)
     keep[1:] = stats[1:, cv2.CC_STAT_AREA] >= _SPECK
     # Small clearings are no noise: they were drawn.
-    return np.asarray(keep[labels] | (burned(felled, transform, (width, height)) & a.valid))
+    return np.asarray(keep[labels] | (rasterized(felled, transform, (width, height)) & a.valid))

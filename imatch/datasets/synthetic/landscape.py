@@ -26,7 +26,7 @@ _STRIPS = 5
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """The ground, before anyone looks at it.
+    """Procedural ground: cover, relief and texture.
 
     Attributes:
         size: (width, height), landscape pixels.
@@ -45,7 +45,7 @@ class Landscape:
 
 
 def landscape(size: tuple[int, int], seed: int) -> Landscape:
-    """Grow a landscape.
+    """Grows a landscape.
 
     Args:
         size: (width, height), 32 to 4000 pixels each.
@@ -93,7 +93,7 @@ def landscape(size: tuple[int, int], seed: int) -> Landscape:
 def smooth_noise(
     size: tuple[int, int], sigma: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Gaussian noise of one scale, mean 0 and deviation 1; drawn coarse where it is smooth."""
+    """Draws Gaussian noise of one scale, mean 0 and deviation 1; coarse where it is smooth."""
     step = max(1.0, sigma / 5)
     small = int(np.ceil(size[1] / step)) + 1, int(np.ceil(size[0] / step)) + 1
     blurred = cv2.GaussianBlur(rng.standard_normal(small, np.float32), (0, 0), sigma / step)
@@ -104,7 +104,7 @@ def smooth_noise(
 def fractal(
     size: tuple[int, int], scale: float, rng: np.random.Generator, finest: float = 1.5
 ) -> NDArray[np.float32]:
-    """Smooth noise from `scale` pixels down to some three times `finest`, octaves halving."""
+    """Sums smooth noise from `scale` pixels to some three times `finest`, octaves halving."""
     sigma, weight = scale / 2.5, 1.0
     total = np.zeros(size[::-1], np.float32)
     while sigma > finest:
@@ -131,7 +131,7 @@ def _voronoi(size: tuple[int, int], spacing: float, rng: np.random.Generator) ->
 
 
 def _fields(block: NDArray[np.uint16], rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Every block cut into parallel strips of its own direction."""
+    """Cuts every block into parallel strips of its own direction."""
     count = int(block.max()) + 1
     turn, broad = rng.uniform(0, np.pi, count), FINE * rng.uniform(7, 22, count)
     across = (np.cos(turn) / broad).astype(np.float32), (np.sin(turn) / broad).astype(np.float32)
@@ -141,7 +141,7 @@ def _fields(block: NDArray[np.uint16], rng: np.random.Generator) -> NDArray[np.u
 
 
 def _way(size: tuple[int, int], rng: np.random.Generator, wander: float) -> NDArray[np.int32]:
-    """(N, 1, 2) vertices of a winding line from one side to the other."""
+    """Returns (N, 1, 2) vertices of a winding line from one side to the other."""
     turn, count = rng.uniform(0, np.pi), 120
     long = 0.75 * float(np.hypot(*size))
     along = np.linspace(-long, long, count)

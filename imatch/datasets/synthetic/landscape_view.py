@@ -1,4 +1,4 @@
-"""What a procedural landscape looks like: on a date, through any matrix, under any sky.
+"""Rendering of procedural landscapes: on a date, through any matrix, under any sky.
 
 Every view is integrated over its own pixels straight from the ground, so two views differ exactly
 by their matrices; no image is ever warped into another.
@@ -73,7 +73,7 @@ def render_landscape(
     sun_azimuth: float = 150.0,
     seed: int = 0,
 ) -> tuple[NDArray[np.float32], BoolArray]:
-    """Look at a landscape.
+    """Renders a landscape.
 
     Args:
         ground: The landscape.
@@ -120,7 +120,7 @@ def cloud_cover(
     sun_azimuth: float = 150.0,
     seed: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where the clouds of a view are, for those who may know.
+    """Returns where the clouds of a view are.
 
     Args:
         size: (width, height) of the view.
@@ -153,7 +153,7 @@ class _Light:
 def _integrated(
     ground: Landscape, light: _Light, matrix: FloatArray, size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """(H, W, 3) light that reaches each pixel of a view."""
+    """Returns (H, W, 3) light that reaches each pixel of a view."""
     rim = np.array([[1, 0, -_RIM], [0, 1, -_RIM], [0, 0, 1.0]])
     # From a sample of the view to the landscape.
     back = np.linalg.inv(matrix) @ rim @ np.linalg.inv(_finer(FINE))
@@ -179,7 +179,7 @@ def _integrated(
 def _colours(
     ground: Landscape, light: _Light, low: NDArray[np.int64], high: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """(4 H, 4 W, 3) colours of the cells between two corners of the landscape."""
+    """Returns (4 H, 4 W, 3) colours of the cells between two corners of the landscape."""
     cells = np.s_[FINE * low[1] : FINE * high[1], FINE * low[0] : FINE * high[0]]
     labels, texture = ground.labels[cells], ground.texture[cells]
     to_pixel = np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1]]) @ np.linalg.inv(_finer(FINE))
@@ -209,7 +209,7 @@ def _colours(
 def _palette(
     ground: Landscape, season: Season, year: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colour (L, 3) and strength of texture (L,) of every label on a date."""
+    """Returns colour (L, 3) and strength of texture (L,) of every label on a date."""
     count = int(ground.labels.max()) + 1
     lasting = np.random.default_rng([ground.seed, 4])
     own = lasting.normal(0, 1, (count, 3)) @ (0.05 * np.eye(3) + 0.06)
@@ -236,7 +236,7 @@ def _palette(
 
 
 def _snow_kept(count: int) -> NDArray[np.float32]:
-    """(L,) share of a label's ground that snow hides: trees shake it off, roads are cleared."""
+    """Returns the (L,) share of a label's ground that snow hides: trees shed it, roads clear it."""
     kept = np.full(count, 0.93, np.float32)
     kept[TOWN:WOOD], kept[WOOD:FIELD] = 0.6, 0.3
     kept[WATER], kept[ROAD], kept[HEDGE] = 0.0, 0.4, 0.5
@@ -244,7 +244,7 @@ def _snow_kept(count: int) -> NDArray[np.float32]:
 
 
 def _shading(ground: Landscape, season: Season, azimuth: float) -> NDArray[np.float32]:
-    """(H, W) sunlight on the slopes, 1 on level ground."""
+    """Returns (H, W) sunlight on the slopes, 1 on level ground."""
     steep = 0.16 * max(ground.size)
     down_y, down_x = (steep * slope for slope in np.gradient(ground.height))
     turn, tilt = np.radians(azimuth), np.radians(_SUN_HEIGHT[season])
@@ -273,7 +273,7 @@ def _under_air(
 def _clouds(
     size: tuple[int, int], clouds: float, azimuth: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Opacity of clouds, that of their shadows, and the billows they are made of."""
+    """Returns opacity of clouds, of their shadows, and the billows they are made of."""
     across = float(max(size))
     shape = fractal(size, 0.3 * across, rng)
     depth = shape - np.quantile(shape, 1 - min(clouds, 1.0))
@@ -286,5 +286,5 @@ def _clouds(
 
 
 def _finer(factor: float) -> NDArray[np.float64]:
-    """Pixel to the cells of a grid `factor` times as fine, or back for its inverse."""
+    """Maps a pixel to the cells of a grid `factor` times as fine, or back for its inverse."""
     return np.array([[factor, 0, factor / 2 - 0.5], [0, factor, factor / 2 - 0.5], [0, 0, 1]])

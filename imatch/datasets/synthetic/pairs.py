@@ -1,4 +1,4 @@
-"""Procedural ground as pairs to train on: no end of it, and the truth is exact."""
+"""Pairs of procedural landscapes with exact truth, to train on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
-from imatch.datasets.pairs import Key
+from imatch.datasets.pairs import EpochPairs
 from imatch.datasets.sample import PairSample
 from imatch.datasets.synthetic.landscape import Landscape, landscape
 from imatch.datasets.synthetic.landscape_view import SEASONS, Season, cloud_cover, render_landscape
@@ -19,7 +19,7 @@ _MARGIN = 0.15
 _HIDES = 0.35
 
 
-class LandscapePairs:
+class LandscapePairs(EpochPairs):
     """A map-style data set of procedural landscapes at two dates.
 
     Each view is rendered from the ground by its own matrix, never warped, so the homography is
@@ -64,28 +64,12 @@ class LandscapePairs:
             )
         self.seed, self.size, self.length = seed, size, length
         self._views, self._turn, self._zoom, self._shift = views, turn_deg, zoom, shift_px
-        self.epoch = 0
 
     def __len__(self) -> int:
         return self.length
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw as in another epoch from now on."""
-        self.epoch = epoch
-
-    def __getitem__(self, key: Key) -> PairSample:
-        """One pair.
-
-        Args:
-            key: An index, or (epoch, index).
-
-        Raises:
-            IndexError: Beyond the end.
-        """
-        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
-        if not -self.length <= index < self.length:
-            raise IndexError(f"{index} of {self.length} landscapes")
-        index %= self.length
+    def draw(self, epoch: int, index: int) -> PairSample:
+        """See `EpochPairs.draw`; views of an index's ground, rendered anew for each epoch."""
         number = index // self._views
         wide = tuple(round(side * (1 + 2 * _MARGIN)) for side in self.size)
         ground = _grown((wide[0], wide[1]), _ground_seed(self.seed, number))
@@ -109,7 +93,7 @@ class LandscapePairs:
         )
 
     def _placed(self, ground: Landscape, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Landscape pixel to pixel of the first view: any quarter turn, any place in the ground."""
+        """Maps landscape to first view: any quarter turn, any place in the ground."""
         width, height = self.size
         turn = np.pi / 2 * rng.integers(4) if width == height else np.pi * rng.integers(2)
         room = (np.array(ground.size) - self.size) / 2
@@ -128,7 +112,7 @@ class LandscapePairs:
 def _about(
     begin: NDArray[np.float64], end: NDArray[np.float64], turn: float, scale: float
 ) -> NDArray[np.float64]:
-    """(3, 3) similarity that takes one point to another, turning and scaling round it."""
+    """Returns the (3, 3) similarity that takes one point to another, turned and scaled there."""
     a, b = scale * np.cos(turn), scale * np.sin(turn)
     x, y = begin
     return np.array([[a, -b, end[0] - a * x + b * y], [b, a, end[1] - b * x - a * y], [0, 0, 1.0]])
@@ -178,7 +162,7 @@ def _look(
 
 
 def _brought_back(mask: NDArray[np.bool_], matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """A mask of the second view in the frame of the first."""
+    """Warps a mask of the second view into the frame of the first."""
     import cv2
 
     height, width = mask.shape

@@ -1,4 +1,4 @@
-"""What season, atmosphere and sensor do to pixels; none of it moves anything.
+"""Augmentations of colour: season, atmosphere and sensor; none of them moves anything.
 
 Every function takes (C, H, W) float32 in [0, 1] and a generator, and returns a new array of the
 same kind, not yet clipped.
@@ -14,8 +14,8 @@ Pixels = NDArray[np.float32]
 Rng = np.random.Generator
 
 
-def season(pixels: Pixels, rng: Rng, strength: float = 0.5, clusters: int = 5) -> Pixels:
-    """Change each kind of ground in its own way, as months do to fields, woods and water.
+def season(pixels: Pixels, rng: Rng, strength: float = 0.4, clusters: int = 5) -> Pixels:
+    """Changes each kind of ground in its own way, as months do to fields, woods and water.
 
     The kinds are clusters of colour (k-means); every one gets its own gain and offset in every
     band, faded into the others by distance: contrasts between kinds can vanish or turn round.
@@ -43,7 +43,7 @@ def season(pixels: Pixels, rng: Rng, strength: float = 0.5, clusters: int = 5) -
 
 
 def gain_and_gamma(pixels: Pixels, rng: Rng, strength: float = 0.3) -> Pixels:
-    """Gain, offset and gamma of each band, as calibration, sun and stretch vary them."""
+    """Varies gain, offset and gamma of each band, as calibration, sun and stretch do."""
     shape = (len(pixels), 1, 1)
     gamma = np.exp(strength * rng.normal(0, 1, shape))
     gain = np.exp(0.5 * strength * rng.normal(0, 1, shape))
@@ -52,7 +52,7 @@ def gain_and_gamma(pixels: Pixels, rng: Rng, strength: float = 0.3) -> Pixels:
 
 
 def mix_to_grey(pixels: Pixels, rng: Rng) -> Pixels:
-    """Draw the bands towards one random mixture of them, sometimes all the way."""
+    """Draws the bands towards one random mixture of them, sometimes all the way."""
     weights = rng.dirichlet(np.ones(len(pixels)))
     grey = np.tensordot(weights, pixels, axes=1)[None]
     share = 1.0 if rng.random() < 0.5 else rng.random()
@@ -60,7 +60,7 @@ def mix_to_grey(pixels: Pixels, rng: Rng) -> Pixels:
 
 
 def drop_band(pixels: Pixels, rng: Rng) -> Pixels:
-    """Replace a band by the mean of the others, as where a product lacks it; one band stays."""
+    """Replaces a band by the mean of the others, as where a product lacks it; one band stays."""
     bands = len(pixels)
     if bands == 1:
         return pixels.copy()
@@ -71,7 +71,7 @@ def drop_band(pixels: Pixels, rng: Rng) -> Pixels:
 
 
 def blur(pixels: Pixels, rng: Rng, lowest_mtf: float = 0.05) -> Pixels:
-    """Blur as optics do whose MTF at the Nyquist frequency is between a bound and 0.5.
+    """Blurs as optics do whose MTF at the Nyquist frequency is between a bound and 0.5.
 
     The kernel (k, 1 - 2 k, k) has the transfer function 1 - 2 k (1 - cos 2 pi f), which at f = 1/2
     is the MTF for ``k = (1 - MTF) / 4``.
@@ -82,7 +82,7 @@ def blur(pixels: Pixels, rng: Rng, lowest_mtf: float = 0.05) -> Pixels:
 
 
 def coarser(pixels: Pixels, rng: Rng, least: float = 0.5) -> Pixels:
-    """What a sensor with larger pixels saw, resampled: down by areas, up by lines."""
+    """Resamples as a sensor with larger pixels sees: down by areas, up by lines."""
     height, width = pixels.shape[1:]
     scale = rng.uniform(least, 0.95)
     small = max(round(scale * width), 1), max(round(scale * height), 1)
@@ -107,13 +107,13 @@ def stripes(pixels: Pixels, rng: Rng, strength: float = 0.02) -> Pixels:
 
 
 def haze(pixels: Pixels, rng: Rng, thickest: float = 0.5) -> Pixels:
-    """A bright veil of uneven thickness."""
+    """Adds a bright veil of uneven thickness."""
     thickness = thickest * rng.random() * (0.4 + 0.6 * noise_field(pixels.shape[1:], rng))
     return np.asarray(pixels * (1 - thickness) + 0.85 * thickness, dtype=np.float32)
 
 
 def snow(pixels: Pixels, rng: Rng) -> Pixels:
-    """Snow above a line on a relief that is made up; dark woods keep some of their tone."""
+    """Adds snow above a line on a relief made up; dark woods keep some of their tone."""
     height = noise_field(pixels.shape[1:], rng)
     line = rng.uniform(0.3, 0.9)
     cover = np.clip((height - line) / 0.08, 0, 1) * rng.uniform(0.6, 0.95)
@@ -123,7 +123,7 @@ def snow(pixels: Pixels, rng: Rng) -> Pixels:
 
 
 def clouds(pixels: Pixels, rng: Rng, largest: float = 0.4) -> tuple[Pixels, NDArray[np.bool_]]:
-    """Clouds and their shadows.
+    """Adds clouds and their shadows.
 
     Args:
         pixels: The image.
@@ -151,7 +151,7 @@ def clouds(pixels: Pixels, rng: Rng, largest: float = 0.4) -> tuple[Pixels, NDAr
 
 
 def noise_field(shape: tuple[int, ...], rng: Rng) -> NDArray[np.float32]:
-    """(H, W) smooth noise in [0, 1] with structure at several scales."""
+    """Returns (H, W) smooth noise in [0, 1] with structure at several scales."""
     height, width = shape
     total = np.zeros((height, width), dtype=np.float32)
     for octave in range(4):
@@ -163,7 +163,7 @@ def noise_field(shape: tuple[int, ...], rng: Rng) -> NDArray[np.float32]:
 
 
 def _k_means(points: Pixels, count: int, rng: Rng, rounds: int = 6) -> Pixels:
-    """(count, C) centres of clusters by Lloyd's algorithm.
+    """Returns (count, C) centres of clusters by Lloyd's algorithm.
 
     Written out since OpenCV's draws from a global generator and SciPy's warns of empty clusters.
     """

@@ -122,7 +122,7 @@ def move(sample: PairSample, to_a: Matrix, to_b: Matrix, size: int) -> PairSampl
 def move_points(
     xy: NDArray[np.floating], matrix: Matrix, valid: BoolArray
 ) -> tuple[NDArray[np.float64], BoolArray]:
-    """Points as a new view shows them.
+    """Maps points into a new view.
 
     Args:
         xy: (N, 2) pixels.
@@ -142,7 +142,7 @@ def move_points(
 
 
 def zoom_of(matrix: Matrix, shape: tuple[int, ...]) -> float:
-    """By how much a matrix enlarges at the centre of an image of (H, W)."""
+    """Returns how much a matrix enlarges at the centre of an image of (H, W)."""
     x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
     u, v, w = matrix @ np.array([x, y, 1.0])
     jacobian = (matrix[:2, :2] - np.outer([u / w, v / w], matrix[2, :2])) / w

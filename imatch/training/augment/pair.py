@@ -23,7 +23,6 @@ class AugmentConfig(Settings):
     Attributes:
         views: Geometry, always.
         season: Each kind of ground changes colour in its own way.
-        season_strength: How much.
         gain: Gain, offset and gamma of each band.
         grey: Bands are drawn towards one mixture.
         drop_band: A band is lost.
@@ -38,7 +37,6 @@ class AugmentConfig(Settings):
 
     views: ViewConfig = ViewConfig()
     season: float = Field(default=0.3, ge=0, le=1)
-    season_strength: float = Field(default=0.4, ge=0, le=2)
     gain: float = Field(default=0.8, ge=0, le=1)
     grey: float = Field(default=0.3, ge=0, le=1)
     drop_band: float = Field(default=0.1, ge=0, le=1)
@@ -52,7 +50,7 @@ class AugmentConfig(Settings):
 
 
 PLAIN = AugmentConfig.model_validate(
-    {name: 0.0 for name in AugmentConfig.model_fields if name not in ("views", "season_strength")}
+    {name: 0.0 for name in AugmentConfig.model_fields if name != "views"}
 )
 """Geometry alone."""
 
@@ -94,11 +92,11 @@ class Augmentation:
             require_extra("albumentations", "for augment.sensor, which may be 0")
 
     def __call__(self, sample: PairSample, rng: np.random.Generator) -> PairSample:
-        """A varied pair."""
+        """Returns a varied pair."""
         return self.vary(sample, rng).pair
 
     def vary(self, sample: PairSample, rng: np.random.Generator) -> Augmented:
-        """A varied pair, and what is needed to bring other points into it."""
+        """Returns a varied pair, and what is needed to bring other points into it."""
         to_a, to_b = draw_views(self.config.views, sample, self.size, rng)
         clear = move(sample, to_a, to_b, self.size)
         a, hidden_a = self.coloured(clear.a, clear.valid_a, rng)
@@ -115,7 +113,7 @@ class Augmentation:
     def coloured(
         self, pixels: NDArray[np.float32], valid: BoolArray, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], BoolArray]:
-        """One view under another sky, and (H, W) where the ground can no longer be told.
+        """Returns a view under another sky, and (H, W) where the ground can no longer be told.
 
         Args:
             pixels: (C, H, W) in [0, 1].
@@ -126,7 +124,7 @@ class Augmentation:
         hidden = np.zeros(valid.shape, dtype=bool)
         # In the order in which light meets them: ground, air, optics, detector, ground segment.
         if rng.random() < config.season:
-            pixels = colour.season(pixels, rng, config.season_strength)
+            pixels = colour.season(pixels, rng)
         if rng.random() < config.snow:
             pixels = colour.snow(pixels, rng)
         if rng.random() < config.clouds:

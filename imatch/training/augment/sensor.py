@@ -36,7 +36,7 @@ def _pipeline() -> Any:
 
 
 def sensor(pixels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Noise and compression, each at times.
+    """Adds noise and compression, each at times.
 
     Args:
         pixels: (C, H, W) float32 in [0, 1].

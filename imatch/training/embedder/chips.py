@@ -1,23 +1,21 @@
-"""Prepared chips by place, date and position: what samplers choose from."""
+"""Chips of a data set by place, date and position, as samplers choose them."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.io.files import inside
 from imatch.core.types import BoolArray
-from imatch.datasets.chip_files import read_chip
+from imatch.datasets.chip_files import ChipCache
 from imatch.datasets.manifest import ChipRow, DatasetManifest, load_manifest
-from imatch.datasets.pairs import stretched
+from imatch.datasets.pairs import stretch_chip
 
 CENTRE = -1
 """The crop in the middle of a chip; 0 to 3 are those in its corners."""
@@ -30,22 +28,22 @@ class Layout:
     Attributes:
         place: (N,) number of the ground a chip shows.
         when: (N,) number of its season, or of its date where the season is unknown.
-        lattice: (N,) number of the grid it was cut on; positions compare within one.
+        grid: (N,) number of the grid it was cut on; positions compare within one.
         xy: (N, 2) position on that grid, in chips.
     """
 
     place: NDArray[np.int64]
     when: NDArray[np.int64]
-    lattice: NDArray[np.int64]
+    grid: NDArray[np.int64]
     xy: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.place)
 
     def far(self, chip: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Distance to other chips, in chips along the longer axis; infinite on another grid."""
+        """Returns distances in chips along the longer axis; infinite on another grid."""
         gap = np.abs(self.xy[others] - self.xy[chip]).max(axis=1)
-        return np.where(self.lattice[others] == self.lattice[chip], gap, np.inf)
+        return np.where(self.grid[others] == self.grid[chip], gap, np.inf)
 
 
 class PlaceChips:
@@ -81,11 +79,7 @@ class PlaceChips:
         cache_mb: float = 512.0,
     ) -> None:
         manifest = data if isinstance(data, DatasetManifest) else load_manifest(data)
-        known = list(manifest.document["sources"])
-        for name in sources or ():
-            if name not in known:
-                hint = f"it has {', '.join(known)}"
-                raise ConfigError(f"has no source {name!r}", subject=manifest.folder, hint=hint)
+        manifest.check_sources(sources)
         rows = [
             chip
             for chip in manifest.chips
@@ -100,16 +94,15 @@ class PlaceChips:
             )
         self.manifest, self.split = manifest, split
         self.rows: tuple[ChipRow, ...] = tuple(rows)
-        self.layout = lay_out(rows)
+        self.layout = layout_of(rows)
         self.bands, self.size, self.crop = bands, size, crop
-        self._cache: OrderedDict[int, tuple[NDArray[Any], BoolArray]] = OrderedDict()
-        self._room, self._held = cache_mb * 1e6, 0
+        self._cache = ChipCache(manifest.folder, cache_mb)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def read(self, index: int, crop: int = CENTRE) -> tuple[NDArray[np.float32], BoolArray]:
-        """One crop of a chip, each band stretched to the chip's 1 to 99 % range.
+        """Returns a crop of a chip, each band stretched to the chip's 1 to 99 % range.
 
         Args:
             index: Which chip.
@@ -121,10 +114,10 @@ class PlaceChips:
         Raises:
             InputError: The chip is missing or damaged, or has another number of bands.
         """
-        stored, valid = self._stored(index)
         row = self.rows[index]
+        stored, valid = self._cache.read(row.path)
         channels: Literal[1, 3] | None = 1 if self.bands == 1 else 3 if self.bands == 3 else None
-        image = stretched(row, stored, valid, channels=channels)
+        image = stretch_chip(row, stored, valid, channels=channels)
         if len(image) != self.bands:
             raise InputError(
                 f"has {len(image)} bands, the network wants {self.bands}",
@@ -133,25 +126,9 @@ class PlaceChips:
             )
         return cropped(image, valid, self.crop, crop, self.size)
 
-    def _stored(self, index: int) -> tuple[NDArray[Any], BoolArray]:
-        if index in self._cache:
-            self._cache.move_to_end(index)
-            return self._cache[index]
-        item = read_chip(inside(self.manifest.folder, self.rows[index].path))
-        self._cache[index] = item
-        self._held += item[0].nbytes + item[1].nbytes
-        while self._held > self._room and len(self._cache) > 1:
-            _, (pixels, valid) = self._cache.popitem(last=False)
-            self._held -= pixels.nbytes + valid.nbytes
-        return item
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Each worker fills its own cache.
-        return self.__dict__ | {"_cache": OrderedDict(), "_held": 0}
-
-
-def lay_out(rows: Sequence[ChipRow]) -> Layout:
-    """Number the places and seasons of chips, and find their positions on their grids."""
+def layout_of(rows: Sequence[ChipRow]) -> Layout:
+    """Numbers the places and seasons of chips, and finds their positions on their grids."""
     whens = [row.season if row.season != "unknown" else f"date {row.date}" for row in rows]
     width = np.array([max(abs(row.right - row.left), 1e-9) for row in rows])
     height = np.array([max(abs(row.top - row.bottom), 1e-9) for row in rows])
@@ -168,7 +145,7 @@ def lay_out(rows: Sequence[ChipRow]) -> Layout:
 def cropped(
     image: NDArray[np.float32], valid: BoolArray, share: float, corner: int, size: int
 ) -> tuple[NDArray[np.float32], BoolArray]:
-    """Cut a square out of a chip and resize it.
+    """Crops a square out of a chip and resizes it.
 
     Args:
         image: (C, H, W) in [0, 1].
@@ -180,19 +157,21 @@ def cropped(
     side = max(valid.shape)
     padding = (0, side - valid.shape[0]), (0, side - valid.shape[1])
     image, valid = np.pad(image, ((0, 0), *padding)), np.pad(valid, padding)
-    cut = max(round(share * side), 1)
-    spare = side - cut
+    width = max(round(share * side), 1)
+    spare = side - width
     x, y = (
         (spare // 2, spare // 2)
         if corner == CENTRE
         else (spare * (corner % 2), spare * (corner // 2))
     )
-    part = np.s_[y : y + cut, x : x + cut]
+    part = np.s_[y : y + width, x : x + width]
     image, valid = image[:, *part], valid[part]
-    if cut == size:
+    if width == size:
         return np.ascontiguousarray(image), np.ascontiguousarray(valid)
-    how = cv2.INTER_AREA if cut > size else cv2.INTER_CUBIC
-    resized = np.stack([cv2.resize(band, (size, size), interpolation=how) for band in image])
+    interpolation = cv2.INTER_AREA if width > size else cv2.INTER_CUBIC
+    resized = np.stack(
+        [cv2.resize(band, (size, size), interpolation=interpolation) for band in image]
+    )
     ground = cv2.resize(valid.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0
     resized[:, ~ground] = 0
     return np.clip(resized, 0, 1).astype(np.float32), np.asarray(ground)

@@ -1,4 +1,4 @@
-"""How an embedder is trained."""
+"""Settings of an embedder's training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from imatch.core.settings import Settings
-from imatch.training.config import TrainerConfig
+from imatch.training.config import MOST, TrainerConfig
 
 SamplerName: TypeAlias = Literal[
     "recipe", "random", "cluster", "tile-distance", "labels", "proportions"
@@ -27,10 +27,8 @@ LossName: TypeAlias = Literal[
 ]
 MinerName: TypeAlias = Literal[
     "none",
-    "all",
     "semi-hard",
     "hard",
-    "batch-hard",
     "hard-positive",
     "hard-negative",
     "random-hard-positive",
@@ -40,7 +38,7 @@ MinerName: TypeAlias = Literal[
 
 
 class EmbedderDataConfig(Settings):
-    """What is learnt from.
+    """Settings of the training data.
 
     Attributes:
         chips: Folder that ``imatch data prepare`` filled.
@@ -56,12 +54,12 @@ class EmbedderDataConfig(Settings):
     sources: tuple[str, ...] | None = None
     crop: float = Field(default=0.896, gt=0.3, le=1)
     shifts: Literal[1, 4] = 4
-    size: int = Field(default=224, ge=32)
+    size: int = Field(default=224, ge=32, le=MOST)
     cache_mb: float = Field(default=512.0, gt=0)
 
 
 class EmbedderModelConfig(Settings):
-    """The network and where it starts.
+    """Settings of the network and its initialisation.
 
     Attributes:
         backbone: ``efficientnet-lite0``, or one of timm's: ``resnet50``, ``resnext50``,
@@ -72,20 +70,17 @@ class EmbedderModelConfig(Settings):
         pool: ``gem``, ``attention`` or ``delf``.
         dim: Length of an embedding; null for what the pooling gives.
         normalise: Whether embeddings have unit length.
-        freeze_statistics: Keep the batch normalisation's statistics as the start has them, as small
-            batches ask for. From scratch they are always learnt.
         frozen_stages: Blocks of the backbone, from the image on, that do not learn
             (efficientnet-lite0 has 16).
     """
 
     backbone: str = "efficientnet-lite0"
     start: str = "imagenet"
-    bands: int = Field(default=3, ge=1)
+    bands: int = Field(default=3, ge=1, le=MOST)
     semantics: bool = False
     pool: Literal["gem", "attention", "delf"] = "gem"
-    dim: int | None = Field(default=128, ge=2)
+    dim: int | None = Field(default=128, ge=2, le=MOST)
     normalise: bool = True
-    freeze_statistics: bool = True
     frozen_stages: int = Field(default=0, ge=0)
 
 
@@ -150,8 +145,8 @@ class MiningConfig(Settings):
     """Which pairs and triplets of a step count.
 
     Attributes:
-        kind: ``none`` and ``all`` take what the sampler says; ``semi-hard`` and ``hard`` triplets
-            (by the margin); ``batch-hard`` (Hermans et al. 2017); the hardest positive or negative
+        kind: ``none`` takes what the sampler says; ``semi-hard`` and ``hard`` triplets
+            (by the margin); the hardest positive or negative
             of each anchor, with all or a random one of the others; ``multi-similarity``.
         margin: Of the miners that have one.
         offline_every: Steps after which all training chips are embedded anew, so that places come
@@ -168,7 +163,7 @@ class MiningConfig(Settings):
 
 
 class EmbedderLossConfig(Settings):
-    """The loss.
+    """Settings of the loss.
 
     Attributes:
         kind: ``triplet`` (Euclidean), ``triplet-cosine``, ``triplet-soft`` (softplus for the
@@ -193,7 +188,6 @@ class EmbedderAugmentConfig(Settings):
     Attributes:
         turn: All chips of a step are turned and mirrored the same way (north stays common).
         season: Each kind of ground changes colour in its own way.
-        season_strength: How much.
         gain: Gain, offset and gamma of each band.
         grey: Bands are drawn towards one mixture.
         haze: A bright veil.
@@ -205,7 +199,6 @@ class EmbedderAugmentConfig(Settings):
 
     turn: bool = True
     season: float = Field(default=0.3, ge=0, le=1)
-    season_strength: float = Field(default=0.4, ge=0, le=2)
     gain: float = Field(default=0.5, ge=0, le=1)
     grey: float = Field(default=0.2, ge=0, le=1)
     haze: float = Field(default=0.1, ge=0, le=1)
@@ -216,7 +209,7 @@ class EmbedderAugmentConfig(Settings):
 
 
 class EmbedderValidationConfig(Settings):
-    """What is measured.
+    """Settings of validation.
 
     Attributes:
         chips: Most validation chips, spread evenly over the places.
@@ -226,12 +219,12 @@ class EmbedderValidationConfig(Settings):
     """
 
     chips: int = Field(default=600, ge=4)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=MOST)
     picture: Literal["umap", "pca", "none"] = "pca"
 
 
 class EmbedderConfig(TrainerConfig):
-    """Everything about a run; ``batch_size`` counts places, triplets or classes.
+    """Settings of a run; ``batch_size`` counts places, triplets or classes.
 
     Attributes:
         data: What is learnt from.
@@ -244,7 +237,7 @@ class EmbedderConfig(TrainerConfig):
         validation: What is measured.
     """
 
-    batch_size: int = Field(default=16, ge=2)
+    batch_size: int = Field(default=16, ge=2, le=MOST)
     data: EmbedderDataConfig = EmbedderDataConfig()
     model: EmbedderModelConfig = EmbedderModelConfig()
     labels: EmbedderLabelConfig = EmbedderLabelConfig()
@@ -259,7 +252,7 @@ class EmbedderConfig(TrainerConfig):
         kind = self.sampler.kind
         if self.labels.path is None and (kind in LABELLED or self.model.semantics):
             raise ValueError("labels.path is needed by this sampler, or by model.semantics")
-        if kind in TRIPLETS and self.mining.kind not in ("none", "all"):
+        if kind in TRIPLETS and self.mining.kind != "none":
             raise ValueError(f"the sampler {kind} makes its own triplets: set mining.kind=none")
         if kind in TRIPLETS and self.loss.kind not in TRIPLET_LOSSES:
             raise ValueError(f"the sampler {kind} needs a loss of triplets or pairs")

@@ -1,4 +1,4 @@
-"""What an embedder is shown: the chips of a plan, varied, side by side."""
+"""Batches that an embedder learns from: the chips of a plan, varied."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imatch.core.types import BoolArray
 from imatch.training.augment.pair import PLAIN, Augmentation
+from imatch.training.embedder.batch_plan import BatchPlan
+from imatch.training.embedder.batch_plan import Sampler as PlanSampler
 from imatch.training.embedder.chips import CENTRE, PlaceChips, cropped
 from imatch.training.embedder.config import EmbedderAugmentConfig
 from imatch.training.embedder.label_map import LabelMap, one_hot
-from imatch.training.embedder.sampling.plan import BatchPlan
-from imatch.training.embedder.sampling.plan import Sampler as Chooser
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class EmbedderViews(Dataset[EmbedderBatch]):
     def see(
         self, chip: int, crop: int = CENTRE, rng: np.random.Generator | None = None
     ) -> tuple[NDArray[np.float32], BoolArray]:
-        """One chip as the network sees it, varied where there is a generator.
+        """Returns a chip as the network sees it, varied where there is a generator.
 
         Returns:
             (bands + classes, S, S) and (S, S).
@@ -111,11 +111,11 @@ class BatchPlans(Sampler[tuple[int, BatchPlan]]):
         start: Steps that have been done.
     """
 
-    def __init__(self, sampler: Chooser, start: int = 0) -> None:
+    def __init__(self, sampler: PlanSampler, start: int = 0) -> None:
         self.sampler, self.start = sampler, start
 
     def __iter__(self) -> Iterator[tuple[int, BatchPlan]]:
-        """Plan after plan."""
+        """Yields plan after plan."""
         step = self.start
         while True:
             yield step, self.sampler.plan(step)
@@ -123,23 +123,23 @@ class BatchPlans(Sampler[tuple[int, BatchPlan]]):
 
 
 def batches(
-    shown: EmbedderViews, sampler: Chooser, start: int, workers: int
+    views: EmbedderViews, sampler: PlanSampler, start: int, workers: int
 ) -> DataLoader[EmbedderBatch]:
     """Batches without end, from step `start` on.
 
     Args:
-        shown: Makes batches of plans.
+        views: Makes batches of plans.
         sampler: Makes plans.
         start: Steps that have been done.
         workers: Processes that prepare batches ahead; the batches are the same for any number.
     """
     return DataLoader(
-        shown, batch_size=None, sampler=BatchPlans(sampler, start), num_workers=workers
+        views, batch_size=None, sampler=BatchPlans(sampler, start), num_workers=workers
     )
 
 
 def spread(chips: PlaceChips, most: int) -> NDArray[np.int64]:
-    """Chips to measure on: all dates of so many places, spread evenly, as fit into `most`.
+    """Chooses chips to measure on: all dates of places spread evenly, as fit into `most`.
 
     Places that were seen on one occasion only can answer nothing and are left out, unless there are
     no others.

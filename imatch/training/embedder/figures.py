@@ -1,4 +1,4 @@
-"""The space of embeddings on a plane, for the trackers."""
+"""Pictures of embeddings on a plane, for the trackers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SIDE, _MARGIN = 512, 16
 
 
 def plane(
-    vectors: NDArray[np.float32], how: Literal["umap", "pca"], seed: int = 0
+    vectors: NDArray[np.float32], method: Literal["umap", "pca"], seed: int = 0
 ) -> NDArray[np.float64]:
-    """(N, 2) positions of embeddings on a plane.
+    """Returns (N, 2) positions of embeddings on a plane.
 
     Args:
         vectors: (N, D).
-        how: ``pca``, the two widest directions; or ``umap`` (McInnes et al. 2018,
+        method: ``pca``, the two widest directions; or ``umap`` (McInnes et al. 2018,
             arXiv:1802.03426), which keeps neighbours together.
         seed: Of UMAP.
 
@@ -30,7 +30,7 @@ def plane(
         ConfigError: umap-learn is not installed.
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    if how == "pca" or len(vectors) < 5:
+    if method == "pca" or len(vectors) < 5:
         _, _, axes = np.linalg.svd(centred, full_matrices=False)
         # An axis has no sign: the first large component decides, so that pictures do not flip.
         signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
@@ -44,7 +44,7 @@ def plane(
 
 
 def umap_module() -> Any:
-    """The package umap.
+    """Imports the package umap.
 
     Raises:
         ConfigError: It is not installed.
@@ -60,7 +60,7 @@ def umap_module() -> Any:
 
 
 def scatter(xy: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Points on white, one colour a group, (512, 512, 3).
+    """Draws points on white, one colour a group, (512, 512, 3).
 
     Args:
         xy: (N, 2) positions.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from imatch.core.errors import ConfigError, InputError
+from imatch.core.errors import ConfigError
 from imatch.models.embedding.lite0 import EfficientNetLite0
 from imatch.models.embedding.network import (
     Architecture,
@@ -17,39 +15,19 @@ from imatch.models.embedding.network import (
 )
 from imatch.models.weights import sha256_of
 from imatch.training.embedder.config import EmbedderModelConfig
-from imatch.training.lineage import UNKNOWN, known_start
-
-_OWN_LICENCE = "Apache-2.0"
-
-
-@dataclass(frozen=True, eq=False)
-class EmbedderInitialisation:
-    """A network to start from.
-
-    Attributes:
-        network: It.
-        licence: Of its weights; what is trained from them inherits it.
-        origin: What they are.
-        sha256: Their checksum, empty from scratch.
-        parent: See `imatch.training.lineage.Begun`.
-    """
-
-    network: EmbeddingNetwork
-    licence: str
-    origin: str
-    sha256: str
-    parent: Mapping[str, Any] | None = None
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """What the network is made of, JSON-ready."""
-        return asdict(self.network.shape)
+from imatch.training.initialisation import (
+    SCRATCH,
+    UNKNOWN,
+    Initialisation,
+    named_file,
+    parse_start,
+)
 
 
-def make_start(
+def make_initialisation(
     config: EmbedderModelConfig, *, classes: int = 0, chip_px: int = 224, fetch: bool = True
-) -> EmbedderInitialisation:
-    """The network that training starts from.
+) -> Initialisation[EmbeddingNetwork]:
+    """Returns the network that training starts from.
 
     Args:
         config: What is wanted.
@@ -71,24 +49,21 @@ def make_start(
         config.normalise,
         chip_px,
     )
-    if config.start == "scratch":
-        start = EmbedderInitialisation(EmbeddingNetwork(shape), _OWN_LICENCE, "scratch", "")
+    if config.start == SCRATCH:
+        made = Initialisation(network=EmbeddingNetwork(shape))
     elif config.start == "imagenet":
-        network, started = pretrained(shape, fetch=fetch)
-        start = EmbedderInitialisation(network, started.licence, started.origin, started.sha256)
-    else:
-        start = _from_file(Path(config.start).expanduser(), shape)
-    _freeze(start.network, config.frozen_stages)
-    return start
-
-
-def _from_file(path: Path, shape: Architecture) -> EmbedderInitialisation:
-    if not path.is_file():
-        raise InputError(
-            "does not exist",
-            subject=path,
-            hint="model.start is imagenet, scratch or a file that --export wrote",
+        network, found = pretrained(shape, fetch=fetch)
+        made = Initialisation(
+            network=network, licence=found.licence, origin=found.origin, sha256=found.sha256
         )
+    else:
+        hint = "imagenet, scratch or a file that --export wrote"
+        made = _from_file(named_file(config.start, hint), shape)
+    _freeze(made.network, config.frozen_stages)
+    return made
+
+
+def _from_file(path: Path, shape: Architecture) -> Initialisation[EmbeddingNetwork]:
     network, about = load_network(path)
     there = network.shape
     for name, value in asdict(shape).items():
@@ -100,14 +75,17 @@ def _from_file(path: Path, shape: Architecture) -> EmbedderInitialisation:
                 hint="change the configuration, or start from another file",
             )
     network.shape = shape
-    licence = str(about.get("licence") or UNKNOWN)
-    return EmbedderInitialisation(
-        network, licence, path.name, sha256_of(path), known_start(about.get("start"))
+    return Initialisation(
+        network=network,
+        licence=str(about.get("licence") or UNKNOWN),
+        origin=path.name,
+        sha256=sha256_of(path),
+        parent=parse_start(about.get("start")),
     )
 
 
 def _freeze(network: EmbeddingNetwork, stages: int) -> None:
-    """Stop the first so many blocks of a backbone, and its stem, from learning.
+    """Stops the first so many blocks of a backbone, and its stem, from learning.
 
     Raises:
         ConfigError: The backbone has no blocks we know.

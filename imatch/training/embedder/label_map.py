@@ -1,4 +1,4 @@
-"""Label maps: what covers the ground of a chip, from a categorical raster or from polygons."""
+"""Label maps: classes of the ground of a chip, from a categorical raster or from polygons."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class LabelMap:
         return grid
 
     def shares(self, rows: Sequence[ChipRow]) -> NDArray[np.float32]:
-        """(N, K) share of each class of a chip's ground that has one, rows summing to 1.
+        """Returns (N, K) shares of the classes in a chip's labelled ground, rows summing to 1.
 
         Zeros where less than ``min_known`` of the chip has a class.
 
@@ -149,12 +149,12 @@ class LabelMap:
 
 
 def one_hot(grid: NDArray[np.int16], classes: int) -> NDArray[np.float32]:
-    """(H, W) numbers of classes to (K, H, W) planes of 0 and 1; -1 is in none."""
+    """Converts (H, W) numbers of classes to (K, H, W) planes of 0 and 1; -1 is in none."""
     return np.asarray(grid[None] == np.arange(classes)[:, None, None], dtype=np.float32)
 
 
 def _values(path: Path) -> list[int]:
-    """The values of a categorical raster, from a reduced view of it."""
+    """Returns the values of a categorical raster, from a reduced view of it."""
     name = str(path)
     check_reach(name)
     hint = "give a raster of whole numbers, one a class"

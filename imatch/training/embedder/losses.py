@@ -1,8 +1,9 @@
-"""What brings alike chips together: losses of `pytorch_metric_learning`, and three it lacks."""
+"""Metric losses: those of `pytorch_metric_learning`, and three that it lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import torch
@@ -19,7 +20,7 @@ _SMALL = 1e-6
 
 
 def make_loss(config: EmbedderLossConfig) -> Loss:
-    """A loss of (B, D) embeddings, (B,) labels and mined pairs or triplets (None for all).
+    """Makes the loss of (B, D) embeddings, (B,) labels and mined pairs or triplets (None for all).
 
     Raises:
         ConfigError: pytorch-metric-learning is not installed.
@@ -34,9 +35,7 @@ def make_loss(config: EmbedderLossConfig) -> Loss:
             gamma = config.gamma if config.kind == "focal" else 0.0
             scale = 1 / config.temperature
             return lambda e, labels, t: pair_entropy(e, labels, t, scale, config.threshold, gamma)
-    from imatch.training.embedder.metric import learning
-
-    losses, distances = learning("losses"), learning("distances")
+    losses, distances = metric_learning("losses"), metric_learning("distances")
     euclidean = distances.LpDistance(normalize_embeddings=False)
     theirs: Any
     match config.kind:
@@ -57,8 +56,24 @@ def make_loss(config: EmbedderLossConfig) -> Loss:
     return lambda e, labels, t: theirs(e, labels, t)
 
 
+def metric_learning(module: str) -> Any:
+    """Imports a module of pytorch-metric-learning, which is an extra.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        return import_module(f"pytorch_metric_learning.{module}")
+    except ImportError as error:
+        raise ConfigError(
+            "is not installed",
+            subject="pytorch-metric-learning",
+            hint="run pip install 'imatch[retrieval]'",
+        ) from error
+
+
 def pairs_of(labels: Tensor, tuples: Tuples) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(anchors, positives, anchors, negatives) of mined pairs or triplets, or of all labels."""
+    """Returns (anchors, positives, anchors, negatives) of mined tuples, or of all labels."""
     if tuples is None:
         same = labels[:, None] == labels[None]
         alike = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -73,7 +88,7 @@ def pairs_of(labels: Tensor, tuples: Tuples) -> tuple[Tensor, Tensor, Tensor, Te
 
 
 def triplets_of(labels: Tensor, tuples: Tuples) -> tuple[Tensor, Tensor, Tensor]:
-    """(anchors, positives, negatives): as given, or all pairs with their anchors' negatives."""
+    """Returns (anchors, positives, negatives): as given, or all pairs with all negatives."""
     if tuples is not None and len(tuples) == 3:
         a, p, n = tuples
         return a, p, n

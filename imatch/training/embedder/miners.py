@@ -1,4 +1,4 @@
-"""Which pairs and triplets of a step count, and which places the network takes for each other."""
+"""Mining: which pairs and triplets of a step count, and which places are taken for each other."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from torch import Tensor
 
 from imatch.core.io.files import atomic_path
 from imatch.training.embedder.config import MiningConfig
-from imatch.training.embedder.losses import Tuples, pairs_of
-from imatch.training.embedder.metric import learning
+from imatch.training.embedder.losses import Tuples, metric_learning, pairs_of
 
 Miner: TypeAlias = Callable[[Tensor, Tensor], Tuples]
 
 
 def make_miner(config: MiningConfig, *, cosine: bool) -> Miner | None:
-    """A miner of (B, D) embeddings and (B,) labels; None where everything counts.
+    """Makes a miner of (B, D) embeddings and (B,) labels; None where everything counts.
 
     Args:
         config: Which.
@@ -30,9 +29,9 @@ def make_miner(config: MiningConfig, *, cosine: bool) -> Miner | None:
         ConfigError: pytorch-metric-learning is not installed.
     """
     kind = config.kind
-    if kind in ("none", "all"):
+    if kind == "none":
         return None
-    miners, distances = learning("miners"), learning("distances")
+    miners, distances = metric_learning("miners"), metric_learning("distances")
     distance = (
         distances.CosineSimilarity() if cosine else distances.LpDistance(normalize_embeddings=False)
     )
@@ -44,8 +43,6 @@ def make_miner(config: MiningConfig, *, cosine: bool) -> Miner | None:
                 type_of_triplets="semihard" if kind == "semi-hard" else "hard",
                 distance=distance,
             )
-        case "batch-hard":
-            theirs = miners.BatchHardMiner(distance=distance)
         case "hard-positive" | "hard-negative":
             strategies = ("hard", "all") if kind == "hard-positive" else ("all", "hard")
             theirs = miners.BatchEasyHardMiner(*strategies, distance=distance)
@@ -59,7 +56,7 @@ def make_miner(config: MiningConfig, *, cosine: bool) -> Miner | None:
 
 @torch.no_grad()
 def half_hard(embeddings: Tensor, labels: Tensor, *, hard_positive: bool) -> Tuples:
-    """Of each anchor the hardest positive and a random negative, or the other way round.
+    """Takes of each anchor the hardest positive and a random negative, or the other way round.
 
     Args:
         embeddings: (B, D).
@@ -86,7 +83,7 @@ def half_hard(embeddings: Tensor, labels: Tensor, *, hard_positive: bool) -> Tup
 def confusions(
     vectors: NDArray[np.float32], place: NDArray[np.int64], count: int, batch: int = 512
 ) -> NDArray[np.int64]:
-    """For each chip, the chips of other places whose embeddings are nearest.
+    """Finds for each chip the chips of other places whose embeddings are nearest.
 
     Args:
         vectors: (N, D).
@@ -118,11 +115,11 @@ class Mined:
         self.folder, self.every = folder, every
 
     def due(self, step: int) -> bool:
-        """Whether a table is to be made before the step after so many."""
+        """Returns whether a table is to be made before the step after so many."""
         return self.every > 0 and step > 0 and step % self.every == 0
 
     def save(self, step: int, table: NDArray[np.int64]) -> None:
-        """Keep a table.
+        """Keeps a table.
 
         Raises:
             OutputError: The disk refused.
@@ -132,7 +129,7 @@ class Mined:
             np.save(temporary, table)
 
     def before(self, step: int) -> NDArray[np.int64] | None:
-        """The table that the batch of a step was chosen by; None where there was none yet."""
+        """Returns the table that a step's batch was chosen by; None where there was none yet."""
         if not self.every or step <= self.every:
             return None
         path = self._path((step - 1) // self.every * self.every)

@@ -1,8 +1,9 @@
-"""The embedder's trainer: its data, its losses and what is measured."""
+"""The trainer of embedders."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,29 +12,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imatch.bench.environment import environment
 from imatch.core.errors import ConfigError
 from imatch.datasets.manifest import load_manifest
-from imatch.models.device import seeded
+from imatch.models.embedding.network import EmbeddingNetwork
 from imatch.retrieval.evaluate.metrics import figures, rank
 from imatch.training.embedder.chips import CENTRE, PlaceChips
 from imatch.training.embedder.config import LABELLED, EmbedderConfig
 from imatch.training.embedder.data import EmbedderBatch, EmbedderViews, batches, spread
 from imatch.training.embedder.figures import plane, scatter, umap_module
-from imatch.training.embedder.initialisation import make_start
+from imatch.training.embedder.initialisation import make_initialisation
 from imatch.training.embedder.label_map import LabelMap
 from imatch.training.embedder.losses import Tuples, make_loss
 from imatch.training.embedder.miners import Mined, confusions, make_miner
-from imatch.training.embedder.sampling.places import Random
-from imatch.training.embedder.sampling.samplers import make_sampler
-from imatch.training.lineage import start_facts
-from imatch.training.loop.trainer import Loaders, Trainer
+from imatch.training.embedder.samplers import Random, make_sampler
+from imatch.training.initialisation import Initialisation
+from imatch.training.network_trainer import NetworkTrainer
+from imatch.training.trainer import Loaders
 
 #: What is measured at once: all the validation chips, by number.
 Case = NDArray[np.int64]
 
 
-class EmbedderTrainer(Trainer[EmbedderConfig, EmbedderBatch, Case]):
+class EmbedderTrainer(
+    NetworkTrainer[EmbedderConfig, EmbedderBatch, Case, Initialisation[EmbeddingNetwork]],
+):
     """Trains an embedder.
 
     Args:
@@ -49,7 +51,6 @@ class EmbedderTrainer(Trainer[EmbedderConfig, EmbedderBatch, Case]):
     unit: ClassVar[str] = "chips"
 
     def __init__(self, config: EmbedderConfig, folder: Path) -> None:
-        super().__init__(config, folder)
         if config.data.chips is None:
             raise ConfigError(
                 "there is nothing to learn from",
@@ -70,51 +71,40 @@ class EmbedderTrainer(Trainer[EmbedderConfig, EmbedderBatch, Case]):
         shares = None if self.label_map is None else self.label_map.shares(self.train_chips.rows)
         self.sampler = make_sampler(config, self.train_chips.layout, shares)
         semantics = self.label_map if config.model.semantics else None
-        self.shown = EmbedderViews(self.train_chips, config.augment, semantics, config.seed)
+        self.views = EmbedderViews(self.train_chips, config.augment, semantics, config.seed)
         self.plain = EmbedderViews(self.train_chips, None, semantics)
-        self.validated = EmbedderViews(self.validation_chips, None, semantics)
-        self.answers = self._answers()
+        self.validation_views = EmbedderViews(self.validation_chips, None, semantics)
         self.miner = make_miner(config.mining, cosine=_is_cosine(config))
         self.mined = Mined(folder / "mined", config.mining.offline_every)
         self.loss = make_loss(config.loss)
         if config.validation.picture == "umap":
             umap_module()
         classes = len(semantics.classes) if semantics is not None else 0
-        # A random start has to be the same again in a run that is resumed.
-        with seeded(config.seed):
-            self.start = make_start(config.model, classes=classes, chip_px=config.data.size)
-        self._seen: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
-        self._made_at = environment()
-        self._data = {
-            "chips": str(config.data.chips),
-            "sha256": manifest.sha256,
-            "train": len(self.train_chips),
-            "places": len(np.unique(self.train_chips.layout.place)),
-        }
-
-    def build_model(self) -> nn.Module:
-        """See `Trainer.build_model`."""
-        return self.start.network
+        super().__init__(
+            config,
+            folder,
+            lambda: make_initialisation(config.model, classes=classes, chip_px=config.data.size),
+            {
+                "chips": str(config.data.chips),
+                "sha256": manifest.sha256,
+                "train": len(self.train_chips),
+                "places": len(np.unique(self.train_chips.layout.place)),
+            },
+        )
+        self.targets = self._targets()
+        self._embedded: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
 
     def build_loaders(self, start: int) -> Loaders[EmbedderBatch, Case]:
         """See `Trainer.build_loaders`."""
         if isinstance(self.sampler, Random):
             self.sampler.share = self.config.mining.share
             self.sampler.confused = self.mined.before(start)
-        train = batches(self.shown, self.sampler, start, self.config.workers)
+        train = batches(self.views, self.sampler, start, self.config.workers)
         return Loaders(train, [spread(self.validation_chips, self.config.validation.chips)])
 
     def count(self, batch: EmbedderBatch) -> int:
         """See `Trainer.count`; how many chips a place or a class gives is the sampler's choice."""
         return len(batch)
-
-    def train_mode(self, model: nn.Module) -> None:
-        """See `Trainer.train_mode`; frozen statistics stay in evaluation mode."""
-        model.train()
-        if self.config.model.freeze_statistics and self.config.model.start != "scratch":
-            for part in model.modules():
-                if isinstance(part, nn.BatchNorm2d):
-                    part.eval()
 
     def training_step(self, model: nn.Module, batch: EmbedderBatch) -> dict[str, Tensor]:
         """See `Trainer.training_step`."""
@@ -138,17 +128,17 @@ class EmbedderTrainer(Trainer[EmbedderConfig, EmbedderBatch, Case]):
 
     def validation_step(self, model: nn.Module, case: Case) -> dict[str, float]:
         """See `Trainer.validation_step`: every chip asks for the others of its place or class."""
-        vectors = self.embed(model, self.validated, case)
-        answers = self.answers[case]
-        self._seen = vectors, answers
-        known = np.flatnonzero(answers >= 0)
+        vectors = self.embed(model, self.validation_views, case)
+        targets = self.targets[case]
+        self._embedded = vectors, targets
+        known = np.flatnonzero(targets >= 0)
         # Other dates of one place are no evidence of what covers the ground.
         places = self.validation_chips.layout.place[case]
         found = rank(
             vectors[known],
             vectors[known],
-            answers[known],
-            answers[known],
+            targets[known],
+            targets[known],
             themselves=np.arange(len(known)),
             apart=places[known] if self.config.sampler.kind in LABELLED else None,
         )
@@ -156,45 +146,45 @@ class EmbedderTrainer(Trainer[EmbedderConfig, EmbedderBatch, Case]):
 
     def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:  # noqa: ARG002
         """See `Trainer.pictures`: the validation chips as points, coloured by what they show."""
-        how = self.config.validation.picture
-        if how == "none" or self._seen is None:
+        method = self.config.validation.picture
+        if method == "none" or self._embedded is None:
             return {}
-        vectors, answers = self._seen
-        return {"space": scatter(plane(vectors, how, self.config.seed), answers)}
+        vectors, targets = self._embedded
+        return {"space": scatter(plane(vectors, method, self.config.seed), targets)}
+
+    def architecture(self) -> dict[str, Any]:
+        """See `NetworkTrainer.architecture`."""
+        return asdict(self.initialisation.network.shape)
 
     def about(self) -> dict[str, Any]:
         """See `Trainer.about`."""
-        start = self.start
-        return {
-            "architecture": start.architecture,
-            "start": start_facts(start),
-            "licence": start.licence,
-            "data": self._data,
-            "classes": [] if self.label_map is None else list(self.label_map.classes),
-            "environment": self._made_at,
-        }
+        classes = [] if self.label_map is None else list(self.label_map.classes)
+        return super().about() | {"classes": classes}
 
     def embed(
-        self, model: nn.Module, shown: EmbedderViews, chips: NDArray[np.int64]
+        self, model: nn.Module, views: EmbedderViews, chips: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """(N, D) embeddings of the middles of chips, by the network as it is.
+        """Embeds the middles of chips by the network as it is.
 
         Args:
             model: The network.
-            shown: Whose chips.
+            views: Whose chips.
             chips: (N,) which.
+
+        Returns:
+            (N, D) embeddings.
         """
         found = []
         step = self.config.validation.batch_size
         for begin in range(0, len(chips), step):
-            seen = [shown.see(int(chip), CENTRE) for chip in chips[begin : begin + step]]
+            seen = [views.see(int(chip), CENTRE) for chip in chips[begin : begin + step]]
             image = torch.from_numpy(np.stack([image for image, _ in seen]))
             valid = torch.from_numpy(np.stack([valid for _, valid in seen]))
             found.append(model(image.to(self.device), valid.to(self.device)).float().cpu().numpy())
         return np.concatenate(found)
 
     def _mine(self, model: nn.Module) -> None:
-        """Embed all training chips, and remember which places are taken for each other."""
+        """Embeds all training chips, and remembers which places are taken for each other."""
         assert isinstance(self.sampler, Random)
         model.eval()
         with torch.no_grad():
@@ -205,8 +195,8 @@ class EmbedderTrainer(Trainer[EmbedderConfig, EmbedderBatch, Case]):
         self.mined.save(self.step, table)
         self.sampler.confused = table
 
-    def _answers(self) -> NDArray[np.int64]:
-        """(N,) what each validation chip asks for: its place, or its class where classes teach."""
+    def _targets(self) -> NDArray[np.int64]:
+        """Returns (N,) targets of the validation chips: the place, or class where classes teach."""
         if self.config.sampler.kind not in LABELLED:
             return self.validation_chips.layout.place
         assert self.label_map is not None

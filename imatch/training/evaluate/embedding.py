@@ -42,7 +42,7 @@ def evaluate_embedding(
     fetch: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Tell what covers the ground of a data set's chips by their embeddings.
+    """Classifies what covers the ground of a data set's chips by their embeddings.
 
     Args:
         chips: Folder of a prepared data set.

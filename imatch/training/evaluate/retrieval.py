@@ -33,7 +33,7 @@ def evaluate_retrieval(
     fetch: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Ask with each chip of a data set for others of its place.
+    """Measures whether embedders find each chip's place again among a data set's chips.
 
     Args:
         chips: Folder of a prepared data set.
@@ -87,7 +87,7 @@ def open_chips(
     crop: float,
     sources: Sequence[str] = (),
 ) -> PlaceChips:
-    """The chips of a split as an embedder wants them.
+    """Opens the chips of a split as an embedder wants them.
 
     Args:
         data: Folder or manifest.
@@ -114,7 +114,7 @@ def open_chips(
 def embed_chips(
     chips: PlaceChips, embedder: Embedder, progress: Progress = no_progress
 ) -> tuple[NDArray[np.float32], float]:
-    """(N, dim) embeddings of the middles of chips, and the seconds that embedding alone took."""
+    """Returns (N, dim) embeddings of the middles of chips, and the seconds that these took."""
     found, seconds = [], 0.0
     with progress(f"embedding by {embedder.name}", len(chips)) as advance:
         for start in range(0, len(chips), _BATCH):
@@ -130,10 +130,10 @@ def embed_chips(
 def _ranked(
     vectors: NDArray[np.float32], chips: PlaceChips, between: tuple[str, str] | None
 ) -> dict[str, float]:
-    """Figures of every chip among all others, or of one season or date among another."""
+    """Measures every chip among all others, or those of one season or date among another."""
     place = chips.layout.place
     if between is None:
-        told = figures(rank(vectors, vectors, place, place, themselves=np.arange(len(place))))
+        measured = figures(rank(vectors, vectors, place, place, themselves=np.arange(len(place))))
     else:
         asked, kept = (
             np.array([when in (row.season, row.date) for row in chips.rows]) for when in between
@@ -146,9 +146,9 @@ def _ranked(
                     subject=when,
                     hint=f"seasons here: {', '.join(known)}",
                 )
-        told = figures(rank(vectors[asked], vectors[kept], place[asked], place[kept]))
-    if not told["queries"]:
+        measured = figures(rank(vectors[asked], vectors[kept], place[asked], place[kept]))
+    if not measured["queries"]:
         raise InputError(
             "no place was seen twice", subject=chips.manifest.folder, hint="prepare more dates"
         )
-    return told
+    return measured

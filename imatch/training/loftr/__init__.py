@@ -1,1 +1,1 @@
-"""LoFTR: its data, labels, truth, losses and trainer."""
+"""Training of LoFTR across seasons."""

@@ -1,4 +1,4 @@
-"""How a LoFTR is trained."""
+"""Settings of LoFTR's training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from imatch.core.settings import Settings
 from imatch.models.loftr.shape import SHAPES, Shape
 from imatch.training.augment.pair import AugmentConfig
-from imatch.training.config import TrainerConfig
+from imatch.training.config import MOST, TrainerConfig
 from imatch.training.views import PairsConfig, ViewsConfig
 
 Loss = Literal["focal", "dual-softmax"]
@@ -41,7 +41,7 @@ class MixtureConfig(Settings):
 
 
 class LoFTRDataConfig(PairsConfig):
-    """What is learnt from.
+    """Settings of the training data.
 
     Attributes:
         chips: See `PairsConfig`.
@@ -52,12 +52,12 @@ class LoFTRDataConfig(PairsConfig):
         mixture: How often each kind of pair is shown.
     """
 
-    size: int = Field(default=192, ge=64, multiple_of=8)
+    size: int = Field(default=192, ge=64, le=MOST, multiple_of=8)
     mixture: MixtureConfig = MixtureConfig()
 
 
 class LoFTRModelConfig(Settings):
-    """The network and where it starts.
+    """Settings of the network and its initialisation.
 
     Attributes:
         start: ``scratch``; ``superpoint-s2`` (for the shape ``seasons``: its encoder and
@@ -97,7 +97,7 @@ class LoFTRModelConfig(Settings):
         return self
 
     def made_of(self, *, refined: bool) -> Shape:
-        """The shape asked for.
+        """Returns the shape asked for.
 
         Args:
             refined: Whether the fine stage is learnt.
@@ -112,7 +112,7 @@ class LoFTRModelConfig(Settings):
 
 
 class LoFTRLossConfig(Settings):
-    """The losses.
+    """Settings of the losses.
 
     Attributes:
         coarse: ``focal`` (Lin et al. 2017) or ``dual-softmax`` (the plain negative logarithm).
@@ -122,9 +122,6 @@ class LoFTRLossConfig(Settings):
             is computed.
         lost_weight: Weight of cells whose ground is not in the other view at all.
         fine_matches: Most matches of a batch that are refined.
-        fine_sigma_px: A pair known this well counts half as much in the fine loss as one known
-            exactly.
-        max_sigma_px: Pairs known worse than this teach nothing.
     """
 
     coarse: Loss = "focal"
@@ -133,8 +130,6 @@ class LoFTRLossConfig(Settings):
     fine_weight: float = Field(default=1.0, ge=0)
     lost_weight: float = Field(default=0.1, ge=0)
     fine_matches: int = Field(default=512, ge=1)
-    fine_sigma_px: float = Field(default=0.3, gt=0)
-    max_sigma_px: float = Field(default=2.0, gt=0)
 
     @model_validator(mode="after")
     def _check_any(self) -> LoFTRLossConfig:
@@ -168,7 +163,7 @@ class LoFTRDistilConfig(Settings):
 
 
 class LoFTRValidationConfig(ViewsConfig):
-    """What is measured.
+    """Settings of validation.
 
     Attributes:
         pairs: See `ViewsConfig`.
@@ -178,11 +173,11 @@ class LoFTRValidationConfig(ViewsConfig):
         size: Side of their views, pixels.
     """
 
-    size: int = Field(default=256, ge=64, multiple_of=8)
+    size: int = Field(default=256, ge=64, le=MOST, multiple_of=8)
 
 
 class LoFTRConfig(TrainerConfig):
-    """Everything about a run.
+    """Settings of a run.
 
     Attributes:
         data: What is learnt from.

@@ -1,4 +1,4 @@
-"""What a LoFTR is shown: kinds of pairs in proportion, varied, as its matcher would show them."""
+"""Views that a LoFTR learns from: kinds of pairs in proportion, varied, as its matcher does."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Rendered
-from imatch.datasets.mixture import Mixture, PairDataset
-from imatch.datasets.pairs import ChipPairs, Key
+from imatch.datasets.pairs import ChipPairs, Key, Mixture, PairDataset
 from imatch.datasets.sample import PairSample
 from imatch.datasets.synthetic.pairs import LandscapePairs
 from imatch.matchers.dense.loftr_s2 import LoFTRS2
 from imatch.matchers.images import prepare
 from imatch.training.augment.pair import Augmentation
+from imatch.training.loader import Draw
 from imatch.training.loftr.config import (
     LoFTRConfig,
     LoFTRDataConfig,
     LoFTRDistilConfig,
-    LoFTRValidationConfig,
 )
 from imatch.training.loftr.labels import AlignedTargets, Alignments, as_aligned
-from imatch.training.loop.loader import Draw
-from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs, validation_pairs
+from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs
 
 Kind = Literal["season", "hard", "self", "landscape", "distil"]
 
@@ -57,7 +55,7 @@ class Part:
         self.pairs.set_epoch(epoch)
 
     def __getitem__(self, key: Key) -> PairSample:
-        """One pair, by (epoch, index) or an index of the present epoch."""
+        """Returns a pair, by (epoch, index) or an index of the present epoch."""
         epoch, index = key if isinstance(key, tuple) else (None, key)
         own = self.indices[index]
         if self.aligned is not None:
@@ -70,7 +68,7 @@ class Part:
 
 
 def in_order(pairs: PairDataset, index: int) -> PairSample:
-    """A pair with its first date first, whichever epoch it is."""
+    """Returns a pair with its first date first, whichever epoch it is."""
     if isinstance(pairs, ChipPairs):
         return pairs.pair(pairs.rows[index])
     return pairs[index]
@@ -90,7 +88,7 @@ class InOrder:
 
 
 def kinds_of(chips: ChipPairs, config: LoFTRDataConfig) -> dict[Kind, list[int]]:
-    """Which pairs of a data set are of which kind; one may be of several.
+    """Sorts the pairs of a data set by kind; one may be of several.
 
     Args:
         chips: The data set.
@@ -119,7 +117,7 @@ def _thinned(indices: Sequence[int], count: int) -> list[int]:
 def open_mixture(
     config: LoFTRDataConfig, distil: LoFTRDistilConfig, alignments: Alignments, seed: int
 ) -> tuple[Mixture, dict[str, int]]:
-    """The pairs to learn from.
+    """Opens the pairs to learn from.
 
     Args:
         config: What they are.
@@ -193,7 +191,7 @@ class LoFTRViews:
 
 
 def as_matched(pair: PairSample, channels: Literal[1, 3] = 1) -> PairSample:
-    """A pair as the matcher shows it to the network.
+    """Renders a pair as the matcher shows it to the network.
 
     Luminance or colour; invalid ground continued from what is nearest to it, and widened by a guard
     band.
@@ -207,34 +205,22 @@ def as_matched(pair: PairSample, channels: Literal[1, 3] = 1) -> PairSample:
 
 
 def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One or three bands of whatever there are."""
+    """Converts to one or three bands."""
     return pixels if len(pixels) in (1, 3) else pixels.mean(axis=0, keepdims=True)
 
 
-def validation_cases(
-    pairs: Pairs, config: LoFTRValidationConfig, seed: int, channels: Literal[1, 3] = 1
-) -> list[PairSample]:
-    """Pairs to measure on, the same each time; see `validation_pairs`.
-
-    Raises:
-        InputError: Of none of them is the alignment known.
-    """
-    cases = validation_pairs(pairs, config, config.size, channels, seed)
-    return [as_matched(case, channels) for case in cases]
-
-
 def open_validation(config: LoFTRConfig, seed: int) -> Pairs:
-    """Pairs of validation places, or procedural ones where there are no chips.
+    """Opens pairs of validation places, or procedural ones where there are no chips.
 
     Raises:
         InputError: The chips are missing or damaged.
         ConfigError: There is nothing to measure on.
     """
     data = config.data
-    shown = PairsConfig(
+    wanted = PairsConfig(
         chips=data.chips,
         sources=data.sources,
         size=config.validation.size,
         landscapes=data.landscapes,
     )
-    return open_pairs(shown, "val", config.shape.channels, seed)
+    return open_pairs(wanted, "val", config.shape.channels, seed)

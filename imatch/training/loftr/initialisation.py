@@ -1,23 +1,21 @@
-"""Where training starts from: nothing, or a file the user names."""
+"""Where a LoFTR's training starts from: nothing, SuperPoint's encoder, or a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from imatch.core.errors import ConfigError, InputError
+from imatch.core.errors import ConfigError
 from imatch.models.loftr.backbone import KeypointBackbone
 from imatch.models.loftr.network import LoFTR, coarse_parts
 from imatch.models.loftr.shape import Shape
 from imatch.models.loftr.weights import load_loftr
 from imatch.models.superpoint.network import load_superpoint
 from imatch.models.weights import WEIGHTS, WeightsFile, require_weights, sha256_of
-from imatch.training.lineage import lineage_of
+from imatch.training.initialisation import SCRATCH, Initialisation, lineage_of, named_file
 from imatch.training.loftr.config import KEYPOINTS, LoFTRModelConfig
 
-_OWN_LICENCE = "Apache-2.0"
 _KNOWN = {
     "5446241c5713a91c868e0b1b2795c253b3d216b4011b6942fcc6a697fad3c554": (
         "Coarse_LoFTR_TRT",
@@ -28,27 +26,8 @@ _KNOWN = {
 """Published files by their checksum: what they are, and their licence."""
 
 
-@dataclass(frozen=True, eq=False)
-class LoFTRInitialisation:
-    """A network to start from.
-
-    Attributes:
-        network: It.
-        licence: Of its weights; what is trained from them inherits it.
-        origin: What they are.
-        sha256: Their checksum, empty from scratch.
-        parent: See `imatch.training.lineage.Begun`.
-    """
-
-    network: LoFTR
-    licence: str
-    origin: str
-    sha256: str
-    parent: Mapping[str, Any] | None = None
-
-
-def make_start(config: LoFTRModelConfig, shape: Shape) -> LoFTRInitialisation:
-    """The network that training starts from.
+def make_initialisation(config: LoFTRModelConfig, shape: Shape) -> Initialisation[LoFTR]:
+    """Returns the network that training starts from.
 
     Args:
         config: What is wanted.
@@ -60,22 +39,23 @@ def make_start(config: LoFTRModelConfig, shape: Shape) -> LoFTRInitialisation:
         ConfigError: It is one of another shape.
     """
     network = LoFTR(shape)
-    start = LoFTRInitialisation(network, _OWN_LICENCE, "scratch", "")
-    if config.start == KEYPOINTS:
-        start = _on_keypoints(network)
-    elif config.start != "scratch":
-        start = _filled(network, Path(config.start).expanduser())
+    if config.start == SCRATCH:
+        made = Initialisation(network=network)
+    elif config.start == KEYPOINTS:
+        made = _on_keypoints(network)
+    else:
+        made = _from_file(network, named_file(config.start, "scratch or a file of weights"))
     if isinstance(network.backbone, KeypointBackbone):
         for part in network.backbone.superpoint.stages(config.frozen_stages):
             part.requires_grad_(requires_grad=False)
     if config.freeze_coarse:
         for part in coarse_parts(network):
             part.requires_grad_(requires_grad=False)
-    return start
+    return made
 
 
-def _on_keypoints(network: LoFTR) -> LoFTRInitialisation:
-    """The network with the encoder and the descriptors of the SuperPoint that knows the seasons."""
+def _on_keypoints(network: LoFTR) -> Initialisation[LoFTR]:
+    """Builds the network on the encoder and descriptors of the SuperPoint that knows seasons."""
     found = require_weights(KEYPOINTS)
     source = load_superpoint(found, network.shape.channels)
     backbone = network.backbone
@@ -88,15 +68,16 @@ def _on_keypoints(network: LoFTR) -> LoFTRInitialisation:
             hint=f"make the last of them {source.descriptor_dim}",
         )
     backbone.superpoint.load_state_dict({name: learnt[name] for name in own})
-    parent = lineage_of(found.path)[1]
-    return LoFTRInitialisation(network, found.spec.licence, KEYPOINTS, found.sha256, parent)
+    return Initialisation(
+        network=network,
+        licence=found.spec.licence,
+        origin=KEYPOINTS,
+        sha256=found.sha256,
+        parent=lineage_of(found.path)[1],
+    )
 
 
-def _filled(network: LoFTR, path: Path) -> LoFTRInitialisation:
-    if not path.is_file():
-        raise InputError(
-            "does not exist", subject=path, hint="model.start is scratch or a file of weights"
-        )
+def _from_file(network: LoFTR, path: Path) -> Initialisation[LoFTR]:
     sha256 = sha256_of(path)
     own = replace(WEIGHTS["loftr-s2"], name=path.name, note="a LoFTR of your own")
     source = load_loftr(WeightsFile(own, path, "named file", sha256))
@@ -107,7 +88,7 @@ def _filled(network: LoFTR, path: Path) -> LoFTRInitialisation:
     )
     if learnt != wanted:
         raise ConfigError(
-            f"{path.name} is of another shape: {_told(learnt, wanted)}",
+            f"{path.name} is of another shape: {_differences(learnt, wanted)}",
             subject="model.start",
             hint="set model.shape, or the widths, to its own",
         )
@@ -115,17 +96,19 @@ def _filled(network: LoFTR, path: Path) -> LoFTRInitialisation:
     network.load_state_dict(state | _learnt(source))
     licence, parent = lineage_of(path)
     origin, licence = _KNOWN.get(sha256, (path.name, licence))
-    return LoFTRInitialisation(network, licence, origin, sha256, parent)
+    return Initialisation(
+        network=network, licence=licence, origin=origin, sha256=sha256, parent=parent
+    )
 
 
 def _learnt(source: LoFTR) -> dict[str, Any]:
-    """All parameters but those of a stage that was never learnt."""
+    """Returns all parameters but those of a stage that was never learnt."""
     fresh = () if source.shape.refined else ("fine_preprocess.", "loftr_fine.")
     return {
         name: value for name, value in source.state_dict().items() if not name.startswith(fresh)
     }
 
 
-def _told(learnt: Shape, wanted: Shape) -> str:
+def _differences(learnt: Shape, wanted: Shape) -> str:
     pairs = zip(learnt.to_dict().items(), wanted.to_dict().values(), strict=True)
     return ", ".join(f"{name} {own}, not {asked}" for (name, own), asked in pairs if own != asked)

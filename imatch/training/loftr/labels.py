@@ -1,4 +1,4 @@
-"""Alignments that our own matchers are certain of, for pairs that nobody measured."""
+"""Alignment labels: pairs of unknown residual, aligned by our own matchers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BOUND = 1.96
 
 @dataclass(frozen=True, eq=False)
 class AlignedTargets:
-    """How two views lie to each other, and where that is vouched for.
+    """Alignment of two views, and where it is supported.
 
     Attributes:
         homography: (3, 3) pixel of `a` to pixel of `b`.
@@ -55,7 +55,7 @@ class Alignments:
         self.folder = folder
 
     def of_all(self, pairs: Pairs, indices: Sequence[int]) -> dict[int, AlignedTargets]:
-        """The alignments of those pairs that the matchers are certain of.
+        """Returns the alignments of those pairs that the matchers are certain of.
 
         Args:
             pairs: A data set.
@@ -85,7 +85,7 @@ class Alignments:
 
 
 def align(sample: PairSample, config: LoFTRDistilConfig) -> AlignedTargets | None:
-    """Align a pair by matchers that have to be certain, and to agree.
+    """Aligns a pair by matchers that have to be certain, and to agree.
 
     Args:
         sample: The pair; its own homography is not looked at.
@@ -97,15 +97,15 @@ def align(sample: PairSample, config: LoFTRDistilConfig) -> AlignedTargets | Non
     """
     a = array_source(sample.a, valid=sample.valid_a)
     b = array_source(sample.b, valid=sample.valid_b)
-    answers = [
-        answer
+    results = [
+        result
         for name in config.matchers
-        if _certain(answer := match(a, b, matcher=name, fetch=True), config)
+        if _certain(result := match(a, b, matcher=name, fetch=True), config)
     ]
-    answers.sort(key=_doubt)
+    results.sort(key=_doubt)
     corners = _corners(sample.valid_a.shape)
-    for best in answers:
-        near = [other for other in answers if _apart(best, other, corners) <= config.apart_px]
+    for best in results:
+        near = [other for other in results if _apart(best, other, corners) <= config.apart_px]
         if len(near) >= config.agree:
             assert best.transform is not None
             points = [other.tie_points.ref_xy[other.tie_points.inlier] for other in near]
@@ -119,7 +119,7 @@ def align(sample: PairSample, config: LoFTRDistilConfig) -> AlignedTargets | Non
 
 
 def as_aligned(sample: PairSample, known: AlignedTargets, reach_px: float) -> PairSample:
-    """A pair with the alignment that was found; ground far from any tie point is not vouched for.
+    """Returns a pair with the alignment that was found; ground far from tie points is changed.
 
     Args:
         sample: The pair.
@@ -139,12 +139,12 @@ def as_aligned(sample: PairSample, known: AlignedTargets, reach_px: float) -> Pa
     )
 
 
-def _certain(answer: Registration, config: LoFTRDistilConfig) -> bool:
-    return answer.status == "ok" and _doubt(answer) <= config.max_ci_px
+def _certain(result: Registration, config: LoFTRDistilConfig) -> bool:
+    return result.status == "ok" and _doubt(result) <= config.max_ci_px
 
 
-def _doubt(answer: Registration) -> float:
-    certificate = answer.certificate
+def _doubt(result: Registration) -> float:
+    certificate = result.certificate
     bound = None if certificate is None else certificate.corner_ci95_px
     return float("inf") if bound is None else bound
 
@@ -155,7 +155,7 @@ def _corners(shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def _apart(one: Registration, other: Registration, corners: NDArray[np.float64]) -> float:
-    """Largest distance of the corners by two answers."""
+    """Returns the largest distance of the corners by two results."""
     assert one.transform is not None
     assert other.transform is not None
     gap = apply_matrix(one.transform.matrix, corners) - apply_matrix(
@@ -167,13 +167,13 @@ def _apart(one: Registration, other: Registration, corners: NDArray[np.float64])
 def _write(path: Path, known: AlignedTargets | None) -> None:
     # That nobody was certain is remembered as well.
     nothing = AlignedTargets(np.eye(3), float("nan"), np.zeros((0, 2), np.float32))
-    told = known or nothing
+    written = known or nothing
     with atomic_path(path, overwrite=True) as temporary:
         np.savez(
             temporary,
-            homography=told.homography,
-            sigma_px=told.sigma_px,
-            tie_points=told.tie_points,
+            homography=written.homography,
+            sigma_px=written.sigma_px,
+            tie_points=written.tie_points,
         )
 
 

@@ -14,7 +14,7 @@ _HALF_CELL = 4.0
 
 
 def coarse_loss(similarity: Tensor, truth: Truth, config: LoFTRLossConfig) -> dict[str, Tensor]:
-    """How sure true pairs of cells are of each other, and lost cells of anyone.
+    """Returns the loss of the coarse stage, over true pairs of cells and lost cells.
 
     True pairs lose ``-(1 - p)^gamma log p`` (LoFTR, section 3.5, with the focal loss of Lin et al.
     2017), p being the dual softmax; all other pairs are held down by its two sums. A cell whose
@@ -44,7 +44,7 @@ def coarse_loss(similarity: Tensor, truth: Truth, config: LoFTRLossConfig) -> di
 
 
 def fine_loss(found: Tensor, wanted: Tensor, sigma: Tensor, reach: float, half: float) -> Tensor:
-    """Distance of the expectation to the truth, less where the network is unsure (equation 7).
+    """Returns the distance to the truth, less where the network is unsure (equation 7).
 
     As there, the network's standard deviation only weighs and is not itself taught; so the weights
     are brought to a mean of 1, and it gains nothing by doubt. What is beyond the reach is left out.
@@ -78,5 +78,5 @@ def half_at(sigma: Tensor, half: float) -> Tensor:
 
 
 def _weighted(values: Tensor, weights: Tensor) -> Tensor:
-    """The sum by weights over the number: what is doubtful adds less, and is not made up for."""
+    """Returns the weighted sum over the number: what is doubtful adds less, for good."""
     return (values * weights).sum() / max(len(values), 1)

@@ -1,56 +1,47 @@
-"""The LoFTR trainer: its data, its losses and what is measured."""
+"""The trainer of LoFTR."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imatch.bench.environment import environment
-from imatch.core.types import Features
+from imatch.core.types import Matches
 from imatch.datasets.manifest import facts_of
-from imatch.datasets.mixture import PairDataset
+from imatch.datasets.pairs import PairDataset
 from imatch.datasets.sample import PairSample
-from imatch.models.device import seeded
 from imatch.models.loftr.backbone import KeypointBackbone
+from imatch.models.loftr.match import tie_points
 from imatch.models.loftr.network import CoarseCells, LoFTR, coarse_parts
 from imatch.training.augment.pair import Augmentation
-from imatch.training.lineage import start_facts
+from imatch.training.initialisation import Initialisation
+from imatch.training.loader import PairBatch, collate
 from imatch.training.loftr.config import LoFTRConfig
-from imatch.training.loftr.data import LoFTRViews, open_mixture, open_validation, validation_cases
-from imatch.training.loftr.figures import figures, matches_of
-from imatch.training.loftr.initialisation import LoFTRInitialisation, make_start
+from imatch.training.loftr.data import LoFTRViews, as_matched, open_mixture, open_validation
+from imatch.training.loftr.initialisation import make_initialisation
 from imatch.training.loftr.labels import Alignments
 from imatch.training.loftr.losses import coarse_loss, fine_loss
 from imatch.training.loftr.truth import Truth, truth_of
-from imatch.training.loop.collate import PairBatch, collate
-from imatch.training.loop.loader import endless
-from imatch.training.loop.trainer import Loaders, Trainer
-from imatch.training.match_figure import match_picture
-from imatch.training.views import Pairs
+from imatch.training.network_trainer import PairTrainer, settings_key
+from imatch.training.validation import match_figures, match_picture
+from imatch.training.views import Pairs, validation_pairs
 
 _PLACES = 64
 """Cells by which places are shifted at most in training: matching sees images of 640 pixels."""
 
+_MAX_SIGMA_PX = 2.0
+"""Pairs known worse than this teach nothing."""
+_FINE_SIGMA_PX = 0.3
+"""A pair known this well counts half as much in the fine loss as one known exactly."""
 
-class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
-    """Trains the coarse stage, the fine stage or both.
 
-    Args:
-        config: How.
-        folder: The run's folder.
-        train: Pairs to learn from, instead of those the configuration names.
-        validation: Pairs to be measured on, likewise.
-    """
-
-    monitor: ClassVar[str] = "auc_3"
+class LoFTRTrainer(PairTrainer[LoFTRConfig, PairBatch, Initialisation[LoFTR]]):
+    """Trains the coarse stage, the fine stage or both of a LoFTR."""
 
     def __init__(
         self,
@@ -60,12 +51,14 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
         train: PairDataset | None = None,
         validation: Pairs | None = None,
     ) -> None:
-        super().__init__(config, folder)
-        # A random start has to be the same again in a run that is resumed.
-        with seeded(config.seed):
-            self.start: LoFTRInitialisation = make_start(config.model, config.shape)
-        self._made_at = environment()
-        self._data = facts_of(config.data.chips)
+        super().__init__(
+            config,
+            folder,
+            lambda: make_initialisation(config.model, config.shape),
+            facts_of(config.data.chips),
+        )
+        # Not with channels last, as SuperPoint's: PyTorch 2.13 writes beyond its memory in the
+        # backward of strided 1 x 1 convolutions of 8 channels so laid out, and gains a tenth.
         self.train_pairs: PairDataset
         if train is None:
             alignments = Alignments(config.distil, folder / "labels" / self._label_key())
@@ -74,29 +67,8 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
             )
         else:
             self.train_pairs, kinds = train, {"given": len(train)}
-        self._data |= {"pairs": kinds}
+        self.data_facts |= {"pairs": kinds}
         self.validation_pairs = validation or open_validation(config, config.seed)
-
-    def build_model(self) -> nn.Module:
-        """See `Trainer.build_model`."""
-        # Not with channels last: PyTorch 2.13 writes beyond its memory in the backward of strided
-        # 1 x 1 convolutions of 8 channels so laid out, and gains a tenth.
-        return self.start.network.to(self.device)
-
-    def build_loaders(self, start: int) -> Loaders[PairBatch, PairSample]:
-        """See `Trainer.build_loaders`."""
-        config = self.config
-        train = endless(
-            self.shown(),
-            collate,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            start=start,
-            workers=config.workers,
-        )
-        channels = config.shape.channels
-        cases = validation_cases(self.validation_pairs, config.validation, config.seed, channels)
-        return Loaders(train, cases)
 
     def train_mode(self, model: nn.Module) -> None:
         """See `Trainer.train_mode`; what is frozen keeps its statistics too."""
@@ -114,7 +86,7 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
         assert isinstance(model, LoFTR)
         config, count = self.config.loss, len(batch)
         shape = model.shape
-        truth = _on(truth_of(batch, shape, config.max_sigma_px), self.device)
+        truth = _on(truth_of(batch, shape, _MAX_SIGMA_PX), self.device)
         images = torch.cat([batch.a, batch.b]).to(self.device)
         coarse, fine = model.features(images, fine=shape.refined)
         shift = torch.randint(_PLACES, (2,)).tolist()
@@ -141,7 +113,7 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
         tokens: tuple[Tensor, Tensor],
         truth: Truth,
     ) -> Tensor:
-        """The fine loss in both directions, of some of the true pairs of cells."""
+        """Returns the fine loss in both directions, of some of the true pairs of cells."""
         config = self.config.loss
         chosen = torch.randperm(len(truth.cells))[: config.fine_matches].to(self.device)
         if not len(chosen):
@@ -149,7 +121,7 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
             return 0.0 * (fine[0].sum() + fine[1].sum())
         cells = truth.cells.select(chosen)
         there, back = model.refine(fine, tokens, cells)
-        reach, half = model.shape.reach, config.fine_sigma_px
+        reach, half = model.shape.reach, _FINE_SIGMA_PX
         with torch.autocast(self.device.type, enabled=False):
             sigma = truth.sigma[chosen]
             one = fine_loss(there.float(), truth.there[chosen], sigma, reach, half)
@@ -159,45 +131,63 @@ class LoFTRTrainer(Trainer[LoFTRConfig, PairBatch, PairSample]):
     def validation_step(self, model: nn.Module, case: PairSample) -> dict[str, float]:
         """See `Trainer.validation_step`."""
         assert isinstance(model, LoFTR)
-        return figures(case, matches_of(model, case))
+        matches = find_matches(model, case)
+        return match_figures(case, matches, mma_px=(1, 3, 8), auc_px=(3, 5, 10))
 
     def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
         """See `Trainer.pictures`: the first validation pair's matches."""
         assert isinstance(model, LoFTR)
-        one = self.config.validation.model_copy(update={"pairs": 1})
-        channels = self.config.shape.channels
-        case = validation_cases(self.validation_pairs, one, self.config.seed, channels)[0]
+        (case,) = self.cases(1)
         model.eval()
-        matches = matches_of(model, case)
-        index = np.arange(len(matches))
-        a, b = _as_features(matches.ref_xy), _as_features(matches.tgt_xy)
-        return {"matches": match_picture(case, a, b, (index, index))}
+        return {"matches": match_picture(case, find_matches(model, case))}
 
-    def about(self) -> dict[str, Any]:
-        """See `Trainer.about`."""
-        return {
-            "architecture": {"kind": "loftr", "shape": self.config.shape.to_dict()},
-            "start": start_facts(self.start),
-            "licence": self.start.licence,
-            "data": self._data,
-            "environment": self._made_at,
-        }
+    def architecture(self) -> dict[str, Any]:
+        """See `NetworkTrainer.architecture`."""
+        return {"kind": "loftr", "shape": self.config.shape.to_dict()}
 
-    def shown(self) -> LoFTRViews:
-        """The training pairs as the network sees them, by draw."""
+    def views(self) -> LoFTRViews:
+        """See `PairTrainer.views`."""
         config = self.config
-        look = Augmentation(config.augment, config.data.size)
-        return LoFTRViews(self.train_pairs, look, config.seed, config.shape.channels)
+        vary = Augmentation(config.augment, config.data.size)
+        return LoFTRViews(self.train_pairs, vary, config.seed, config.shape.channels)
+
+    @staticmethod
+    def collate(items: Sequence[PairSample]) -> PairBatch:
+        """See `PairTrainer.collate`."""
+        return collate(items)
+
+    def cases(self, count: int | None = None) -> list[PairSample]:
+        """See `PairTrainer.cases`."""
+        wanted, channels = self.config.validation, self.config.shape.channels
+        found = validation_pairs(
+            self.validation_pairs, wanted, wanted.size, channels, self.config.seed, count
+        )
+        return [as_matched(case, channels) for case in found]
 
     def _label_key(self) -> str:
-        """Names the alignments by all that they follow from: others must not be found."""
         config = self.config
-        told = {
-            "distil": config.distil.model_dump(mode="json", exclude={"reach_px"}),
-            "sources": config.data.sources,
-            "content": self._data,
-        }
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        return settings_key(
+            {
+                "distil": config.distil.model_dump(mode="json", exclude={"reach_px"}),
+                "sources": config.data.sources,
+                "content": self.data_facts,
+            }
+        )
+
+
+def find_matches(network: LoFTR, pair: PairSample) -> Matches:
+    """Matches a pair by a network, on valid ground, the best first.
+
+    Args:
+        network: The network, in evaluation mode.
+        pair: As `as_matched` gives it.
+    """
+    device = next(network.parameters()).device
+    seen = [torch.from_numpy(array).to(device) for array in (pair.a, pair.b)]
+    valid = [torch.from_numpy(array).to(device) for array in (pair.valid_a, pair.valid_b)]
+    found = tie_points(network, seen[0], seen[1], valid[0], valid[1])
+    xy_a, xy_b, scores = (part.double().cpu().numpy() for part in found)
+    return Matches(xy_a, xy_b, scores).select(np.argsort(-scores, kind="stable"))
 
 
 def _on(truth: Truth, device: torch.device) -> Truth:
@@ -212,9 +202,3 @@ def _on(truth: Truth, device: torch.device) -> Truth:
         truth.seen_a.to(device),
         truth.seen_b.to(device),
     )
-
-
-def _as_features(xy: NDArray[np.float64]) -> Features:
-    """One end of each match, to be drawn."""
-    nothing = np.zeros((len(xy), 0), np.float32)
-    return Features(xy.astype(np.float32), np.zeros(len(xy), np.float32), nothing, (0, 0))

@@ -1,4 +1,4 @@
-"""Which cells show the same ground, and where exactly, by the homography of a pair."""
+"""Ground truth of cells: which show the same ground, and where, by a pair's homography."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from imatch.models.loftr.match import cells_seen, centres
 from imatch.models.loftr.network import CoarseCells
 from imatch.models.loftr.shape import Shape
-from imatch.training.loop.collate import PairBatch, map_points
+from imatch.training.loader import PairBatch, map_points
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known of a batch.
+    """Ground truth of a batch.
 
     Attributes:
         cells: M pairs of cells, each the other's nearest.
@@ -40,7 +40,7 @@ class Truth:
 
 
 def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
-    """The truth about a batch.
+    """Returns the ground truth of a batch.
 
     A pair of cells is true where each is nearest to the other's centre (as in LoFTR's own
     supervision) and both centres lie on valid, unchanged ground. Changed ground is neither true
@@ -88,7 +88,7 @@ def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
 
 
 def _places(grid: Tensor, shape: Shape) -> Tensor:
-    """(L, 2) float64 pixels at which the cells of a (h, w) grid lie, in our frame."""
+    """Returns (L, 2) float64 pixels at which the cells of a (h, w) grid lie, in our frame."""
     index = torch.arange(grid.numel(), device=grid.device)
     return centres(index, grid.shape[1], shape.cell).double() + shape.offset
 
@@ -96,7 +96,7 @@ def _places(grid: Tensor, shape: Shape) -> Tensor:
 def _carried(
     matrix: Tensor, ground: Tensor, other: Tensor, shape: Shape
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Carry the centres of cells into the other image.
+    """Carries the centres of cells into the other image.
 
     Returns:
         (L, 2) pixels there, (L,) the nearest cell there (0 where there is none), and (L,) bool

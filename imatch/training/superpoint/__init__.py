@@ -1,1 +1,1 @@
-"""SuperPoint learns what stays the same when seasons change."""
+"""Training of SuperPoint across seasons."""

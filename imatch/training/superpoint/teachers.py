@@ -1,4 +1,4 @@
-"""Frozen networks that say where keypoints are and what they look like: labellers and teachers."""
+"""Frozen networks that detect and describe keypoints: labellers and teachers."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from imatch.models.superpoint.points import heatmap, sample
 
 
 class Detections(Protocol):
-    """What a network saw in B images."""
+    """Response and descriptors of a network on B images."""
 
     @property
     def heat(self) -> Tensor:
         """(B, H, W) float32, how much of a keypoint each pixel is."""
 
     def describe(self, index: int, xy: Tensor) -> Tensor:
-        """(N, D) unit descriptors of (N, 2) pixels of one image."""
+        """Returns (N, D) unit descriptors of (N, 2) pixels of one image."""
 
 
 class Teacher(Protocol):
     """A network that is not being trained."""
 
-    def observe(self, images: Tensor) -> Detections:
-        """Look at (B, C, H, W) images, sides multiples of 8, without gradients."""
+    def detect(self, images: Tensor) -> Detections:
+        """Detects keypoints in (B, C, H, W) images, sides multiples of 8, without gradients."""
 
 
 @dataclass(frozen=True, eq=False)
 class CachedTeacher:
-    """An observer that is not asked twice in a row about the same images.
+    """A teacher that is not asked twice in a row about the same images.
 
     Args:
-        observer: The one that is asked.
+        teacher: The one that is asked.
         room: So many of its last answers are remembered.
     """
 
-    observer: Teacher
+    teacher: Teacher
     room: int = 2
     _known: OrderedDict[bytes, Detections] = field(default_factory=OrderedDict)
 
-    def observe(self, images: Tensor) -> Detections:
+    def detect(self, images: Tensor) -> Detections:
         """See `Teacher`."""
         key = blake2b(images.detach().cpu().numpy().tobytes(), digest_size=16).digest()
         if key not in self._known:
-            self._known[key] = self.observer.observe(images)
+            self._known[key] = self.teacher.detect(images)
         self._known.move_to_end(key)
         while len(self._known) > self.room:
             self._known.popitem(last=False)
@@ -60,7 +60,7 @@ class CachedTeacher:
 
 
 @dataclass(frozen=True, eq=False)
-class _SuperPointSaw:
+class _SuperPointDetections:
     heat: Tensor
     dense: Tensor
 
@@ -79,15 +79,15 @@ class SuperPointTeacher:
     network: SuperPoint
 
     @torch.no_grad()
-    def observe(self, images: Tensor) -> Detections:
+    def detect(self, images: Tensor) -> Detections:
         """See `Teacher`."""
         self.network.eval()
         logits, dense = self.network(images)
-        return _SuperPointSaw(heatmap(logits.float()), dense.float())
+        return _SuperPointDetections(heatmap(logits.float()), dense.float())
 
 
 @dataclass(frozen=True, eq=False)
-class _AlikedSaw:
+class _AlikedDetections:
     network: ALIKED
     dense: Tensor
     heat: Tensor
@@ -123,11 +123,11 @@ class AlikedTeacher:
         self.network.requires_grad_(False)
 
     @torch.no_grad()
-    def observe(self, images: Tensor) -> Detections:
+    def detect(self, images: Tensor) -> Detections:
         """See `Teacher`; any number of bands, of which it sees three or their mean."""
         rgb = (
             images if images.shape[1] == 3 else images.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
         )
         # The parent's: ours returns one image's maps only.
         dense, scores = ALIKED.extract_dense_map(self.network, rgb)
-        return _AlikedSaw(self.network, dense, scores[:, 0].float())
+        return _AlikedDetections(self.network, dense, scores[:, 0].float())

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from click.testing import Result
 
-from imatch.training.loop.checkpoint import Checkpoints
+from imatch.training.checkpoint import Checkpoints
 
 Run = Callable[..., Result]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imatch.datasets.manifest import PairRow
-from imatch.datasets.prepare.pair_offsets import pool_residuals
+from imatch.datasets.prepare.pairing import fill_residuals
 
 NAN = float("nan")
 
@@ -34,7 +34,7 @@ def pair(site: int, dx: float, *, known: bool = True, dates: str = "ab") -> Pair
 
 def test_chips_that_agree_speak_for_the_rest() -> None:
     rows = [pair(i, 1.0 + 0.05 * i) for i in range(5)] + [pair(9, 0, known=False)]
-    pooled = pool_residuals(rows)
+    pooled = fill_residuals(rows)
     assert pooled[:5] == rows[:5]
     assert pooled[5].measured == "scene"
     assert pooled[5].dx == pytest.approx(1.1)
@@ -42,14 +42,14 @@ def test_chips_that_agree_speak_for_the_rest() -> None:
 
 
 def test_a_chip_that_contradicts_them_all_loses_its_own() -> None:
-    pooled = pool_residuals([*(pair(i, 0.5) for i in range(6)), pair(7, 6.0)])
+    pooled = fill_residuals([*(pair(i, 0.5) for i in range(6)), pair(7, 6.0)])
     assert (pooled[-1].measured, pooled[-1].dx) == ("scene", 0.5)
 
 
 def test_few_or_quarrelling_chips_speak_for_nobody() -> None:
     unknown = pair(9, 0, known=False)
     for own in ([pair(i, 1.0) for i in range(3)], [pair(i, float(i)) for i in range(6)]):
-        assert np.isnan(pool_residuals([*own, unknown])[-1].sigma_px)
+        assert np.isnan(fill_residuals([*own, unknown])[-1].sigma_px)
 
 
 def test_other_dates_and_other_places_are_not_asked() -> None:
@@ -58,4 +58,4 @@ def test_other_dates_and_other_places_are_not_asked() -> None:
         pair(9, 0, known=False, dates="ac"),
         replace(pair(9, 0, known=False), site="s/q/x9"),
     ]
-    assert [row.measured for row in pool_residuals([*rows, *others])[-2:]] == ["none", "none"]
+    assert [row.measured for row in fill_residuals([*rows, *others])[-2:]] == ["none", "none"]

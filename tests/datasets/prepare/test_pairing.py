@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imatch.datasets.prepare.pairing import apart, choose_pairs, season
+from imatch.datasets.prepare.pairing import choose_pairs, season, season_distance
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,10 @@ def test_seasons(date: str, name: str) -> None:
 
 
 def test_the_year_is_round() -> None:
-    assert apart("20181225", "20190105") == apart("20190105", "20181225") < 0.1
-    assert apart("20180115", "20180716") == pytest.approx(1.0, abs=0.02)
-    assert apart("20180715", "20220715") == 0
-    assert apart("before", "20180715") == 0.5
+    assert season_distance("20181225", "20190105") == season_distance("20190105", "20181225") < 0.1
+    assert season_distance("20180115", "20180716") == pytest.approx(1.0, abs=0.02)
+    assert season_distance("20180715", "20220715") == 0
+    assert season_distance("before", "20180715") == 0.5
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

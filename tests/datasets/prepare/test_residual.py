@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.datasets.prepare.residual import UNKNOWN, Residual, measure_residual, unlike
+from imatch.datasets.prepare.pairing import UNKNOWN, Residual, changed_ground, measure_residual
 from imatch.datasets.synthetic.landscape import landscape
 from imatch.datasets.synthetic.landscape_view import Season, render_landscape
 
@@ -45,8 +45,8 @@ def test_ground_that_is_replaced_is_found_and_seasons_are_not() -> None:
     pixels: NDArray[np.float32] = b.pixels.copy()
     pixels[:, 100:180, 90:180] = view(6, "summer").pixels[:, 100:180, 90:180]
     known = Residual(0.0, 0.0, 0.1, 9.0)
-    changed = unlike(a, Rendered(pixels, b.valid), known)
+    changed = changed_ground(a, Rendered(pixels, b.valid), known)
     assert changed[120:160, 110:160].mean() > 0.6
     assert changed[:80, :].mean() < 0.08
-    assert unlike(a, b, known).mean() < 0.1
-    assert not unlike(a, Rendered(pixels, b.valid), UNKNOWN).any()
+    assert changed_ground(a, b, known).mean() < 0.1
+    assert not changed_ground(a, Rendered(pixels, b.valid), UNKNOWN).any()

@@ -19,9 +19,9 @@ from imatch.datasets import chip_files as chips
 from imatch.datasets.config import PrepareConfig
 from imatch.datasets.manifest import DatasetManifest, load_manifest
 from imatch.datasets.pairs import ChipPairs
-from imatch.datasets.prepare import batches
-from imatch.datasets.prepare import merge_tables as gather
+from imatch.datasets.prepare import merge_tables as merging
 from imatch.datasets.prepare import run as module
+from imatch.datasets.prepare import sites
 from imatch.datasets.prepare import write_chips as cutting
 from imatch.datasets.prepare.run import prepare
 
@@ -39,9 +39,9 @@ def config(images: list[Path] | list[str], **values: Any) -> PrepareConfig:
 @pytest.fixture(autouse=True)
 def quick_sheet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the end-to-end test draws; `test_sheet` sees to the drawing."""
-    monkeypatch.setattr(gather, "_SHOWN", 2)
+    monkeypatch.setattr(merging, "_ON_SHEET", 2)
     if "end_to_end" not in request.node.name:
-        monkeypatch.setattr(gather, "write_sheet", lambda _samples, path: path.touch())
+        monkeypatch.setattr(merging, "write_sheet", lambda _samples, path: path.touch())
 
 
 @pytest.fixture
@@ -154,10 +154,10 @@ def test_keypoints_show_the_same_ground_on_every_chip(
 def test_a_broken_off_run_goes_on(
     scenes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "_ACROSS", 1)
+    monkeypatch.setattr(sites, "_ACROSS", 1)
     settings = config(scenes[:2])
     whole = prepare(settings, tmp_path / "whole")
-    real, calls = cutting.cut, []
+    real, calls = cutting.write_chips, []
 
     def breaking(*arguments: Any) -> Any:
         calls.append(1)
@@ -165,7 +165,7 @@ def test_a_broken_off_run_goes_on(
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(module, "cut", breaking)
+    monkeypatch.setattr(module, "write_chips", breaking)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         prepare(settings, out)
@@ -204,7 +204,7 @@ def test_a_truncated_image_among_good_ones_is_listed(scenes: list[Path], tmp_pat
 def test_an_image_that_breaks_in_the_middle_leaves_nothing(
     scenes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "_ACROSS", 1)
+    monkeypatch.setattr(sites, "_ACROSS", 1)
     real, calls = cutting._read, []
 
     def failing(scene: Any, *rest: Any) -> Any:
@@ -332,20 +332,20 @@ def test_the_shared_data_is_found_where_it_is(tmp_path: Path) -> None:
     if not (root / ".." / "shared" / "data" / "train").is_dir():
         pytest.skip("../shared/data is not beside the checkout")
     from imatch.datasets.config import load_prepare_config
-    from imatch.datasets.prepare.scan import survey
+    from imatch.datasets.prepare.scan import scan
     from imatch.datasets.prepare.sites import plan_sites
 
     settings = load_prepare_config(
         root / "experiments" / "data" / "shared_train.yaml",
         {"root": root / ".." / "shared" / "data"},
     )
-    found = survey(settings)
+    found = scan(settings)
     assert not found.skipped
     assert not any("bench" in scene.path for scene in found.geocoded)
     plan = plan_sites(found, settings)
     events: dict[str, set[str]] = {}
     for site in plan.sites:
-        if site.level.source == "ombria":
-            events.setdefault(site.level.place, set()).add(site.split)
+        if site.group.source == "ombria":
+            events.setdefault(site.group.place, set()).add(site.split)
     assert len(events) == 9
     assert all(len(names) == 1 for names in events.values())

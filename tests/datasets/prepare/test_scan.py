@@ -10,7 +10,7 @@ import pytest
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.settings import make_settings
 from imatch.datasets.config import PrepareConfig
-from imatch.datasets.prepare.scan import survey, tile_name
+from imatch.datasets.prepare.scan import scan, tile_name
 
 WriteImage = Callable[..., Path]
 PIXELS = np.arange(64 * 64, dtype=np.uint8).reshape(1, 64, 64)
@@ -38,7 +38,7 @@ def test_images_are_sorted_by_what_places_them(write_image: WriteImage, tmp_path
     write_image("i/p1_20190201.tif", PIXELS, crs=None)
     write_image("i/left.tif", PIXELS)
     (tmp_path / "i" / "bad.tif").write_bytes(b"x")
-    found = survey(config(tmp_path, images=["i/*.tif"], exclude=["*left*"], place=r"(p\d)_"))
+    found = scan(config(tmp_path, images=["i/*.tif"], exclude=["*left*"], place=r"(p\d)_"))
     assert [(s.date, s.label) for s in found.geocoded] == [("20180805", "20180805")]
     (group,) = found.aligned
     assert (group.place, [s.date for s in group.scenes]) == ("p1", ["20190101", "20190201"])
@@ -48,7 +48,7 @@ def test_images_are_sorted_by_what_places_them(write_image: WriteImage, tmp_path
 def test_two_images_of_one_day_are_told_apart(write_image: WriteImage, tmp_path: Path) -> None:
     for name in ("A_20180805", "B_20180805", "C_20190101"):
         write_image(f"{name}.tif", PIXELS)
-    found = survey(config(tmp_path, images=["*.tif"]))
+    found = scan(config(tmp_path, images=["*.tif"]))
     assert [s.label for s in found.geocoded] == ["A_20180805", "B_20180805", "20190101"]
 
 
@@ -72,7 +72,7 @@ def test_a_table_of_pairs(write_image: WriteImage, tmp_path: Path) -> None:
             "sources": [{"table": "pairs.csv", "where": {"kind": "flood"}, "place": r"^(E\d)"}],
         },
     )
-    found = survey(settings)
+    found = scan(settings)
     (pair,) = found.aligned
     assert (pair.place, pair.residual, pair.tag) == ("E1", (0.5, -1.0), "hard")
     assert [scene.date for scene in pair.scenes] == ["before", "after"]
@@ -95,22 +95,22 @@ def test_a_bad_table_is_explained(tmp_path: Path, content: str | None, message: 
     if content is not None:
         (tmp_path / "pairs.csv").write_text(content)
     with pytest.raises(InputError, match=message):
-        survey(config(tmp_path, table="pairs.csv"))
+        scan(config(tmp_path, table="pairs.csv"))
 
 
 def test_conditions_that_no_row_meets_are_explained(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("ref,tgt\na,b\n")
     with pytest.raises(InputError, match="has no column 'kind'"):
-        survey(config(tmp_path, table="pairs.csv", where={"kind": "x"}))
+        scan(config(tmp_path, table="pairs.csv", where={"kind": "x"}))
     with pytest.raises(InputError, match="has no row that fits"):
-        survey(config(tmp_path, table="pairs.csv", where={"ref": "x"}))
+        scan(config(tmp_path, table="pairs.csv", where={"ref": "x"}))
 
 
 def test_patterns_that_find_nothing_are_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="finds no image"):
-        survey(config(tmp_path, images=["*.tif"]))
+        scan(config(tmp_path, images=["*.tif"]))
     with pytest.raises(InputError, match="no such file"):
-        survey(config(tmp_path, images=["a.tif"]))
+        scan(config(tmp_path, images=["a.tif"]))
 
 
 def test_a_world_file_gets_its_crs_from_the_settings(
@@ -118,9 +118,9 @@ def test_a_world_file_gets_its_crs_from_the_settings(
 ) -> None:
     path = write_image("world_200401.png", PIXELS, driver="PNG", crs=None)
     path.with_suffix(".pgw").write_text("0.1\n0\n0\n-0.1\n10\n50\n")
-    found = survey(config(tmp_path, images=["*.png"], crs="EPSG:4326", date=r"(\d{6})"))
+    found = scan(config(tmp_path, images=["*.png"], crs="EPSG:4326", date=r"(\d{6})"))
     (scene,) = found.geocoded
     assert scene.date == "200401"
     assert scene.open(None).info.geocoded
     with pytest.raises(ConfigError, match="unknown CRS 'EPSG:x'"):
-        survey(config(tmp_path, images=["*.png"], crs="EPSG:x"))
+        scan(config(tmp_path, images=["*.png"], crs="EPSG:x"))

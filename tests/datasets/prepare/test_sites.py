@@ -47,9 +47,9 @@ def footprint(site: Site) -> Polygon:
     """The ground of a site in UTM 31N, whatever zone its images are in."""
     column, row, width, height = site.window
     corners = [(0, 0), (width, 0), (width, height), (0, height)]
-    assert site.level.crs is not None
-    on_map = apply_affine(site.level.transform, np.array(corners) + np.array([column, row]))
-    return Polygon(reproject_points(on_map, site.level.crs, UTM31))
+    assert site.group.crs is not None
+    on_map = apply_affine(site.group.transform, np.array(corners) + np.array([column, row]))
+    return Polygon(reproject_points(on_map, site.group.crs, UTM31))
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -78,7 +78,7 @@ def test_no_ground_is_in_two_splits(
     settings_ = config(stride=stride, seed=seed, guard=guard)
     plan = plan_sites(found, settings_)
     assert {site.split for site in plan.sites} == {"train", "val"}
-    assert len({site.level.place for site in plan.sites}) == 1
+    assert len({site.group.place for site in plan.sites}) == 1
     ground = {
         split: np.array([footprint(site) for site in plan.sites if site.split == split])
         for split in ("train", "val")
@@ -110,7 +110,7 @@ def test_what_is_left_over_gets_a_chip_that_overlaps() -> None:
 def test_places_of_very_different_gsd_are_divided_apart() -> None:
     world = scene("world", source="b", gsd=5000.0, size=(600, 600), corner=(0, 6_000_000))
     plan = plan_sites(SceneCatalogue((scene("one"), world), (), ()), config())
-    assert len({site.level.place for site in plan.sites}) == 2
+    assert len({site.group.place for site in plan.sites}) == 2
 
 
 def test_events_are_never_divided() -> None:
@@ -124,9 +124,9 @@ def test_events_are_never_divided() -> None:
         for i in range(4)
     )
     plan = plan_sites(SceneCatalogue((), groups, ()), config())
-    splits = {site.level.place: set[str]() for site in plan.sites}
+    splits = {site.group.place: set[str]() for site in plan.sites}
     for site in plan.sites:
-        splits[site.level.place].add(site.split)
+        splits[site.group.place].add(site.split)
     assert all(len(names) == 1 for names in splits.values())
     assert {name for names in splits.values() for name in names} == {"train", "val"}
     assert len(plan.sites) == 3 * 4 * 4
@@ -144,7 +144,7 @@ def test_one_small_place_cannot_be_divided() -> None:
 def test_a_small_place_beside_a_large_one_is_told() -> None:
     small = scene("small", source="b", size=(60, 50), corner=(300_000, 4_000_000))
     plan = plan_sites(SceneCatalogue((scene("one"), small), (), ()), config())
-    assert [site.window for site in plan.sites if site.level.source == "b"] == [(0, 0, 60, 50)]
+    assert [site.window for site in plan.sites if site.group.source == "b"] == [(0, 0, 60, 50)]
     assert plan.notes[0].startswith("b: ")
     assert plan.notes[0].endswith("cannot be divided, all of it is in train")
 

@@ -5,7 +5,7 @@ import pytest
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Rendered
-from imatch.datasets.prepare.residual import measure_residual
+from imatch.datasets.prepare.pairing import measure_residual
 from imatch.datasets.sample import PairSample
 from imatch.datasets.synthetic.pairs import LandscapePairs
 

@@ -25,23 +25,23 @@ def test_layout_knows_places_seasons_and_positions(data: Path) -> None:
 def test_other_grids_are_infinitely_far(data: Path) -> None:
     from dataclasses import replace
 
-    from imatch.training.embedder.chips import lay_out
+    from imatch.training.embedder.chips import layout_of
 
     rows = PlaceChips(data, "val").rows
-    layout = lay_out([rows[0], replace(rows[3], site="other/T32/x0_y0")])
+    layout = layout_of([rows[0], replace(rows[3], site="other/T32/x0_y0")])
     assert layout.far(0, np.array([0, 1])).tolist() == [0, np.inf]
 
 
 def test_unknown_seasons_are_told_apart_by_date(data: Path) -> None:
     from dataclasses import replace
 
-    from imatch.training.embedder.chips import lay_out
+    from imatch.training.embedder.chips import layout_of
 
     rows = PlaceChips(data, "val").rows[:3]
     unknown = [replace(row, season="unknown") for row in rows]
-    assert len(np.unique(lay_out(unknown).when)) == 3
+    assert len(np.unique(layout_of(unknown).when)) == 3
     same = [replace(row, date="2018") for row in unknown]
-    assert len(np.unique(lay_out(same).when)) == 1
+    assert len(np.unique(layout_of(same).when)) == 1
 
 
 def test_crops_lie_in_the_corners() -> None:
@@ -75,7 +75,7 @@ def test_workers_begin_with_an_empty_cache(data: Path) -> None:
     chips = PlaceChips(data, "val", size=32)
     chips.read(0)
     again = pickle.loads(pickle.dumps(chips))  # noqa: S301 - our own.
-    assert again._held == 0
+    assert again._cache._held == 0
     assert np.array_equal(again.read(0)[0], chips.read(0)[0])
 
 

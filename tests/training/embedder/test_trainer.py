@@ -10,13 +10,13 @@ import torch
 from imatch.core.errors import ConfigError, InputError
 from imatch.models.embedding.network import Architecture, EmbeddingNetwork, save_network
 from imatch.retrieval.embedders import load_embedder
+from imatch.training.checkpoint import Checkpoints
 from imatch.training.embedder.config import EmbedderConfig
 from imatch.training.embedder.export import export
 from imatch.training.embedder.figures import plane, scatter
 from imatch.training.embedder.miners import confusions
 from imatch.training.embedder.trainer import EmbedderTrainer
-from imatch.training.loop.checkpoint import Checkpoints
-from imatch.training.loop.tracking import read_log
+from imatch.training.tracking import read_log
 
 Configure = Callable[..., EmbedderConfig]
 
@@ -73,7 +73,7 @@ def test_label_maps_teach(kind: str, label_map: Path, configure: Configure, tmp_
     settings = [f"sampler.kind={kind}", f"labels.path={label_map}", "loss.kind=triplet"]
     config = configure(*settings, "model.semantics=true", "steps=1", "validate_every=1")
     work = EmbedderTrainer(config, tmp_path / "run")
-    assert sorted(np.unique(work.answers)) == [0, 1]
+    assert sorted(np.unique(work.targets)) == [0, 1]
     work.fit()
     about = Checkpoints(tmp_path / "run" / "checkpoints").load().about
     assert about["architecture"]["classes"] == 2
@@ -151,10 +151,10 @@ def test_starts_from_a_file_of_ours(configure: Configure, tmp_path: Path) -> Non
     parent = {"origin": "imagenet", "sha256": "ab" * 32}
     save_network(network, path, {"licence": "CC-BY-4.0", "start": parent})
     work = EmbedderTrainer(configure(f"model.start={path}"), tmp_path / "run")
-    assert work.start.licence == "CC-BY-4.0"
+    assert work.initialisation.licence == "CC-BY-4.0"
     assert work.about()["start"]["origin"] == "start.safetensors"
     assert work.about()["start"]["parent"] == parent
-    assert work.start.network.shape.chip_px == 32
+    assert work.initialisation.network.shape.chip_px == 32
     state = work.build_model().state_dict()
     assert torch.equal(state["project.weight"], network.state_dict()["project.weight"])
     with pytest.raises(ConfigError, match="has dim=8, the configuration 16"):

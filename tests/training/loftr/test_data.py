@@ -24,9 +24,9 @@ from imatch.training.loftr.data import (
     kinds_of,
     open_mixture,
     open_validation,
-    validation_cases,
 )
 from imatch.training.loftr.labels import Alignments
+from imatch.training.views import validation_pairs
 
 SIFT = LoFTRDistilConfig(matchers=("sift",), max_ci_px=3)
 
@@ -61,11 +61,11 @@ class TestMixture:
         data = config(chips, mixture={"season": 1, "hard": 3}, landscapes=2)
         mixture, counts = opened(data, tmp_path)
         assert counts == {"season": 2, "hard": 2}
-        shown = Counter(
+        drawn = Counter(
             mixture[epoch, index].place for epoch in range(60) for index in range(len(mixture))
         )
-        hard = shown["s/p/x2"] + shown["s/p/x3"]
-        assert 0.68 < hard / shown.total() < 0.82
+        hard = drawn["s/p/x2"] + drawn["s/p/x3"]
+        assert 0.68 < hard / drawn.total() < 0.82
 
     def test_one_date_twice(self, chips: Path, tmp_path: Path) -> None:
         mixture, counts = opened(config(chips, mixture={"self": 1}), tmp_path)
@@ -135,9 +135,9 @@ class TestAsMatched:
 
 
 def test_a_draw_is_a_function_of_its_number(pairs: Any) -> None:
-    shown = LoFTRViews(pairs, Augmentation(AugmentConfig(), 64), seed=5)
-    assert len(shown) == 4
-    one, two, other = shown[2, 17], shown[2, 17], shown[2, 18]
+    views = LoFTRViews(pairs, Augmentation(AugmentConfig(), 64), seed=5)
+    assert len(views) == 4
+    one, two, other = views[2, 17], views[2, 17], views[2, 18]
     assert one.a.shape == (1, 64, 64)
     assert np.array_equal(one.a, two.a)
     assert not np.array_equal(one.a, other.a)
@@ -153,7 +153,8 @@ class TestValidation:
         pairs = open_validation(self.settings(chips), seed=0)
         assert len(pairs) == 1
         assert pairs[0].place == "s/p/x6"
-        one, two = (validation_cases(pairs, LoFTRValidationConfig(size=64), 0)[0] for _ in range(2))
+        wanted = LoFTRValidationConfig(size=64)
+        one, two = (as_matched(validation_pairs(pairs, wanted, 64, 1, 0)[0]) for _ in range(2))
         assert one.a.shape == (1, 64, 64)
         assert np.array_equal(one.b, two.b)
         assert not np.allclose(one.homography, np.eye(3))

@@ -14,10 +14,10 @@ from imatch.matchers import load_matcher
 from imatch.models.loftr.network import LoFTR
 from imatch.models.loftr.shape import COMPACT
 from imatch.models.weights import sha256_of
+from imatch.training.checkpoint import Checkpoints
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.export import LARGEST_BYTES, export
 from imatch.training.loftr.trainer import LoFTRTrainer
-from imatch.training.loop.checkpoint import Checkpoints
 
 
 @pytest.fixture

@@ -14,15 +14,16 @@ from imatch.models.loftr.network import LoFTR, coarse_parts
 from imatch.models.loftr.shape import coarse_only
 from imatch.models.superpoint.network import load_superpoint
 from imatch.models.weights import require_weights
+from imatch.training.initialisation import Initialisation
 from imatch.training.loftr.config import LoFTRConfig
-from imatch.training.loftr.initialisation import LoFTRInitialisation, make_start
+from imatch.training.loftr.initialisation import make_initialisation
 
 Configure = Callable[..., LoFTRConfig]
 TEACHER = Path(__file__).parents[3] / ".." / "shared" / "weights" / "coarse_loftr_teacher.pt"
 
 
-def begun(config: LoFTRConfig) -> LoFTRInitialisation:
-    return make_start(config.model, config.shape)
+def begun(config: LoFTRConfig) -> Initialisation[LoFTR]:
+    return make_initialisation(config.model, config.shape)
 
 
 @pytest.fixture

@@ -10,15 +10,16 @@ import pytest
 import torch
 
 from imatch.core.types import Matches
+from imatch.datasets.sample import PairSample
 from imatch.models.loftr.network import coarse_parts
 from imatch.models.loftr.shape import COMPACT
+from imatch.training.checkpoint import Checkpoints
 from imatch.training.loftr.config import LoFTRConfig
 from imatch.training.loftr.data import as_matched
-from imatch.training.loftr.figures import figures
 from imatch.training.loftr.trainer import LoFTRTrainer
 from imatch.training.loftr.truth import truth_of
-from imatch.training.loop.checkpoint import Checkpoints
-from imatch.training.loop.tracking import read_log
+from imatch.training.tracking import read_log
+from imatch.training.validation import match_figures
 
 Configure = Callable[..., LoFTRConfig]
 
@@ -58,7 +59,7 @@ class TestStages:
         work = trainer(configure(*settings), tmp_path / "fine", pairs)
         parts = [
             value
-            for part in coarse_parts(work.start.network)
+            for part in coarse_parts(work.initialisation.network)
             for value in part.state_dict().values()
         ]
         before = [value.clone() for value in parts]
@@ -171,6 +172,10 @@ def test_from_prepared_chips(chips: Path, configure: Configure, tmp_path: Path) 
     assert LoFTRTrainer(other, tmp_path / "run")._label_key() != work._label_key()
     farther = configure(*settings, "distil.reach_px=30")
     assert LoFTRTrainer(farther, tmp_path / "run")._label_key() == work._label_key()
+
+
+def figures(pair: PairSample, matches: Matches) -> dict[str, float]:
+    return match_figures(pair, matches, mma_px=(1, 3, 8), auc_px=(3, 5, 10))
 
 
 class TestFigures:

@@ -9,8 +9,8 @@ import torch
 
 from imatch.datasets.sample import PairSample
 from imatch.models.loftr.shape import COMPACT, SEASONS, TEACHER, Shape
+from imatch.training.loader import collate
 from imatch.training.loftr.truth import Truth, truth_of
-from imatch.training.loop.collate import collate
 
 
 def truth(pair: PairSample, matrix: Any = None, shape: Shape = COMPACT, **changes: Any) -> Truth:

@@ -41,9 +41,9 @@ class Saw:
 
 
 class Corners:
-    """An observer by a formula: Shi and Tomasi's corners, and patches as descriptors."""
+    """An teacher by a formula: Shi and Tomasi's corners, and patches as descriptors."""
 
-    def observe(self, images: Tensor) -> Detections:
+    def detect(self, images: Tensor) -> Detections:
         heats = [
             cv2.cornerMinEigenVal(np.ascontiguousarray(image[0].numpy()), 3) for image in images
         ]

@@ -10,27 +10,27 @@ import torch
 from torch import Tensor
 
 from imatch.training.augment.pair import PLAIN, Augmentation
-from imatch.training.loop.collate import map_points
+from imatch.training.loader import map_points
 from imatch.training.superpoint.config import ObjectiveConfig, SuperPointLabelConfig
-from imatch.training.superpoint.data import SuperPointViews, gather
+from imatch.training.superpoint.data import SuperPointViews, collate_items
 from imatch.training.superpoint.distillation import DistillationTarget, DistillationTargets
 from imatch.training.superpoint.labels import KeypointLabels, PairLabels
-from imatch.training.superpoint.objective import taught_points
+from imatch.training.superpoint.objective import distillation_points
 from imatch.training.superpoint.teachers import CachedTeacher, Detections
 
 CPU = torch.device("cpu")
 
 
 class Counting:
-    """An observer that counts how often it is asked."""
+    """An teacher that counts how often it is asked."""
 
-    def __init__(self, observer: Any) -> None:
-        self.observer = observer
+    def __init__(self, teacher: Any) -> None:
+        self.teacher = teacher
         self.asked = 0
 
-    def observe(self, images: Tensor) -> Detections:
+    def detect(self, images: Tensor) -> Detections:
         self.asked += 1
-        seen: Detections = self.observer.observe(images)
+        seen: Detections = self.teacher.detect(images)
         return seen
 
 
@@ -41,27 +41,27 @@ def labels(corners: Any, pairs: Any, tmp_path: Path) -> PairLabels:
 
 
 def test_half_are_labels(corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path) -> None:
-    lesson = DistillationTargets(corners, 40, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
-    assert lesson.xy_a.shape == lesson.xy_b.shape == (40, 2)
-    assert lesson.descriptors.shape == (40, 49)
-    assert lesson.descriptors.dtype == np.float16
+    target = DistillationTargets(corners, 40, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
+    assert target.xy_a.shape == target.xy_b.shape == (40, 2)
+    assert target.descriptors.shape == (40, 49)
+    assert target.descriptors.dtype == np.float16
     named = {tuple(xy) for xy in labels.a.xy.tolist()}
-    taken = [tuple(xy) in named for xy in lesson.xy_a.tolist()]
+    taken = [tuple(xy) in named for xy in target.xy_a.tolist()]
     assert sum(taken) == min(20, len(named))
-    assert len({tuple(xy) for xy in lesson.xy_a.tolist()}) == 40
+    assert len({tuple(xy) for xy in target.xy_a.tolist()}) == 40
 
 
 def test_the_mean_of_both_dates(
     corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path
 ) -> None:
     pair = replace(pairs[0], b=pairs[1].a)
-    lesson = DistillationTargets(corners, 16, tmp_path / "lessons").of(0, pair, labels, CPU)
+    target = DistillationTargets(corners, 16, tmp_path / "lessons").of(0, pair, labels, CPU)
     a, b = (
-        corners.observe(torch.from_numpy(image)[None]).describe(0, torch.from_numpy(xy))
-        for image, xy in ((pair.a, lesson.xy_a), (pair.b, lesson.xy_b))
+        corners.detect(torch.from_numpy(image)[None]).describe(0, torch.from_numpy(xy))
+        for image, xy in ((pair.a, target.xy_a), (pair.b, target.xy_b))
     )
     wanted = torch.nn.functional.normalize(a + b, dim=1).numpy()
-    np.testing.assert_allclose(lesson.descriptors, wanted, atol=1e-3)
+    np.testing.assert_allclose(target.descriptors, wanted, atol=1e-3)
 
 
 def test_nothing_on_changed_or_hidden_ground(
@@ -73,11 +73,11 @@ def test_nothing_on_changed_or_hidden_ground(
     changed[:20] = True
     hidden[:, 50:] = False
     pair = replace(pairs[0], homography=shift, changed=changed, valid_b=hidden)
-    lesson = DistillationTargets(corners, 40, tmp_path / "lessons").of(0, pair, labels, CPU)
-    assert len(lesson.xy_a) > 10
-    assert lesson.xy_a[:, 1].min() >= 19.5
-    assert lesson.xy_b[:, 0].max() <= 49.5
-    np.testing.assert_allclose(lesson.xy_b, lesson.xy_a + np.array([6, 0]))
+    target = DistillationTargets(corners, 40, tmp_path / "lessons").of(0, pair, labels, CPU)
+    assert len(target.xy_a) > 10
+    assert target.xy_a[:, 1].min() >= 19.5
+    assert target.xy_b[:, 0].max() <= 49.5
+    np.testing.assert_allclose(target.xy_b, target.xy_a + np.array([6, 0]))
 
 
 def test_kept_on_disk(corners: Any, pairs: Any, labels: PairLabels, tmp_path: Path) -> None:
@@ -90,14 +90,14 @@ def test_kept_on_disk(corners: Any, pairs: Any, labels: PairLabels, tmp_path: Pa
 
 def test_one_look_makes_labels_and_lesson(corners: Any, pairs: Any, tmp_path: Path) -> None:
     counting = Counting(corners)
-    observer = CachedTeacher(counting)
+    teacher = CachedTeacher(counting)
     config = SuperPointLabelConfig(homographies=0, count=30, threshold=0.05)
-    labels = KeypointLabels(observer, config, tmp_path / "labels").of(0, pairs[0], CPU)
-    DistillationTargets(observer, 16, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
+    labels = KeypointLabels(teacher, config, tmp_path / "labels").of(0, pairs[0], CPU)
+    DistillationTargets(teacher, 16, tmp_path / "lessons").of(0, pairs[0], labels, CPU)
     assert counting.asked == 2  # once a date
-    observer.observe(torch.rand(1, 1, 64, 64))
-    observer.observe(torch.rand(1, 1, 64, 64))
-    observer.observe(torch.from_numpy(pairs[0].a)[None])
+    teacher.detect(torch.rand(1, 1, 64, 64))
+    teacher.detect(torch.rand(1, 1, 64, 64))
+    teacher.detect(torch.from_numpy(pairs[0].a)[None])
     assert counting.asked == 5  # Of two answers it has room.
 
 
@@ -108,14 +108,14 @@ def test_points_follow_the_views(pairs: Any) -> None:
     shift = np.eye(3)
     shift[:2, 2] = 3, -2
     there = xy + shift[:2, 2]
-    lesson = DistillationTarget(xy, there, unit)
+    target = DistillationTarget(xy, there, unit)
     pair = replace(pairs[0], homography=shift)
     objectives = ObjectiveConfig.model_validate({"self": 0, "distil": 1})
-    shown = SuperPointViews([pair], Augmentation(PLAIN, 48), objectives, 1, seed=3)
+    views = SuperPointViews([pair], Augmentation(PLAIN, 48), objectives, 1, seed=3)
     swapped = set()
     for number in range(8):
-        batch = gather([shown[0, number]])
-        xy_a, xy_b, wanted = taught_points(batch, 0, lesson)
+        batch = collate_items([views[0, number]])
+        xy_a, xy_b, wanted = distillation_points(batch, 0, target)
         swapped.add(batch.items[0].swapped)
         assert 0 < len(xy_a) == len(xy_b) == len(wanted) < 30
         torch.testing.assert_close(map_points(batch.seen.homography[0], xy_a), xy_b)

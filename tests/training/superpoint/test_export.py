@@ -11,8 +11,8 @@ from safetensors import safe_open
 from imatch.core.errors import InputError, OutputError
 from imatch.models.superpoint.network import load_superpoint
 from imatch.models.weights import WEIGHTS, WeightsFile, sha256_of
-from imatch.training.lineage import lineage_of
-from imatch.training.loop.checkpoint import Checkpoints
+from imatch.training.checkpoint import Checkpoints
+from imatch.training.initialisation import lineage_of
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.export import LARGEST_BYTES, export
 from imatch.training.superpoint.trainer import SuperPointTrainer

@@ -10,10 +10,9 @@ from safetensors.torch import save_file
 from imatch.core.errors import InputError, WeightsError
 from imatch.models.superpoint.network import SuperPoint
 from imatch.models.weights import sha256_of
-from imatch.training.lineage import start_facts
 from imatch.training.superpoint.config import SuperPointModelConfig
 from imatch.training.superpoint.initialisation import (
-    make_start,
+    make_initialisation,
     measure_statistics,
     solve_last_layer,
 )
@@ -26,7 +25,7 @@ def saved(network: SuperPoint, folder: Path) -> Path:
 
 
 def test_scratch() -> None:
-    start = make_start(SuperPointModelConfig(start="scratch", bands=2, descriptor_dim=32))
+    start = make_initialisation(SuperPointModelConfig(start="scratch", bands=2, descriptor_dim=32))
     assert start.new_descriptors
     assert start.licence == "Apache-2.0"
     assert start.network(torch.rand(1, 2, 16, 16))[1].shape == (1, 32, 2, 2)
@@ -34,7 +33,7 @@ def test_scratch() -> None:
 
 def test_a_file_of_ones_own(network: SuperPoint, tmp_path: Path) -> None:
     path = saved(network, tmp_path)
-    start = make_start(SuperPointModelConfig(start=str(path), bands=3, descriptor_dim=16))
+    start = make_initialisation(SuperPointModelConfig(start=str(path), bands=3, descriptor_dim=16))
     assert not start.new_descriptors
     assert "unknown" in start.licence
     grey = torch.rand(1, 1, 24, 24)
@@ -47,7 +46,7 @@ def test_a_file_of_ones_own(network: SuperPoint, tmp_path: Path) -> None:
 
 def test_its_licence_is_passed_on(network: SuperPoint, tmp_path: Path) -> None:
     (tmp_path / "about.json").write_text(json.dumps({"licence": "CC-BY-4.0"}))
-    start = make_start(
+    start = make_initialisation(
         SuperPointModelConfig(start=str(saved(network, tmp_path)), descriptor_dim=16)
     )
     assert start.licence == "CC-BY-4.0"
@@ -60,9 +59,9 @@ def test_what_it_came_of_is_passed_on(network: SuperPoint, tmp_path: Path) -> No
     save_file(network.state_dict(), path, {"imatch": json.dumps(told)})
     # Of another file.
     (tmp_path / "about.json").write_text(json.dumps({"licence": "MIT"}))
-    start = make_start(SuperPointModelConfig(start=str(path), descriptor_dim=16))
+    start = make_initialisation(SuperPointModelConfig(start=str(path), descriptor_dim=16))
     assert start.licence == "CC-BY-4.0"
-    assert start_facts(start) == {
+    assert start.facts() == {
         "origin": "mine.safetensors",
         "sha256": sha256_of(path),
         "parent": parent,
@@ -70,7 +69,7 @@ def test_what_it_came_of_is_passed_on(network: SuperPoint, tmp_path: Path) -> No
 
 
 def test_other_descriptors_begin_anew(network: SuperPoint, tmp_path: Path) -> None:
-    start = make_start(
+    start = make_initialisation(
         SuperPointModelConfig(start=str(saved(network, tmp_path)), descriptor_dim=24)
     )
     assert start.new_descriptors
@@ -82,12 +81,12 @@ def test_other_descriptors_begin_anew(network: SuperPoint, tmp_path: Path) -> No
 def test_another_architecture(tmp_path: Path) -> None:
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "mine.pth")
     with pytest.raises(WeightsError, match="another architecture"):
-        make_start(SuperPointModelConfig(start=str(tmp_path / "mine.pth")))
+        make_initialisation(SuperPointModelConfig(start=str(tmp_path / "mine.pth")))
 
 
 def test_no_such_file() -> None:
     with pytest.raises(InputError, match=r"none.pth: does not exist; model.start is scratch"):
-        make_start(SuperPointModelConfig(start="none.pth"))
+        make_initialisation(SuperPointModelConfig(start="none.pth"))
 
 
 def test_statistics_are_those_of_the_images(network: SuperPoint) -> None:

@@ -50,7 +50,7 @@ class TestAdaptation:
     def test_without_views_it_is_what_was_seen(self, corners: Any) -> None:
         image = torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(0))
         valid = torch.ones(64, 64, dtype=torch.bool)
-        seen = corners.observe(image[None]).heat[0]
+        seen = corners.detect(image[None]).heat[0]
         assert torch.equal(adapted_heat(corners, image, valid, 0, seed=1), seen)
         assert not torch.equal(adapted_heat(corners, image, valid, 1, seed=1), seen)
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from imatch.datasets.sample import PairSample
 from imatch.models.superpoint.network import SuperPoint
 from imatch.training.augment.pair import PLAIN, Augmentation
-from imatch.training.loop.collate import map_points
+from imatch.training.loader import map_points
 from imatch.training.superpoint.config import SuperPointConfig
-from imatch.training.superpoint.data import Item, SuperPointViews, gather
+from imatch.training.superpoint.data import Item, SuperPointViews, collate_items
 from imatch.training.superpoint.labels import PairLabels, Points
 from imatch.training.superpoint.objective import (
     correspondences,
@@ -129,7 +129,7 @@ class TestCorrespondences:
             item = item_of(pairs, config, number)
             pair = item.seen.pair
             pair.changed[:20] = True
-            batch = gather([item])
+            batch = collate_items([item])
             a, b = correspondences(batch, 0, torch.tensor([[24.0, 24.0]]), 64)
             assert 0 < len(a) == len(b) <= 64
             torch.testing.assert_close(b, map_points(torch.from_numpy(pair.homography), a))
@@ -141,7 +141,7 @@ class TestCorrespondences:
 
     def test_labels_come_first(self, pairs: Any, configure: Configure) -> None:
         item = still(item_of(pairs, configure()), pairs[0])
-        a, _ = correspondences(gather([item]), 0, torch.tensor([[24.0, 25.0], [30, 31]]), 16)
+        a, _ = correspondences(collate_items([item]), 0, torch.tensor([[24.0, 25.0], [30, 31]]), 16)
         assert sorted(a[:2].tolist()) == [[24, 25], [30, 31]]
 
 
@@ -185,7 +185,7 @@ def test_a_low_temperature_looks_at_the_hardest(configure: Configure) -> None:
 
 def test_gradients_reach_both_views(pairs: Any, configure: Configure, network: SuperPoint) -> None:
     config = configure()
-    batch = gather([item_of(pairs, config)])
+    batch = collate_items([item_of(pairs, config)])
     _, dense = network(torch.cat([batch.seen.a, batch.seen.b]))
     dense.retain_grad()
     xy = correspondences(batch, 0, torch.zeros(0, 2), 32)

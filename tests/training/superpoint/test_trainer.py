@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from imatch.models.superpoint.network import SuperPoint
-from imatch.training.loop.checkpoint import Checkpoints
-from imatch.training.loop.tracking import read_log
+from imatch.training.checkpoint import Checkpoints
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.trainer import SuperPointTrainer
+from imatch.training.tracking import read_log
 
 Configure = Callable[..., SuperPointConfig]
 OBJECTIVES = {
@@ -156,7 +156,7 @@ class AlikedLike:
         generator = torch.Generator().manual_seed(0)
         self.filters = torch.randn(128, 1, 9, 9, generator=generator)
 
-    def observe(self, images: torch.Tensor) -> Any:
+    def detect(self, images: torch.Tensor) -> Any:
         dense = nn.functional.conv2d(images, self.filters, padding=4)
 
         class Seen:
@@ -179,7 +179,7 @@ def test_distils(
     settings += [f"distil.sees={sees}", "distil.points=24"]
     work = trainer(configure(*settings), tmp_path / "run", pairs)
     started = SuperPoint(1, 128, batch_norm=True)
-    started.load_state_dict(work.start.network.state_dict())
+    started.load_state_dict(work.initialisation.network.state_dict())
     fitted = work.build_model()
     assert isinstance(fitted, SuperPoint)
     assert not torch.equal(fitted.convDb.weight, started.convDb.weight)

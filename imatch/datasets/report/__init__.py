@@ -1,1 +1,0 @@
-"""Data cards, contact sheets and previews."""

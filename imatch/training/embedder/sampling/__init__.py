@@ -1,1 +1,0 @@
-"""Sampling of batches for embedders: by place, map or label."""

@@ -1,1 +1,0 @@
-"""The training loop: batches, steps, checkpoints, logs."""
