@@ -176,6 +176,22 @@ def judge_points(
     return "ok", f"{inliers} of {total} matches agree, over {found.coverage:.0%} of the overlap"
 
 
+def judge_matches(rough: Estimate, found: Estimate, corner: float) -> Verdict:
+    """Judges the matches of one matcher by the windows of the images they align.
+
+    Args:
+        rough: What the matches say.
+        found: What the windows say, judged.
+        corner: 95 % uncertainty of a mapped corner, working pixels, the difference included.
+    """
+    if found.status != "ok":
+        return "uncertain", found.reason
+    share = f"{int(rough.inlier.sum())} of {len(rough.inlier)} matches agree"
+    if not corner <= WINDOWS.corner:
+        return "uncertain", f"{share}, but the corners only to {corner:.1f} working px"
+    return "ok", f"{share}; {found.reason}"
+
+
 def judge_windows(
     found: Estimate,
     agree: float,

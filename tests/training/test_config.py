@@ -59,7 +59,9 @@ class TestRefuses:
         with pytest.raises(ConfigError, match=r"run.yaml: steps: .*greater than"):
             load_settings(TrainerConfig, path)
 
-    @pytest.mark.parametrize("setting", ["batch_size=1.0e+12", "data.size=1000000", "model.bands=1000000000"])
+    @pytest.mark.parametrize(
+        "setting", ["batch_size=1.0e+12", "data.size=1000000", "model.bands=1000000000"]
+    )
     def test_sizes_that_no_memory_holds(self, setting: str) -> None:
         with pytest.raises(ConfigError, match=r"less than or equal to 16384"):
             load_settings(SuperPointConfig, None, [setting])

@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from imatch.core.types import BoolArray
 from imatch.geometry.alignment.refine import peaks
 
 # Neighbours lie one side of a window apart, to within this share of it.
@@ -30,26 +31,28 @@ _SEEN = 0.3
 
 @dataclass(frozen=True)
 class Coherence:
-    """Variance of what neighbours share, along x and y, and its standard error.
+    """Covariance of neighbours along x and y, its standard error, and the variance behind it.
 
     Attributes:
-        variance: (x, y) square pixels; below zero by chance where there is none.
+        shared: (x, y) covariance, square pixels; below zero by chance where there is none.
         error: (x, y) its standard error.
+        variance: (x, y) of the ground from the transform; more than the covariance where
+            neighbours stand so far apart that they share only a part.
     """
 
-    variance: tuple[float, float]
+    shared: tuple[float, float]
     error: tuple[float, float]
+    variance: tuple[float, float]
 
     def significant(self, times: float) -> NDArray[np.float64]:
-        """(2,) the variance where it exceeds `times` its error, 0 elsewhere."""
-        variance, error = np.array(self.variance), np.array(self.error)
-        return np.where(variance > times * error, variance, 0.0)
+        """(2,) the variance where the covariance exceeds `times` its error, 0 elsewhere."""
+        stands_out = np.array(self.shared) > times * np.array(self.error)
+        return np.where(stands_out, np.array(self.variance), 0.0)
 
     def scaled(self, factor: float) -> Coherence:
         """The same in pixels of another size, `factor` of which make one of these."""
-        square = factor**2
-        variance, error = square * np.array(self.variance), square * np.array(self.error)
-        return Coherence((variance[0], variance[1]), (error[0], error[1]))
+        x, y = factor**2 * np.array([self.shared, self.error, self.variance]).T
+        return Coherence((x[0], y[0]), (x[1], y[1]), (x[2], y[2]))
 
 
 def of_windows(
@@ -67,6 +70,7 @@ def of_windows(
     """
     found = []
     tree = cKDTree(centre)
+    excess = _excess(tree, centre, residual, side)
     for step in ((side, 0.0), (0.0, side)):
         distance, other = tree.query(centre + step)
         pairs = np.flatnonzero(distance < _NEAR * side)
@@ -75,8 +79,28 @@ def of_windows(
         product = residual[pairs] * residual[other[pairs]]
         # Windows overlap: about so many pairs are independent.
         blocks = len(np.unique(np.floor(centre[pairs] / side).astype(np.int64), axis=0))
-        found.append(_of(product, max(blocks, 2)))
+        found.append(_of(product, max(blocks, 2), excess))
     return found
+
+
+def _excess(
+    tree: cKDTree, centre: NDArray[np.float64], residual: NDArray[np.float64], side: float
+) -> NDArray[np.float64]:
+    """(2,) variance of the windows beyond their noise.
+
+    The noise is what three in a row depart from a straight line by: across or down, whichever is
+    less, since ground that bends along one of them adds to it.
+    """
+    noise = np.full(2, np.inf)
+    for step in ((side, 0.0), (0.0, side)):
+        near = [tree.query(centre + np.multiply(sign, step)) for sign in (1, -1)]
+        inside = np.flatnonzero((near[0][0] < _NEAR * side) & (near[1][0] < _NEAR * side))
+        if len(inside) < _FEWEST_PAIRS:
+            continue
+        before, after = residual[near[1][1][inside]], residual[near[0][1][inside]]
+        bend = before - 2 * residual[inside] + after
+        noise = np.minimum(noise, (bend**2).mean(axis=0) / 6)
+    return np.asarray(np.maximum((residual**2).mean(axis=0) - noise, 0.0))
 
 
 def of_lines(
@@ -98,19 +122,21 @@ def of_lines(
         offsets = _band_offsets(one, other, reach)
         if offsets is None:
             continue
-        both = np.isfinite(offsets).all(axis=(0, 2))
-        if both.sum() < max(_FEWEST_BANDS, _SEEN * len(both)):
+        both: BoolArray = np.asarray(np.isfinite(offsets).all(axis=(0, 2)))
+        if both.sum() < max(_FEWEST_BANDS, _SEEN * both.size):
             continue
         product = offsets[0, both] * offsets[1, both]
         if swapped:
             product = product[:, ::-1]
-        found.append(_of(product, len(product)))
+        found.append(_of(product, len(product), np.zeros(2)))
     return found
 
 
-def _of(product: NDArray[np.float64], count: int) -> Coherence:
-    mean, error = product.mean(axis=0), product.std(axis=0) / np.sqrt(count)
-    return Coherence((float(mean[0]), float(mean[1])), (float(error[0]), float(error[1])))
+def _of(product: NDArray[np.float64], count: int, least: NDArray[np.float64]) -> Coherence:
+    shared, error = product.mean(axis=0), product.std(axis=0) / np.sqrt(count)
+    variance = np.maximum(shared, least)
+    x, y = (tuple(float(v[axis]) for v in (shared, error, variance)) for axis in (0, 1))
+    return Coherence((x[0], y[0]), (x[1], y[1]), (x[2], y[2]))
 
 
 def _band_offsets(

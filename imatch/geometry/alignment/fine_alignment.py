@@ -150,7 +150,7 @@ class Aligner:
         zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
         ref, tgt, ref_scale, tgt_scale, _ = self._level(self._sides[-1], _octave(zoom))
         current = tgt_scale @ matrix @ np.linalg.inv(ref_scale)
-        back = np.linalg.inv(ref_scale)
+        back = np.asarray(np.linalg.inv(ref_scale), dtype=np.float64)
         warped = warp_image(tgt, current, ref.size)
         return AlignedImages(ref, warped, zoom * float(back[0, 0]), back)
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from imatch.core.types import BoolArray
-from imatch.geometry.acceptance import Evidence, judge_windows
+from imatch.core.types import BoolArray, Rendered
+from imatch.geometry.acceptance import Evidence, judge_matches, judge_windows
 from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
 from imatch.geometry.alignment.orientation import orientation_field
 from imatch.geometry.alignment.rivals import rival_shifts
@@ -23,7 +23,7 @@ from imatch.geometry.estimate import Estimate, EstimateOptions, assess, failed
 from imatch.geometry.fit import residuals
 from imatch.geometry.model_selection import select_kind
 from imatch.geometry.robust import search
-from imatch.geometry.transform import MODEL_KINDS, Transform
+from imatch.geometry.transform import MODEL_KINDS, Transform, apply_matrix
 from imatch.geometry.transform_limits import implausibility
 
 # Neighbouring windows overlap, so their errors go together over somewhat more than one window.
@@ -94,6 +94,62 @@ def judge_alignment(
     return replace(estimate, status=status, reason=reason, evidence=odds, bands=bands)
 
 
+def verify(
+    rough: Estimate, ref: Rendered, tgt: Rendered, options: EstimateOptions, *, refine: bool
+) -> Estimate:
+    """Holds a matcher's transform against local correlation and returns what that bears out.
+
+    Matches agree on wrong transforms, too: of repeating, mirrored or other ground. They propose;
+    the windows of the images decide, as of any proposal.
+
+    Args:
+        rough: What the matches say; it has a transform.
+        ref: Reference.
+        tgt: Target.
+        options: Transform kind wanted, limits and seed.
+        refine: Whether the windows' transform is the answer. Else the matches' is, and its bounds
+            hold how far the two differ.
+    """
+    assert rough.transform is not None
+    aligner = Aligner(ref, tgt)
+    alignment = aligner.align(rough.transform.matrix)
+    if alignment is None:
+        doubt = "the matches agree, but no part of the images correlates where they say"
+        return replace(rough, status="uncertain", reason=doubt)
+    found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+    found = replace(found, found_by=rough.found_by, log10_nfa=rough.log10_nfa)
+    if refine and found.transform is not None:
+        return found
+    return _held_against(rough, found, ref.valid.shape)
+
+
+def _held_against(rough: Estimate, found: Estimate, shape: tuple[int, ...]) -> Estimate:
+    """The matches' answer with the status, the evidence and the bounds that the windows allow."""
+    if found.transform is None or rough.transform is None:
+        doubt = f"the matches agree, but {found.reason}"
+        return replace(rough, status="uncertain", reason=doubt, evidence=found.evidence)
+    corners = [[0, 0], [shape[1] - 1, 0], [shape[1] - 1, shape[0] - 1], [0, shape[0] - 1]]
+    at = np.array([rough.centre, *corners])
+    apart = apply_matrix(found.transform.matrix, at) - apply_matrix(rough.transform.matrix, at)
+    x, y = np.hypot(np.hypot(rough.statistical, found.ci95), apart[0])
+    corner = math.hypot(
+        rough.corner_statistical, found.corner_ci95, float(np.hypot(*apart[1:].T).max())
+    )
+    moved = [(b.offset[0] + apart[0, 0], b.offset[1] + apart[0, 1]) for b in found.bands]
+    status, reason = judge_matches(rough, found, corner)
+    return replace(
+        rough,
+        status=status,
+        reason=reason,
+        evidence=found.evidence,
+        ci95=(float(x), float(y)),
+        corner_ci95=corner,
+        misfit=found.misfit,
+        appearance=found.appearance,
+        bands=tuple(replace(b, offset=o) for b, o in zip(found.bands, moved, strict=True)),
+    )
+
+
 def _best_rival(
     aligner: Aligner,
     alignment: Alignment,
@@ -102,9 +158,9 @@ def _best_rival(
     evidence: Evidence,
 ) -> float:
     """Log-odds of the best position that the images themselves offer beside this one."""
-    fields = (orientation_field(image) for image in (images.ref, images.tgt))
+    first, second = orientation_field(images.ref), orientation_field(images.tgt)
     best, scale = -math.inf, np.linalg.inv(images.to_ref)
-    for shift in rival_shifts(*fields, images.common):
+    for shift in rival_shifts(first, second, images.common):
         moved = np.eye(3)
         moved[:2, 2] = shift
         matrix = alignment.matrix @ images.to_ref @ moved @ scale

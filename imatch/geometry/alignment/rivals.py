@@ -45,11 +45,7 @@ def rival_shifts(
     if seen.sum() < _COMMON * seen.size or min(seen.shape) < 4 * _APART:
         return np.zeros((0, 2))
     # A direction that prevails everywhere correlates at any shift, and says nothing.
-    fields = []
-    for field in (first[part], second[part]):
-        mean = field.sum() / seen.sum()
-        fields.append((field - mean) * seen)
-    surface = _correlation(*fields, seen)
+    surface = _correlation(_centred(first[part], seen), _centred(second[part], seen), seen)
     height, width = surface.shape
     y, x = np.arange(height) - height // 2, np.arange(width) - width // 2
     near = (np.abs(y)[:, None] <= _APART) & (np.abs(x) <= _APART)
@@ -72,6 +68,10 @@ def _central(valid: BoolArray) -> tuple[slice, slice]:
         start = int(np.clip(middle - _SIDE // 2, 0, max(length - _SIDE, 0)))
         sides.append(slice(start, min(start + _SIDE, length)))
     return sides[0], sides[1]
+
+
+def _centred(field: NDArray[np.complex64], seen: NDArray[np.float32]) -> NDArray[np.complex64]:
+    return np.asarray((field - field.sum() / seen.sum()) * seen, dtype=np.complex64)
 
 
 def _correlation(

@@ -47,7 +47,7 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
     first, second = orientation_field(images.ref), orientation_field(images.tgt)
     reliable = alignment.reliable
     xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
-    variance = _largest(
+    variance = _variance(
         [
             *coherence.of_windows(xy, residual, alignment.side),
             *_scaled(coherence.of_lines(first, second), images.scale),
@@ -64,8 +64,8 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
             *coherence.of_windows(xy, moved.shift[usable] * images.scale, side),
             *_scaled(coherence.of_lines(first, second, _FURTHER), images.scale),
         ]
-        variance = np.maximum(variance, _largest(further))
-    return np.sqrt(variance)
+        variance = np.maximum(variance, _variance(further))
+    return np.asarray(np.sqrt(variance))
 
 
 def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
@@ -120,7 +120,7 @@ def appearance(bands: Sequence[BandShift], strength: float) -> NDArray[np.float6
     if len(bands) < 2:
         return np.full(2, rules.alone * lost)
     scatter = np.array([band.offset for band in bands]).std(axis=0, ddof=1)
-    return np.hypot(rules.scatter * scatter, rules.shared * lost)
+    return np.asarray(np.hypot(rules.scatter * scatter, rules.shared * lost))
 
 
 def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64]) -> Estimate:
@@ -142,9 +142,14 @@ def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64
     )
 
 
-def _largest(found: Sequence[coherence.Coherence]) -> NDArray[np.float64]:
+def misfit_of(found: Sequence[coherence.Coherence]) -> NDArray[np.float64]:
+    """(2,) standard deviation along x and y of the largest variance that stands out of chance."""
+    return np.asarray(np.sqrt(_variance(found)))
+
+
+def _variance(found: Sequence[coherence.Coherence]) -> NDArray[np.float64]:
     none = np.zeros(2)
-    return np.maximum.reduce([none, *(one.significant(_SIGNIFICANT) for one in found)])
+    return np.asarray(np.maximum.reduce([none, *(c.significant(_SIGNIFICANT) for c in found)]))
 
 
 def _scaled(found: Sequence[coherence.Coherence], scale: float) -> list[coherence.Coherence]:

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Rendered
-from imatch.geometry.acceptance import Evidence
-from imatch.geometry.alignment.fine_alignment import Aligner
-from imatch.geometry.alignment.judge import judge_alignment
+from imatch.geometry.alignment.judge import verify
 from imatch.geometry.estimate import Estimate, EstimateOptions, estimate
 from imatch.geometry.transform_limits import Limits
 from imatch.matchers import MATCHERS, load_matcher
@@ -119,8 +117,8 @@ class MatcherRegistrar(Registrar):
     Args:
         matcher: The matcher; what its options say replaces what the settings say of it.
         config: The settings. They name the matcher, and ``refine`` says whether what the matches
-            agree on is pulled tight by local correlation, and judged by how many windows agree
-            then, as `auto` does with every proposal.
+            agree on is pulled tight by local correlation, as `auto` does with every proposal. It
+            decides in any case whether the answer is ``ok`` (`judge.verify`).
     """
 
     def __init__(self, matcher: Matcher, config: MatchConfig) -> None:
@@ -143,10 +141,10 @@ class MatcherRegistrar(Registrar):
         on_stage("estimating")
         found = estimate(matches, ref.valid, tgt.valid, options)
         found = replace(found, found_by=self.name)
-        if not refined(self.config) or found.transform is None:
+        if found.transform is None:
             return found
-        on_stage("refining")
-        return _refined(found, ref, tgt, options)
+        on_stage("certifying")
+        return verify(found, ref, tgt, options, refine=refined(self.config))
 
     @property
     def weights_used(self) -> dict[str, str]:
@@ -210,15 +208,3 @@ def refined(config: MatchConfig) -> bool:
     if config.refine is not None:
         return config.refine
     return config.matcher in MATCHERS and MATCHERS[config.matcher].refined
-
-
-def _refined(rough: Estimate, ref: Rendered, tgt: Rendered, options: EstimateOptions) -> Estimate:
-    """A matcher's answer as local correlation has it; the answer itself, in doubt, without any."""
-    assert rough.transform is not None
-    aligner = Aligner(ref, tgt)
-    alignment = aligner.align(rough.transform.matrix)
-    if alignment is None:
-        doubt = "the matches agree, but no part of the images correlates where they say"
-        return replace(rough, status="uncertain", reason=doubt)
-    found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
-    return replace(found, found_by=rough.found_by)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from imatch.core.types import BoolArray, Matches
 from imatch.geometry.acceptance import TILES, doubt_of_tiles, judge_tiles
 from imatch.geometry.accuracy import coverage, overlap_mask
+from imatch.geometry.alignment import coherence, systematic
 from imatch.geometry.alignment.fine_alignment import AGREES
 from imatch.geometry.alignment.local_accuracy import LocalAccuracy
 from imatch.geometry.consensus import Consensus, consensus
@@ -249,15 +250,23 @@ def fit_scene(
         check,
         check_xy,
         Transform(kind, work),
-        points.rmse / scale,
-        points.ce90 / scale,
-        (float(half[0, 0]) / scale, float(half[0, 1]) / scale),
-        float(np.hypot(*half[1:].T).max()) / scale,
-        coverage(windows.ref[inlier], overlap, 0.5 * windows.level.window / scale),
-        centre,
-        solved.estimate.log10_nfa,
-        solved.estimate.evidence,
+        rmse=points.rmse / scale,
+        ce90=points.ce90 / scale,
+        statistical=(float(half[0, 0]) / scale, float(half[0, 1]) / scale),
+        corner_statistical=float(np.hypot(*half[1:].T).max()) / scale,
+        coverage=coverage(windows.ref[inlier], overlap, 0.5 * windows.level.window / scale),
+        centre=centre,
+        log10_nfa=solved.estimate.log10_nfa,
+        evidence=solved.estimate.evidence,
     )
+    # Beside those that agree, whatever neighbours share that the model does not follow.
+    confirmed = found.inlier
+    rest = frame.left(windows, matrix, field)
+    shared = coherence.of_windows(
+        windows.ref[confirmed] * scale, rest[confirmed], windows.level.window
+    )
+    bent = systematic.misfit_of(shared) / scale
+    estimate = systematic.widened(estimate, bent, np.array(solved.estimate.appearance))
     status, reason = judge_tiles(estimate, windows.sought, tiles[1], tiles[0], windows.scale)
     local = None if field is None else frame.grid(field)
     judged = replace(estimate, status=status, reason=reason)
@@ -272,6 +281,17 @@ class _Frame:
         self.places = apply_matrix(self.ref_frame, windows.ref)
         self._linear = tgt_frame[:2, :2] / windows.scale
         self._scale = windows.scale
+
+    def left(
+        self,
+        windows: TileWindows,
+        matrix: NDArray[np.float64],
+        field: DisplacementGrid | None,
+    ) -> NDArray[np.float64]:
+        """(N, 2) what a model leaves of the windows' displacements, level pixels."""
+        scale = self._scale
+        rest = windows.tgt * scale - apply_matrix(matrix, windows.ref * scale)
+        return rest if field is None else np.asarray(rest - field.displacement(self.places))
 
     def units(self, pixels: float) -> float:
         """A length on the reference, in units of the frame."""

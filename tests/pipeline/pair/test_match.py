@@ -207,7 +207,7 @@ class TestTolerance:
         written = r.to_dict()
         for name in ("shift_px", "shift_m", "ci95_px", "ci95_m", "coverage"):
             assert written["certificate"][name] == written[name]
-        assert certificate.evidence_kind == "false_alarms"
+        assert certificate.evidence_kind == "log_odds"
         assert known(certificate.evidence) > known(certificate.evidence_threshold) > 0
         # The corners are the least certain of all places, so the bound is no smaller than the
         # centre's; 20 m pixels make 20 m of each.
@@ -257,7 +257,7 @@ def test_stages_are_told(scene: MakeScene) -> None:
     told: list[str] = []
     ref = scene("ref.tif")
     imatch.match(Path(ref.path), str(ref.path), matcher="sift", on_stage=told.append)
-    assert told == ["reading", "loading sift", "matching with sift", "estimating"]
+    assert told == ["reading", "loading sift", "matching with sift", "estimating", "certifying"]
 
 
 def test_settings_of_images_hold_for_arrays_too(scene: MakeScene, tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""Bent ground and appearance: what no number of windows averages out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from imatch.core.types import Rendered
+from imatch.geometry.acceptance import APPEARANCE, Evidence
+from imatch.geometry.alignment.fine_alignment import Aligner
+from imatch.geometry.alignment.judge import judge_alignment
+from imatch.geometry.alignment.systematic import appearance
+from imatch.geometry.estimate import BandShift, Estimate, EstimateOptions
+from tests.support.ground import waves
+
+SIDE = 320
+Y, X = np.mgrid[0:SIDE, 0:SIDE].astype(np.float64)
+
+
+def judged(target: NDArray[np.float32], reference: NDArray[np.float32] | None = None) -> Estimate:
+    reference = waves(3, (SIDE, SIDE), noise=0.01) if reference is None else reference
+    planes = [image if image.ndim == 3 else image[None] for image in (reference, target)]
+    valid = np.ones((SIDE, SIDE), dtype=bool)
+    ref, tgt = (Rendered(image, valid) for image in planes)
+    aligner = Aligner(ref, tgt)
+    alignment = aligner.align(np.eye(3))
+    assert alignment is not None
+    return judge_alignment(aligner, alignment, valid, valid, EstimateOptions(), Evidence())
+
+
+Moved: TypeAlias = "NDArray[np.float64] | float"
+BENT: dict[str, Callable[[float], tuple[Moved, Moved]]] = {
+    "rows, long": lambda a: (a * np.sin(2 * np.pi * Y / 170), 0.0),
+    "rows, short": lambda a: (a * np.sin(2 * np.pi * Y / 36 + 1), 0.0),
+    "columns": lambda a: (0.0, a * np.sin(2 * np.pi * X / 90)),
+    "step": lambda a: (np.where(Y > 150, a, -a), 0.0),
+    "bulge": lambda a: (0.0, a * np.sin(Y / 60) * np.cos(X / 70)),
+}
+
+
+@pytest.mark.parametrize("amplitude", [0.6, 1.3])
+@pytest.mark.parametrize("kind", BENT)
+def test_the_bound_holds_on_bent_ground(kind: str, amplitude: float) -> None:
+    dx, dy = BENT[kind](amplitude)
+    found = judged(waves(3, (SIDE, SIDE), dx, dy, noise=0.01))
+    if found.status != "ok":
+        return
+    assert found.transform is not None
+    matrix = found.transform.matrix
+    mapped = np.stack([X + dx, Y + dy])  # The target shows at x + d what stood at x, nearly.
+    x, y = (matrix[i, 0] * X + matrix[i, 1] * Y + matrix[i, 2] for i in (0, 1))
+    error = np.hypot(mapped[0] - x, mapped[1] - y)[20:-20, 20:-20]
+    assert (error <= found.corner_ci95).mean() >= 0.95
+
+
+@pytest.mark.parametrize("amplitude", [6.0, 9.0])
+def test_strong_jitter_is_not_accepted(amplitude: float) -> None:
+    dx = amplitude * np.sin(Y / 25)
+    assert judged(waves(3, (SIDE, SIDE), dx, 0.0, noise=0.01)).status != "ok"
+
+
+def test_what_follows_the_transform_has_no_misfit() -> None:
+    found = judged(waves(3, (SIDE, SIDE), 2.3, -1.1, noise=0.05))
+    assert found.status == "ok"
+    assert max(found.misfit) < 0.05
+    assert max(found.ci95) < 0.1
+
+
+def test_bands_that_disagree_widen_the_interval() -> None:
+    shifts = [(0.0, 0.0), (0.7, 0.0), (0.0, 0.9)]
+    reference = np.stack([waves(seed, (SIDE, SIDE)) for seed in (3, 4, 5)])
+    target = np.stack([waves(s, (SIDE, SIDE), *d) for s, d in zip((3, 4, 5), shifts, strict=True)])
+    found = judged(target, reference)
+    assert len(found.bands) == 3
+    assert found.transform is not None
+    for band, shift in zip(found.bands, shifts, strict=True):
+        total = found.transform.matrix[:2, 2] + band.offset
+        np.testing.assert_allclose(total, shift, atol=0.1)
+    assert found.ci95[0] > 1.5 * np.std([0.0, 0.7, 0.0], ddof=1) - 0.1
+    assert found.ci95[1] > 1.5 * np.std([0.0, 0.0, 0.9], ddof=1) - 0.1
+    alike = judged(np.stack([waves(s, (SIDE, SIDE), 0.3) for s in (3, 4, 5)]), reference)
+    assert max(alike.ci95) < 0.1
+
+
+def test_one_band_alone_is_less_sure_the_less_it_correlates() -> None:
+    alone = [float(appearance([BandShift((0, 0), s)], s)[0]) for s in (1.0, 0.7, 0.3)]
+    assert alone[0] == 0
+    assert alone[0] < alone[1] < alone[2]
+    assert alone[2] == pytest.approx(APPEARANCE.alone * np.log(1 / 0.3))
