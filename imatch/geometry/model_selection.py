@@ -135,8 +135,10 @@ def select_kind(
     ref, tgt = ref_xy[explained], tgt_xy[explained]
     spread = len(blocks(ref, block)[0]) if block > 0 and len(ref) else len(ref)
     if len(ref) < 4 * minimum_points(kinds[-1]) or spread < _FOLDS:
-        # Too few points to tell families apart: the search that found most of them decides.
-        counts = {k: (residuals(candidates[k], ref, tgt) < threshold).sum() for k in kinds}
+        # Too few points to tell families apart: the search that found most of them decides. Windows
+        # are precise, so that a turn or a zoom shows long before they are outliers.
+        near = threshold / 3 if block > 0 else threshold
+        counts = {k: (residuals(candidates[k], ref, tgt) < near).sum() for k in kinds}
         return next(k for k in kinds if counts[k] >= 0.8 * max(counts.values()))
     losses: dict[ModelKind, NDArray[np.float64]] = {}
     for kind in kinds:

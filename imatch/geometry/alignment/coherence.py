@@ -22,11 +22,19 @@ from imatch.geometry.alignment.refine import peaks
 # Neighbours lie one side of a window apart, to within this share of it.
 _NEAR = 0.15
 _FEWEST_PAIRS = 6
+# The quantile of the residuals that a bound is to hold, and where the normal distribution has it.
+_NEARLY_ALL, _NORMAL = 0.99, 1.96
+# Windows that speak for one place.
+_FEW = 4
+# Variance that resampling may fake, square pixels.
+_LEAST = 1e-3
 # Lines measured together and length of a segment, pixels.
 _LINES, _SEGMENT = 8, 64
 _FEWEST_BANDS = 8
 # A share of bands in which a displacement is found twice: else the ground tells nothing of lines.
 _SEEN = 0.3
+# Least energy of a band, as a share of what is usual.
+_FULL = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ class Coherence:
         shared: (x, y) covariance, square pixels; below zero by chance where there is none.
         error: (x, y) its standard error.
         variance: (x, y) of the ground from the transform; more than the covariance where
-            neighbours stand so far apart that they share only a part.
+            neighbours stand so far apart that they share only a part, or where a few places depart
+            much further than the others.
     """
 
     shared: tuple[float, float]
@@ -46,7 +55,7 @@ class Coherence:
 
     def significant(self, times: float) -> NDArray[np.float64]:
         """(2,) the variance where the covariance exceeds `times` its error, 0 elsewhere."""
-        stands_out = np.array(self.shared) > times * np.array(self.error)
+        stands_out = np.array(self.shared) > np.maximum(times * np.array(self.error), _LEAST)
         return np.where(stands_out, np.array(self.variance), 0.0)
 
     def scaled(self, factor: float) -> Coherence:
@@ -76,10 +85,10 @@ def of_windows(
         pairs = np.flatnonzero(distance < _NEAR * side)
         if len(pairs) < _FEWEST_PAIRS:
             continue
-        product = residual[pairs] * residual[other[pairs]]
+        one, two = residual[pairs], residual[other[pairs]]
         # Windows overlap: about so many pairs are independent.
         blocks = len(np.unique(np.floor(centre[pairs] / side).astype(np.int64), axis=0))
-        found.append(_of(product, max(blocks, 2), excess))
+        found.append(_of(one, two, max(blocks, 2), excess))
     return found
 
 
@@ -100,7 +109,11 @@ def _excess(
         before, after = residual[near[1][1][inside]], residual[near[0][1][inside]]
         bend = before - 2 * residual[inside] + after
         noise = np.minimum(noise, (bend**2).mean(axis=0) / 6)
-    return np.asarray(np.maximum((residual**2).mean(axis=0) - noise, 0.0))
+    excess = np.maximum((residual**2).mean(axis=0) - noise, 0.0)
+    # A window that errs alone is chance; several in one place are ground that departs.
+    near = tree.query_ball_point(centre, side / 2)
+    smooth = np.array([residual[index].mean(axis=0) for index in near if len(index) >= _FEW])
+    return np.asarray(np.maximum(excess, _tail(smooth)) if len(smooth) else excess)
 
 
 def of_lines(
@@ -125,15 +138,23 @@ def of_lines(
         both: BoolArray = np.asarray(np.isfinite(offsets).all(axis=(0, 2)))
         if both.sum() < max(_FEWEST_BANDS, _SEEN * both.size):
             continue
-        product = offsets[0, both] * offsets[1, both]
-        if swapped:
-            product = product[:, ::-1]
-        found.append(_of(product, len(product), np.zeros(2)))
+        one, two = offsets[:, both, ::-1] if swapped else offsets[:, both]
+        found.append(_of(one, two, len(one), np.zeros(2)))
     return found
 
 
-def _of(product: NDArray[np.float64], count: int, least: NDArray[np.float64]) -> Coherence:
-    shared, error = product.mean(axis=0), product.std(axis=0) / np.sqrt(count)
+def _tail(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2,) variance of a normal error as large as nearly all of (N, 2) residuals."""
+    return np.asarray((np.quantile(np.abs(residual), _NEARLY_ALL, axis=0) / _NORMAL) ** 2)
+
+
+def _of(
+    one: NDArray[np.float64], two: NDArray[np.float64], count: int, least: NDArray[np.float64]
+) -> Coherence:
+    shared = (one * two).mean(axis=0)
+    # What each has for itself is what chance has to work with.
+    own = np.sqrt((one**2).mean(axis=0) * (two**2).mean(axis=0)) - np.maximum(shared, 0)
+    error = np.maximum(own, 0) / np.sqrt(count)
     variance = np.maximum(shared, least)
     x, y = (tuple(float(v[axis]) for v in (shared, error, variance)) for axis in (0, 1))
     return Coherence((x[0], y[0]), (x[1], y[1]), (x[2], y[2]))
@@ -160,7 +181,7 @@ def _band_offsets(
         one, other = cuts[0][at] * (inner[:, None] * taper), cuts[1][at] * taper
         spectrum = np.conj(scipy.fft.fft2(one)) * scipy.fft.fft2(other)
         surface = scipy.fft.ifft2(spectrum.sum(axis=1)).real
-        energy = [(cut.real**2 + cut.imag**2).sum(axis=(1, 2, 3)) for cut in (one, other)]
+        energy = np.stack([(cut.real**2 + cut.imag**2).sum(axis=(1, 2, 3)) for cut in (one, other)])
         # The target's lines are seen further up and down than the reference's.
         energy[1] *= _LINES / tall
         surface /= (np.sqrt(energy[0] * energy[1]) + 1e-9)[:, None, None]
@@ -168,4 +189,6 @@ def _band_offsets(
         y, x = tall // 2, segment // 2
         near = surface[:, y - margin : y + margin + 1, x - margin : x + margin + 1]
         offsets[half] = peaks(near, reach)[0]
+        # Hardly any ground, at the rim or between gaps, says nothing of its lines.
+        offsets[half, energy.min(axis=0) < _FULL * np.median(energy.min(axis=0))] = np.nan
     return offsets

@@ -26,6 +26,9 @@ from imatch.geometry.estimate import BandShift, Estimate
 from imatch.geometry.transform import apply_matrix
 
 NORMAL_95 = 1.96
+# What departs from a transform does so in places, and most of all at the rim, which no window looks
+# beyond: more than a normal error would.
+_BENT_95 = 2.8
 # A covariance counts from so many times its standard error.
 _SIGNIFICANT = 2.0
 # From this variance on, square pixels, or below this share of agreeing windows, displacements are
@@ -44,7 +47,7 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
     Returns:
         (2,) standard deviation along x and y, target pixels.
     """
-    first, second = orientation_field(images.ref), orientation_field(images.tgt)
+    first, second = _fields(images)
     reliable = alignment.reliable
     xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
     variance = _variance(
@@ -79,7 +82,7 @@ def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
     """
     found = []
     for pair in images:
-        first, second = orientation_field(pair.ref), orientation_field(pair.tgt)
+        first, second = _fields(pair)
         moved = measure(first, second, pair.common, CorrelationWindows())
         with np.errstate(invalid="ignore"):
             agrees = np.hypot(*moved.shift.T) < AGREES / pair.scale
@@ -88,6 +91,14 @@ def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
         x, y = moved.shift[agrees].mean(axis=0) * pair.scale
         found.append(BandShift((float(x), float(y)), float(moved.peak[agrees].mean())))
     return found
+
+
+def _fields(images: AlignedImages) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    """Directions of both images, as far as both see the ground."""
+    common = images.common
+    first, second = orientation_field(images.ref), orientation_field(images.tgt)
+    first[~common], second[~common] = 0, 0
+    return first, second
 
 
 def split_bands(images: AlignedImages) -> list[AlignedImages]:
@@ -131,8 +142,8 @@ def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64
         bent: (2,) standard deviation of the ground from the transform, working target pixels.
         seen: (2,) that of the appearance.
     """
-    x, y = np.hypot(found.statistical, NORMAL_95 * np.hypot(bent, seen))
-    corner = math.hypot(found.corner_statistical, *(NORMAL_95 * bent), *(NORMAL_95 * seen))
+    x, y = np.hypot(found.statistical, np.hypot(_BENT_95 * bent, NORMAL_95 * seen))
+    corner = math.hypot(found.corner_statistical, *(_BENT_95 * bent), *(NORMAL_95 * seen))
     return replace(
         found,
         ci95=(float(x), float(y)),
