@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import scipy.fft
@@ -64,6 +65,11 @@ WIDE = CoarseGrid(
 THOROUGH = CoarseGrid(_steps(33, 34), tuple(np.exp(_steps(0.24, 13))), side=256)
 
 
+# Shorter side of a strip that is kept if possible, pixels, and its longest side, so many times as
+# long as that of other images.
+_SHORTER, _MOST = 64, 6
+
+
 def coarse_search(
     ref: Rendered, tgt: Rendered, grid: CoarseGrid, keep: int = 4
 ) -> Sequence[Hypothesis]:
@@ -78,14 +84,20 @@ def coarse_search(
     Returns:
         At most `keep` hypotheses, best first, no two of them alike.
     """
-    small_ref, ref_scale = shrink(ref, grid.side)
-    small_tgt, tgt_scale = shrink(tgt, grid.side)
+    long_ref, long_tgt = (_longer_side(image.size, grid.side) for image in (ref, tgt))
+    small_ref, ref_scale = shrink(ref, long_ref)
+    small_tgt, tgt_scale = shrink(tgt, long_tgt)
     first, second = orientation_field(small_ref), orientation_field(small_tgt)
+    strip = max(long_ref, long_tgt) > grid.side
     longest = max(*small_ref.size, *small_tgt.size)
     # Half an image of padding keeps a shift from wrapping onto its opposite.
     side = scipy.fft.next_fast_len(int(1.6 * longest))
-    spectrum = np.conj(scipy.fft.fft2(first, (side, side)))
     width, height = small_tgt.size
+
+    @cache
+    def spectrum(shape: tuple[int, int]) -> NDArray[np.complex64]:
+        return np.asarray(np.conj(scipy.fft.fft2(first, shape)), dtype=np.complex64)
+
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     # The common factor of the two reductions, so that scales mean full-size pixels.
     zoom = tgt_scale[0, 0] / ref_scale[0, 0]
@@ -97,16 +109,31 @@ def coarse_search(
     def at(angle: float, scale: float) -> Hypothesis:
         turn = np.radians(angle)
         a, b = scale * zoom * np.cos(turn), scale * zoom * np.sin(turn)
-        extent = np.hypot(width, height) if angle else max(width, height)
-        canvas = min(int(np.ceil(extent / (scale * zoom))), side)
+        if strip:
+            # A square round a strip would be empty for the most part.
+            c, s = abs(np.cos(turn)), abs(np.sin(turn))
+            extents = width * c + height * s, width * s + height * c
+            canvas = [int(np.ceil(extent / (scale * zoom))) for extent in extents]
+            across, down = (
+                scipy.fft.next_fast_len(int(1.3 * max(own, its)) + 8)
+                for own, its in zip(canvas, small_ref.size, strict=True)
+            )
+        else:
+            extent = np.hypot(width, height) if angle else max(width, height)
+            canvas = [min(int(np.ceil(extent / (scale * zoom))), side)] * 2
+            across = down = side
         matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]])
-        matrix[:2, 2] = centre - matrix[:2, :2] @ np.full(2, (canvas - 1) / 2)
-        warped = warp_field(second, matrix, (canvas, canvas))
-        surface = scipy.fft.ifft2(spectrum * scipy.fft.fft2(warped, (side, side))).real
+        matrix[:2, 2] = centre - matrix[:2, :2] @ ((np.array(canvas) - 1) / 2)
+        warped = warp_field(second, matrix, (canvas[0], canvas[1]))
+        shape = down, across
+        surface = scipy.fft.ifft2(spectrum(shape) * scipy.fft.fft2(warped, shape)).real
         peak = int(surface.argmax())
-        y, x = divmod(peak, side)
+        y, x = divmod(peak, across)
         shift = np.eye(3)
-        shift[:2, 2] = x - side if x > side // 2 else x, y - side if y > side // 2 else y
+        shift[:2, 2] = (
+            x - across if x > across // 2 else x,
+            y - down if y > down // 2 else y,
+        )
         score = float(surface.flat[peak] / max(float(surface.std()), 1e-12))
         return Hypothesis(back @ matrix @ shift @ forth, score)
 
@@ -116,6 +143,14 @@ def coarse_search(
         found = [h for row in pool.map(turned, grid.angles) for h in row]
     found.sort(key=lambda h: -h.score)
     return _distinct(found, ref.size, keep)
+
+
+def _longer_side(size: tuple[int, int], side: int) -> int:
+    """What the longer side is reduced to, pixels: of a strip, more, for the sake of the shorter."""
+    longer, shorter = max(size), min(size)
+    if shorter * side >= _SHORTER * longer:
+        return side
+    return min(longer, max(side, round(_SHORTER * longer / shorter), 1), _MOST * side)
 
 
 def _distinct(found: list[Hypothesis], size: tuple[int, int], keep: int) -> list[Hypothesis]:

@@ -28,6 +28,8 @@ _DOUBTFUL = 0.5
 _FURTHER = 4
 # A window is reliable when it correlates this well, compared with the median of the agreeing ones.
 _RELIABLE = 0.7
+# Shorter side of an image below which it is not reduced, pixels.
+_SHORTER = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,9 @@ class Aligner:
     def __init__(self, ref: Rendered, tgt: Rendered) -> None:
         self._ref, self._tgt = ref, tgt
         full = max(*ref.size, *tgt.size)
-        self._sides = [side for side in (192, 384, 768) if side < 0.75 * full] + [full]
+        # A strip is not reduced so far that no window fits across it.
+        least = _SHORTER * full / max(1, min(*ref.size, *tgt.size))
+        self._sides = [s for s in (192, 384, 768) if least <= s < 0.75 * full] + [full]
         # One pyramid serves all hypotheses; bound to the instance, so it goes with it.
         self._level = lru_cache(maxsize=None)(self._make_level)
 

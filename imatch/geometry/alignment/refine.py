@@ -20,6 +20,10 @@ from imatch.core.types import BoolArray
 
 # A rival peak is one further than this from the best, pixels.
 _APART = 3
+# A window of which less is seen counts for what is seen of it, at each displacement anew.
+_WHOLE = 0.97
+# What both see counts as this share of a window's energy at least.
+_LEAST_COMMON = 0.3
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class CorrelationWindows:
     side: int = 64
     count: int = 320
     radius: int = 6
-    least_valid: float = 0.7
+    least_valid: float = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +150,41 @@ def _correlate(
     ]
     product = np.conj(scipy.fft.fft2(cuts[0])) * scipy.fft.fft2(cuts[1])
     surface = scipy.fft.ifft2(product, overwrite_x=True).real
-    energy = [(cut.real**2 + cut.imag**2).sum(axis=(1, 2)) for cut in cuts]
-    surface /= (np.sqrt(energy[0] * energy[1]) + 1e-9)[:, None, None]
+    squares = [cut.real**2 + cut.imag**2 for cut in cuts]
+    energy = [square.sum(axis=(1, 2)) for square in squares]
+    scale = np.broadcast_to((np.sqrt(energy[0] * energy[1]) + 1e-9)[:, None, None], surface.shape)
+    seen = [square > 0 for square in squares]
+    partial = np.minimum(*(mask.mean(axis=(1, 2)) for mask in seen)) < _WHOLE
+    if partial.any():
+        scale = scale.copy()
+        scale[partial] = _common_energy(
+            [square[partial] for square in squares], [mask[partial] for mask in seen]
+        )
+    surface /= scale
     return np.asarray(scipy.fft.fftshift(surface, axes=(1, 2)), dtype=np.float32)
+
+
+def _common_energy(
+    squares: list[NDArray[np.float32]], seen: list[BoolArray]
+) -> NDArray[np.float64]:
+    """(M, side, side) what to normalise by at each displacement: what both see then.
+
+    Two windows with gaps at the same places would else correlate best where the gaps lie on one
+    another (Padfield, "Masked object registration in the Fourier domain", IEEE TIP 2012).
+    """
+    masks = [scipy.fft.rfft2(mask.astype(np.float32)) for mask in seen]
+    energy = [scipy.fft.rfft2(square) for square in squares]
+    shape = squares[0].shape[1:]
+    total = [square.sum(axis=(1, 2))[:, None, None] for square in squares]
+    common = [
+        scipy.fft.irfft2(np.conj(energy[0]) * masks[1], s=shape),
+        scipy.fft.irfft2(np.conj(masks[0]) * energy[1], s=shape),
+    ]
+    # Where hardly anything is common a high value would mean nothing.
+    parts = [
+        np.maximum(part, _LEAST_COMMON * whole) for part, whole in zip(common, total, strict=True)
+    ]
+    return np.asarray(np.sqrt(parts[0] * parts[1]) + 1e-9)
 
 
 def peaks(
