@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from imatch import match
+from imatch.cli import cli
 from imatch.core.errors import InputError
 from imatch.pipeline.apply.geotransform import apply_geotransform
 from imatch.pipeline.apply.raster import apply_raster
@@ -187,3 +189,35 @@ def test_rpcs_over_a_dem_leave_no_shift(tmp_path: Path, ground: NDArray[np.float
     assert "relief is not accounted for" in without.provenance["located_by"]["target"]
     assert raised.shift_px is not None
     assert raised.shift_px[0] == pytest.approx(-10, abs=2.5)
+
+
+def test_bare_pixels_are_laid_on_the_map_of_a_bent_reference(
+    tmp_path: Path, ground: NDArray[np.float32]
+) -> None:
+    pixels = bent(ground, 12)
+    reference = write_located(tmp_path / "ref.tif", pixels, gcps=grid_gcps(sine(12)))
+    found = match(reference, pixels, matcher="phase")
+    assert found.map_matrix is None
+    mapping = GeoCorrection.of(found)
+    bare = write_located(tmp_path / "bare.tif", pixels)
+    out = tmp_path / "out.tif"
+    lattice = apply_raster(mapping, bare, out)
+    assert lattice.crs == UTM
+    at = np.array([(60.0, 60), (330, 90), (200, 350)])
+    place = raster_info(reference).to_map(at)
+    np.testing.assert_allclose(mapping.to_map(raster_info(bare))(at), place, atol=0.5)
+    pixel = np.array([~lattice.transform @ tuple(p) for p in place]) - 0.5
+    back = mapping.to_pixels(lattice, raster_info(bare))(pixel)
+    np.testing.assert_allclose(back, at, atol=0.05)
+
+
+def test_the_command_takes_a_height(tmp_path: Path, ground: NDArray[np.float32]) -> None:
+    path = write_located(tmp_path / "a.tif", ground.astype(np.uint8), rpcs=camera())
+    arguments = ["match", str(path), str(path), "-m", "phase", "-o", str(tmp_path / "r.json")]
+    done = CliRunner().invoke(cli, [*arguments, "--dem", "420", "--offline"])
+    assert done.exit_code == 0, done.output
+    kept = read_registration(tmp_path / "r.json")
+    assert kept.provenance["config"]["dem"] == 420
+    assert kept.target.geolocation is not None
+    assert kept.target.geolocation.dem == 420
+    assert "RPCs at a height of 420 m" in kept.provenance["located_by"]["target"]
