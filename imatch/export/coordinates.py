@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from imatch.core.errors import OutputError
 from imatch.pipeline.registration.result import ImageSummary, Registration
 
-_PIXELS_UPWARDS = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-
 
 def gis_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Converts pixels of an image to the coordinates at which a GIS shows them.
@@ -29,9 +27,9 @@ def gis_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         >>> gis_xy(ImageSummary(None, 9, 9), np.array([[0.0, 0.0]]))
         array([[ 0.5, -0.5]])
     """
-    a, b, c, d, e, f = (_PIXELS_UPWARDS if image.transform is None else image.transform)[:6]
-    column, row = xy[:, 0] + 0.5, xy[:, 1] + 0.5
-    return np.column_stack([a * column + b * row + c, d * column + e * row + f])
+    if image.transform is not None:
+        return image.to_own(xy)
+    return np.column_stack([xy[:, 0] + 0.5, -xy[:, 1] - 0.5])
 
 
 def reference_xy(registration: Registration) -> NDArray[np.float64]:

@@ -101,6 +101,10 @@ def _image(image: ImageSummary) -> str:
         facts.append(quoted[1] if len(quoted) > 1 else image.crs)
     else:
         facts.append("not geocoded" if image.transform is None else "no CRS")
+    if image.unlocated is not None:
+        facts.append(image.unlocated)
+    if image.geolocation is not None:
+        facts.append(f"located by {image.geolocation.describe()}")
     if image.gsd_m is not None:
         facts.append(f"{number(sum(image.gsd_m) / 2)} m")
     return " · ".join(facts)

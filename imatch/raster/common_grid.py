@@ -17,6 +17,7 @@ from imatch.raster.geodesy import (
     ground_distance_m,
     reproject_points,
 )
+from imatch.raster.geolocation.geolocation import Geolocation
 from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
 
@@ -42,6 +43,11 @@ class PixelMap:
         native_crs: CRS of `native`.
         work_near: Longitude of the working image, where its CRS is geographic.
         native_near: Longitude of the native image, where its CRS is geographic.
+        work_bend: What bends working pixels into the frame of `work`; None where that is exact.
+        native_bend: The same of the native pixels.
+
+    Attributes:
+        matrix: (3, 3) working to native pixels; None where no matrix says it.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class PixelMap:
         *,
         work_near: float | None = None,
         native_near: float | None = None,
+        work_bend: Geolocation | None = None,
+        native_bend: Geolocation | None = None,
     ) -> None:
         self._work, self._native = work @ _HALF, native @ _HALF
         self._crs = (
@@ -61,11 +69,11 @@ class PixelMap:
             else (work_crs, native_crs)
         )
         self._work_near, self._native_near = work_near, native_near
-        if self._crs is None:
-            self.matrix: NDArray[np.float64] | None = affine_matrix(~self._native @ self._work)
-            self._inverse = ~self._work @ self._native
-        else:
-            self.matrix = None
+        self._work_bend, self._native_bend = work_bend, native_bend
+        self._inverse = ~self._work @ self._native
+        self.matrix: NDArray[np.float64] | None = None
+        if self._crs is None and work_bend is None and native_bend is None:
+            self.matrix = affine_matrix(~self._native @ self._work)
 
     @classmethod
     def resize(cls, native: tuple[int, int], work: tuple[int, int]) -> PixelMap:
@@ -83,33 +91,44 @@ class PixelMap:
             info.crs,
             work_near=grid.centre[0] if grid.crs is not None and grid.crs.is_geographic else None,
             native_near=near,
+            native_bend=info.geolocation,
         )
 
     def to_native(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Map (N, 2) working pixels to (N, 2) float64 native pixels."""
-        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        points = _bent(self._work_bend, np.asarray(xy, dtype=np.float64).reshape(-1, 2))
         if self._crs is None:
-            return apply_affine(~self._native @ self._work, points)
+            return _unbent(self._native_bend, apply_affine(~self._native @ self._work, points))
         work_crs, native_crs = self._crs
         mapped = reproject_points(
             apply_affine(self._work, points), work_crs, native_crs, near=self._native_near
         )
-        return apply_affine(~self._native, mapped)
+        return _unbent(self._native_bend, apply_affine(~self._native, mapped))
 
     def to_work(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Map (N, 2) native pixels to (N, 2) float64 working pixels."""
-        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        points = _bent(self._native_bend, np.asarray(xy, dtype=np.float64).reshape(-1, 2))
         if self._crs is None:
-            return apply_affine(self._inverse, points)
+            return _unbent(self._work_bend, apply_affine(self._inverse, points))
         work_crs, native_crs = self._crs
         mapped = reproject_points(
             apply_affine(self._native, points), native_crs, work_crs, near=self._work_near
         )
-        return apply_affine(~self._work, mapped)
+        return _unbent(self._work_bend, apply_affine(~self._work, mapped))
+
+
+def _bent(bend: Geolocation | None, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Native pixels, by their centres, in the affine frame."""
+    return xy if bend is None else bend.to_flat(xy + 0.5) - 0.5
+
+
+def _unbent(bend: Geolocation | None, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pixels of the affine frame, by their centres, as native ones."""
+    return xy if bend is None else bend.to_native(xy + 0.5) - 0.5
 
 
 def unwrap_longitude(info: RasterInfo, crs: CRS, longitude: float) -> tuple[Affine, float | None]:
-    """An image's transform, turned by 360 degrees where that brings it beside a grid.
+    """An image's affine transform, turned by 360 degrees where that brings it beside a grid.
 
     Only where both use one geographic CRS: elsewhere the transformation between the systems takes
     care of it.
@@ -154,6 +173,8 @@ def common_grid(ref: RasterInfo, tgt: RasterInfo, *, size: int, margin: float) -
     # Everything below is in the reference's native pixels, corner-based, divided by `unit`.
     frame = ref.transform @ Affine.scale(*unit)
     ref_shape = box(0, 0, ref.width / unit[0], ref.height / unit[1])
+    if ref.geolocation is not None:
+        ref_shape, _ = _footprint(ref, frame, ref)
     tgt_shape, tgt_scale = _footprint(tgt, frame, ref)
     if tgt_scale > common * _SAME_GSD:
         common = tgt_scale
@@ -211,10 +232,12 @@ def _footprint(tgt: RasterInfo, frame: Affine, ref: RasterInfo) -> tuple[Polygon
     inside = np.array([(x, y) for x in (0.25, 0.5, 0.75) for y in (0.25, 0.5, 0.75)]) * (w, h)
 
     def to_frame(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        mapped = apply_affine(native, pixels)
+        bend = tgt.geolocation
+        mapped = apply_affine(native, pixels if bend is None else bend.to_flat(pixels))
         there = reproject_points(mapped, tgt.crs, ref.crs, near=near)
         # Projections answer beyond their domain too; only what finds its way back is believed.
         back = apply_affine(~native, reproject_points(there, ref.crs, tgt.crs, near=tgt_lon))
+        back = back if bend is None else bend.to_native(back)
         there[~(np.abs(back - pixels) < 0.01).all(axis=1)] = np.nan
         return apply_affine(~frame, there)
 

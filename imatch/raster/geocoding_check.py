@@ -7,8 +7,6 @@ import math
 import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.io import DatasetReader
-from rasterio.transform import from_gcps
 
 #: Metres a pixel's side has at least and at most: a microscope's, an eighth of the globe.
 _SIDES_M = (1e-4, 5e6)
@@ -19,8 +17,6 @@ _SLENDER = 1e5
 _METRES_PER_DEGREE = 111_319.5
 #: Longitudes run on beyond the antimeridian, hardly twice round.
 _TURNS_DEG = 720.0
-#: GCPs explained by an affine transform within this many pixels geocode an image.
-_GCP_PX = 0.5
 
 
 def misplaced(transform: Affine, crs: CRS | None, size: tuple[int, int]) -> str | None:
@@ -72,26 +68,3 @@ def _beyond(transform: Affine, crs: CRS, size: tuple[int, int], unit: float) -> 
         return f"its middle lies at longitude {x:.6g}" if abs(x) > _TURNS_DEG else None
     far = max(abs(v) for corner in ((0, 0), size) for v in transform @ corner) * unit
     return f"it lies {far:.3g} m from its map's origin" if far > _FARTHEST_M else None
-
-
-def geocoding_of(dataset: DatasetReader) -> tuple[Affine, CRS | None, str | None]:
-    """Transform and CRS, or none and why those of the file make no sense."""
-    transform, crs = _claimed(dataset)
-    wrong = misplaced(transform, crs, (dataset.width, dataset.height))
-    return (transform, crs, None) if wrong is None else (Affine.identity(), None, wrong)
-
-
-def _claimed(dataset: DatasetReader) -> tuple[Affine, CRS | None]:
-    """Transform and CRS, from GCPs where the file has nothing better and they are plain."""
-    transform, crs = dataset.transform, dataset.crs
-    gcps, gcp_crs = dataset.gcps
-    if transform == Affine.identity() and gcp_crs is not None and len(gcps) >= 3:
-        fitted = from_gcps(gcps)
-        if misplaced(fitted, None, (dataset.width, dataset.height)) is None:
-            pixels = [~fitted @ (gcp.x, gcp.y) for gcp in gcps]
-            misfits = [
-                np.hypot(x - g.col, y - g.row) for (x, y), g in zip(pixels, gcps, strict=True)
-            ]
-            if max(misfits) <= _GCP_PX:
-                return fitted, gcp_crs
-    return transform, crs

@@ -42,6 +42,19 @@ def apply_affine(transform: Affine, xy: ArrayLike) -> NDArray[np.float64]:
         return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
+def fitted_affine(pixels: NDArray[np.float64], places: NDArray[np.float64]) -> Affine:
+    """The least-squares affine transform from (N, 2) points to (N, 2) others."""
+    middle, centre, size = pixels.mean(axis=0), places.mean(axis=0), pixels.std(axis=0)
+    rows = np.column_stack([(pixels - middle) / size, np.ones(len(pixels))])
+    found = np.linalg.lstsq(rows, places - centre, rcond=None)[0]
+    (a, d), (b, e), (c, f) = found
+    # Numbers that only rounding keeps from zero would make a rotated raster of a plain one.
+    tiny = 1e-11 * max(abs(a), abs(b), abs(d), abs(e))
+    b, d = (0.0 if abs(v) < tiny else v for v in (b, d))
+    local = Affine(a, b, c + centre[0], d, e, f + centre[1])
+    return local @ Affine.scale(*(1 / size)) @ Affine.translation(*-middle)
+
+
 def reproject_points(
     xy: ArrayLike, source: CRS, target: CRS, *, near: float | None = None
 ) -> NDArray[np.float64]:

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
-from imatch.raster.geodesy import gsd_metres
+from imatch.raster.geodesy import apply_affine, gsd_metres
+from imatch.raster.geolocation.geolocation import Geolocation
 from imatch.raster.image import is_geocoded
 
 
@@ -26,13 +28,18 @@ class RasterInfo:
         count: Selected bands.
         dtypes: Their types (``"uint16"``).
         band_names: Their names.
-        transform: Corner-based pixel to map transform; the identity without geocoding.
+        transform: Corner-based pixel to map transform; the identity without geocoding, and with a
+            `geolocation` the affine frame that fits best.
         crs: Coordinate reference system, or None.
         nodata: The value that marks missing ground, or None.
         driver: GDAL driver (``"GTiff"``), or ``"array"``.
         name: What to call it in messages and documents: a URL without query and credentials.
         block: (width, height) of the blocks its pixels are stored in; None where that is unknown.
         misplaced: Why the file's own geocoding makes no sense, so that it has none here.
+        geolocation: What bends pixels into the frame of `transform`, where GCPs or RPCs locate
+            them; None where that is exact.
+        located_by: What geocodes it, in words (``"144 GCPs"``); None where nothing does.
+        unlocated: Why GCPs or RPCs that the file has are not used.
     """
 
     path: Path | None
@@ -48,6 +55,9 @@ class RasterInfo:
     name: str = "array"
     block: tuple[int, int] | None = None
     misplaced: str | None = None
+    geolocation: Geolocation | None = None
+    located_by: str | None = None
+    unlocated: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,6 +75,12 @@ class RasterInfo:
         if self.crs is None or not self.geocoded:
             return None
         return gsd_metres(self.transform, self.crs, self.size)
+
+    def to_map(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map (N, 2) native pixels to map coordinates, NaN where there are none."""
+        corner = xy + 0.5
+        flat = corner if self.geolocation is None else self.geolocation.to_flat(corner)
+        return apply_affine(self.transform, flat)
 
     def check_place(self) -> None:
         """Refuse a geocoding that makes no sense, before it is missed.

@@ -73,7 +73,9 @@ def locate_image(
     wanted = None if bands is None else tuple(bands)
     wanted = wanted or config.tgt_bands or manifest.band_list
     # The query is the target of what is matched when hits are verified.
-    source = open_source(query, bands=wanted, nodata=config.tgt_nodata, mask=config.tgt_mask)
+    source = open_source(
+        query, bands=wanted, nodata=config.tgt_nodata, mask=config.tgt_mask, dem=config.dem
+    )
     name = manifest.model.source if embedder is None else embedder
     loaded = load_embedder(name, device=device, fetch=fetch)
     hits = Finder(index, loaded, probes=probes).search(source, k, stand_out=stand_out)

@@ -20,7 +20,7 @@ from imatch.datasets.synthetic.landscape_view import render_landscape
 from imatch.geometry.transform import DisplacementGrid, Transform
 from imatch.raster import Grid
 from imatch.raster.geodesy import apply_affine
-from imatch.raster.warp.interpolation import RESAMPLINGS
+from imatch.raster.sampling.interpolation import RESAMPLINGS
 from imatch.raster.warp.warp import warp_file
 
 UTM31 = CRS.from_epsg(32631)

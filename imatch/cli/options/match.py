@@ -184,6 +184,12 @@ _CONFIG_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--no-geocoding", is_flag=True, help="Ignore where the files say they lie; compare pixels."
     ),
     click.option(
+        "--dem",
+        metavar="FILE|HEIGHT",
+        help="Height of the ground for images that RPCs locate: a raster of heights, or metres"
+        " above the ellipsoid.  [default: the RPCs' own height offset]",
+    ),
+    click.option(
         "--gsd",
         "gsd_m",
         type=float,

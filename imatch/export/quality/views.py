@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from os import PathLike
 from typing import TypeAlias
 
@@ -15,10 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from imatch.core.types import Rendered
 from imatch.geometry.transform import Transform
 from imatch.pipeline.registration.geo_correction import GeoCorrection
-from imatch.pipeline.registration.result import Registration
+from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.raster import Source, open_source, render
 from imatch.raster.grid import Grid
-from imatch.raster.warp.warp import render_through
 
 Image: TypeAlias = "Source | str | PathLike[str]"
 Points: TypeAlias = NDArray[np.float64]
@@ -97,8 +95,8 @@ class ViewPair:
 
     def __init__(self, registration: Registration, ref: Image, tgt: Image) -> None:
         self.registration = registration
-        self.ref = _opened(ref, registration.reference.bands)
-        self.tgt = _opened(tgt, registration.target.bands)
+        self.ref = _opened(ref, registration.reference)
+        self.tgt = _opened(tgt, registration.target)
         self.before = self._initial_correction()
         self.after = None if registration.transform is None else GeoCorrection.of(registration)
 
@@ -111,8 +109,8 @@ class ViewPair:
 
     def to_target(self, mapping: GeoCorrection, frame: ViewFrame | None = None) -> Convert:
         """Returns the map from pixels of a frame (or of the whole reference) to target pixels."""
-        grid = mapping.reference_lattice
-        return mapping.to_pixels(grid if frame is None else frame.grid(grid), self.tgt.info)
+        convert = mapping.from_reference(self.tgt.info)
+        return convert if frame is None else lambda xy: convert(frame.to_reference(xy))
 
     def along_reference_axes(self, mapping: GeoCorrection, vectors: Points) -> Points:
         """Rotates (N, 2) displacements in target pixels to the reference's axes; lengths stay."""
@@ -153,11 +151,10 @@ class ViewPair:
     def view(self, frame: ViewFrame) -> ChipView:
         """Renders a frame of both images, in grey."""
         grid = frame.grid(self.before.reference_lattice)
-        draw = partial(render_through, lattice=grid)
         images = [
-            render(draw(self.ref, to_pixels=frame.to_reference), 1),
+            render(self.ref.read_through(grid, frame.to_reference), 1),
             *(
-                render(draw(self.tgt, to_pixels=self.to_target(mapping, frame)), 1)
+                render(self.tgt.read_through(grid, self.to_target(mapping, frame)), 1)
                 for mapping in (self.before, self.after)
                 if mapping is not None
             ),
@@ -179,5 +176,9 @@ class ViewPair:
         return GeoCorrection(Transform("affine", resize), reference, target, on_map=False)
 
 
-def _opened(image: Image, bands: tuple[str, ...]) -> Source:
-    return image if isinstance(image, Source) else open_source(image, bands=bands or None)
+def _opened(image: Image, summary: ImageSummary) -> Source:
+    if isinstance(image, Source):
+        return image
+    bend = summary.geolocation
+    dem = None if bend is None else bend.dem
+    return open_source(image, bands=summary.bands or None, dem=dem)

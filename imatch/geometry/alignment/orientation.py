@@ -138,7 +138,8 @@ def shrink(image: Rendered, side: int) -> tuple[Rendered, NDArray[np.float64]]:
     # A pixel with gaps is the mean of what is seen of it.
     seen = image.valid.astype(np.float32)
     share = reduced(seen)
-    planes = [reduced(plane * seen) / np.maximum(share, np.float32(1e-6)) for plane in image.pixels]
+    weight = np.maximum(share, np.float32(1e-6))
+    planes = [np.divide(reduced(plane * seen), weight, dtype=np.float32) for plane in image.pixels]
     valid: BoolArray = np.asarray(share > _SEEN)
     for plane in planes:
         plane[~valid] = float(np.median(plane[valid])) if valid.any() else 0.5

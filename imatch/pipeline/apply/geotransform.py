@@ -19,7 +19,7 @@ from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary
 from imatch.raster import Grid, RasterInfo
 from imatch.raster.common_grid import unwrap_longitude
-from imatch.raster.geodesy import apply_affine, reproject_points
+from imatch.raster.geodesy import apply_affine, fitted_affine, reproject_points
 from imatch.raster.read.file_source import raster_info
 from imatch.raster.warp.set_geotransform import set_geotransform
 
@@ -70,7 +70,7 @@ def apply_geotransform(
         ConfigError: A creation option does not work.
         OutputError: The file cannot be written.
     """
-    info = raster_info(path)
+    info = raster_info(path, dem=mapping.dem)
     transform, crs, error = corrected_transform(mapping, info)
     gcps: list[GroundControlPoint] = []
     if error > limit_px and inexact == "refuse":
@@ -135,11 +135,12 @@ def corrected_transform(
         and crs is not None
         and crs == mapping.crs
         and not crs.is_geographic
+        and info.geolocation is None
     ):
         own, _ = unwrap_longitude(info, crs, 0.0)
         transform = ~Affine(*correction.matrix[:2].ravel()) @ own
     else:
-        transform = _fitted(pixels + 0.5, true)
+        transform = fitted_affine(pixels + 0.5, true)
     off = apply_affine(~transform, true) - 0.5 - pixels
     return transform, crs, float(np.hypot(off[:, 0], off[:, 1]).max())
 
@@ -178,16 +179,3 @@ def _lattice(info: RasterInfo, count: int) -> NDArray[np.float64]:
     """(N, 2) pixel positions from corner to corner."""
     x, y = (np.linspace(-0.5, side - 0.5, count) for side in info.size)
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-
-
-def _fitted(pixels: NDArray[np.float64], places: NDArray[np.float64]) -> Affine:
-    """The least-squares affine from corner-based pixels to places."""
-    middle, centre, size = pixels.mean(axis=0), places.mean(axis=0), pixels.std(axis=0)
-    rows = np.column_stack([(pixels - middle) / size, np.ones(len(pixels))])
-    found = np.linalg.lstsq(rows, places - centre, rcond=None)[0]
-    (a, d), (b, e), (c, f) = found
-    # Numbers that only rounding keeps from zero would make a rotated raster of a plain one.
-    tiny = 1e-11 * max(abs(a), abs(b), abs(d), abs(e))
-    b, d = (0.0 if abs(v) < tiny else v for v in (b, d))
-    local = Affine(a, b, c + centre[0], d, e, f + centre[1])
-    return local @ Affine.scale(*(1 / size)) @ Affine.translation(*-middle)

@@ -12,7 +12,7 @@ from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster.geodesy import apply_affine
 from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
-from imatch.raster.warp.coordinate_grid import spans
+from imatch.raster.sampling.coordinate_grid import spans
 
 GridKind: TypeAlias = Literal["reference", "target"]
 Bounds: TypeAlias = tuple[float, float, float, float]
@@ -108,7 +108,8 @@ def _ratio(mapping: GeoCorrection, info: RasterInfo) -> float:
         # Pixels of the target's frame: the target itself goes on the reference's very grid.
         return _whole(mapping.target.width / info.width)
     lattice = mapping.reference_lattice
-    if info.crs == mapping.crs:
+    bent = info.geolocation is not None or mapping.reference.geolocation is not None
+    if info.crs == mapping.crs and not bent:
         own, other = info.transform.determinant, lattice.transform.determinant
         return _whole(float(np.sqrt(abs(own / other))), _SLACK)
     across, down = spans(mapping.to_pixels(lattice, info), *lattice.size)

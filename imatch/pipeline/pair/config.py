@@ -29,6 +29,8 @@ class MatchConfig(Settings):
             by it; None leaves that to the matcher's row. ``auto`` always does.
         use_geocoding: Render geocoded pairs on one map grid; False compares bare pixels.
         margin: How far beyond the overlap to look in geocoded pairs, as a share of it.
+        dem: Height of the ground for images that RPCs locate: a raster of heights, or metres above
+            the ellipsoid; their own height offset when None.
         gsd_m: Metres per reference pixel, for images that do not say.
         tolerance: How far any place may be off at 95 % for the certificate to pass: ``0.3px``
             (native target pixels) or ``3m``; None asks nothing.
@@ -52,6 +54,7 @@ class MatchConfig(Settings):
     refine: bool | None = None
     use_geocoding: bool = True
     margin: float = Field(default=0.1, ge=0, le=2)
+    dem: float | Path | None = None
     gsd_m: float | None = Field(default=None, gt=0)
     tolerance: str | None = None
     ref_bands: tuple[Band, ...] | None = None
@@ -62,6 +65,14 @@ class MatchConfig(Settings):
     tgt_mask: Path | None = None
     weights: dict[str, str] = Field(default_factory=dict)
     fetch: bool = False
+
+    @field_validator("dem", mode="before")
+    @classmethod
+    def _read_dem(cls, value: Any) -> Any:
+        try:
+            return value if value is None else float(value)
+        except (TypeError, ValueError):
+            return Path(value) if isinstance(value, str) else value
 
     @field_validator("tolerance", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ from imatch.raster.names import is_virtual, local_files
 #: Settings that change no answer: whether weights may be downloaded.
 NEUTRAL = frozenset({"fetch"})
 #: Settings whose values are files.
-NAMING_FILES = ("ref_mask", "tgt_mask", "weights")
+NAMING_FILES = ("ref_mask", "tgt_mask", "dem", "weights")
 
 
 def settings_of(config: MatchConfig, *, besides: Iterable[str] = ()) -> dict[str, Any]:
@@ -32,9 +32,10 @@ def settings_of(config: MatchConfig, *, besides: Iterable[str] = ()) -> dict[str
 
 
 def files_of(config: MatchConfig) -> list[str]:
-    """The files that settings name: masks and weights."""
+    """The files that settings name: masks, a DEM and weights."""
     masks = [str(mask) for mask in (config.ref_mask, config.tgt_mask) if mask is not None]
-    return [*masks, *(str(named_file(file)) for file in config.weights.values())]
+    dem = [str(config.dem)] if isinstance(config.dem, Path) else []
+    return [*masks, *dem, *(str(named_file(file)) for file in config.weights.values())]
 
 
 def contents(path: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -211,8 +212,8 @@ def open_images(ref: Image, tgt: Image, config: MatchConfig) -> tuple[Source, So
         ConfigError: A `Source` was opened with other settings than these.
     """
     return (
-        _source(ref, "ref", config.ref_bands, config.ref_nodata, config.ref_mask),
-        _source(tgt, "tgt", config.tgt_bands, config.tgt_nodata, config.tgt_mask),
+        _source(ref, "ref", config.ref_bands, config.ref_nodata, config.ref_mask, config.dem),
+        _source(tgt, "tgt", config.tgt_bands, config.tgt_nodata, config.tgt_mask, config.dem),
     )
 
 
@@ -222,11 +223,21 @@ def _source(
     bands: tuple[int | str, ...] | None,
     nodata: float | None,
     mask: Path | None,
+    dem: Path | float | None,
 ) -> Source:
     if isinstance(image, str | PathLike):
-        return open_source(image, bands=bands, nodata=nodata, mask=mask)
+        return open_source(image, bands=bands, nodata=nodata, mask=mask, dem=dem)
     if isinstance(image, np.ndarray):
         return array_source(image, bands=bands, nodata=nodata, mask=mask)
+    bend = image.info.geolocation
+    by_rpcs = bend is not None and bend.model.kind == "rpcs"
+    wanted_dem = os.path.realpath(dem) if isinstance(dem, Path) else dem
+    if dem is not None and bend is not None and by_rpcs and bend.dem != wanted_dem:
+        raise ConfigError(
+            f"{image.info.name} is open already, and not with {str(dem)!r}",
+            subject="dem",
+            hint="open it with that (open_source), or give its path",
+        )
     asked = settings_of(bands, nodata, mask)
     for name, wanted, given in zip(
         ("bands", "nodata", "mask"), asked, image.opened_with, strict=True

@@ -61,8 +61,19 @@ def provenance(
                 "gsd_m": None if grid.gsd_m is None else list(grid.gsd_m),
             },
         },
+        "located_by": {
+            side: _located(source.info)
+            for side, source in zip(("reference", "target"), sources, strict=True)
+        },
         "versions": versions(),
     }
+
+
+def _located(info: RasterInfo) -> str | None:
+    """What geocodes an image, or why nothing does, where there is something to say."""
+    if info.unlocated is not None:
+        return f"nothing: {info.unlocated}"
+    return info.located_by
 
 
 def _file(info: RasterInfo, files: tuple[Fingerprint, ...]) -> dict[str, Any]:

@@ -77,8 +77,19 @@ class GeoCorrection:
         return None if self.reference.crs is None else CRS.from_user_input(self.reference.crs)
 
     @property
+    def dem(self) -> str | float | None:
+        """The height of the ground that located target or reference by RPCs; None without one."""
+        for image in (self.target, self.reference):
+            if image.geolocation is not None and image.geolocation.dem is not None:
+                return image.geolocation.dem
+        return None
+
+    @property
     def reference_lattice(self) -> Grid:
-        """The reference's own pixels: on its map, or in the plane of its own coordinates."""
+        """The reference's own pixels: on its map, or in the plane of its own coordinates.
+
+        Of a reference that GCPs or RPCs locate, the pixels of the affine frame that fits it best.
+        """
         return Grid(self._own, self.crs, self.reference.width, self.reference.height)
 
     @property
@@ -86,6 +97,28 @@ class GeoCorrection:
         """Corner-based reference pixels to its own coordinates; pixels, where it has no others."""
         own = self.reference.transform
         return Affine.identity() if own is None else Affine(*own)
+
+    def from_reference(self, info: RasterInfo) -> Callable[[ArrayLike], Places]:
+        """From the reference's native pixels to those of the target or a sibling of it.
+
+        Args:
+            info: The raster.
+
+        Returns:
+            A function from (N, 2) reference pixels to (N, 2) native pixels of the raster; NaN or
+            infinite where there is none.
+
+        Raises:
+            InputError: As `to_pixels`.
+        """
+        to_native = (self._map_of(info) if self.on_map else self._frame_of(info)).to_native
+
+        def convert(xy: ArrayLike) -> Places:
+            points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+            true = self.reference.to_own(points) if self.on_map else points
+            return to_native(self.correction.apply(true))
+
+        return convert
 
     def to_pixels(self, lattice: Grid, info: RasterInfo) -> Callable[[ArrayLike], Places]:
         """From the pixels of an output to those of the target or a sibling of it.
@@ -124,11 +157,14 @@ class GeoCorrection:
             InputError: As `to_pixels`.
         """
         to_frame = (self._map_of(info) if self.on_map else self._frame_of(info)).to_work
-        to_plane = self._own @ Affine.translation(_HALF, _HALF)
+        own = self.reference.transform is not None
 
         def convert(xy: ArrayLike) -> Places:
             true = self.correction.inverse(to_frame(xy))
-            return true if self.on_map else apply_affine(to_plane, true)
+            if self.on_map:
+                return true
+            # In the plane of bare pixels, corners are whole numbers.
+            return self.reference.to_own(true) if own else true + _HALF
 
         return convert
 
@@ -185,9 +221,7 @@ class GeoCorrection:
 
     def _place_pixels(self, xy: ArrayLike) -> Places:
         """Target pixels to the reference's coordinates, or its pixels where it has no others."""
-        pixels = self.correction.inverse(xy)
-        own = self.reference.transform
-        return pixels if own is None else apply_affine(self._own, pixels + _HALF)
+        return self.reference.to_own(self.correction.inverse(xy))
 
     def _target_pixels(self, xy: Places, crs: CRS) -> Places:
         """Map coordinates to the target's pixels, by its own geocoding."""
@@ -198,8 +232,7 @@ class GeoCorrection:
         near = None
         if system.is_geographic:
             near = (Affine(*transform) @ (self.target.width / 2, self.target.height / 2))[0]
-        there = reproject_points(xy, crs, system, near=near)
-        return apply_affine(~Affine(*transform), there) - _HALF
+        return self.target.to_native(reproject_points(xy, crs, system, near=near))
 
     @property
     def _longitude(self) -> float | None:
@@ -214,7 +247,8 @@ class GeoCorrection:
         """Output pixels to the frame of the correction."""
         frame = self.crs
         centred = lattice.transform @ Affine.translation(_HALF, _HALF)
-        plane = Affine.identity() if self.on_map else _CENTRE @ ~self._own
+        bent = not self.on_map and self.reference.geolocation is not None
+        plane = Affine.identity() if self.on_map or bent else _CENTRE @ ~self._own
         if lattice.crs is None:
             to_plane = plane @ centred
             return lambda xy: apply_affine(to_plane, xy)
@@ -225,7 +259,7 @@ class GeoCorrection:
         def true(xy: ArrayLike) -> Places:
             there = apply_affine(centred, xy)
             there = reproject_points(there, lattice.crs or system, system, near=self._longitude)
-            return apply_affine(plane, there)
+            return self.reference.to_native(there) if bent else apply_affine(plane, there)
 
         return true
 
@@ -242,7 +276,15 @@ class GeoCorrection:
             )
         longitude = self._longitude
         native, near = unwrap_longitude(info, frame, longitude or 0.0)
-        return PixelMap(_CENTRE, native, frame, info.crs, work_near=longitude, native_near=near)
+        return PixelMap(
+            _CENTRE,
+            native,
+            frame,
+            info.crs,
+            work_near=longitude,
+            native_near=near,
+            native_bend=info.geolocation,
+        )
 
     def _frame_of(self, info: RasterInfo) -> PixelMap:
         """Between the target's pixels and those of a sibling: by geocoding, else by their frame."""
@@ -255,7 +297,16 @@ class GeoCorrection:
             if system.is_geographic:
                 near = (own @ (target.width / 2, target.height / 2))[0]
             native, other = unwrap_longitude(info, system, near or 0.0)
-            return PixelMap(own, native, system, info.crs, work_near=near, native_near=other)
+            return PixelMap(
+                own,
+                native,
+                system,
+                info.crs,
+                work_near=near,
+                native_near=other,
+                work_bend=target.geolocation,
+                native_bend=info.geolocation,
+            )
         scale = info.width / target.width, info.height / target.height
         if not np.isclose(scale[0] * target.height, scale[1] * target.height, atol=1.0):
             raise InputError(

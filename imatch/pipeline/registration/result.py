@@ -8,72 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.geometry.acceptance import Status
 from imatch.geometry.transform import DisplacementGrid, ModelKind, Transform
 from imatch.pipeline.registration.certificate import Certificate
-from imatch.raster import RasterInfo
-from imatch.raster.image import is_geocoded
+from imatch.pipeline.registration.image_summary import ImageSummary as ImageSummary
 
 SCHEMA = "imatch.registration/1"
 _SHIFT = ("shift_px", "shift_m", "ci95_px", "ci95_m")
 Pair: TypeAlias = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class ImageSummary:
-    """Description of the reference or the target.
-
-    Attributes:
-        path: The file or `redacted` URL, or None for an array.
-        width: Native columns.
-        height: Native rows.
-        bands: Names of the bands that were matched.
-        crs: ``"EPSG:32631"`` or WKT, also of a local (engineering) system; None without.
-        transform: The six corner-based affine coefficients (a, b, c, d, e, f) from pixels to `crs`,
-            or to a plane that no CRS describes (a world file); None where pixels are all there is.
-        gsd_m: (x, y) ground sampling distance in metres, or None where unknown.
-    """
-
-    path: str | None
-    width: int
-    height: int
-    bands: tuple[str, ...] = ()
-    crs: str | None = None
-    transform: tuple[float, ...] | None = None
-    gsd_m: Pair | None = None
-
-    @classmethod
-    def of(cls, info: RasterInfo, gsd_m: float | None = None) -> ImageSummary:
-        """Describes an open image.
-
-        Args:
-            info: The image.
-            gsd_m: Metres per pixel where the file does not say.
-        """
-        path = None if info.driver == "array" else info.name
-        gsd = info.gsd_m if info.gsd_m is not None or gsd_m is None else (gsd_m, gsd_m)
-        return cls(
-            str(info.path) if info.path is not None else path,
-            info.width,
-            info.height,
-            info.band_names,
-            None if info.crs is None else info.crs.to_string(),
-            None if info.transform == Affine.identity() else tuple(info.transform)[:6],
-            gsd,
-        )
-
-    @property
-    def geocoded(self) -> bool:
-        """Whether pixels are tied to the Earth."""
-        if self.crs is None or self.transform is None:
-            return False
-        return is_geocoded(Affine(*self.transform), CRS.from_user_input(self.crs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,15 +180,18 @@ class Registration:
     - ``reference``, ``target``: objects with ``path`` (file or URL; null for an array), ``width``
       and ``height`` in pixels, ``bands`` (names of those matched), ``crs`` (``"EPSG:32631"`` or
       WKT), ``transform`` (corner-based affine coefficients a, b, c, d, e, f, which without a
-      ``crs`` lead to the plane of a world file) and ``gsd_m``.
+      ``crs`` lead to the plane of a world file), ``gsd_m``, ``geolocation`` (null; or the GCPs or
+      RPCs that locate the image, ``transform`` then being the affine frame into which they bend
+      its pixels) and ``unlocated`` (null, or why GCPs or RPCs of the file are not used).
     - ``provenance``: ``config`` (every setting), ``weights`` (name to sha256), ``files`` (path,
       ``bytes``, ``modified_ns`` and ``sha256``, or ``sha256_of_parts`` of a large file, and in a
       member ``files`` the same of each other file it is read from; of what is no file, its name),
       ``working`` (sizes and grid of what the matcher saw), ``versions``, ``found_by`` (the stage
       that found the answer), ``matrix_error_px``: how far ``matrix`` strays from the exact map,
-      which is curved between two CRSs; 0 within one; and of
-      a whole scene ``scene``: its ``levels`` (factor, tiles by outcome, windows), the tiles that
-      agree and those discarded, the ``rough`` answer it began from, what each candidate for the
+      which is curved between two CRSs and by GCPs and RPCs, else 0; ``located_by`` (``reference``
+      and ``target``: in words, what geocodes each, or why nothing does); and of a whole scene
+      ``scene``: its ``levels`` (factor, tiles by outcome, windows), the tiles that agree and those
+      discarded, the ``rough`` answer it began from, what each candidate for the
       ``local`` displacement reached on held-out tie points, ``jobs`` and ``seconds``.
     - ``tie_points``: columns of equal length, a row a match: ``ref_x``, ``ref_y``, ``tgt_x``,
       ``tgt_y`` (native pixels), ``score`` (0 to 1), ``inlier``, ``check`` (held out of the fit),
@@ -318,8 +267,8 @@ class Registration:
             "certificate": {**shift, **corner, **coverage, **bounds},
             "matcher": self.matcher,
             "seconds": _jsonable(self.seconds),
-            "reference": _summary_dict(self.reference),
-            "target": _summary_dict(self.target),
+            "reference": self.reference.to_dict(),
+            "target": self.target.to_dict(),
             "provenance": self.provenance,
             "tie_points": self.tie_points.to_dict(),
         }
@@ -344,8 +293,8 @@ class Registration:
         return cls(
             status=data["status"],
             reason=data["reason"],
-            reference=_summary_from(data["reference"]),
-            target=_summary_from(data["target"]),
+            reference=ImageSummary.from_dict(data["reference"]),
+            target=ImageSummary.from_dict(data["target"]),
             matcher=data["matcher"],
             seconds=data["seconds"],
             tie_points=TiePoints.from_dict(data["tie_points"]),
@@ -378,20 +327,3 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return [_jsonable(item) for item in (value.tolist() if hasattr(value, "tolist") else value)]
-
-
-def _summary_dict(image: ImageSummary) -> dict[str, Any]:
-    return {name: _jsonable(value) for name, value in vars(image).items()}
-
-
-def _summary_from(data: dict[str, Any]) -> ImageSummary:
-    transform, gsd = data["transform"], data["gsd_m"]
-    return ImageSummary(
-        data["path"],
-        data["width"],
-        data["height"],
-        tuple(data["bands"]),
-        data["crs"],
-        None if transform is None else tuple(transform),
-        None if gsd is None else (gsd[0], gsd[1]),
-    )

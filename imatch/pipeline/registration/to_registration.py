@@ -196,8 +196,9 @@ def _native_matrix(
 ) -> tuple[NDArray[np.float64], float]:
     """Native reference pixel to native target pixel, and how exactly a matrix can say it.
 
-    With one CRS (or none) the pixel maps are affine and the product is exact. Across CRSs the map
-    is curved: the matrix is then the least-squares affine or homography over the overlap.
+    With one CRS (or none) the pixel maps are affine and the product is exact. Across CRSs, and by
+    GCPs or RPCs, the map is curved: the matrix is then the least-squares affine or homography over
+    the overlap.
     """
     to_ref, to_tgt = pair.ref_map.matrix, pair.tgt_map.matrix
     if to_ref is not None and to_tgt is not None:
@@ -276,7 +277,7 @@ def _ground_size(info: RasterInfo, gsd_m: float | None) -> Pair | None:
 def _map_coordinates(xy: NDArray[np.float64], info: RasterInfo) -> NDArray[np.float64] | None:
     if not info.geocoded:
         return None
-    return apply_matrix(np.array(info.transform).reshape(3, 3), xy + 0.5)
+    return info.to_map(xy)
 
 
 def _pair(values: FloatArray) -> Pair:

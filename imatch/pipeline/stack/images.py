@@ -161,7 +161,11 @@ def mark_copies(
 def _digest(member: InputImage, config: MatchConfig, *, whole: bool) -> bytes:
     """Of an image's grid and pixels: of its middle at full resolution, or all of it, reduced."""
     source = open_source(
-        member.path, bands=config.ref_bands, nodata=config.ref_nodata, mask=config.ref_mask
+        member.path,
+        bands=config.ref_bands,
+        nodata=config.ref_nodata,
+        mask=config.ref_mask,
+        dem=config.dem,
     )
     info = source.info
     if whole:
@@ -182,7 +186,11 @@ def _look(path: str, config: MatchConfig) -> InputImage:
     name = safe_name(PurePath(redacted(path).rstrip("/")).stem)
     try:
         info = open_source(
-            path, bands=config.ref_bands, nodata=config.ref_nodata, mask=config.ref_mask
+            path,
+            bands=config.ref_bands,
+            nodata=config.ref_nodata,
+            mask=config.ref_mask,
+            dem=config.dem,
         ).info
     except ImatchError as error:
         return InputImage(name, path, acquisition_date(path), None, str(error))

@@ -19,7 +19,6 @@ from imatch.pipeline.stack.images import InputImage
 from imatch.pipeline.stack.network import StackNetwork
 from imatch.pipeline.stack.pairs import NORMAL_95, overlap_polygon
 from imatch.raster import RasterInfo
-from imatch.raster.geodesy import apply_affine
 
 # A map that is curved between two systems is written as a matrix only this exactly, or the next
 # richer kind.
@@ -78,7 +77,7 @@ class Tied:
         centre = corners.mean(axis=0, keepdims=True) if middle is None else middle
         places = np.concatenate([centre, corners])
         if frames.to_plane is not None:
-            places = apply_matrix(frames.to_plane, apply_affine(ref_info.transform, places + 0.5))
+            places = apply_matrix(frames.to_plane, ref_info.to_map(places))
         variance = np.diagonal(joint.covariance(node, places), axis1=1, axis2=2)
         half = NORMAL_95 * np.sqrt(variance)
         pixel, metres = float(frames.pixel[node]), float(frames.metres[node])
@@ -239,7 +238,7 @@ def _pixels(
 ) -> NDArray[np.float64]:
     """(N, 2) native pixels of an image at (N, 2) reference pixels, if the map is so corrected."""
     mapping = GeoCorrection(correction, reference.summary(), member.summary(), True)
-    return mapping.to_pixels(mapping.reference_lattice, _known(member))(xy)
+    return mapping.from_reference(_known(member))(xy)
 
 
 def _known(member: InputImage) -> RasterInfo:

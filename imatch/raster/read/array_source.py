@@ -17,6 +17,7 @@ from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.raster.geocoding_check import misplaced
 from imatch.raster.grid import Grid
+from imatch.raster.image import is_geocoded
 from imatch.raster.info import RasterInfo, fits
 from imatch.raster.names import local_files
 from imatch.raster.read.bands import select_bands
@@ -188,6 +189,7 @@ def array_source(
         system,
         nodata,
         "array",
+        located_by="geotransform" if is_geocoded(place, system) else None,
     )
     unmarked = masked is None and valid is None and nodata is None
     trim = unmarked and count > 1 and array.dtype in (np.uint8, np.uint16)

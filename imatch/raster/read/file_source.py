@@ -19,7 +19,7 @@ from scipy import ndimage
 from imatch.core.errors import InputError
 from imatch.core.redaction import redacted
 from imatch.raster.gdal import check_extent, check_file, opened, reading
-from imatch.raster.geocoding_check import geocoding_of
+from imatch.raster.geolocation.locate import Dem, Place, place_of
 from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
 from imatch.raster.names import (
@@ -34,7 +34,7 @@ from imatch.raster.read.bands import band_names, default_bands, select_bands
 from imatch.raster.read.mask import open_mask
 from imatch.raster.read.overviews import Overview, choose_level, is_wavelet
 from imatch.raster.read.resample import Chunk
-from imatch.raster.read.samples import log_caveats
+from imatch.raster.read.samples import log_caveats, tell_place
 from imatch.raster.read.sentinel2 import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.read.source import Source, settings_of
 
@@ -190,6 +190,7 @@ def open_source(
     bands: Sequence[int | str] | None = None,
     nodata: float | None = None,
     mask: str | PathLike[str] | None = None,
+    dem: Dem | None = None,
 ) -> Source:
     """Open a raster for reading; its pixels stay where they are.
 
@@ -201,13 +202,15 @@ def open_source(
             the first three; never the alpha band.
         nodata: Value that marks missing ground, instead of the file's own.
         mask: Ground to ignore (see `open_mask`).
+        dem: Height of the ground for files that RPCs locate: a raster of heights, or metres above
+            the ellipsoid; the RPCs' own height offset by default.
 
     Returns:
-        The source. Files whose place is told by GCPs alone are geocoded where an affine transform
-        explains these within half a pixel; other GCPs, and RPCs, do not geocode.
+        The source. Files without a geotransform are geocoded by their RPCs or GCPs; where these
+        cannot be used, a warning says why.
 
     Raises:
-        InputError: The file cannot be used as it is, or a band is not there.
+        InputError: The file cannot be used as it is, a band is not there, or the DEM is none.
     """
     name = fspath(path)
     container = container_of(path)
@@ -217,30 +220,35 @@ def open_source(
         check_file(known or Path(container or ""))
     if product is not None:
         chosen = choose_safe_bands(product, bands, subject=name)
-        source = _assemble(name, known, [_safe_band(b.file, b.index, b.name) for b in chosen])
+        bands_of = [_safe_band(b.file, b.index, b.name) for b in chosen]
+        source = _assemble(name, known, bands_of, dem)
     else:
         with opened(name) as dataset:
-            source = _assemble(name, known, _file_bands(name, dataset, bands))
+            source = _assemble(name, known, _file_bands(name, dataset, bands), dem)
             _tell(dataset, name, source, nodata)
     if nodata is not None:
         source = _impose_nodata(source, nodata)
     if mask is not None:
         info = source.info
-        source._mask = open_mask(mask, Grid(info.transform, info.crs, *info.size))
+        frame = Grid(info.transform, info.crs, *info.size)
+        source._mask = open_mask(mask, frame, bend=info.geolocation)
         source.files += local_files([fspath(mask)])
     source.opened_with = settings_of(bands, nodata, mask)
     return source
 
 
-def raster_info(path: str | PathLike[str], *, nodata: float | None = None) -> RasterInfo:
+def raster_info(
+    path: str | PathLike[str], *, nodata: float | None = None, dem: Dem | None = None
+) -> RasterInfo:
     """Describes all bands of a raster file, whatever their type; its pixels need not be readable.
 
     Args:
         path: The file, or as a string also a URL, a ``/vsi…`` path or a part of a file.
         nodata: Value that marks missing ground, instead of the file's own.
+        dem: Height of the ground, as for `open_source`.
 
     Raises:
-        InputError: It cannot be opened, or holds no bands.
+        InputError: It cannot be opened, or holds no bands; the DEM is none.
     """
     name = fspath(path)
     known = None if is_virtual(path) else Path(path)
@@ -251,12 +259,17 @@ def raster_info(path: str | PathLike[str], *, nodata: float | None = None) -> Ra
             raise no_image(dataset, name)
         names, types = band_names(dataset), dataset.dtypes
         bands = [_Band(name, i, names[i - 1], types[i - 1], None) for i in dataset.indexes]
-        source = _assemble(name, known, bands)
+        source = _assemble(name, known, bands, dem)
         _tell(dataset, name, source, nodata)
     return source.info
 
 
 def _tell(dataset: DatasetReader, name: str, source: FileSource, nodata: float | None) -> None:
+    info = source.info
+    if info.unlocated is not None:
+        tell_place(info.name, f"is matched as not geocoded: {info.unlocated}")
+    elif info.geolocation is not None and info.geolocation.note is not None:
+        tell_place(info.name, f"is located by {info.located_by}")
     bands = [b.index for b in source._bands if not b.palette and b.dtype in _GDAL_TYPES]
     if nodata is not None or is_remote(name) or is_granule_file(name):
         bands = []
@@ -313,26 +326,26 @@ def _has_mask(dataset: DatasetReader, band: _Band) -> bool:
     return bool(flags & {"per_dataset", "alpha"}) or (band.nodata is None and "nodata" in flags)
 
 
-def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
+def _assemble(name: str, path: Path | None, bands: list[_Band], dem: Dem | None) -> FileSource:
     """Describe bands that may come from files of different resolution."""
-    infos, wrongs = [], []
+    infos: list[tuple[int, int, Place, float | None, str, tuple[int, int]]] = []
     unmarked = True
     files: list[str] = []
     for file, group in itertools.groupby(bands, key=lambda band: band.file):
         indexes = [band.index for band in group]
         with opened(file) as dataset:
-            transform, crs, wrong = geocoding_of(dataset)
-            wrongs.append(wrong)
+            place = place_of(dataset, dem)
             nodata = dataset.nodatavals[indexes[0] - 1]
             unmarked &= all(_unmarked(dataset, i) for i in indexes)
             rows, columns = dataset.block_shapes[indexes[0] - 1]
-            block = (columns, rows)
-            facts = (dataset.width, dataset.height, transform, crs, nodata, dataset.driver, block)
+            facts = (dataset.width, dataset.height, place, nodata, dataset.driver, (columns, rows))
             infos.append(facts)
             files += [openable(file), *dataset.files]
-    width, height, transform, crs, nodata, driver, block = max(infos, key=lambda info: info[0])
+    wrong = next(filter(None, (info[2].misplaced for info in infos)), None)
+    width, height, place, nodata, driver, block = max(infos, key=lambda info: info[0])
+    transform, bend = place.transform, place.geolocation
     for w, h, other, *_ in infos:
-        corner, expected = other @ (w, h), transform @ (width, height)
+        corner, expected = other.transform @ (w, h), transform @ (width, height)
         if not np.allclose(corner, expected, atol=abs(transform.a) + abs(transform.b)):
             raise InputError("its bands cover different ground", subject=name, hint="match one")
     if nodata is None:
@@ -346,13 +359,18 @@ def _assemble(name: str, path: Path | None, bands: list[_Band]) -> FileSource:
         tuple(band.dtype for band in bands),
         tuple(band.name for band in bands),
         transform,
-        crs,
+        place.crs,
         nodata,
         driver,
         redacted(name) if path is None else name,
         block,
-        next(filter(None, wrongs), None),
+        wrong,
+        bend,
+        place.located_by,
+        place.unlocated,
     )
+    if bend is not None and isinstance(bend.dem, str):
+        files.append(bend.dem)
     trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}
     source = FileSource(info, bands, trim_collar=trim)
     source.files = local_files(files)

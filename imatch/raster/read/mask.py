@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from affine import Affine
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rasterio.crs import CRS
 from rasterio.features import rasterize
 
@@ -17,10 +17,13 @@ from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import check_extent, check_file, opened, reading
 from imatch.raster.geocoding_check import misplaced
+from imatch.raster.geodesy import apply_affine
+from imatch.raster.geolocation.geolocation import Geolocation
 from imatch.raster.grid import Grid
 from imatch.raster.image import is_geocoded
 from imatch.raster.names import is_virtual
 from imatch.raster.read.resample import resample_mask
+from imatch.raster.sampling.coordinate_grid import positions
 from imatch.raster.vectors import reading_vectors
 
 _VECTOR = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".parquet"}
@@ -55,11 +58,13 @@ class RasterMask:
         pixels: (h, w) uint8.
         transform: Corner-based pixel to map transform.
         crs: Its CRS, None for the image's frame.
+        placed: Whether its own geocoding places it, and not the image's pixels.
     """
 
     pixels: NDArray[np.uint8]
     transform: Affine
     crs: CRS | None
+    placed: bool = True
 
     def ignored(self, transform: Affine, crs: CRS | None, size: tuple[int, int]) -> BoolArray:
         """See `UserMask.ignored`."""
@@ -98,7 +103,55 @@ class PolygonMask:
         return np.asarray(burned != 0)
 
 
-def open_mask(path: str | PathLike[str], frame: Grid) -> UserMask:
+@dataclass(frozen=True, eq=False)
+class BentMask:
+    """The mask of an image whose pixels are bent into the frame of its transform.
+
+    Attributes:
+        inner: The mask on the map.
+        frame: The image, by its affine frame.
+        bend: What bends its pixels into that.
+    """
+
+    inner: UserMask
+    frame: Grid
+    bend: Geolocation
+
+    def ignored(self, transform: Affine, crs: CRS | None, size: tuple[int, int]) -> BoolArray:
+        """Burn the mask on a lattice of native pixels.
+
+        Args:
+            transform: Corner-based transform of the lattice to the image's affine frame and on to
+                its map, without the bend.
+            crs: CRS of the map.
+            size: (width, height).
+        """
+        native = ~self.frame.transform @ transform
+
+        def to_flat(xy: ArrayLike) -> NDArray[np.float64]:
+            corner = apply_affine(native, np.asarray(xy, dtype=np.float64) + 0.5)
+            return apply_affine(~native, self.bend.to_flat(corner)) - 0.5
+
+        # Burnt on the same lattice of flat pixels, as far as the bend reaches, and looked up there.
+        where = positions(to_flat, 0, 0, *size)
+        bounds = where.bounds()
+        if bounds is None:
+            return np.zeros((size[1], size[0]), dtype=bool)
+        left, top = (int(np.floor(v)) - 1 for v in bounds[:2])
+        right, bottom = (int(np.ceil(v)) + 2 for v in bounds[2:])
+        burnt = self.inner.ignored(
+            transform @ Affine.translation(left, top), crs, (right - left, bottom - top)
+        )
+        x, y = (
+            np.rint(np.where(np.isfinite(place), place + start, low)).astype(int) - low
+            for place, start, low in zip((where.x, where.y), where.origin, (left, top), strict=True)
+        )
+        return np.asarray(burnt[y, x])
+
+
+def open_mask(
+    path: str | PathLike[str], frame: Grid, *, bend: Geolocation | None = None
+) -> UserMask:
     """Read a mask of clouds, changed ground or anything else to ignore.
 
     A geocoded raster is placed by its geocoding; one without must have the image's size. Polygons
@@ -109,6 +162,7 @@ def open_mask(path: str | PathLike[str], frame: Grid) -> UserMask:
     Args:
         path: GeoJSON, GeoPackage, shapefile, FlatGeobuf, KML… or any raster.
         frame: The image it belongs to.
+        bend: What bends the image's pixels into `frame`, where GCPs or RPCs locate it.
 
     Raises:
         InputError: It cannot be read, or does not fit the image.
@@ -117,8 +171,11 @@ def open_mask(path: str | PathLike[str], frame: Grid) -> UserMask:
     if not is_virtual(path):
         check_file(Path(path))
     if Path(name).suffix.lower() in _VECTOR:
-        return _open_polygons(name, frame)
-    return _open_raster(name, frame)
+        polygons = _open_polygons(name, frame)
+        return polygons if bend is None else BentMask(polygons, frame, bend)
+    found = _open_raster(name, frame)
+    # One with the image's pixels lies where they do, bent or not.
+    return BentMask(found, frame, bend) if bend is not None and found.placed else found
 
 
 def _open_polygons(name: str, frame: Grid) -> PolygonMask:
@@ -179,4 +236,4 @@ def _open_raster(name: str, frame: Grid) -> RasterMask:
             else (frame.transform, frame.crs if frame.geocoded else None)
         )
     transform = base @ Affine.scale(size[0] / shape[1], size[1] / shape[0])
-    return RasterMask(pixels.astype(np.uint8), transform, crs)
+    return RasterMask(pixels.astype(np.uint8), transform, crs, geocoded and frame.geocoded)

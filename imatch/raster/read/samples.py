@@ -125,6 +125,17 @@ def log_caveats(
 
 
 @lru_cache(maxsize=1024)
+def tell_place(name: str, said: str) -> None:
+    """Logs a warning of how a file is located, once a file.
+
+    Args:
+        name: What to call it.
+        said: A clause of which the name is the subject.
+    """
+    _LOG.warning("%s: %s", name, said)
+
+
+@lru_cache(maxsize=1024)
 def _warn(name: str, band: int, fill: float, share: float) -> None:
     """Once a file: it is opened to be matched, and again to be written."""
     _LOG.warning(

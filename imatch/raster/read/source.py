@@ -26,11 +26,15 @@ from imatch.raster.image import GeoImage
 from imatch.raster.info import RasterInfo
 from imatch.raster.read.mask import UserMask
 from imatch.raster.read.resample import Chunk, resample
+from imatch.raster.sampling.coordinate_grid import Convert, positions, spans
+from imatch.raster.sampling.interpolation import nearest, sample
 
 #: How much finer than asked a chunk is read when it still has to be resampled.
 _OVERSAMPLING = 2.0
 #: Share of the image a black border must fill to be taken for missing ground.
 _COLLAR_SHARE = 0.01
+#: Native pixels read around what a lattice needs, in pixels of the size they are read at.
+_RIM = 4
 #: Values of all bands read for a grid: so many, or so many times the grid's pixels.
 _MOST_VALUES, _MOST_FINER = 1 << 26, 32
 
@@ -143,6 +147,8 @@ class Source(ABC):
             )
         size = (grid.width, grid.height)
         self._check_memory(size)
+        if self.info.geolocation is not None:
+            return self.read_through(grid, PixelMap.on_grid(grid, self.info).to_native)
         window, factor = self._window_of(grid)
         parts: list[NDArray[np.float32]] = []
         if window is not None:
@@ -154,6 +160,50 @@ class Source(ABC):
         if not parts:
             parts = [np.full((self.info.count, size[1], size[0]), np.nan, dtype=np.float32)]
         return self._finish(parts, grid.transform, grid.crs)
+
+    def read_through(self, lattice: Grid, to_pixels: Convert) -> GeoImage:
+        """Render the image on a lattice that fits into memory, through any mapping.
+
+        Where the lattice is coarser than the image, this is read averaged down to it; what is left
+        to do is a cubic interpolation.
+
+        Args:
+            lattice: The pixels wanted.
+            to_pixels: (N, 2) pixels of the lattice to (N, 2) native pixels, not finite where there
+                is none.
+
+        Returns:
+            The image on the lattice; invalid where the nearest native pixel is, or outside.
+
+        Raises:
+            InputError: Pixels cannot be read.
+        """
+        width, height = lattice.size
+        info = self.info
+        pixels = np.zeros((info.count, height, width), dtype=np.float32)
+        valid = np.zeros((height, width), dtype=bool)
+        where = positions(to_pixels, 0, 0, width, height)
+        x = where.x.astype(np.float64) + where.origin[0]
+        y = where.y.astype(np.float64) + where.origin[1]
+        inside = (x >= -0.5) & (x <= info.width - 0.5) & (y >= -0.5) & (y <= info.height - 0.5)
+        if inside.any():
+            factor = np.maximum(1.0, spans(to_pixels, width, height))
+            ends = np.array(
+                [[x[inside].min(), y[inside].min()], [x[inside].max(), y[inside].max()]]
+            )
+            low = np.maximum(0, np.floor(ends[0] - _RIM * factor)).astype(int)
+            high = np.minimum(info.size, np.ceil(ends[1] + _RIM * factor) + 1).astype(int)
+            size = np.maximum(1, np.round((high - low) / factor)).astype(int)
+            part = self.read(Window(*low, *(high - low)), (int(size[0]), int(size[1])))
+            scale = size / (high - low)
+            column, row = (
+                np.where(inside, (place + 0.5 - start) * step - 0.5, 0).astype(np.float32)
+                for place, start, step in zip((x, y), low, scale, strict=True)
+            )
+            valid = np.asarray(inside & nearest(part.valid, column, row))
+            for band, out in zip(part.pixels, pixels, strict=True):
+                out[valid] = sample(band, part.valid, column, row, "cubic")[valid]
+        return GeoImage(pixels, valid, lattice.transform, lattice.crs, info.band_names, info.path)
 
     def _on_map(self, chunk: Chunk, grid: Grid) -> NDArray[np.float32]:
         """(C, H, W) of a chunk whose transform leads to its map, rendered on a grid."""

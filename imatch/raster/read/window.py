@@ -55,6 +55,7 @@ class WindowSource(Source):
             height=height,
             transform=info.transform @ Affine.translation(left, top),
             block=None,
+            geolocation=None if info.geolocation is None else info.geolocation.within(left, top),
         )
 
     def _chunks(

@@ -16,8 +16,8 @@ from rasterio.windows import Window
 
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import reading
-from imatch.raster.warp.coordinate_grid import Convert, CoordinateGrid, positions
-from imatch.raster.warp.interpolation import REACH, Resampling, averaged, nearest, sample
+from imatch.raster.sampling.coordinate_grid import Convert, CoordinateGrid, positions
+from imatch.raster.sampling.interpolation import REACH, Resampling, averaged, nearest, sample
 from imatch.raster.write.geotiff import TILE
 from imatch.raster.write.profile import RasterProfile
 

@@ -44,6 +44,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "refine": (None, True, False),
     "use_geocoding": (True, False),
     "margin": (0.1, 0.2),
+    "dem": (None, 300.0, 310.0),
     "gsd_m": (None, 10.0),
     "tolerance": (None, "1px", "2px"),
     "ref_bands": (None, *_BANDS),

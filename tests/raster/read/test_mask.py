@@ -15,6 +15,7 @@ from shapely.geometry import LineString, box
 
 from imatch.core.errors import InputError
 from imatch.raster import Grid, open_source
+from tests.support.geolocated import GRID, UTM, grid_gcps, sine, write_located
 
 UTM31 = CRS.from_epsg(32631)
 SCENE = np.full((100, 120), 50, dtype="uint8")
@@ -171,3 +172,24 @@ def test_cut_vector_files_are_one_line(
     with suppress(InputError):
         open_source(image, mask=mask).read()
     assert capfd.readouterr().out == ""
+
+
+def test_a_mask_on_the_map_follows_gcps_that_bend(tmp_path: Path) -> None:
+    bend = sine(12)
+    path = write_located(tmp_path / "a.tif", gcps=grid_gcps(bend))
+    (left, top), (right, bottom) = GRID @ (100, 100), GRID @ (200, 220)
+    shape = box(left, bottom, right, top)
+    polygons = tmp_path / "m.gpkg"
+    geopandas.GeoSeries([shape], crs=UTM).to_file(polygons)
+    ignored = ~open_source(path, mask=polygons).read().valid
+    y, x = np.mgrid[:400, :400] + 0.5
+    column = x + bend(x, y)
+    inside = (column > 100) & (column < 200) & (y > 100) & (y < 220)
+    # Pixels that a polygon touches count too.
+    assert not (inside & ~ignored).any()
+    assert (ignored & ~inside).sum() < 450
+
+    native = np.zeros((400, 400), np.uint8)
+    native[30:60, 50:90] = 1
+    mask = write_located(tmp_path / "mask.tif", native)
+    np.testing.assert_array_equal(~open_source(path, mask=mask).read().valid, native != 0)

@@ -188,7 +188,7 @@ def _shown(side: Side, xy: Points) -> NDArray[np.bool_]:
     """(N,) bool, whether an image shows a position."""
     known = side.known
     height, width = known.shape
-    finite = np.isfinite(xy).all(axis=1)
+    finite = np.asarray(np.isfinite(xy).all(axis=1))
     at = np.round(np.where(finite[:, None], xy, -1)).astype(np.int64)
     inside = finite & (at >= 0).all(axis=1) & (at[:, 0] < width) & (at[:, 1] < height)
     shown = np.zeros(len(xy), dtype=bool)

@@ -164,12 +164,12 @@ def tables(summary: dict[str, Any]) -> str:
         "| matcher | split | kind | pairs | ok | wrong | rate | at most | seconds |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for entry in summary["entries"]:
-        lines.append(
-            f"| `{entry['matcher']}` | {entry['split']} | {_name(entry)} | {entry['pairs']}"
-            f" | {entry['statuses']['ok']} | {entry['wrong']} | {entry['wrong_rate']:.2%}"
-            f" | {entry['wrong_bound']:.2%} | {entry['median_seconds']:.2f} |"
-        )
+    lines += [
+        f"| `{entry['matcher']}` | {entry['split']} | {_name(entry)} | {entry['pairs']}"
+        f" | {entry['statuses']['ok']} | {entry['wrong']} | {entry['wrong_rate']:.2%}"
+        f" | {entry['wrong_bound']:.2%} | {entry['median_seconds']:.2f} |"
+        for entry in summary["entries"]
+    ]
     lines += [
         "",
         "Of the `ok` answers to pairs of one ground: how many 95 % intervals of the shift hold the"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -190,7 +191,7 @@ def _windows(
 
 
 def _pair(
-    first: Planes, second: Planes, about: dict[str, object], rng: np.random.Generator
+    first: Planes, second: Planes, about: Mapping[str, object], rng: np.random.Generator
 ) -> TrustPair:
     """Two windows as products, the second now and then as a negative or blurred."""
     if len(first) != len(second):

@@ -125,7 +125,7 @@ def _stamp(size: Size, rng: np.random.Generator) -> Drawn:
     cover = share * (layer > 0)
 
     def mark(pixels: Pixels) -> Pixels:
-        return np.round(pixels * (1 - cover) + grey * cover).astype(np.uint8)
+        return np.asarray(np.round(pixels * (1 - cover) + grey * cover), dtype=np.uint8)
 
     return mark, {"stamp": kind, "share": float((layer > 0).mean()), "opaque": share}
 

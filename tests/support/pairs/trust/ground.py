@@ -162,7 +162,7 @@ def read_window(image: Image, left: int, top: int, size: tuple[int, int]) -> Pla
         low, high = np.percentile(planes[:, ~missing], [0.5, 99.5])
         planes = np.clip((planes - low) / max(float(high - low), 1e-6), 0, 1) * 254 + 1
     planes[:, missing] = np.nan
-    return planes
+    return np.asarray(planes)
 
 
 def shows_something(planes: Planes) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from imatch.raster.warp.interpolation import REACH, RESAMPLINGS, averaged, nearest, sample
+from imatch.raster.sampling.interpolation import REACH, RESAMPLINGS, averaged, nearest, sample
 
 quick = settings(derandomize=True, max_examples=30, deadline=None)
 

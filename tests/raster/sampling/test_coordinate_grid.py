@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from imatch.raster.warp.coordinate_grid import TOLERANCE_PX, positions, spans
+from imatch.raster.sampling.coordinate_grid import TOLERANCE_PX, positions, spans
 
 quick = settings(derandomize=True, max_examples=25, deadline=None)
 Field = Callable[[Any], NDArray[np.float64]]

@@ -10,7 +10,6 @@ from affine import Affine
 
 from imatch.raster import Grid, array_source, open_source
 from imatch.raster.geodesy import apply_affine
-from imatch.raster.warp.warp import render_through
 
 SIZE, SIGMA = (803, 701), 10.0
 
@@ -30,7 +29,7 @@ def test_blobs_lie_where_the_mapping_puts_them(
     to_pixels = Affine.translation(-0.5, -0.5) @ forward @ Affine.translation(0.5, 0.5)
     size = round(SIZE[0] / factor), round(SIZE[1] / factor)
     lattice = Grid(forward, None, *size)
-    seen = render_through(array_source(image), lattice, lambda xy: apply_affine(to_pixels, xy))
+    seen = array_source(image).read_through(lattice, lambda xy: apply_affine(to_pixels, xy))
     assert seen.size == size
     assert seen.transform == forward
     expected = apply_affine(~to_pixels, centres)
@@ -45,7 +44,7 @@ def test_a_curved_mapping_is_followed(blobs: Any, slip: Any) -> None:
         return points + 5 * np.sin(points[:, ::-1] / 150)
 
     lattice = Grid(Affine.identity(), None, *SIZE)
-    seen = render_through(array_source(image), lattice, bent)
+    seen = array_source(image).read_through(lattice, bent)
     back = centres.copy()
     for _ in range(60):
         back = centres - 5 * np.sin(back[:, ::-1] / 150)
@@ -58,7 +57,7 @@ def test_missing_ground_stays_missing_and_does_not_bleed(write: Any) -> None:
     pixels[:, :, :30] = 0
     source = open_source(write("a.tif", pixels, nodata=0))
     lattice = Grid(Affine.translation(-10, -5.5), None, 100, 70)
-    seen = render_through(source, lattice, lambda xy: np.asarray(xy) - (10.3, 5.5))
+    seen = source.read_through(lattice, lambda xy: np.asarray(xy) - (10.3, 5.5))
     assert seen.bands == source.info.band_names
     assert seen.pixels.shape == (3, 70, 100)
     x = np.arange(100) - 10.3
@@ -71,6 +70,6 @@ def test_elsewhere_nothing_is_seen() -> None:
     source = array_source(np.ones((40, 50)))
     lattice = Grid(Affine.identity(), None, 20, 10)
     for far in (1e5, np.nan):
-        seen = render_through(source, lattice, lambda xy, far=far: np.asarray(xy) + far)  # type: ignore[misc]
+        seen = source.read_through(lattice, lambda xy, far=far: np.asarray(xy) + far)  # type: ignore[misc]
         assert not seen.valid.any()
         assert not seen.pixels.any()

@@ -1,0 +1,1 @@
+"""Places of pixels by ground control points (GCPs) and rational polynomials (RPCs)."""

@@ -1,0 +1,1 @@
+"""Values and source positions between pixels, shared by reading and warping."""
