@@ -1,18 +1,22 @@
 """Options that many verbs share.
 
-Defaults of a configuration stay None: its model owns them, and importing it would slow the help.
+Defaults of a configuration stay None: its model owns them, and a file of settings may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
 from imatch.cli.errors import DEBUG
 from imatch.cli.logs import OFFLINE, VERBOSITY
 from imatch.core.io.offline import VARIABLE
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -22,6 +26,48 @@ def added(command: CommandT, options: Sequence[Callable[[Any], Any]]) -> Command
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def setting_option(
+    model: type[BaseModel],
+    field: str,
+    flag: str | None = None,
+    *,
+    default: str | None = None,
+    more: str = "",
+    **attrs: Any,
+) -> Callable[[Any], Any]:
+    """An option that sets a field of a model, from which its type, choices and help come.
+
+    Args:
+        model: The settings.
+        field: The field, and the name of the parameter: None unless the option is given.
+        flag: What to type; the field's name when None.
+        default: What the help says where the field's default is None.
+        more: What to add to the field's description.
+        **attrs: As for `click.option`, instead of what the field says.
+    """
+    info = model.model_fields[field]
+    text = attrs.pop("help", None) or info.description or ""
+    if more:
+        text = text.rstrip(".") + more
+    shown = default if info.default_factory or info.default is None else info.default
+    if shown is not None:
+        text += f"  [default: {shown}]"
+    values = {"default": None, "type": _type_of(info.annotation), **attrs}
+    return click.option(flag or f"--{field.replace('_', '-')}", field, help=text, **values)
+
+
+def _type_of(annotation: Any) -> Any:
+    """What click makes of a text for a field; None where it stays one, or is a flag."""
+    for part in (annotation, *get_args(annotation)):
+        if get_origin(part) is Literal:
+            return click.Choice(get_args(part))
+        if part is Path:
+            return click.Path(path_type=Path)
+        if part in (int, float):
+            return part
+    return None
 
 
 def verbosity_options(command: CommandT) -> CommandT:

@@ -15,7 +15,7 @@ from imatch.cli.options.common import (
     settings_option,
     verbosity_options,
 )
-from imatch.cli.options.match import matcher_config
+from imatch.cli.options.match import config_option, matcher_config
 from imatch.cli.options.values import complete_matcher, known_matchers
 
 
@@ -76,7 +76,7 @@ from imatch.cli.options.values import complete_matcher, known_matchers
     is_flag=True,
     help="Measure keypoints too: repeatability, MMA and matching score of sparse matchers.",
 )
-@click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
+@config_option("seed", metavar="N")
 @settings_option
 @offline_option
 @format_option

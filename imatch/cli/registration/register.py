@@ -10,15 +10,13 @@ import click
 from imatch.cli.console import bars, show_registration, status_line
 from imatch.cli.logs import Verb, is_quiet, note
 from imatch.cli.options.common import format_option, overwrite_option, verbosity_options
-from imatch.cli.options.match import chosen_scene_config, config_options
+from imatch.cli.options.match import chosen_scene_config, config_options, scene_options
 from imatch.cli.options.output import output_options, with_plot
 from imatch.cli.options.raster import (
     chosen_apply_options,
     in_place_options,
     raster_options,
 )
-
-LOCAL = ("auto", "none", "polynomial2", "polynomial3", "spline", "tps")
 
 
 @click.command(cls=Verb)
@@ -34,18 +32,7 @@ LOCAL = ("auto", "none", "polynomial2", "polynomial3", "spline", "tps")
 )
 @raster_options
 @in_place_options
-@click.option(
-    "--local",
-    type=click.Choice(LOCAL),
-    help="Smooth displacement on top of the global transform; auto takes the best family where it"
-    " predicts held-out tie points better than none.  [default: auto]",
-)
-@click.option(
-    "--spacing",
-    type=float,
-    metavar="PX",
-    help="Distance of tie points in pixels of the reference.  [default: about 3000 tie points]",
-)
+@scene_options
 @click.option(
     "--jobs",
     type=click.IntRange(1),

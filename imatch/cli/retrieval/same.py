@@ -16,7 +16,7 @@ from imatch.cli.options.common import (
     verbosity_options,
 )
 from imatch.cli.options.embedder import device_option, embedder_option
-from imatch.cli.options.match import matcher_config, matcher_option
+from imatch.cli.options.match import matcher_config, matcher_option, no_geocoding_option
 from imatch.cli.options.values import parse_bands
 
 
@@ -24,9 +24,7 @@ from imatch.cli.options.values import parse_bands
 @click.argument("a")
 @click.argument("b")
 @matcher_option()
-@click.option(
-    "--no-geocoding", is_flag=True, help="Ignore where the files say they lie; compare pixels."
-)
+@no_geocoding_option
 @click.option("--bands", metavar="LIST", callback=parse_bands, help="Bands to compare, as 4,3,2.")
 @click.option(
     "--decision",

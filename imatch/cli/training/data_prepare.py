@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,19 @@ import click
 
 from imatch.cli.console import bars, command_line, print_json, show_figures
 from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import files_offline_option, format_option, verbosity_options
+from imatch.cli.options.common import (
+    files_offline_option,
+    format_option,
+    setting_option,
+    verbosity_options,
+)
 from imatch.cli.options.values import parse_bands, parse_split
 from imatch.core.progress import ProgressStages
+from imatch.datasets.config import PrepareConfig, load_prepare_config
 
 _COUNTED = ("sites", "chips", "pairs", "pairs_known", "keypoints")
 _PATH = click.Path(path_type=Path)
+setting = partial(setting_option, PrepareConfig)
 
 folder_option = click.option(
     "-o", "--output", "out", type=_PATH, required=True, metavar="DIR", help="Folder to write."
@@ -33,52 +41,39 @@ folder_option = click.option(
     metavar="FILE",
     help="Polygons whose centroids become keypoints, in any CRS; may be repeated.",
 )
-@click.option("--chip", type=int, metavar="PX", help="Side of a chip.  [default: 256]")
+@setting("chip", metavar="PX", help="Side of a chip.")
+@setting("stride", metavar="PX", help="From one chip to the next.", default="the chip")
 @click.option(
-    "--stride", type=int, metavar="PX", help="From one chip to the next.  [default: the chip]"
+    "--bands",
+    metavar="LIST",
+    callback=parse_bands,
+    help="Bands to keep, as 4,3,2 or B04,B03,B02.",
 )
-@click.option(
-    "--bands", metavar="LIST", callback=parse_bands, help="Bands to keep, as 4,3,2 or B04,B03,B02."
-)
-@click.option(
-    "--min-valid",
-    type=float,
-    metavar="SHARE",
-    help="Least valid ground in a chip.  [default: 0.9]",
-)
-@click.option(
-    "--max-cloud", type=float, metavar="SHARE", help="Most cloud in a chip.  [default: 0.3]"
-)
-@click.option(
-    "--min-texture",
-    type=float,
-    metavar="SHARE",
-    help="Least of a chip that shows anything.  [default: 0.3]",
-)
+@setting("min_valid", metavar="SHARE", help="Least valid ground in a chip.")
+@setting("max_cloud", metavar="SHARE", help="Most cloud in a chip.")
+@setting("min_texture", metavar="SHARE", help="Least of a chip that shows anything.")
 @click.option(
     "--split",
     metavar="SHARES",
     callback=parse_split,
     help="Shares of train and val, as 0.8/0.2, and of test if there are three.",
 )
-@click.option(
-    "--block",
-    type=float,
+@setting(
+    "block",
     metavar="CHIPS",
-    help="Side of the blocks of ground dealt to the splits.  [default: by the size of a place]",
+    help="Side of the blocks of ground dealt to the splits.",
+    default="by the size of a place",
 )
-@click.option(
-    "--guard",
-    type=float,
+@setting(
+    "guard",
     metavar="CHIPS",
-    help="Least distance between chips of different splits.  [default: 0.25]",
+    help="Least distance between chips of different splits.",
+    default="0.25",
 )
-@click.option(
-    "--max-pairs", type=int, metavar="N", help="Most pairs of dates at a place.  [default: 8]"
-)
+@setting("max_pairs", metavar="N", help="Most pairs of dates at a place.")
 @click.option("--vertices", is_flag=True, help="Make the polygons' vertices keypoints too.")
 @click.option("--corners", is_flag=True, help="Make the polygons' corners keypoints too.")
-@click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
+@setting("seed", metavar="N", help="Seed of everything random.")
 @click.option(
     "--jobs",
     type=click.IntRange(1),
@@ -114,7 +109,6 @@ def prepare(
     imatch data prepare 2018/*.jp2 --polygons clearings.geojson -o chips
     imatch data prepare --config experiments/data/shared_train.yaml -o chips
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.datasets.config import load_prepare_config
     from imatch.datasets.prepare.run import prepare as run
 
     if resume and overwrite:
