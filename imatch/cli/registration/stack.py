@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from imatch.pipeline.stack.result import Stack
     from imatch.pipeline.stack.run import Model
 
-JOINT = ("auto", "translation", "similarity", "affine")
-
 
 @click.command(cls=Verb)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
@@ -50,7 +48,7 @@ JOINT = ("auto", "translation", "similarity", "affine")
 )
 @click.option(
     "--joint",
-    type=click.Choice(JOINT),
+    type=click.Choice(["auto", "translation", "similarity", "affine"]),
     default="auto",
     show_default=True,
     help="Family of the images' transforms; auto takes the simplest that explains the pairs.",

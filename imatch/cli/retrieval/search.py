@@ -17,6 +17,8 @@ from imatch.cli.options.common import (
 )
 from imatch.cli.options.embedder import bands_option, embedder_options
 from imatch.cli.options.match import matcher_config, matcher_option
+from imatch.cli.options.output import by_suffix
+from imatch.retrieval.formats import FORMATS
 
 
 @click.command(cls=Verb)
@@ -40,7 +42,7 @@ from imatch.cli.options.match import matcher_config, matcher_option
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="A file to write; may be repeated. The suffix is the format: .json .geojson .csv .png",
+    help=f"A file to write; {by_suffix(FORMATS)}",
 )
 @click.option(
     "--registration",
@@ -101,7 +103,7 @@ def search(
         raise click.UsageError("--stand-out looks at every chip, and so has no --probes")
     if registration is not None and not check:
         raise click.UsageError("--registration comes of --verify")
-    answer, log = locate_image(
+    result, log = locate_image(
         index,
         query,
         k,
@@ -119,14 +121,14 @@ def search(
         progress=bars(),
     )
     if fmt == "json":
-        click.echo(to_json(answer.to_dict()))
+        click.echo(to_json(result.to_dict()))
     else:
         with stdout_console() as console:
-            print_hits(answer, console)
+            print_hits(result, console)
     for line in log.lines:
         note(line)
     log.check()
-    found = answer.registration
+    found = result.registration
     if check and (found is None or found.status != "ok"):
         click.echo("imatch: no hit is certified to show the query's ground", err=True)
         click.get_current_context().exit(NOT_REGISTERED)
