@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imatch.cli.options.common import (
+    PATH,
     CommandT,
     added,
     offline_option,
@@ -19,6 +19,7 @@ from imatch.cli.options.common import (
 from imatch.cli.options.values import (
     complete_matcher,
     known_matcher,
+    known_matchers,
     parse_bands,
     parse_named_files,
 )
@@ -84,7 +85,7 @@ def config_options(command: CommandT) -> CommandT:
             click.option(
                 "--config",
                 "config_file",
-                type=click.Path(path_type=Path),
+                type=PATH,
                 help="Settings from a YAML file; options given here override it.",
             ),
             settings_option,
@@ -161,6 +162,26 @@ def matcher_option(
         "--matcher",
         metavar="NAME",
         callback=known_matcher,
+        shell_complete=complete_matcher,
+        help=text,
+    )
+
+
+def matchers_option(text: str, *, required: bool = False) -> Callable[[Any], Any]:
+    """``--matcher``, rows of the registry: ``matchers``.
+
+    Args:
+        text: Its help.
+        required: Whether one has to be named.
+    """
+    return click.option(
+        "-m",
+        "--matcher",
+        "matchers",
+        metavar="NAME",
+        multiple=True,
+        required=required,
+        callback=known_matchers,
         shell_complete=complete_matcher,
         help=text,
     )

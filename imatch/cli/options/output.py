@@ -8,11 +8,9 @@ from typing import Any
 
 import click
 
-from imatch.cli.options.common import CommandT, added
+from imatch.cli.options.common import PATH, CommandT, added
 from imatch.core.errors import ConfigError
 from imatch.export.formats import FORMATS
-
-_FILE = click.Path(path_type=Path)
 
 
 def by_suffix(formats: Iterable[str]) -> str:
@@ -31,11 +29,11 @@ def output_options(what: str) -> Callable[[CommandT], CommandT]:
             "-o",
             "--output",
             "outputs",
-            type=_FILE,
+            type=PATH,
             multiple=True,
             help=f"{what}; {by_suffix(FORMATS)}",
         ),
-        click.option("--plot", type=_FILE, metavar="FILE.png", help="Draw the result."),
+        click.option("--plot", type=PATH, metavar="FILE.png", help="Draw the result."),
     )
     return lambda command: added(command, options)
 

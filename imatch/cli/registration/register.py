@@ -9,24 +9,20 @@ import click
 
 from imatch.cli.console import bars, show_registration, status_line
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options.common import format_option, overwrite_option, verbosity_options
+from imatch.cli.options.common import PATH, format_option, overwrite_option
 from imatch.cli.options.match import chosen_scene_config, config_options, scene_options
 from imatch.cli.options.output import output_options, with_plot
-from imatch.cli.options.raster import (
-    chosen_apply_options,
-    in_place_options,
-    raster_options,
-)
+from imatch.cli.options.raster import chosen_apply_options, in_place_options, raster_options
 
 
 @click.command(cls=Verb)
 @click.argument("ref", metavar="REFERENCE")
 @click.argument("tgt", metavar="TARGET")
-@click.argument("out", metavar="OUT.tif", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT.tif", type=PATH)
 @output_options("A file to write beside OUT.tif")
 @click.option(
     "--report",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE.html",
     help="The evidence, before and after: a page, or its figures as .json.",
 )
@@ -46,7 +42,6 @@ from imatch.cli.options.raster import (
 @overwrite_option
 @format_option
 @config_options
-@verbosity_options
 def register(
     ref: str,
     tgt: str,

@@ -11,7 +11,7 @@ import click
 from imatch.cli.console import bars, command_line, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import format_option, verbosity_options
+from imatch.cli.options.common import format_option, output_folder_option
 from imatch.cli.options.match import chosen_config, config_options
 from imatch.cli.options.raster import raster_fields, raster_options
 from imatch.cli.options.run import chosen_run, run_options
@@ -23,14 +23,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=Verb)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder for stack.json, transforms/, edges.csv, report.html and the pairs' results.",
+@output_folder_option(
+    "Folder for stack.json, transforms/, edges.csv, report.html and the pairs' results."
 )
 @click.option(
     "--reference",
@@ -63,7 +57,6 @@ if TYPE_CHECKING:
 @raster_options
 @format_option
 @config_options
-@verbosity_options
 def stack(
     images: tuple[str, ...],
     *,

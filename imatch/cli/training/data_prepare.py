@@ -11,32 +11,32 @@ import click
 from imatch.cli.console import bars, command_line, print_json, show_figures
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
+    PATH,
+    check_resume,
     files_offline_option,
     format_option,
+    jobs_option,
+    output_folder_option,
     setting_option,
-    verbosity_options,
 )
 from imatch.cli.options.values import parse_bands, parse_split
 from imatch.core.progress import ProgressStages
 from imatch.datasets.config import PrepareConfig, load_prepare_config
 
 _COUNTED = ("sites", "chips", "pairs", "pairs_known", "keypoints")
-_PATH = click.Path(path_type=Path)
 setting = partial(setting_option, PrepareConfig)
 
-folder_option = click.option(
-    "-o", "--output", "out", type=_PATH, required=True, metavar="DIR", help="Folder to write."
-)
+folder_option = output_folder_option("Folder to write.")
 
 
 @click.command(cls=Verb)
-@click.argument("images", nargs=-1, type=_PATH)
-@click.option("--config", type=_PATH, metavar="FILE", help="Settings and sources, as YAML.")
+@click.argument("images", nargs=-1, type=PATH)
+@click.option("--config", type=PATH, metavar="FILE", help="Settings and sources, as YAML.")
 @folder_option
-@click.option("--root", type=_PATH, metavar="DIR", help="Folder that paths of --config start from.")
+@click.option("--root", type=PATH, metavar="DIR", help="Folder that paths of --config start from.")
 @click.option(
     "--polygons",
-    type=_PATH,
+    type=PATH,
     multiple=True,
     metavar="FILE",
     help="Polygons whose centroids become keypoints, in any CRS; may be repeated.",
@@ -74,19 +74,11 @@ folder_option = click.option(
 @click.option("--vertices", is_flag=True, help="Make the polygons' vertices keypoints too.")
 @click.option("--corners", is_flag=True, help="Make the polygons' corners keypoints too.")
 @setting("seed", metavar="N", help="Seed of everything random.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Worker processes.",
-)
+@jobs_option()
 @click.option("--resume", is_flag=True, help="Go on where a run into DIR broke off.")
 @click.option("--overwrite", is_flag=True, help="Throw away the data set that DIR holds.")
 @format_option
 @files_offline_option
-@verbosity_options
 def prepare(
     images: tuple[Path, ...],
     *,
@@ -111,8 +103,7 @@ def prepare(
     """  # noqa: D301 - click wants the backspace itself.
     from imatch.datasets.prepare.run import prepare as run
 
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite contradict each other")
+    check_resume(resume=resume, overwrite=overwrite)
     if not images and config is None:
         raise click.UsageError("name images, or a --config with sources")
     values = {name: value for name, value in given.items() if value not in (None, False)}
