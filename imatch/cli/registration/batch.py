@@ -104,7 +104,7 @@ def batch(
     imatch batch series/ -o out --reference series/2018-08-12.tif --register --co COMPRESS=ZSTD
     imatch batch series/ -o out --all-pairs --max-gap 60 --dask tcp://host:8786 --resume
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.export.batch.terminal import print_batch
+    from imatch.export.batch.report import print_batch
     from imatch.pipeline.batch.folders import find_pairs
     from imatch.workflows.batch import register_batch
 

@@ -107,8 +107,7 @@ def stack(
 
 def _show(solved: Stack, fmt: str) -> None:
     from imatch.core.io.jsontext import to_json
-    from imatch.export.stack.tables import headline
-    from imatch.export.stack.terminal import print_stack
+    from imatch.export.stack.tables import headline, print_stack
 
     if fmt == "json":
         click.echo(to_json(solved.to_dict()))
