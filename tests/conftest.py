@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from numpy.typing import NDArray
+
+from tests.support.geotiffs import write_geotiff
 
 #: It runs in the environment of AROSICS, which has other libraries.
 collect_ignore = ["support/arosics/worker.py"]
@@ -54,3 +58,13 @@ def web(_web: Web) -> Web:
     """A web server with an empty log."""
     _web.asked()
     return _web
+
+
+@pytest.fixture
+def write_image(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a GeoTIFF below the test's folder; see `write_geotiff`."""
+
+    def write(name: str, pixels: NDArray[Any], **profile: Any) -> Path:
+        return write_geotiff(tmp_path / name, pixels, **profile)
+
+    return write

@@ -9,7 +9,6 @@ import click
 
 from imatch._version import __version__
 from imatch.cli.group import VerbGroup
-from imatch.cli.options.common import verbosity_options
 
 
 @click.group(
@@ -59,7 +58,6 @@ from imatch.cli.options.common import verbosity_options
     epilog="Exit codes: 0 ok; 1 error; 2 usage; 3 the images were not registered.",
 )
 @click.version_option(__version__, message="imatch %(version)s")
-@verbosity_options
 def cli() -> None:
     """Register satellite images across seasons, sensors and years.
 

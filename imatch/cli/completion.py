@@ -5,14 +5,12 @@ from __future__ import annotations
 import click
 
 from imatch.cli.logs import Verb
-from imatch.cli.options.common import verbosity_options
 
 SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command(cls=Verb)
 @click.argument("shell", type=click.Choice(SHELLS))
-@verbosity_options
 def completion(shell: str) -> None:
     """Print the completion script of a shell.
 

@@ -8,7 +8,7 @@ import click
 
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.logs import Verb
-from imatch.cli.options.common import format_option, verbosity_options
+from imatch.cli.options.common import format_option
 
 if TYPE_CHECKING:
     from imatch.health import Report
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 @click.command(cls=Verb)
 @format_option
-@verbosity_options
 def doctor(fmt: str) -> None:
     """Say what is installed here and what is wrong.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imatch.cli.errors import reported
+from imatch.cli.logs import add_verbosity
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -84,6 +85,10 @@ class LazyGroup(SuggestingGroup):
 
 class VerbGroup(LazyGroup):
     """The top-level group, where every way to fail is put into words."""
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        add_verbosity(self)
 
     def make_context(
         self,

@@ -6,12 +6,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
+from imatch.cli.errors import DEBUG
 from imatch.core.io.offline import is_offline, offline
 from imatch.core.redaction import redacted
 
@@ -38,6 +39,10 @@ class Verb(click.Command):
     With ``--offline`` it makes no request, nor does any process that it begins.
     """
 
+    def __init__(self, *arguments: Any, **attrs: Any) -> None:
+        super().__init__(*arguments, **attrs)
+        add_verbosity(self)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command under the logging that was asked for."""
         with (
@@ -45,6 +50,46 @@ class Verb(click.Command):
             offline(ctx.meta.get(OFFLINE, False) or is_offline()),
         ):
             return super().invoke(ctx)
+
+
+def add_verbosity(command: click.Command) -> None:
+    """Adds ``-v``, ``-q`` and ``--debug`` to a command: before and after a verb they mean the same.
+
+    Args:
+        command: A verb, or the group of all.
+    """
+
+    def remember(key: str, value: Any = None) -> Callable[..., None]:
+        def callback(ctx: click.Context, _param: click.Parameter, given: Any) -> None:
+            if given:
+                ctx.meta[key] = given if value is None else value
+
+        return callback
+
+    command.params += [
+        click.Option(
+            ["-v", "--verbose"],
+            count=True,
+            expose_value=False,
+            callback=remember(VERBOSITY),
+            help="Log what happens on stderr; twice or thrice for more.",
+        ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=remember(VERBOSITY, -1),
+            help="Say nothing but errors and the answer.",
+        ),
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=remember(DEBUG),
+            help="Show the traceback of an error.",
+        ),
+    ]
 
 
 def verbosity(ctx: click.Context) -> int:
@@ -64,6 +109,24 @@ def note(text: str) -> None:
     """Tell the person at the terminal something that is not the answer; silent with ``-q``."""
     if not is_quiet():
         click.echo(redacted(text), err=True)
+
+
+class Skipped(Protocol):
+    """What was left out, and why."""
+
+    @property
+    def path(self) -> object:
+        """The file."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
+
+
+def note_skipped(items: Iterable[Skipped]) -> None:
+    """Tells of each file that was left out."""
+    for item in items:
+        note(f"skipped {item.path}: {item.reason}")
 
 
 @contextmanager

@@ -7,8 +7,9 @@ import click
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.group import SuggestingGroup
 from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import format_option, verbosity_options
-from imatch.cli.options.values import complete_matcher, complete_weights, known_matchers
+from imatch.cli.options.common import format_option
+from imatch.cli.options.match import matchers_option
+from imatch.cli.options.values import complete_weights
 from imatch.core.errors import WeightsError
 
 
@@ -19,7 +20,6 @@ def weights() -> None:
 
 @weights.command("list", cls=Verb)
 @format_option
-@verbosity_options
 def list_(fmt: str) -> None:
     """List all checkpoints and whether they are on this machine."""
     from rich.table import Table
@@ -51,19 +51,9 @@ def list_(fmt: str) -> None:
 
 @weights.command(cls=Verb)
 @click.argument("names", nargs=-1, shell_complete=complete_weights)
-@click.option(
-    "-m",
-    "--matcher",
-    "matchers",
-    metavar="NAME",
-    multiple=True,
-    callback=known_matchers,
-    shell_complete=complete_matcher,
-    help="All that this matcher needs; may be repeated.",
-)
+@matchers_option("All that this matcher needs; may be repeated.")
 @click.option("--all-default", is_flag=True, help="All whose licence lets us fetch them for you.")
 @click.option("--overwrite", is_flag=True, help="Fetch again what is already in the cache.")
-@verbosity_options
 def fetch(
     names: tuple[str, ...], matchers: tuple[str, ...], *, all_default: bool, overwrite: bool
 ) -> None:
@@ -94,7 +84,6 @@ def fetch(
 
 @weights.command(cls=Verb)
 @click.argument("name", required=False, shell_complete=complete_weights)
-@verbosity_options
 def path(name: str | None) -> None:
     """Print where a checkpoint lies, or without NAME the cache folder."""
     from imatch.models.weights import cache_dir, require_weights

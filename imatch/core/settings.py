@@ -97,7 +97,7 @@ def template(kind: type[Settings], indent: str = "") -> str:
     lines = []
     for name, field in kind.model_fields.items():
         key = field.alias or name
-        lines += [f"{indent}# {text}" for text in textwrap.wrap(meanings.get(name, ""), 88)]
+        lines += [f"{indent}# {text}" for text in textwrap.wrap(meanings[name], 88)]
         default = field.get_default(call_default_factory=True)
         if isinstance(default, Settings):
             lines += [f"{indent}{key}:", template(type(default), indent + "  ").rstrip()]
@@ -202,11 +202,15 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _meanings(kind: type[Settings]) -> dict[str, str]:
-    """What the docstrings of a model and its bases say of each attribute."""
+    """What each field's description says or, without one, the docstrings of a model's bases."""
     meanings: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
         for entry in re.split(r"\n(?=    \w)", section):
             name, _, text = entry.strip().partition(":")
-            meanings[name] = re.sub(r"\bNone\b", "null", " ".join(text.replace("``", "").split()))
-    return meanings
+            meanings[name] = text.replace("``", "")
+    for name, field in kind.model_fields.items():
+        meanings[name] = field.description or meanings.get(name, "")
+    return {
+        name: re.sub(r"\bNone\b", "null", " ".join(text.split())) for name, text in meanings.items()
+    }

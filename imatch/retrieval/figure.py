@@ -33,18 +33,18 @@ _SIDE = 320
 _LINES = 40
 
 
-def draw(answer: SearchResult, query: Source) -> Figure:
-    """Draw an answer: the query, then each hit; a verified one beside the query with its matches.
+def draw(result: SearchResult, query: Source) -> Figure:
+    """Draws a query and its hits, a verified one beside the query with its matches.
 
     Args:
-        answer: What was found.
+        result: What was found.
         query: The query.
 
     Returns:
         A figure that belongs to no window.
     """
     shown = _thumbnail(query, None)
-    count = len(answer.hits) + 1
+    count = len(result.hits) + 1
     rows = -(-count // _COLUMNS)
     figure = Figure(figsize=(_COLUMNS * _PANEL * 1.25, rows * _PANEL * 1.12), facecolor="white")
     FigureCanvasAgg(figure)
@@ -52,25 +52,25 @@ def draw(answer: SearchResult, query: Source) -> Figure:
     for axes in places:
         axes.axis("off")
     places[0].imshow(shown)
-    _title(places[0], f"query: {Path(answer.query).name}", INK)
-    for axes, hit in zip(places[1:], answer.hits, strict=False):
-        _draw_hit(axes, hit, answer)
+    _title(places[0], f"query: {Path(result.query).name}", INK)
+    for axes, hit in zip(places[1:], result.hits, strict=False):
+        _draw_hit(axes, hit, result)
     figure.subplots_adjust(0.01, 0.02, 0.99, 0.95, wspace=0.04, hspace=0.16)
     return figure
 
 
-def write_picture(answer: SearchResult, query: Source, path: Path) -> None:
-    """Write `draw` as PNG."""
-    save_figure(draw(answer, query), path, dpi=_DPI, format="png")
+def write_figure(result: SearchResult, path: Path, query: Source) -> None:
+    """Writes `draw` as PNG."""
+    save_figure(draw(result, query), path, dpi=_DPI, format="png")
 
 
-def _draw_hit(axes: Axes, hit: Hit, answer: SearchResult) -> None:
+def _draw_hit(axes: Axes, hit: Hit, result: SearchResult) -> None:
     found = hit.verification
     if found is not None and found.registration is not None and found.registration.preview:
         _draw_matches(axes, found.registration, found.registration.preview)
     else:
         try:
-            image = open_source(hit.image.path, bands=answer.manifest.band_list)
+            image = open_source(hit.image.path, bands=result.manifest.band_list)
             axes.imshow(_thumbnail(image, hit.cell))
         except InputError as error:
             axes.text(0.5, 0.5, error.cause, ha="center", va="center", size=8, wrap=True)

@@ -1,4 +1,4 @@
-"""Find where an image was taken: look it up in an index, verify the hits, write the answer."""
+"""Find where an image was taken: look it up in an index, verify the hits, write the result."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from imatch.export.formats import write as write_registration
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.raster import open_source
 from imatch.retrieval.embedders.registry import load_embedder
+from imatch.retrieval.formats import check_result_files, write_result
 from imatch.retrieval.index.manifest import read_manifest
-from imatch.retrieval.results import SearchResult, check_answers, write_answer
+from imatch.retrieval.results import SearchResult
 from imatch.retrieval.search import Finder
 from imatch.retrieval.verify import verify as verify_hits
 
@@ -44,7 +45,7 @@ def locate_image(
         k: Hits to give.
         verify: Match the query with each hit and rank by what the matcher certifies.
         config: Settings of the match; nodata and mask of the target are the query's.
-        outputs: Files for the hits, the format from the suffix (`SUFFIXES`).
+        outputs: Files for the hits, the format from the suffix (see `formats`).
         registration: File for the best hit's registration, with `verify`.
         probes: See `Searcher`.
         stand_out: See `Finder.search`.
@@ -65,7 +66,7 @@ def locate_image(
     """
     if registration is not None and not verify:
         raise ConfigError("a registration comes of verifying the hits", subject=registration)
-    check_answers(outputs, overwrite=overwrite)
+    check_result_files(outputs, overwrite=overwrite)
     if registration is not None:
         check_outputs([registration], overwrite=overwrite, inputs=[Path(query)])
     manifest = read_manifest(index)
@@ -83,14 +84,14 @@ def locate_image(
         config = make_config(config, tgt_bands=wanted)
         with progress("verifying", len(hits)) as advance:
             hits = verify_hits(source, hits, config, bands=manifest.band_list, on_hit=advance)
-    answer, log = SearchResult(query, index, manifest, hits), WriteLog()
+    result, log = SearchResult(query, index, manifest, hits), WriteLog()
     for path in outputs:
         with log.attempt(path):
-            write_answer(answer, source, path, overwrite=overwrite)
+            write_result(result, source, path, overwrite=overwrite)
     if registration is not None:
-        if answer.registration is None:
+        if result.registration is None:
             log.refused(registration, "no hit was registered")
         else:
             with log.attempt(registration):
-                write_registration(answer.registration, registration, overwrite=overwrite)
-    return answer, log
+                write_registration(result.registration, registration, overwrite=overwrite)
+    return result, log

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imatch.core.errors import ConfigError
-from imatch.core.io.files import atomic_path, check_output
 from imatch.core.io.jsontext import to_json
 from imatch.core.io.tables import as_cell, write_csv
 from imatch.core.redaction import redacted
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imatch.pipeline.registration.result import Registration
-    from imatch.raster import Source
 
 SCHEMA = "imatch.search/1"
 #: Columns of the table of hits.
@@ -96,15 +93,15 @@ def _row(hit: Hit) -> dict[str, str]:
     }
 
 
-def write_hits_json(answer: SearchResult, path: Path) -> None:
-    """Write the JSON document."""
-    path.write_text(to_json(answer.to_dict()) + "\n", encoding="utf-8")
+def write_hits_json(result: SearchResult, path: Path) -> None:
+    """Writes the JSON document."""
+    path.write_text(to_json(result.to_dict()) + "\n", encoding="utf-8")
 
 
-def write_hits_geojson(answer: SearchResult, path: Path) -> None:
-    """Write the footprints as GeoJSON (RFC 7946), best first; without geocoding a null geometry."""
+def write_hits_geojson(result: SearchResult, path: Path) -> None:
+    """Writes the footprints as GeoJSON (RFC 7946), best first; a null geometry where unknown."""
     features = []
-    for hit in answer.hits:
+    for hit in result.hits:
         ring = None
         if hit.footprint is not None:
             # Counter-clockwise, and closed.
@@ -127,74 +124,23 @@ def write_hits_geojson(answer: SearchResult, path: Path) -> None:
                 },
             }
         )
-    about = {"schema": SCHEMA, "query": redacted(answer.query), "index": str(answer.index)}
+    about = {"schema": SCHEMA, "query": redacted(result.query), "index": str(result.index)}
     document = {"type": "FeatureCollection", "imatch": about, "features": features}
     path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 
 
-def write_hits_csv(answer: SearchResult, path: Path) -> None:
-    """Write the table."""
-    write_csv(path, COLUMNS, (row.values() for row in answer.rows()))
+def write_hits_csv(result: SearchResult, path: Path) -> None:
+    """Writes the table."""
+    write_csv(path, COLUMNS, (row.values() for row in result.rows()))
 
 
-_WRITERS: dict[str, Callable[[SearchResult, Path], None]] = {
-    ".json": write_hits_json,
-    ".geojson": write_hits_geojson,
-    ".csv": write_hits_csv,
-}
-#: Suffixes of what can be written of an answer.
-SUFFIXES = (*_WRITERS, ".png")
-
-
-def check_answers(paths: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuse early what could not be written later.
-
-    Raises:
-        ConfigError: A suffix is none of `SUFFIXES`.
-        OutputError: As `check_output`.
-    """
-    for path in paths:
-        if path.suffix.lower() not in SUFFIXES:
-            raise ConfigError(
-                "does not tell the format by its suffix",
-                subject=path,
-                hint=f"use {', '.join(SUFFIXES)}",
-            )
-        check_output(path, overwrite=overwrite)
-
-
-def write_answer(
-    answer: SearchResult, query: Source, path: Path, *, overwrite: bool = False
-) -> None:
-    """Write an answer in the format that a suffix names.
-
-    Args:
-        answer: What was found.
-        query: The query, for the picture.
-        path: Where to.
-        overwrite: Whether an existing file may be replaced.
-
-    Raises:
-        ConfigError: Another suffix.
-        OutputError: The place refuses.
-    """
-    check_answers([path], overwrite=overwrite)
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        if path.suffix.lower() == ".png":
-            from imatch.retrieval.figure import write_picture
-
-            write_picture(answer, query, temporary)
-        else:
-            _WRITERS[path.suffix.lower()](answer, temporary)
-
-
-def print_hits(answer: SearchResult, console: Console) -> None:
-    """Print a table of the hits, best first."""
+def print_hits(result: SearchResult, console: Console) -> None:
+    """Prints a table of the hits, best first."""
     from rich.markup import escape
     from rich.table import Table
 
-    verified = any(hit.verification is not None for hit in answer.hits)
-    located = any(hit.footprint is not None for hit in answer.hits)
+    verified = any(hit.verification is not None for hit in result.hits)
+    located = any(hit.footprint is not None for hit in result.hits)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", justify="right")
     table.add_column("similarity", justify="right")
@@ -208,7 +154,7 @@ def print_hits(answer: SearchResult, console: Console) -> None:
     if verified:
         table.add_column("why")
     colours = {"ok": "green", "uncertain": "yellow", "failed": "red"}
-    for hit, row in zip(answer.hits, answer.rows(), strict=True):
+    for hit, row in zip(result.hits, result.rows(), strict=True):
         window = ", ".join(row[name] for name in ("left", "top", "width", "height"))
         cells = [row["rank"], row["similarity"]]
         if verified:

@@ -14,7 +14,7 @@ from imatch.core.errors import ConfigError, OutputError
 from imatch.core.io.files import check_output
 from imatch.core.progress import Progress, ProgressStages, no_progress
 from imatch.export.formats import WriteLog, check_outputs, write_all
-from imatch.export.quality.assess import write_quality
+from imatch.export.quality.assess import check_report, write_quality
 from imatch.pipeline.apply.file import ApplyOptions
 from imatch.pipeline.apply.geotransform import apply_geotransform, check_geotransform
 from imatch.pipeline.apply.raster import apply_raster, choose_resampling
@@ -188,8 +188,8 @@ def _check_places(
     check_outputs(outputs, overwrite=overwrite, inputs=inputs)
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise ConfigError("is no .tif", subject=out, hint="GeoTIFF is what is written")
-    if report is not None and report.suffix.lower() not in (".html", ".htm", ".json"):
-        raise ConfigError("is no .html or .json", subject=report, hint="name the report so")
+    if report is not None:
+        check_report(report)
     seen = {os.path.realpath(path): "is named twice as output" for path in outputs}
     seen |= {os.path.realpath(path): "is also an input" for path in inputs}
     for path in (out, report):

@@ -2,16 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 from affine import Affine
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from imatch.cli import cli
+from tests.support.geotiffs import textured
 
 WriteImage = Callable[..., Path]
 
@@ -32,36 +31,7 @@ def run() -> Callable[..., Result]:
 @pytest.fixture(scope="session")
 def ground() -> NDArray[np.uint16]:
     """(320, 320) of texture with corners at every scale."""
-    rng = np.random.default_rng(7)
-    layers = [
-        rng.random((320 // step, 320 // step)).repeat(step, 0).repeat(step, 1)
-        for step in (4, 8, 16)
-    ]
-    pixels: NDArray[np.uint16] = (1000 + 900 * np.sum(layers, axis=0)).astype(np.uint16)
-    return pixels
-
-
-@pytest.fixture
-def write_image(tmp_path: Path) -> WriteImage:
-    """A GeoTIFF of 10 m pixels near Toulouse, unless told otherwise."""
-
-    def write(name: str, pixels: NDArray[Any], **profile: Any) -> Path:
-        stack = pixels if pixels.ndim == 3 else pixels[np.newaxis]
-        path = tmp_path / name
-        settings: dict[str, Any] = {
-            "driver": "GTiff",
-            "count": stack.shape[0],
-            "height": stack.shape[1],
-            "width": stack.shape[2],
-            "dtype": stack.dtype,
-            "crs": "EPSG:32631",
-            "transform": Affine(10, 0, 356_000, 0, -10, 4_835_000),
-        }
-        with rasterio.open(path, "w", **settings | profile) as out:
-            out.write(stack)
-        return path
-
-    return write
+    return textured(320)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 from imatch.cli.errors import explain
 from imatch.cli.group import VerbGroup
 from imatch.cli.logs import Verb
-from imatch.cli.options.common import verbosity_options
 from imatch.core.errors import ConfigError, InputError
 
 
@@ -20,7 +19,6 @@ def fail_with(error: BaseException) -> Callable[..., Result]:
     """A program whose only verb raises the error."""
 
     @click.command(cls=Verb)
-    @verbosity_options
     def fail() -> NoReturn:
         raise error
 
@@ -29,7 +27,6 @@ def fail_with(error: BaseException) -> Callable[..., Result]:
             return fail if cmd_name == "fail" else None
 
     @click.group(cls=Program, verbs={"fail": ("", "Fail.")})
-    @verbosity_options
     def program() -> None:
         pass
 

@@ -26,7 +26,6 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     [
         ["--help"],
         ["--version"],
-        ["match", "--help"],
         ["doctor", "-h"],
         ["weights", "-h"],
         ["index", "-h"],
@@ -36,6 +35,11 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     run = f"from imatch.cli import cli; cli.main({arguments!r}, standalone_mode=False)"
     assert imported_by(run) == []
+
+
+def test_help_on_settings_imports_their_model_alone() -> None:
+    run = "from imatch.cli import cli; cli.main(['match', '--help'], standalone_mode=False)"
+    assert imported_by(run) == ["pydantic"]
 
 
 def test_an_unknown_matcher_is_refused_without_importing_torch() -> None:

@@ -12,28 +12,15 @@ from click.testing import Result
 
 from imatch.models.weights import sha256_of
 from imatch.training.checkpoint import Checkpoints
+from tests.support.training_runs import SMALL
 
 Run = Callable[..., Result]
-
-SMALL = {
-    "data": {"landscapes": 4, "size": 64, "mixture": {"landscape": 1}},
-    "model": {"dims": [8, 8, 12, 16], "heads": 2, "rounds": 1, "fine_heads": 2},
-    "validation": {"pairs": 1, "size": 64},
-    "steps": 2,
-    "batch_size": 1,
-    "validate_every": 2,
-    "checkpoint_every": 1,
-    "log_every": 1,
-    "precision": "fp32",
-    "device": "cpu",
-    "trackers": [],
-}
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL))
+    path.write_text(yaml.safe_dump(SMALL["loftr"]))
     return path
 
 

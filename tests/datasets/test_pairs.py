@@ -9,73 +9,31 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.io.jsontext import to_json
-from imatch.core.io.tables import write_rows
 from imatch.datasets.chip_files import Coding, save_mask, write_chip
 from imatch.datasets.manifest import (
-    CHIPS,
-    KEYPOINTS,
     MANIFEST,
-    PAIRS,
-    SCHEMA,
     ChipRow,
     KeypointRow,
     PairRow,
     load_manifest,
 )
 from imatch.datasets.pairs import ChipPairs
+from tests.support.data_sets import chip_row, pair_row, write_tables
 
 SIDE = 40
 
 
 def chip(site: int, date: str, source: str = "s", split: str = "train") -> ChipRow:
-    return ChipRow(
-        site=f"{source}/p/x{site}",
-        split=split,
-        source=source,
-        place="p",
-        date=date,
-        season="unknown",
-        tag="",
-        path=f"chips/{source}/p/x{site}/{date}.tif",
-        width=SIDE,
-        height=SIDE - 10 * (source == "t"),
-        bands=3 if source == "s" else 1,
-        dtype="uint8",
-        gsd_m=10.0,
-        crs="",
-        left=0.0,
-        bottom=0.0,
-        right=0.0,
-        top=0.0,
-        valid=1.0,
-        cloud=0.0,
-        low="50 50 50" if source == "s" else "7",
-        high="150 150 150" if source == "s" else "7",
-        scene_low="0 0 0" if source == "s" else "0",
-        scene_high="200 200 200" if source == "s" else "14",
-        image="i.tif",
-    )
+    """Of three bands, but for those of source t: lower, and of one band without contrast."""
+    if source == "s":
+        texts = {"low": "50 50 50", "high": "150 150 150", "scene_high": "200 200 200"}
+        return chip_row(site, date, SIDE, split=split, **texts)
+    flat = {"low": "7", "high": "7", "scene_low": "0", "scene_high": "14"}
+    return chip_row(site, date, SIDE, source=source, split=split, height=SIDE - 10, bands=1, **flat)
 
 
 def pair(a: ChipRow, b: ChipRow, **values: Any) -> PairRow:
-    nothing = float("nan")
-    given: dict[str, Any] = {
-        "dx": 1.5,
-        "dy": -0.5,
-        "sigma_px": 0.1,
-        "log_odds": 2.0,
-        "measured": "chip",
-        "given_dx": nothing,
-        "given_dy": nothing,
-        "apart": 0.5,
-        "changed": "",
-        "changed_share": 0.0,
-        "tag": "",
-    }
-    return PairRow(
-        site=a.site, split=a.split, source=a.source, a=a.path, b=b.path, **(given | values)
-    )
+    return pair_row(a, b, **({"dx": 1.5, "dy": -0.5} | values))
 
 
 @pytest.fixture
@@ -109,17 +67,7 @@ def folder(tmp_path: Path) -> Path:
         KeypointRow("s/p/x0", 3.25, 4.5, 0.7, "centroid", "", 0),
         KeypointRow("s/p/x0", 8.0, 9.0, 0.7, "centroid", "20180501", 1),
     ]
-    write_rows(tmp_path / CHIPS, ChipRow, chips)
-    write_rows(tmp_path / PAIRS, PairRow, pairs)
-    write_rows(tmp_path / KEYPOINTS, KeypointRow, points)
-    document = {
-        "schema": SCHEMA,
-        "sha256": "ab",
-        "config": {"chip": SIDE},
-        "counts": {"train": {}, "val": {}},
-        "sources": {"s": {}, "t": {}},
-    }
-    (tmp_path / MANIFEST).write_text(to_json(document))
+    write_tables(tmp_path, SIDE, chips, pairs, points)
     return tmp_path
 
 

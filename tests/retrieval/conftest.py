@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
@@ -57,30 +55,6 @@ def texture(seed: int, width: int, height: int) -> NDArray[np.uint8]:
         cells = rng.random((-(-height // step), -(-width // step)))
         image += cells.repeat(step, 0).repeat(step, 1)[:height, :width]
     return np.asarray(20 + image * 44, dtype=np.uint8)
-
-
-@pytest.fixture
-def write_image(tmp_path: Path) -> WriteImage:
-    """A GeoTIFF of 10 m pixels near Toulouse, unless told otherwise."""
-
-    def write(name: str, pixels: NDArray[Any], **profile: Any) -> Path:
-        stack = pixels if pixels.ndim == 3 else pixels[np.newaxis]
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        settings: dict[str, Any] = {
-            "driver": "GTiff",
-            "count": stack.shape[0],
-            "height": stack.shape[1],
-            "width": stack.shape[2],
-            "dtype": stack.dtype,
-            "crs": "EPSG:32631",
-            "transform": Affine(10, 0, 356_000, 0, -10, 4_835_000),
-        }
-        with rasterio.open(path, "w", **settings | profile) as out:
-            out.write(stack)
-        return path
-
-    return write
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, array_source, open_source
 from imatch.raster.read.window import WindowSource
 from imatch.retrieval.embedders.base import ChipEmbedder
+from imatch.retrieval.formats import FORMATS, write_result
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
-from imatch.retrieval.results import COLUMNS, SearchResult, write_answer
+from imatch.retrieval.results import COLUMNS, SearchResult
 from imatch.retrieval.search import Finder, Hit, centre
 from imatch.retrieval.verify import Verification, surroundings, verify
 
@@ -121,8 +122,8 @@ def answer(finder: Finder, archive: list[Path], tmp_path: Path) -> SearchResult:
 def test_an_answer_is_written_in_every_format(
     answer: SearchResult, query: Source, tmp_path: Path
 ) -> None:
-    for suffix in (".json", ".geojson", ".csv", ".png"):
-        write_answer(answer, query, tmp_path / f"a{suffix}")
+    for suffix in FORMATS:
+        write_result(answer, query, tmp_path / f"a{suffix}")
     document = json.loads((tmp_path / "a.json").read_text())
     assert document["schema"] == "imatch.search/1"
     assert document["hits"][0]["verification"]["registration"]["schema"] == "imatch.registration/1"
@@ -152,9 +153,9 @@ def test_an_answer_is_not_written_over_or_in_unknown_formats(
 ) -> None:
     (tmp_path / "a.csv").write_text("mine")
     with pytest.raises(OutputError, match="already exists"):
-        write_answer(answer, query, tmp_path / "a.csv")
+        write_result(answer, query, tmp_path / "a.csv")
     with pytest.raises(ConfigError, match="does not tell the format"):
-        write_answer(answer, query, tmp_path / "a.xls")
+        write_result(answer, query, tmp_path / "a.xls")
 
 
 def test_the_middle_of_a_hit_stays_on_the_map(answer: SearchResult) -> None:

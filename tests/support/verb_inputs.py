@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 import geopandas
 import numpy as np
-import rasterio
 import yaml
 from affine import Affine
 from numpy.typing import NDArray
@@ -28,43 +27,15 @@ from imatch.retrieval.decision import Decision, write_decisions
 from imatch.retrieval.same import LIMITS, MATCHED
 from tests.pipeline.apply.test_sentinel2 import CLOUD, GML, GRANULE, TILE
 from tests.pipeline.apply.test_sentinel2 import NAME as PRODUCT
+from tests.support.geotiffs import textured, write_geotiff
 from tests.support.kills import Killer
+from tests.support.training_runs import SMALL
 from tests.training.embedder.conftest import write_data
 
 __all__ = ["PRODUCT", "kaggle", "make_inputs", "publish"]
 
 _EAST, _NORTH = 356_000, 4_835_000
 _SIDE = 160
-_RUN = {
-    "steps": 2,
-    "validate_every": 2,
-    "checkpoint_every": 1,
-    "log_every": 1,
-    "precision": "fp32",
-    "device": "cpu",
-    "trackers": [],
-}
-_TRAINED: dict[str, dict[str, Any]] = {
-    "superpoint": {
-        "data": {"landscapes": 2, "size": 64},
-        "model": {"start": "scratch", "descriptor_dim": 16},
-        "labels": {"homographies": 0, "count": 20},
-        "loss": {"points": 16},
-        "validation": {"pairs": 1, "keypoints": 32},
-        "batch_size": 1,
-    },
-    "loftr": {
-        "data": {"landscapes": 2, "size": 64, "mixture": {"landscape": 1}},
-        "model": {"dims": [8, 8, 12, 16], "heads": 2, "rounds": 1, "fine_heads": 2},
-        "validation": {"pairs": 1, "size": 64},
-        "batch_size": 1,
-    },
-    "embedder": {
-        "data": {"size": 32},
-        "model": {"start": "scratch", "dim": 8},
-        "batch_size": 4,
-    },
-}
 
 
 def make_inputs(folder: Path, killer: Killer) -> None:
@@ -75,7 +46,7 @@ def make_inputs(folder: Path, killer: Killer) -> None:
         killer: Makes what verbs make, such as an index to be searched.
     """
     folder.mkdir()
-    ground = _ground(320)
+    ground = textured(320)
     _write(folder / "ref.tif", ground[:_SIDE, :_SIDE])
     _write(folder / "tgt.tif", ground[:_SIDE, 3 : _SIDE + 3])
     _write(folder / "far.tif", ground[_SIDE:, _SIDE:], east=456_000)
@@ -95,16 +66,16 @@ def make_inputs(folder: Path, killer: Killer) -> None:
     _series(folder / "series", ground)
     _write_product(folder / PRODUCT)
     write_data(folder / "grid", 4, 4)
-    for kind, settings in _TRAINED.items():
+    for kind, settings in SMALL.items():
         if kind == "embedder":
             settings = {**settings, "data": {"size": 32, "chips": str(folder / "grid")}}
-        (folder / f"{kind}.yaml").write_text(yaml.safe_dump({**settings, **_RUN}))
+        (folder / f"{kind}.yaml").write_text(yaml.safe_dump(settings))
     write_decisions(folder / "decision.json", [_MATCH])
     _catalogue(folder / "stac")
     for command in (
         "match <ref.tif <tgt.tif -m sift -o <match.json",
         "index <ref.tif <far.tif -o <index -e edges",
-        *(f"train {kind} <{kind}.yaml -o <{kind}" for kind in _TRAINED),
+        *(f"train {kind} <{kind}.yaml -o <{kind}" for kind in SMALL),
     ):
         words = command.replace("<", f"{folder}/").split()
         ended = killer.run(words, watched=folder)
@@ -116,29 +87,9 @@ def make_inputs(folder: Path, killer: Killer) -> None:
 _MATCH = Decision("same", None, None, MATCHED, LIMITS[1:], (0.8, 2.0), -1.0, 0.5)
 
 
-def _ground(side: int) -> NDArray[np.uint16]:
-    """(side, side) of texture with corners at every scale."""
-    rng = np.random.default_rng(7)
-    layers = [
-        rng.random((side // step, side // step)).repeat(step, 0).repeat(step, 1)
-        for step in (4, 8, 16)
-    ]
-    pixels: NDArray[np.uint16] = (1000 + 900 * np.sum(layers, axis=0)).astype(np.uint16)
-    return pixels
-
-
 def _write(path: Path, pixels: NDArray[Any], *, east: float = _EAST, **profile: Any) -> None:
-    settings: dict[str, Any] = {
-        "driver": "GTiff",
-        "count": 1,
-        "height": pixels.shape[0],
-        "width": pixels.shape[1],
-        "dtype": pixels.dtype,
-        "crs": "EPSG:32631",
-        "transform": Affine(10, 0, east, 0, -10, _NORTH),
-    }
-    with rasterio.open(path, "w", **settings | profile) as out:
-        out.write(pixels, 1)
+    where = Affine(10, 0, east, 0, -10, _NORTH)
+    write_geotiff(path, pixels, **{"transform": where} | profile)
 
 
 def _series(folder: Path, ground: NDArray[np.uint16]) -> None:

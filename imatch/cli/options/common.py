@@ -1,19 +1,24 @@
 """Options that many verbs share.
 
-Defaults of a configuration stay None: its model owns them, and importing it would slow the help.
+Defaults of a configuration stay None: its model owns them, and a file of settings may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from imatch.cli.errors import DEBUG
-from imatch.cli.logs import OFFLINE, VERBOSITY
+from imatch.cli.logs import OFFLINE
 from imatch.core.io.offline import VARIABLE
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+#: A file or folder, of which nothing is asked yet.
+PATH = click.Path(path_type=Path)
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
@@ -24,49 +29,46 @@ def added(command: CommandT, options: Sequence[Callable[[Any], Any]]) -> Command
     return command
 
 
-def verbosity_options(command: CommandT) -> CommandT:
-    """``-v``, ``-q`` and ``--debug``, understood before and after the verb."""
+def setting_option(
+    model: type[BaseModel],
+    field: str,
+    flag: str | None = None,
+    *,
+    default: str | None = None,
+    more: str = "",
+    **attrs: Any,
+) -> Callable[[Any], Any]:
+    """An option that sets a field of a model, from which its type, choices and help come.
 
-    def louder(ctx: click.Context, _param: click.Parameter, value: int) -> None:
-        if value:
-            ctx.meta[VERBOSITY] = value
+    Args:
+        model: The settings.
+        field: The field, and the name of the parameter: None unless the option is given.
+        flag: What to type; the field's name when None.
+        default: What the help says where the field's default is None.
+        more: What to add to the field's description.
+        **attrs: As for `click.option`, instead of what the field says.
+    """
+    info = model.model_fields[field]
+    text = attrs.pop("help", None) or info.description or ""
+    if more:
+        text = text.rstrip(".") + more
+    shown = default if info.default_factory or info.default is None else info.default
+    if shown is not None:
+        text += f"  [default: {shown}]"
+    values = {"default": None, "type": _type_of(info.annotation), **attrs}
+    return click.option(flag or f"--{field.replace('_', '-')}", field, help=text, **values)
 
-    def quieter(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.meta[VERBOSITY] = -1
 
-    def debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.meta[DEBUG] = True
-
-    for option in (
-        click.option(
-            "--debug",
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=debug,
-            help="Show the traceback of an error.",
-        ),
-        click.option(
-            "-q",
-            "--quiet",
-            is_flag=True,
-            expose_value=False,
-            callback=quieter,
-            help="Say nothing but errors and the answer.",
-        ),
-        click.option(
-            "-v",
-            "--verbose",
-            count=True,
-            expose_value=False,
-            callback=louder,
-            help="Log what happens on stderr; twice or thrice for more.",
-        ),
-    ):
-        command = option(command)
-    return command
+def _type_of(annotation: Any) -> Any:
+    """What click makes of a text for a field; None where it stays one, or is a flag."""
+    for part in (annotation, *get_args(annotation)):
+        if get_origin(part) is Literal:
+            return click.Choice(get_args(part))
+        if part is Path:
+            return PATH
+        if part in (int, float):
+            return part
+    return None
 
 
 format_option = click.option(
@@ -81,6 +83,67 @@ format_option = click.option(
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace output files that exist."
 )
+
+
+def output_folder_option(
+    text: str, *, name: str = "out", metavar: str = "DIR"
+) -> Callable[[Any], Any]:
+    """``--output``, the folder that a verb has to be given.
+
+    Args:
+        text: Its help.
+        name: Name of the parameter.
+        metavar: What the help calls it.
+    """
+    return click.option(
+        "-o", "--output", name, type=PATH, required=True, metavar=metavar, help=text
+    )
+
+
+def output_file_option(text: str, metavar: str) -> Callable[[Any], Any]:
+    """``--output``, a file ``out`` that may be asked for.
+
+    Args:
+        text: Its help.
+        metavar: What the help calls it, its suffix included.
+    """
+    return click.option("-o", "--output", "out", type=PATH, metavar=metavar, help=text)
+
+
+def registration_option(text: str) -> Callable[[Any], Any]:
+    """``--registration``, a file for the registration that an answer rests on.
+
+    Args:
+        text: Its help.
+    """
+    return click.option("--registration", type=PATH, metavar="FILE", help=text)
+
+
+def number_option(
+    flag: str, kind: Any, default: float, metavar: str, text: str
+) -> Callable[[Any], Any]:
+    """An option for a number that has a default of its own.
+
+    Args:
+        flag: What to type.
+        kind: Its type, perhaps a range.
+        default: What it is unless told otherwise.
+        metavar: What the help calls the number.
+        text: Its help.
+    """
+    return click.option(
+        flag, type=kind, default=default, show_default=True, metavar=metavar, help=text
+    )
+
+
+def jobs_option(text: str = "Worker processes.") -> Callable[[Any], Any]:
+    """``--jobs``, one unless told otherwise.
+
+    Args:
+        text: Its help.
+    """
+    return number_option("--jobs", click.IntRange(1), 1, "N", text)
+
 
 settings_option = click.option(
     "-s",
@@ -116,3 +179,13 @@ files_offline_option = _offline_option(exposed=False)
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on with the run that the output folder holds."
 )
+
+
+def check_resume(*, resume: bool, overwrite: bool) -> None:
+    """Refuses to go on with a run and to throw it away.
+
+    Raises:
+        click.UsageError: Both are wanted.
+    """
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite contradict each other")

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.options.common import CommandT, added, offline_option
+from imatch.cli.options.common import (
+    PATH,
+    CommandT,
+    added,
+    format_option,
+    number_option,
+    offline_option,
+    output_file_option,
+    overwrite_option,
+)
 from imatch.cli.options.values import parse_bands
 
 if TYPE_CHECKING:
@@ -45,6 +53,23 @@ device_option = click.option(
 )
 
 
+no_embedder_option = click.option(
+    "--no-embedder",
+    "match_only",
+    is_flag=True,
+    help="Decide by the match alone; nothing is fetched for it.",
+)
+
+
+def decision_option(text: str) -> Callable[[Any], Any]:
+    """``--decision``, a file.
+
+    Args:
+        text: Its help.
+    """
+    return click.option("--decision", type=PATH, metavar="FILE", help=text)
+
+
 def embedder_options(command: CommandT) -> CommandT:
     """``--embedder``, ``--device`` and ``--offline``."""
     return added(command, (embedder_option, device_option, offline_option))
@@ -71,13 +96,12 @@ _CHIPS_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="NAME",
         help="Only this source; may be repeated.",
     ),
-    click.option(
+    number_option(
         "--crop",
-        type=click.FloatRange(0.3, 1),
-        default=0.896,
-        show_default=True,
-        metavar="SHARE",
-        help="What is seen of a chip, from its middle: 224 of 250 px.",
+        click.FloatRange(0.3, 1),
+        0.896,
+        "SHARE",
+        "What is seen of a chip, from its middle: 224 of 250 px.",
     ),
 )
 
@@ -87,11 +111,7 @@ def chips_options(command: CommandT) -> CommandT:
     return added(command, _CHIPS_OPTIONS)
 
 
-figures_option = click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path),
-    metavar="FILE.json",
-    help="Where all figures go.",
-)
+def figures_options(command: CommandT) -> CommandT:
+    """Where figures go and embedders run: all that verbs which measure embedders share."""
+    output = output_file_option("Where all figures go.", "FILE.json")
+    return added(command, (output, device_option, offline_option, overwrite_option, format_option))

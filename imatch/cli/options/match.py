@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.options.common import CommandT, added, offline_option, settings_option
+from imatch.cli.options.common import (
+    PATH,
+    CommandT,
+    added,
+    offline_option,
+    setting_option,
+    settings_option,
+)
 from imatch.cli.options.values import (
     complete_matcher,
     known_matcher,
+    known_matchers,
     parse_bands,
     parse_named_files,
 )
@@ -20,12 +28,81 @@ if TYPE_CHECKING:
     from imatch.pipeline.pair.config import MatchConfig
     from imatch.pipeline.scene.config import SceneConfig
 
-MODELS = ("auto", "translation", "similarity", "affine", "homography")
+
+no_geocoding_option = click.option(
+    "--no-geocoding", is_flag=True, help="Ignore where the files say they lie; compare pixels."
+)
+
+
+def config_option(field: str, flag: str | None = None, **attrs: Any) -> Callable[[Any], Any]:
+    """An option that sets a field of `MatchConfig`; see `setting_option`."""
+    from imatch.pipeline.pair.config import MatchConfig
+
+    return setting_option(MatchConfig, field, flag, **attrs)
 
 
 def config_options(command: CommandT) -> CommandT:
     """Everything that makes a `MatchConfig`: its fields, a file, and ``KEY=VALUE``."""
-    return added(command, _CONFIG_OPTIONS)
+    bands: dict[str, Any] = {"metavar": "LIST", "callback": parse_bands}
+    return added(
+        command,
+        (
+            matcher_option(),
+            config_option("model"),
+            click.option(
+                "--bands", help="Bands to match in both images, as 4,3,2 or B04,B03,B02.", **bands
+            ),
+            config_option("ref_bands", help="Those of the reference.", **bands),
+            config_option("tgt_bands", help="Those of the target.", **bands),
+            click.option(
+                "--nodata",
+                type=float,
+                metavar="VALUE",
+                help="What marks no ground in both images where the files do not say.",
+            ),
+            config_option("ref_nodata", metavar="VALUE", help="That of the reference."),
+            config_option("tgt_nodata", metavar="VALUE", help="That of the target."),
+            config_option("ref_mask"),
+            config_option("tgt_mask"),
+            config_option("size", metavar="PX"),
+            config_option("max_keypoints", metavar="N"),
+            config_option("threshold_px", "--threshold", metavar="PX"),
+            config_option("refine", "--refine/--no-refine", default="as the matcher's row has it"),
+            config_option("margin", metavar="SHARE"),
+            no_geocoding_option,
+            config_option("dem", metavar="FILE|HEIGHT", default="the RPCs' own height offset"),
+            config_option("gsd_m", "--gsd", metavar="M"),
+            config_option("tolerance", metavar="TOL", more="; exits with 3 if that is not met."),
+            config_option("device", metavar="NAME"),
+            config_option("seed", metavar="N"),
+            config_option(
+                "weights",
+                multiple=True,
+                metavar="NAME=FILE",
+                callback=parse_named_files,
+                help="A checkpoint of your own; may be repeated.",
+            ),
+            offline_option,
+            click.option(
+                "--config",
+                "config_file",
+                type=PATH,
+                help="Settings from a YAML file; options given here override it.",
+            ),
+            settings_option,
+        ),
+    )
+
+
+def scene_options(command: CommandT) -> CommandT:
+    """What only a `SceneConfig` has: ``local`` and ``spacing``."""
+    from imatch.pipeline.scene.config import SceneConfig
+
+    setting = partial(setting_option, SceneConfig)
+    return added(
+        command,
+        (setting("local"), setting("spacing", metavar="PX", default="about 3000 tie points")),
+    )
 
 
 def chosen_config(params: dict[str, Any]) -> MatchConfig:
@@ -91,6 +168,26 @@ def matcher_option(
     )
 
 
+def matchers_option(text: str, *, required: bool = False) -> Callable[[Any], Any]:
+    """``--matcher``, rows of the registry: ``matchers``.
+
+    Args:
+        text: Its help.
+        required: Whether one has to be named.
+    """
+    return click.option(
+        "-m",
+        "--matcher",
+        "matchers",
+        metavar="NAME",
+        multiple=True,
+        required=required,
+        callback=known_matchers,
+        shell_complete=complete_matcher,
+        help=text,
+    )
+
+
 def may_fetch(base: MatchConfig, *, offline: bool) -> bool:
     """Whether weights may be downloaded: a person's command may, unless something says otherwise.
 
@@ -117,108 +214,3 @@ def _fields(params: dict[str, Any], base: MatchConfig) -> dict[str, Any]:
     given = {name: value for name, value in params.items() if value is not None}
     params.clear()
     return given
-
-
-_FILE = click.Path(path_type=Path)
-_CONFIG_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    matcher_option(),
-    click.option(
-        "--model",
-        type=click.Choice(MODELS),
-        help="Family of the transform; auto takes the simplest that explains the tie points."
-        "  [default: auto]",
-    ),
-    click.option(
-        "--bands",
-        metavar="LIST",
-        callback=parse_bands,
-        help="Bands to match in both images, as 4,3,2 or B04,B03,B02.",
-    ),
-    click.option(
-        "--ref-bands", metavar="LIST", callback=parse_bands, help="Those of the reference."
-    ),
-    click.option("--tgt-bands", metavar="LIST", callback=parse_bands, help="Those of the target."),
-    click.option(
-        "--nodata",
-        type=float,
-        metavar="VALUE",
-        help="What marks no ground in both images where the files do not say.",
-    ),
-    click.option("--ref-nodata", type=float, metavar="VALUE", help="That of the reference."),
-    click.option("--tgt-nodata", type=float, metavar="VALUE", help="That of the target."),
-    click.option(
-        "--ref-mask",
-        type=_FILE,
-        help="Ground of the reference to ignore: a raster, or polygons (of clouds, say).",
-    ),
-    click.option("--tgt-mask", type=_FILE, help="Ground of the target to ignore."),
-    click.option(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="Longer side of what the matcher sees.  [default: 1024]",
-    ),
-    click.option(
-        "--max-keypoints", type=int, metavar="N", help="Keypoints an image.  [default: 2048]"
-    ),
-    click.option(
-        "--threshold",
-        "threshold_px",
-        type=float,
-        metavar="PX",
-        help="Largest residual of an inlier, in working pixels.  [default: 3.0]",
-    ),
-    click.option(
-        "--refine/--no-refine",
-        default=None,
-        help="Pull a single matcher's answer tight by local correlation, and judge it by that;"
-        " auto always does.  [default: as the matcher's row has it]",
-    ),
-    click.option(
-        "--margin",
-        type=float,
-        metavar="SHARE",
-        help="How far beyond the overlap to look, as a share of it.  [default: 0.1]",
-    ),
-    click.option(
-        "--no-geocoding", is_flag=True, help="Ignore where the files say they lie; compare pixels."
-    ),
-    click.option(
-        "--dem",
-        metavar="FILE|HEIGHT",
-        help="Height of the ground for images that RPCs locate: a raster of heights, or metres"
-        " above the ellipsoid.  [default: the RPCs' own height offset]",
-    ),
-    click.option(
-        "--gsd",
-        "gsd_m",
-        type=float,
-        metavar="M",
-        help="Metres a reference pixel, for images that do not say.",
-    ),
-    click.option(
-        "--tolerance",
-        metavar="TOL",
-        help="How far any place may be off with 95 % confidence, as 0.3px (target pixels) or 3m;"
-        " exits with 3 if that is not met.",
-    ),
-    click.option(
-        "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]"
-    ),
-    click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]"),
-    click.option(
-        "--weights",
-        multiple=True,
-        metavar="NAME=FILE",
-        callback=parse_named_files,
-        help="A checkpoint of your own; may be repeated.",
-    ),
-    offline_option,
-    click.option(
-        "--config",
-        "config_file",
-        type=_FILE,
-        help="Settings from a YAML file; options given here override it.",
-    ),
-    settings_option,
-)

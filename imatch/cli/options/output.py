@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from imatch.cli.options.common import CommandT, added
+from imatch.cli.options.common import PATH, CommandT, added
 from imatch.core.errors import ConfigError
+from imatch.export.formats import FORMATS
 
-_SUFFIXES = "; may be repeated. The suffix is the format: .json .geojson .gpkg .points .csv .npz"
-_FILE = click.Path(path_type=Path)
+
+def by_suffix(formats: Iterable[str]) -> str:
+    """What the help says of an output that may be repeated, each in one of some formats."""
+    return f"may be repeated. The suffix is the format: {' '.join(formats)}"
 
 
 def output_options(what: str) -> Callable[[CommandT], CommandT]:
@@ -26,11 +29,11 @@ def output_options(what: str) -> Callable[[CommandT], CommandT]:
             "-o",
             "--output",
             "outputs",
-            type=_FILE,
+            type=PATH,
             multiple=True,
-            help=f"{what}{_SUFFIXES} .vrt .png",
+            help=f"{what}; {by_suffix(FORMATS)}",
         ),
-        click.option("--plot", type=_FILE, metavar="FILE.png", help="Draw the result."),
+        click.option("--plot", type=PATH, metavar="FILE.png", help="Draw the result."),
     )
     return lambda command: added(command, options)
 

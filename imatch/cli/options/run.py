@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.options.common import CommandT, added, resume_option
+from imatch.cli.options.common import PATH, CommandT, added, check_resume, resume_option
 from imatch.cli.options.values import parse_size
 
 if TYPE_CHECKING:
@@ -52,8 +51,7 @@ def chosen_run(params: dict[str, Any]) -> RunOptions:
 
     jobs, dask = params.pop("jobs"), params.pop("dask")
     resume, overwrite = params.pop("resume"), params.pop("overwrite")
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite contradict each other")
+    check_resume(resume=resume, overwrite=overwrite)
     folder, limit = params.pop("cache_folder"), params.pop("cache_size")
     cache = None if params.pop("no_cache") else open_cache(folder, limit)
     jobs = jobs or ((os.cpu_count() or 1) if dask == LOCAL else 1)
@@ -80,7 +78,7 @@ _RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--cache",
         "cache_folder",
-        type=click.Path(path_type=Path),
+        type=PATH,
         envvar="IMATCH_CACHE",
         show_envvar=True,
         metavar="DIR",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_RESAMPLINGS = ("auto", "nearest", "bilinear", "cubic", "lanczos")
+RESAMPLINGS = ("auto", "nearest", "bilinear", "cubic", "lanczos")
 _SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([KMGT]?)B?", re.IGNORECASE)
 
 
@@ -63,9 +63,9 @@ def parse_resampling(
     found = {"*": "auto"}
     for value in values:
         pattern, _, method = value.rpartition("=")
-        if method not in _RESAMPLINGS:
+        if method not in RESAMPLINGS:
             raise click.BadParameter(
-                f"{value!r} is not METHOD or PATTERN=METHOD; methods are {', '.join(_RESAMPLINGS)}"
+                f"{value!r} is not METHOD or PATTERN=METHOD; methods are {', '.join(RESAMPLINGS)}"
             )
         found[pattern or "*"] = method
     return found if len(found) > 1 else found["*"]

@@ -10,23 +10,24 @@ import click
 from imatch.cli.console import bars
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import files_offline_option, overwrite_option, verbosity_options
+from imatch.cli.options.common import (
+    PATH,
+    files_offline_option,
+    jobs_option,
+    output_folder_option,
+    overwrite_option,
+)
 from imatch.cli.options.raster import in_place_options, raster_options
 from imatch.cli.options.values import parse_size
 from imatch.core.errors import ImatchError
 
 
 @click.command(cls=Verb)
-@click.argument("result", metavar="RESULT.json", type=click.Path(path_type=Path))
+@click.argument("result", metavar="RESULT.json", type=PATH)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=str))
-@click.option(
-    "-o",
-    "--output",
-    "folder",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder for the outputs, which keep their files' names; made where it is missing.",
+@output_folder_option(
+    "Folder for the outputs, which keep their files' names; made where it is missing.",
+    name="folder",
 )
 @raster_options
 @click.option(
@@ -45,16 +46,8 @@ from imatch.core.errors import ImatchError
 )
 @click.option("--force", is_flag=True, help="Apply a result that is not ok, or not near enough.")
 @overwrite_option
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Files at a time; each takes two threads.",
-)
+@jobs_option("Files at a time; each takes two threads.")
 @files_offline_option
-@verbosity_options
 def apply(
     result: Path,
     files: tuple[str, ...],

@@ -10,7 +10,7 @@ import click
 from imatch.cli.console import bars, command_line, print_json, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import format_option, verbosity_options
+from imatch.cli.options.common import PATH, format_option, number_option, output_folder_option
 from imatch.cli.options.match import chosen_config, chosen_scene_config, config_options
 from imatch.cli.options.raster import raster_fields, raster_options
 from imatch.cli.options.run import chosen_run, run_options
@@ -21,17 +21,9 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Verb)
-@click.argument("source", metavar="PAIRS.csv|FOLDER", type=click.Path(path_type=Path))
-@click.argument("targets", metavar="[TARGETS]", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder for results/, results.csv, summary.json and report.html.",
-)
+@click.argument("source", metavar="PAIRS.csv|FOLDER", type=PATH)
+@click.argument("targets", metavar="[TARGETS]", type=PATH, required=False)
+@output_folder_option("Folder for results/, results.csv, summary.json and report.html.")
 @click.option(
     "--pair-by",
     type=click.Choice(["name", "order", "date"]),
@@ -39,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Of one folder: register all its other images to this one.",
 )
@@ -51,13 +43,12 @@ if TYPE_CHECKING:
     help="Only pairs whose dates, in their names, lie no further apart.",
 )
 @run_options
-@click.option(
+@number_option(
     "--retries",
-    type=click.IntRange(0),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="How often to begin a pair anew whose worker was killed or crashed.",
+    click.IntRange(0),
+    1,
+    "N",
+    "How often to begin a pair anew whose worker was killed or crashed.",
 )
 @click.option(
     "--timeout",
@@ -83,7 +74,6 @@ if TYPE_CHECKING:
 @raster_options
 @format_option
 @config_options
-@verbosity_options
 def batch(
     source: Path,
     targets: Path | None,
@@ -114,7 +104,7 @@ def batch(
     imatch batch series/ -o out --reference series/2018-08-12.tif --register --co COMPRESS=ZSTD
     imatch batch series/ -o out --all-pairs --max-gap 60 --dask tcp://host:8786 --resume
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.export.batch.terminal import print_batch
+    from imatch.export.batch.report import print_batch
     from imatch.pipeline.batch.folders import find_pairs
     from imatch.workflows.batch import register_batch
 

@@ -9,52 +9,31 @@ import click
 from imatch.cli.console import bars, command_line, print_json, show_tables
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
+    PATH,
+    check_resume,
     format_option,
+    jobs_option,
     offline_option,
+    output_folder_option,
     resume_option,
     settings_option,
-    verbosity_options,
 )
-from imatch.cli.options.match import matcher_config
-from imatch.cli.options.values import complete_matcher, known_matchers
+from imatch.cli.options.match import config_option, matcher_config, matchers_option
 
 
 @click.command(cls=Verb)
-@click.argument("cases", type=click.Path(path_type=Path))
+@click.argument("cases", type=PATH)
 @click.option(
     "--root",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Folder that the image paths start from.  [default: that of CASES]",
 )
-@click.option(
-    "-m",
-    "--matcher",
-    "matchers",
-    metavar="NAME",
-    multiple=True,
-    required=True,
-    callback=known_matchers,
-    shell_complete=complete_matcher,
-    help="Which matcher; repeat it to compare several.",
+@matchers_option("Which matcher; repeat it to compare several.", required=True)
+@output_folder_option(
+    "Folder for results.csv, summary.json, summary.md and report.html.", metavar="OUTDIR"
 )
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="OUTDIR",
-    help="Folder for results.csv, summary.json, summary.md and report.html.",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Worker processes; more than one take one thread each, which slows each case.",
-)
+@jobs_option("Worker processes; more than one take one thread each, which slows each case.")
 @resume_option
 @click.option("--overwrite", is_flag=True, help="Throw away the run that OUTDIR holds.")
 @click.option(
@@ -76,11 +55,10 @@ from imatch.cli.options.values import complete_matcher, known_matchers
     is_flag=True,
     help="Measure keypoints too: repeatability, MMA and matching score of sparse matchers.",
 )
-@click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
+@config_option("seed", metavar="N")
 @settings_option
 @offline_option
 @format_option
-@verbosity_options
 def bench(
     cases: Path,
     *,
@@ -111,8 +89,7 @@ def bench(
     from imatch.bench.runner import BenchPlan, run_benchmark
     from imatch.bench.tables import overview, parts
 
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite contradict each other")
+    check_resume(resume=resume, overwrite=overwrite)
     plan = BenchPlan.of_table(
         cases,
         matchers,

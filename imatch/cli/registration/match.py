@@ -9,7 +9,7 @@ import click
 
 from imatch.cli.console import show_registration, status_line
 from imatch.cli.logs import Verb, is_quiet
-from imatch.cli.options.common import format_option, overwrite_option, verbosity_options
+from imatch.cli.options.common import format_option, overwrite_option
 from imatch.cli.options.match import chosen_config, config_options
 from imatch.cli.options.output import output_options, with_plot
 
@@ -21,7 +21,6 @@ from imatch.cli.options.output import output_options, with_plot
 @overwrite_option
 @format_option
 @config_options
-@verbosity_options
 def match(
     ref: str,
     tgt: str,

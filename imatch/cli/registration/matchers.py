@@ -8,7 +8,7 @@ import click
 
 from imatch.cli.console import print_json, stdout_console
 from imatch.cli.logs import Verb
-from imatch.cli.options.common import format_option, verbosity_options
+from imatch.cli.options.common import format_option
 
 if TYPE_CHECKING:
     from imatch.matchers import MatcherRow
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 @click.command(cls=Verb)
 @format_option
-@verbosity_options
 def matchers(fmt: str) -> None:
     """List the matchers and whether their weights are on this machine."""
     from rich.table import Table

@@ -9,43 +9,26 @@ import click
 
 from imatch.cli.console import bars, show_registration, status_line
 from imatch.cli.logs import Verb, is_quiet, note
-from imatch.cli.options.common import format_option, overwrite_option, verbosity_options
-from imatch.cli.options.match import chosen_scene_config, config_options
+from imatch.cli.options.common import PATH, format_option, overwrite_option
+from imatch.cli.options.match import chosen_scene_config, config_options, scene_options
 from imatch.cli.options.output import output_options, with_plot
-from imatch.cli.options.raster import (
-    chosen_apply_options,
-    in_place_options,
-    raster_options,
-)
-
-LOCAL = ("auto", "none", "polynomial2", "polynomial3", "spline", "tps")
+from imatch.cli.options.raster import chosen_apply_options, in_place_options, raster_options
 
 
 @click.command(cls=Verb)
 @click.argument("ref", metavar="REFERENCE")
 @click.argument("tgt", metavar="TARGET")
-@click.argument("out", metavar="OUT.tif", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT.tif", type=PATH)
 @output_options("A file to write beside OUT.tif")
 @click.option(
     "--report",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE.html",
     help="The evidence, before and after: a page, or its figures as .json.",
 )
 @raster_options
 @in_place_options
-@click.option(
-    "--local",
-    type=click.Choice(LOCAL),
-    help="Smooth displacement on top of the global transform; auto takes the best family where it"
-    " predicts held-out tie points better than none.  [default: auto]",
-)
-@click.option(
-    "--spacing",
-    type=float,
-    metavar="PX",
-    help="Distance of tie points in pixels of the reference.  [default: about 3000 tie points]",
-)
+@scene_options
 @click.option(
     "--jobs",
     type=click.IntRange(1),
@@ -59,7 +42,6 @@ LOCAL = ("auto", "none", "polynomial2", "polynomial3", "spline", "tps")
 @overwrite_option
 @format_option
 @config_options
-@verbosity_options
 def register(
     ref: str,
     tgt: str,

@@ -11,7 +11,7 @@ import click
 from imatch.cli.console import bars, command_line, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import format_option, verbosity_options
+from imatch.cli.options.common import format_option, output_folder_option
 from imatch.cli.options.match import chosen_config, config_options
 from imatch.cli.options.raster import raster_fields, raster_options
 from imatch.cli.options.run import chosen_run, run_options
@@ -20,19 +20,11 @@ if TYPE_CHECKING:
     from imatch.pipeline.stack.result import Stack
     from imatch.pipeline.stack.run import Model
 
-JOINT = ("auto", "translation", "similarity", "affine")
-
 
 @click.command(cls=Verb)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder for stack.json, transforms/, edges.csv, report.html and the pairs' results.",
+@output_folder_option(
+    "Folder for stack.json, transforms/, edges.csv, report.html and the pairs' results."
 )
 @click.option(
     "--reference",
@@ -50,7 +42,7 @@ JOINT = ("auto", "translation", "similarity", "affine")
 )
 @click.option(
     "--joint",
-    type=click.Choice(JOINT),
+    type=click.Choice(["auto", "translation", "similarity", "affine"]),
     default="auto",
     show_default=True,
     help="Family of the images' transforms; auto takes the simplest that explains the pairs.",
@@ -65,7 +57,6 @@ JOINT = ("auto", "translation", "similarity", "affine")
 @raster_options
 @format_option
 @config_options
-@verbosity_options
 def stack(
     images: tuple[str, ...],
     *,
@@ -116,8 +107,7 @@ def stack(
 
 def _show(solved: Stack, fmt: str) -> None:
     from imatch.core.io.jsontext import to_json
-    from imatch.export.stack.tables import headline
-    from imatch.export.stack.terminal import print_stack
+    from imatch.export.stack.tables import headline, print_stack
 
     if fmt == "json":
         click.echo(to_json(solved.to_dict()))

@@ -8,27 +8,24 @@ from typing import TYPE_CHECKING
 import click
 
 from imatch.cli.console import bars
-from imatch.cli.logs import Verb, note
+from imatch.cli.logs import Verb, note, note_skipped
 from imatch.cli.options.common import (
+    PATH,
     files_offline_option,
     format_option,
+    output_file_option,
     overwrite_option,
-    verbosity_options,
 )
+from imatch.cli.options.embedder import decision_option
 
 if TYPE_CHECKING:
     from imatch.retrieval.duplicates.find import Duplicates
 
 
 @click.command(cls=Verb)
-@click.argument("where", metavar="FOLDER|PAIRS.csv", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path),
-    metavar="FILE.csv",
-    help="Where the pairs go, with probability, decision, figures and group.",
+@click.argument("where", metavar="FOLDER|PAIRS.csv", type=PATH)
+@output_file_option(
+    "Where the pairs go, with probability, decision, figures and group.", "FILE.csv"
 )
 @click.option(
     "--threshold",
@@ -36,23 +33,16 @@ if TYPE_CHECKING:
     metavar="P",
     help="Probability from which two are one picture.  [default: as learnt]",
 )
-@click.option(
-    "--decision",
-    "stored",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A stored decision.  [default: ours]",
-)
+@decision_option("A stored decision.  [default: ours]")
 @overwrite_option
 @format_option
 @files_offline_option
-@verbosity_options
 def duplicates(
     where: Path,
     *,
     out: Path | None,
     threshold: float | None,
-    stored: Path | None,
+    decision: Path | None,
     overwrite: bool,
     fmt: str,
 ) -> None:
@@ -73,9 +63,8 @@ def duplicates(
 
     if out is not None:
         check_output(out, overwrite=overwrite)
-    found = duplicates_among(where, threshold=threshold, decision=stored, progress=bars())
-    for item in found.skipped:
-        note(f"skipped {item.path}: {item.reason}")
+    found = duplicates_among(where, threshold=threshold, decision=decision, progress=bars())
+    note_skipped(found.skipped)
     if out is not None:
         write_duplicates(found, out, overwrite=overwrite)
         note(f"wrote {out}")

@@ -9,21 +9,16 @@ import click
 
 from imatch.cli.console import bars, show_figures, write_json
 from imatch.cli.logs import Verb
-from imatch.cli.options.common import (
-    format_option,
-    offline_option,
-    overwrite_option,
-    verbosity_options,
-)
-from imatch.cli.options.embedder import chips_options, device_option, figures_option
+from imatch.cli.options.common import PATH, number_option
+from imatch.cli.options.embedder import chips_options, figures_options
 
 
 @click.command(cls=Verb)
-@click.argument("chips", type=click.Path(path_type=Path))
+@click.argument("chips", type=PATH)
 @click.option(
     "--labels",
     "label_map",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="MAP",
     help="Categorical raster, or polygons (GeoJSON, GeoPackage, shapefile).",
@@ -32,13 +27,12 @@ from imatch.cli.options.embedder import chips_options, device_option, figures_op
 @click.option(
     "--multi", is_flag=True, help="Tell mixtures of classes, instead of the one that dominates."
 )
-@click.option(
+@number_option(
     "--dominance",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.6,
-    show_default=True,
-    metavar="SHARE",
-    help="Least share of a chip's ground that its class covers; others are left out.",
+    click.FloatRange(0, 1, min_open=True),
+    0.6,
+    "SHARE",
+    "Least share of a chip's ground that its class covers; others are left out.",
 )
 @click.option(
     "--classifier",
@@ -47,22 +41,16 @@ from imatch.cli.options.embedder import chips_options, device_option, figures_op
     metavar="NAME",
     help="knn, svc, forest, mlp or tree; may be repeated.  [default: all]",
 )
-@click.option(
+@number_option(
     "--draws",
-    type=click.IntRange(1, 1000),
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="How often places are divided anew into some to learn from and some to ask about.",
+    click.IntRange(1, 1000),
+    5,
+    "N",
+    "How often places are divided anew into some to learn from and some to ask about.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the draws.")
 @chips_options
-@figures_option
-@device_option
-@offline_option
-@overwrite_option
-@format_option
-@verbosity_options
+@figures_options
 def embedding(
     chips: Path,
     *,

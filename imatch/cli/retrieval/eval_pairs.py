@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imatch.cli.console import bars, write_json
-from imatch.cli.logs import Verb, note
+from imatch.cli.logs import Verb, note, note_skipped
 from imatch.cli.options.common import (
+    PATH,
     format_option,
+    output_file_option,
     overwrite_option,
     settings_option,
-    verbosity_options,
 )
-from imatch.cli.options.embedder import embedder_options
+from imatch.cli.options.embedder import decision_option, embedder_options, no_embedder_option
 from imatch.cli.options.match import matcher_config, matcher_option
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Verb)
-@click.argument("table", metavar="PAIRS.csv", type=click.Path(path_type=Path))
+@click.argument("table", metavar="PAIRS.csv", type=PATH)
 @click.option(
     "--task",
     type=click.Choice(["same", "duplicates"]),
@@ -34,18 +35,12 @@ if TYPE_CHECKING:
 @click.option(
     "--fit",
     "store",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Learn the decision from these pairs by cross-validation over their groups and store it;"
     " for a file MODEL.safetensors that is MODEL.decisions.json beside it.",
 )
-@click.option(
-    "--decision",
-    "stored",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Judge this stored decision.  [default: the embedder's]",
-)
+@decision_option("Judge this stored decision.  [default: the embedder's]")
 @click.option(
     "--threshold",
     type=float,
@@ -59,40 +54,25 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="With --fit: what the threshold has to reach.",
 )
-@click.option(
-    "--no-embedder", is_flag=True, help="Decide by the match alone; nothing is fetched for it."
-)
+@no_embedder_option
 @matcher_option()
 @settings_option
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path),
-    metavar="FILE.json",
-    help="Where the figures with their curves go.",
-)
+@output_file_option("Where the figures with their curves go.", "FILE.json")
 @embedder_options
 @overwrite_option
 @format_option
-@verbosity_options
 def pairs(
     table: Path,
     *,
     task: Task,
     store: Path | None,
-    stored: Path | None,
-    threshold: float | None,
-    least_precision: float,
-    no_embedder: bool,
     matcher: str | None,
     settings: tuple[str, ...],
     out: Path | None,
-    embedder: str | None,
-    device: str,
     offline: bool,
     overwrite: bool,
     fmt: str,
+    **given: Any,
 ) -> None:
     """Measure yes-or-no answers about the pairs of a CSV: F1, precision, recall, calibration.
 
@@ -111,23 +91,18 @@ def pairs(
 
     if out is not None:
         check_output(out, overwrite=overwrite)
+    config = matcher_config(matcher, settings, device=given["device"], offline=offline)
     found = evaluate_pairs(
         table,
         task,
-        matcher_config(matcher, settings, device=device, offline=offline),
+        config,
         fit=store,
-        decision=stored,
-        threshold=threshold,
-        least_precision=least_precision,
-        embedder=embedder,
-        match_only=no_embedder,
-        device=device,
         fetch=not offline,
         overwrite=overwrite,
         progress=bars(),
+        **given,
     )
-    for item in found.skipped:
-        note(f"skipped {item.path}: {item.reason}")
+    note_skipped(found.skipped)
     if found.held_out:
         note(f"wrote {store}")
     write_json(out, found.to_dict(), overwrite=overwrite)

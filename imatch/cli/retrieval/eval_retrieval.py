@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from imatch.cli.console import bars, show_figures, write_json
 from imatch.cli.logs import Verb
-from imatch.cli.options.common import (
-    format_option,
-    offline_option,
-    overwrite_option,
-    verbosity_options,
-)
-from imatch.cli.options.embedder import chips_options, device_option, figures_option
+from imatch.cli.options.common import PATH
+from imatch.cli.options.embedder import chips_options, figures_options
 
 _SHOWN = ("top_1", "top_5", "top_10", "top_20", "recall_5", "map", "map_5", "map_r")
 
 
 @click.command(cls=Verb)
-@click.argument("chips", type=click.Path(path_type=Path))
+@click.argument("chips", type=PATH)
 @chips_options
 @click.option(
     "--between",
@@ -29,25 +25,15 @@ _SHOWN = ("top_1", "top_5", "top_10", "top_20", "recall_5", "map", "map_5", "map
     help="Ask with the chips of one season or date for those of another, instead of with every"
     " chip for all others.",
 )
-@figures_option
-@device_option
-@offline_option
-@overwrite_option
-@format_option
-@verbosity_options
+@figures_options
 def retrieval(
     chips: Path,
     *,
-    embedders: tuple[str, ...],
-    split: str,
-    sources: tuple[str, ...],
-    crop: float,
-    between: tuple[str, str] | None,
     out: Path | None,
-    device: str,
     offline: bool,
     overwrite: bool,
     fmt: str,
+    **given: Any,
 ) -> None:
     """Ask with each chip of CHIPS (a folder of imatch data prepare) for others of its place.
 
@@ -64,17 +50,7 @@ def retrieval(
 
     if out is not None:
         check_output(out, overwrite=overwrite)
-    document = evaluate_retrieval(
-        chips,
-        embedders,
-        split=split,
-        sources=sources,
-        crop=crop,
-        between=between,
-        device=device,
-        fetch=not offline,
-        progress=bars(),
-    )
+    document = evaluate_retrieval(chips, fetch=not offline, progress=bars(), **given)
     write_json(out, document, overwrite=overwrite)
     if fmt == "json":
         click.echo(to_json(document))

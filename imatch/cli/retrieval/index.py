@@ -8,22 +8,14 @@ from typing import Any
 import click
 
 from imatch.cli.console import bars, print_json
-from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import format_option, verbosity_options
+from imatch.cli.logs import Verb, note_skipped
+from imatch.cli.options.common import format_option, output_folder_option
 from imatch.cli.options.embedder import bands_option, embedder_options
 
 
 @click.command(cls=Verb)
 @click.argument("images", nargs=-1, metavar="IMAGES...")
-@click.option(
-    "-o",
-    "--output",
-    "index",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="INDEX",
-    help="Folder of the index; made, or added to.",
-)
+@output_folder_option("Folder of the index; made, or added to.", name="index", metavar="INDEX")
 @click.option("--remove", is_flag=True, help="Take IMAGES (files or folders) out of the index.")
 @embedder_options
 @bands_option
@@ -60,7 +52,6 @@ from imatch.cli.options.embedder import bands_option, embedder_options
     " (ivfpq).  [default: flat]",
 )
 @format_option
-@verbosity_options
 def index(
     images: tuple[str, ...],
     *,
@@ -90,8 +81,7 @@ def index(
         return
     fetch = not given.pop("offline")
     growth = index_images(index, images, fetch=fetch, progress=bars(), **given)
-    for item in growth.skipped:
-        note(f"skipped {item.path}: {item.reason}")
+    note_skipped(growth.skipped)
     parts = [f"added {growth.added}"]
     parts += [f"replaced {growth.replaced}"] if growth.replaced else []
     parts += [f"unchanged {growth.unchanged}"] if growth.unchanged else []

@@ -12,11 +12,16 @@ from imatch.cli.options.common import (
     format_option,
     offline_option,
     overwrite_option,
+    registration_option,
     settings_option,
-    verbosity_options,
 )
-from imatch.cli.options.embedder import device_option, embedder_option
-from imatch.cli.options.match import matcher_config, matcher_option
+from imatch.cli.options.embedder import (
+    decision_option,
+    device_option,
+    embedder_option,
+    no_embedder_option,
+)
+from imatch.cli.options.match import matcher_config, matcher_option, no_geocoding_option
 from imatch.cli.options.values import parse_bands
 
 
@@ -24,33 +29,17 @@ from imatch.cli.options.values import parse_bands
 @click.argument("a")
 @click.argument("b")
 @matcher_option()
-@click.option(
-    "--no-geocoding", is_flag=True, help="Ignore where the files say they lie; compare pixels."
-)
+@no_geocoding_option
 @click.option("--bands", metavar="LIST", callback=parse_bands, help="Bands to compare, as 4,3,2.")
-@click.option(
-    "--decision",
-    "stored",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A stored decision.  [default: the embedder's]",
-)
+@decision_option("A stored decision.  [default: the embedder's]")
 @embedder_option
-@click.option(
-    "--no-embedder", is_flag=True, help="Decide by the match alone; nothing is fetched for it."
-)
+@no_embedder_option
 @device_option
 @offline_option
 @settings_option
-@click.option(
-    "--registration",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write how B lies on A, as imatch match -o does.",
-)
+@registration_option("Write how B lies on A, as imatch match -o does.")
 @overwrite_option
 @format_option
-@verbosity_options
 def same(
     a: str,
     b: str,
@@ -58,9 +47,9 @@ def same(
     matcher: str | None,
     no_geocoding: bool,
     bands: tuple[int | str, ...] | None,
-    stored: Path | None,
+    decision: Path | None,
     embedder: str | None,
-    no_embedder: bool,
+    match_only: bool,
     device: str,
     offline: bool,
     settings: tuple[str, ...],
@@ -81,7 +70,7 @@ def same(
     from imatch.core.io.jsontext import to_json
     from imatch.retrieval.same import compare_images
 
-    if embedder is not None and no_embedder:
+    if embedder is not None and match_only:
         raise click.UsageError("--embedder and --no-embedder contradict each other")
     config = matcher_config(
         matcher,
@@ -98,10 +87,10 @@ def same(
             b,
             config,
             embedder=embedder,
-            match_only=no_embedder,
+            match_only=match_only,
             device=device,
             fetch=not offline,
-            decision=stored,
+            decision=decision,
             registration=registration,
             overwrite=overwrite,
             on_stage=on_stage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,21 +11,23 @@ from imatch.cli.console import bars, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
+    PATH,
     format_option,
+    number_option,
     overwrite_option,
+    registration_option,
     settings_option,
-    verbosity_options,
 )
 from imatch.cli.options.embedder import bands_option, embedder_options
 from imatch.cli.options.match import matcher_config, matcher_option
+from imatch.cli.options.output import by_suffix
+from imatch.retrieval.formats import FORMATS
 
 
 @click.command(cls=Verb)
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @click.argument("query")
-@click.option(
-    "-k", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Hits to give."
-)
+@number_option("-k", click.IntRange(1), 10, "N", "Hits to give.")
 @click.option(
     "--verify",
     "check",
@@ -37,17 +40,12 @@ from imatch.cli.options.match import matcher_config, matcher_option
     "-o",
     "--output",
     "outputs",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     metavar="FILE",
-    help="A file to write; may be repeated. The suffix is the format: .json .geojson .csv .png",
+    help=f"A file to write; {by_suffix(FORMATS)}",
 )
-@click.option(
-    "--registration",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="With --verify: write the best hit's registration, as imatch match -o does.",
-)
+@registration_option("With --verify: write the best hit's registration, as imatch match -o does.")
 @click.option(
     "--probes",
     type=click.IntRange(1),
@@ -64,25 +62,17 @@ from imatch.cli.options.match import matcher_config, matcher_option
 @bands_option
 @overwrite_option
 @format_option
-@verbosity_options
 def search(
     index: Path,
     query: str,
     *,
-    k: int,
     check: bool,
     matcher: str | None,
     settings: tuple[str, ...],
-    outputs: tuple[Path, ...],
     registration: Path | None,
-    probes: int | None,
-    stand_out: bool,
-    embedder: str | None,
-    device: str,
     offline: bool,
-    bands: tuple[int | str, ...] | None,
-    overwrite: bool,
     fmt: str,
+    **given: Any,
 ) -> None:
     """Find where QUERY, an image, lies among the images of INDEX.
 
@@ -97,36 +87,30 @@ def search(
     from imatch.retrieval.locate import locate_image
     from imatch.retrieval.results import print_hits
 
-    if stand_out and probes is not None:
+    if given["stand_out"] and given["probes"] is not None:
         raise click.UsageError("--stand-out looks at every chip, and so has no --probes")
     if registration is not None and not check:
         raise click.UsageError("--registration comes of --verify")
-    answer, log = locate_image(
+    config = matcher_config(matcher, settings, device=given["device"], offline=offline)
+    result, log = locate_image(
         index,
         query,
-        k,
         verify=check,
-        config=matcher_config(matcher, settings, device=device, offline=offline),
-        outputs=outputs,
+        config=config,
         registration=registration,
-        probes=probes,
-        stand_out=stand_out,
-        embedder=embedder,
-        device=device,
         fetch=not offline,
-        bands=bands,
-        overwrite=overwrite,
         progress=bars(),
+        **given,
     )
     if fmt == "json":
-        click.echo(to_json(answer.to_dict()))
+        click.echo(to_json(result.to_dict()))
     else:
         with stdout_console() as console:
-            print_hits(answer, console)
+            print_hits(result, console)
     for line in log.lines:
         note(line)
     log.check()
-    found = answer.registration
+    found = result.registration
     if check and (found is None or found.status != "ok"):
         click.echo("imatch: no hit is certified to show the query's ground", err=True)
         click.get_current_context().exit(NOT_REGISTERED)

@@ -8,13 +8,11 @@ import click
 
 from imatch.cli.console import bars
 from imatch.cli.group import SuggestingGroup
-from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import overwrite_option, verbosity_options
+from imatch.cli.logs import Verb, note, note_skipped
+from imatch.cli.options.common import PATH, number_option, overwrite_option
 from imatch.cli.options.values import parse_box
 from imatch.cli.training.data_prepare import folder_option, prepare
 from imatch.core.progress import ProgressStages
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.group(cls=SuggestingGroup)
@@ -33,7 +31,6 @@ def fetch() -> None:
 @fetch.command("kaggle-deforestation", cls=Verb)
 @folder_option
 @overwrite_option
-@verbosity_options
 def kaggle_deforestation(*, out: Path, overwrite: bool) -> None:
     """Fetch Sentinel-2 images of two Ukrainian tiles and their polygons of clearings.
 
@@ -60,21 +57,9 @@ def kaggle_deforestation(*, out: Path, overwrite: bool) -> None:
 @click.option(
     "--dates", required=True, metavar="RANGE", help="As 2018-01-01/2019-12-31, or a year or month."
 )
-@click.option(
-    "--max-cloud",
-    type=float,
-    default=20.0,
-    show_default=True,
-    metavar="PERCENT",
-    help="Most cloud in an image.",
-)
-@click.option(
-    "--per-season",
-    type=click.IntRange(1),
-    default=2,
-    show_default=True,
-    metavar="N",
-    help="Images of each quarter of the year, the clearest.",
+@number_option("--max-cloud", float, 20.0, "PERCENT", "Most cloud in an image.")
+@number_option(
+    "--per-season", click.IntRange(1), 2, "N", "Images of each quarter of the year, the clearest."
 )
 @click.option(
     "--assets",
@@ -83,7 +68,6 @@ def kaggle_deforestation(*, out: Path, overwrite: bool) -> None:
 )
 @folder_option
 @overwrite_option
-@verbosity_options
 def stac(
     *,
     url: str,
@@ -113,27 +97,18 @@ def stac(
             query, out, overwrite=overwrite, on_stage=stages.begin, on_progress=stages.advance
         )
     click.echo(f"{len(done.items)} of {done.found} images in {out}")
-    for item in done.skipped:
-        note(f"skipped {item.path}: {item.reason}")
+    note_skipped(done.skipped)
 
 
 @data.command(cls=Verb)
-@click.argument("path", metavar="DIR_OR_CONFIG", type=_PATH)
+@click.argument("path", metavar="DIR_OR_CONFIG", type=PATH)
 @click.option(
-    "-o", "--output", "out", type=_PATH, required=True, metavar="FILE.png", help="Picture to write."
+    "-o", "--output", "out", type=PATH, required=True, metavar="FILE.png", help="Picture to write."
 )
 @click.option("--split", metavar="NAME", help="Only train, val or test.")
-@click.option(
-    "--count",
-    type=click.IntRange(1, 200),
-    default=12,
-    show_default=True,
-    metavar="N",
-    help="Pairs to show, of each split.",
-)
+@number_option("--count", click.IntRange(1, 200), 12, "N", "Pairs to show, of each split.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the draws.")
 @overwrite_option
-@verbosity_options
 def preview(
     path: Path, *, out: Path, split: str | None, count: int, seed: int, overwrite: bool
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,89 +10,75 @@ import click
 
 from imatch.cli.console import bars, command_line, print_json, show_figures
 from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import files_offline_option, format_option, verbosity_options
+from imatch.cli.options.common import (
+    PATH,
+    check_resume,
+    files_offline_option,
+    format_option,
+    jobs_option,
+    output_folder_option,
+    setting_option,
+)
 from imatch.cli.options.values import parse_bands, parse_split
 from imatch.core.progress import ProgressStages
+from imatch.datasets.config import PrepareConfig, load_prepare_config
 
 _COUNTED = ("sites", "chips", "pairs", "pairs_known", "keypoints")
-_PATH = click.Path(path_type=Path)
+setting = partial(setting_option, PrepareConfig)
 
-folder_option = click.option(
-    "-o", "--output", "out", type=_PATH, required=True, metavar="DIR", help="Folder to write."
-)
+folder_option = output_folder_option("Folder to write.")
 
 
 @click.command(cls=Verb)
-@click.argument("images", nargs=-1, type=_PATH)
-@click.option("--config", type=_PATH, metavar="FILE", help="Settings and sources, as YAML.")
+@click.argument("images", nargs=-1, type=PATH)
+@click.option("--config", type=PATH, metavar="FILE", help="Settings and sources, as YAML.")
 @folder_option
-@click.option("--root", type=_PATH, metavar="DIR", help="Folder that paths of --config start from.")
+@click.option("--root", type=PATH, metavar="DIR", help="Folder that paths of --config start from.")
 @click.option(
     "--polygons",
-    type=_PATH,
+    type=PATH,
     multiple=True,
     metavar="FILE",
     help="Polygons whose centroids become keypoints, in any CRS; may be repeated.",
 )
-@click.option("--chip", type=int, metavar="PX", help="Side of a chip.  [default: 256]")
+@setting("chip", metavar="PX", help="Side of a chip.")
+@setting("stride", metavar="PX", help="From one chip to the next.", default="the chip")
 @click.option(
-    "--stride", type=int, metavar="PX", help="From one chip to the next.  [default: the chip]"
+    "--bands",
+    metavar="LIST",
+    callback=parse_bands,
+    help="Bands to keep, as 4,3,2 or B04,B03,B02.",
 )
-@click.option(
-    "--bands", metavar="LIST", callback=parse_bands, help="Bands to keep, as 4,3,2 or B04,B03,B02."
-)
-@click.option(
-    "--min-valid",
-    type=float,
-    metavar="SHARE",
-    help="Least valid ground in a chip.  [default: 0.9]",
-)
-@click.option(
-    "--max-cloud", type=float, metavar="SHARE", help="Most cloud in a chip.  [default: 0.3]"
-)
-@click.option(
-    "--min-texture",
-    type=float,
-    metavar="SHARE",
-    help="Least of a chip that shows anything.  [default: 0.3]",
-)
+@setting("min_valid", metavar="SHARE", help="Least valid ground in a chip.")
+@setting("max_cloud", metavar="SHARE", help="Most cloud in a chip.")
+@setting("min_texture", metavar="SHARE", help="Least of a chip that shows anything.")
 @click.option(
     "--split",
     metavar="SHARES",
     callback=parse_split,
     help="Shares of train and val, as 0.8/0.2, and of test if there are three.",
 )
-@click.option(
-    "--block",
-    type=float,
+@setting(
+    "block",
     metavar="CHIPS",
-    help="Side of the blocks of ground dealt to the splits.  [default: by the size of a place]",
+    help="Side of the blocks of ground dealt to the splits.",
+    default="by the size of a place",
 )
-@click.option(
-    "--guard",
-    type=float,
+@setting(
+    "guard",
     metavar="CHIPS",
-    help="Least distance between chips of different splits.  [default: 0.25]",
+    help="Least distance between chips of different splits.",
+    default="0.25",
 )
-@click.option(
-    "--max-pairs", type=int, metavar="N", help="Most pairs of dates at a place.  [default: 8]"
-)
+@setting("max_pairs", metavar="N", help="Most pairs of dates at a place.")
 @click.option("--vertices", is_flag=True, help="Make the polygons' vertices keypoints too.")
 @click.option("--corners", is_flag=True, help="Make the polygons' corners keypoints too.")
-@click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Worker processes.",
-)
+@setting("seed", metavar="N", help="Seed of everything random.")
+@jobs_option()
 @click.option("--resume", is_flag=True, help="Go on where a run into DIR broke off.")
 @click.option("--overwrite", is_flag=True, help="Throw away the data set that DIR holds.")
 @format_option
 @files_offline_option
-@verbosity_options
 def prepare(
     images: tuple[Path, ...],
     *,
@@ -114,11 +101,9 @@ def prepare(
     imatch data prepare 2018/*.jp2 --polygons clearings.geojson -o chips
     imatch data prepare --config experiments/data/shared_train.yaml -o chips
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.datasets.config import load_prepare_config
     from imatch.datasets.prepare.run import prepare as run
 
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite contradict each other")
+    check_resume(resume=resume, overwrite=overwrite)
     if not images and config is None:
         raise click.UsageError("name images, or a --config with sources")
     values = {name: value for name, value in given.items() if value not in (None, False)}

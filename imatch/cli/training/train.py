@@ -10,11 +10,11 @@ import click
 from imatch.cli.console import bars, stdout_console
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
+    PATH,
     files_offline_option,
     overwrite_option,
     resume_option,
     settings_option,
-    verbosity_options,
 )
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ _ENDED = {
 
 @click.command(cls=Verb)
 @click.argument("trainer", required=False)
-@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("config", required=False, type=PATH)
 @click.option(
     "-o",
     "--output",
     "run",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="RUN",
     help="Folder for the checkpoints, the log and the configuration.",
 )
@@ -47,7 +47,7 @@ _ENDED = {
 )
 @click.option(
     "--export",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Write the best checkpoint of RUN as a small .safetensors file with a model card; without"
     " CONFIG nothing is trained.",
@@ -56,7 +56,6 @@ _ENDED = {
 @click.option("--template", is_flag=True, help="Print all settings with what they mean.")
 @overwrite_option
 @files_offline_option
-@verbosity_options
 def train(
     trainer: str | None,
     config: Path | None,

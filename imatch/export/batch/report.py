@@ -1,4 +1,4 @@
-"""The report of a batch: ``summary.json`` and ``report.html``."""
+"""The report of a batch: ``summary.json``, ``report.html``, and the summary on a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,9 +19,14 @@ from imatch.pipeline.batch.journal import PREVIEWS, SUMMARIES
 from imatch.pipeline.batch.result import OUTCOMES, BatchResult
 from imatch.pipeline.batch.run import BatchRun
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 SCHEMA = "imatch.batch/1"
 _FIGURES = ("shift_px", "shift_m", "ci95_px", "bound_px", "bound_m", "rmse_px", "rmse_m", "seconds")
 _PICTURES = 12
+# Failures that are worth a line on the terminal; the page has them all.
+_SHOWN = 10
 
 
 def write_report(run: BatchRun) -> dict[str, Any]:
@@ -226,3 +231,25 @@ def _number(value: float | int) -> str:
 def _rank(status: str) -> int:
     known: tuple[str, ...] = OUTCOMES
     return known.index(status) if status in known else 0
+
+
+def print_batch(run: BatchRun, summary: dict[str, Any], console: Console) -> None:
+    """Prints counts, typical figures, and the first failures."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    counts = ", ".join(f"{n} {status}" for status, n in reversed(run.counts.items()) if n)
+    lost = failures(run.results)
+    console.print(f"[bold]{summary['registered']} of {len(run.results)}[/] registered ({counts})")
+    for name, label in (("bound_px", "95 % bound"), ("rmse_px", "RMSE")):
+        spread = summary["figures"][name]
+        if spread["median"] is not None:
+            median, most = number(spread["median"]), number(spread["max"])
+            console.print(f"{label}: median {median} px, at most {most} px")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for row in lost[:_SHOWN]:
+        table.add_row(escape(row.name), row.status, escape(failure_reason(row)))
+    if lost:
+        console.print(table)
+    if len(lost) > _SHOWN:
+        console.print(f"and {len(lost) - _SHOWN} more; see report.html")

@@ -136,6 +136,16 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
     )
 
 
+def check_report(path: Path) -> None:
+    """Refuses a report in another format than a page or its figures.
+
+    Raises:
+        ConfigError: Another suffix.
+    """
+    if path.suffix.lower() not in (".html", ".htm", ".json"):
+        raise ConfigError("is no .html or .json", subject=path, hint="name the report so")
+
+
 def write_quality(
     registration: Registration,
     ref: Image,
@@ -160,16 +170,14 @@ def write_quality(
         InputError: An image cannot be read, or has not the geocoding that was corrected.
         OutputError: The place refuses.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".html", ".htm", ".json"):
-        raise ConfigError("is no .html or .json", subject=path, hint="name the report so")
+    check_report(path)
     if size < _LEAST_SIZE:
         raise ConfigError(
             f"is too small for pictures: {size}", subject="size", hint=f"at least {_LEAST_SIZE}"
         )
     with atomic_path(path, overwrite=overwrite) as temporary:
         quality = assess(registration, ref, tgt, size=size)
-        if suffix == ".json":
+        if path.suffix.lower() == ".json":
             text = to_json(quality.to_dict()) + "\n"
         else:
             from imatch.export.quality.page import to_html

@@ -15,56 +15,73 @@ Band = int | str
 
 
 class MatchConfig(Settings):
-    """Settings of `imatch.match`.
+    """Settings of `imatch.match`; the description of each field is the help of its option."""
 
-    Attributes:
-        matcher: A row of `imatch matchers`.
-        max_keypoints: Keypoint budget an image.
-        size: Working size: the longer side of what the matcher sees, pixels.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        seed: Seed of everything random; results on a CPU are a function of it.
-        model: Transform kind, or ``auto`` for the simplest that explains the tie points.
-        threshold_px: Largest residual of an inlier, working pixels.
-        refine: Whether a single matcher's answer is pulled tight by local correlation, and judged
-            by it; None leaves that to the matcher's row. ``auto`` always does.
-        use_geocoding: Render geocoded pairs on one map grid; False compares bare pixels.
-        margin: How far beyond the overlap to look in geocoded pairs, as a share of it.
-        dem: Height of the ground for images that RPCs locate: a raster of heights, or metres above
-            the ellipsoid; their own height offset when None.
-        gsd_m: Metres per reference pixel, for images that do not say.
-        tolerance: How far any place may be off at 95 % for the certificate to pass: ``0.3px``
-            (native target pixels) or ``3m``; None asks nothing.
-        ref_bands: Bands of the reference, 1-based numbers or names.
-        tgt_bands: Bands of the target.
-        ref_nodata: Value that marks no data in the reference, where the file does not say.
-        tgt_nodata: The same for the target.
-        ref_mask: Raster or polygons of ground to ignore in the reference.
-        tgt_mask: The same for the target.
-        weights: Checkpoint files by weight name, instead of the published ones.
-        fetch: Download missing weights instead of raising.
-    """
-
-    matcher: str = "auto"
-    max_keypoints: int = Field(default=2048, ge=16)
-    size: int = Field(default=1024, ge=64)
-    device: str = "auto"
-    seed: int = Field(default=0, ge=0)
-    model: Literal["auto", "translation", "similarity", "affine", "homography"] = "auto"
-    threshold_px: float = Field(default=3.0, gt=0)
-    refine: bool | None = None
-    use_geocoding: bool = True
-    margin: float = Field(default=0.1, ge=0, le=2)
-    dem: float | Path | None = None
-    gsd_m: float | None = Field(default=None, gt=0)
-    tolerance: str | None = None
-    ref_bands: tuple[Band, ...] | None = None
-    tgt_bands: tuple[Band, ...] | None = None
-    ref_nodata: float | None = None
-    tgt_nodata: float | None = None
-    ref_mask: Path | None = None
-    tgt_mask: Path | None = None
-    weights: dict[str, str] = Field(default_factory=dict)
-    fetch: bool = False
+    matcher: str = Field(default="auto", description="Which matcher; see imatch matchers.")
+    max_keypoints: int = Field(default=2048, ge=16, description="Keypoints an image.")
+    size: int = Field(default=1024, ge=64, description="Longer side of what the matcher sees.")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    model: Literal["auto", "translation", "similarity", "affine", "homography"] = Field(
+        default="auto",
+        description="Family of the transform; auto takes the simplest that explains the tie"
+        " points.",
+    )
+    threshold_px: float = Field(
+        default=3.0, gt=0, description="Largest residual of an inlier, in working pixels."
+    )
+    refine: bool | None = Field(
+        default=None,
+        description="Pull a single matcher's answer tight by the local correlation that judges it;"
+        " auto always does.",
+    )
+    use_geocoding: bool = Field(
+        default=True,
+        description="Render geocoded pairs on one map grid, instead of comparing bare pixels.",
+    )
+    margin: float = Field(
+        default=0.1,
+        ge=0,
+        le=2,
+        description="How far beyond the overlap to look, as a share of it.",
+    )
+    dem: float | Path | None = Field(
+        default=None,
+        description="Height of the ground for images that RPCs locate: a raster of heights, or"
+        " metres above the ellipsoid.",
+    )
+    gsd_m: float | None = Field(
+        default=None,
+        gt=0,
+        description="Metres a reference pixel, for images that do not say.",
+    )
+    tolerance: str | None = Field(
+        default=None,
+        description="How far any place may be off with 95 % confidence, as 0.3px (target pixels)"
+        " or 3m.",
+    )
+    ref_bands: tuple[Band, ...] | None = Field(
+        default=None, description="Bands of the reference, numbers from 1 or names."
+    )
+    tgt_bands: tuple[Band, ...] | None = Field(
+        default=None, description="Bands of the target, numbers from 1 or names."
+    )
+    ref_nodata: float | None = Field(
+        default=None, description="What marks no ground in the reference where it does not say."
+    )
+    tgt_nodata: float | None = Field(
+        default=None, description="What marks no ground in the target where it does not say."
+    )
+    ref_mask: Path | None = Field(
+        default=None,
+        description="Ground of the reference to ignore: a raster, or polygons (of clouds, say).",
+    )
+    tgt_mask: Path | None = Field(default=None, description="Ground of the target to ignore.")
+    weights: dict[str, str] = Field(
+        default_factory=dict,
+        description="Checkpoint files by weight name, instead of the published ones.",
+    )
+    fetch: bool = Field(default=False, description="Download missing weights instead of raising.")
 
     @field_validator("dem", mode="before")
     @classmethod

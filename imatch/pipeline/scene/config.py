@@ -13,26 +13,42 @@ from imatch.pipeline.pair.config import MatchConfig
 
 
 class SceneConfig(MatchConfig):
-    """Settings of `imatch.register`: those of `MatchConfig` for the rough answer, and these.
+    """Settings of `imatch.register`: those of `MatchConfig` for the rough answer, and these."""
 
-    Attributes:
-        spacing: Distance of tie points, native pixels of the reference; None for about 3000 of
-            them over the ground that both images show, half a window apart at least.
-        max_points: Most tie points, which are then spaced more widely; None for no limit.
-        window: Side of the windows that are correlated, pixels of the finer level in use.
-        tile: About how many pixels on each side are read at once.
-        levels: How many times tie points are measured, from coarse to full resolution; None for as
-            many as the size of the images asks for.
-        local: Smooth displacement on top of the global transform: ``auto`` for the best one where
-            it predicts tie points it has not seen better than none does, ``none``, or a family.
-    """
-
-    spacing: float | None = Field(default=None, gt=0)
-    max_points: int | None = Field(default=None, ge=50)
-    window: int = Field(default=64, ge=16, le=256)
-    tile: int = Field(default=1024, ge=128, le=8192)
-    levels: int | None = Field(default=None, ge=1, le=5)
-    local: Literal["auto", "none", "polynomial2", "polynomial3", "spline", "tps"] = "auto"
+    spacing: float | None = Field(
+        default=None,
+        gt=0,
+        description="Distance of tie points in pixels of the reference.",
+    )
+    max_points: int | None = Field(
+        default=None,
+        ge=50,
+        description="Most tie points, which are then spaced more widely; None for no limit.",
+    )
+    window: int = Field(
+        default=64,
+        ge=16,
+        le=256,
+        description="Side of the windows that are correlated, pixels of the finer level in use.",
+    )
+    tile: int = Field(
+        default=1024,
+        ge=128,
+        le=8192,
+        description="About how many pixels on each side are read at once.",
+    )
+    levels: int | None = Field(
+        default=None,
+        ge=1,
+        le=5,
+        description="How many times tie points are measured, from coarse to full resolution; None"
+        " for as many as the size of the images asks for.",
+    )
+    local: Literal["auto", "none", "polynomial2", "polynomial3", "spline", "tps"] = Field(
+        default="auto",
+        description="Smooth displacement on top of the global transform; auto takes the best"
+        " family where it predicts held-out tie points better than none.",
+    )
 
 
 def make_scene_config(base: MatchConfig | None = None, /, **overrides: Any) -> SceneConfig:

@@ -12,7 +12,6 @@ import pytest
 from click.testing import Result
 from numpy.typing import NDArray
 
-from imatch.cli.options.match import MODELS
 from imatch.cli.registration.match import match
 from imatch.export import FORMATS, NEED_A_TRANSFORM
 from imatch.geometry.transform import MODEL_KINDS
@@ -203,7 +202,8 @@ def test_a_refusal_is_written_where_it_can_be(
 def test_the_help_names_every_format_and_the_true_defaults() -> None:
     helps = {param.name: getattr(param, "help", None) or "" for param in match.params}
     assert all(suffix in helps["outputs"] for suffix in FORMATS)
-    assert ("auto", *MODEL_KINDS) == MODELS
+    choices = {param.name: getattr(param.type, "choices", ()) for param in match.params}
+    assert ("auto", *MODEL_KINDS) == tuple(choices["model"])
     defaults = MatchConfig()
     for name in (
         "matcher",

@@ -13,7 +13,7 @@ from affine import Affine
 from click.testing import Result
 from numpy.typing import NDArray
 
-from imatch.cli.registration.register import LOCAL, register
+from imatch.cli.registration.register import register
 from imatch.pipeline.scene.config import SceneConfig
 
 Run = Callable[..., Result]
@@ -221,7 +221,8 @@ def test_the_report_shows_the_evidence(run: Run, pair: Pair, tmp_path: Path) -> 
 
 
 def test_options_and_settings_are_the_same_thing() -> None:
-    assert get_args(SceneConfig.model_fields["local"].annotation) == LOCAL
+    choices = {param.name: getattr(param.type, "choices", ()) for param in register.params}
+    assert get_args(SceneConfig.model_fields["local"].annotation) == tuple(choices["local"])
     options = {option for parameter in register.params for option in parameter.opts}
     assert {"--local", "--spacing", "--matcher", "--tolerance", "--jobs"} <= options
 

@@ -12,8 +12,6 @@ from affine import Affine
 from click.testing import Result
 from numpy.typing import NDArray
 
-from imatch.cli.registration.stack import JOINT
-from imatch.geometry.adjustment.equations import JOINT_MODELS
 from imatch.pipeline.batch.local import LocalWorkers
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
@@ -151,10 +149,6 @@ def test_one_image_is_refused(run: Run, dates: list[Path], tmp_path: Path) -> No
     result = run("stack", dates[0], "-o", tmp_path / "out", "-m", "sift")
     assert result.exit_code == 1
     assert "a stack needs two images or more" in result.stderr
-
-
-def test_the_families_offered_are_those_there_are() -> None:
-    assert set(JOINT) == {"auto", *JOINT_MODELS}
 
 
 @pytest.mark.usefixtures("in_process")

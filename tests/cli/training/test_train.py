@@ -8,29 +8,15 @@ import yaml
 from click.testing import Result
 
 from imatch.training.checkpoint import Checkpoints
+from tests.support.training_runs import SMALL
 
 Run = Callable[..., Result]
-
-SMALL = {
-    "data": {"landscapes": 4, "size": 64},
-    "model": {"start": "scratch", "descriptor_dim": 16},
-    "labels": {"homographies": 0, "count": 20},
-    "loss": {"points": 16},
-    "validation": {"pairs": 1, "keypoints": 32},
-    "steps": 2,
-    "batch_size": 1,
-    "validate_every": 2,
-    "checkpoint_every": 1,
-    "log_every": 1,
-    "precision": "fp32",
-    "trackers": [],
-}
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL))
+    path.write_text(yaml.safe_dump(SMALL["superpoint"]))
     return path
 
 

@@ -16,8 +16,14 @@ from rich.console import Console
 from imatch.core.errors import OutputError
 from imatch.export.stack.figure import graph_svg, label
 from imatch.export.stack.files import check_folder, report_html, write_stack
-from imatch.export.stack.tables import headline, images_table, loops_table, pairs_table
-from imatch.export.stack.terminal import print_stack, summary
+from imatch.export.stack.tables import (
+    headline,
+    images_table,
+    loops_table,
+    pairs_table,
+    print_stack,
+    summary,
+)
 from imatch.geometry.acceptance import Status
 from imatch.geometry.transform import Transform
 from imatch.pipeline.registration.certificate import Certificate

@@ -26,6 +26,7 @@ from tests.support.fuzz.rasters import (
     write,
 )
 from tests.support.fuzz.rasters import SIDE as SIDE
+from tests.support.training_runs import SMALL
 
 
 def _registration(folder: Path, run: Run) -> Sample:
@@ -102,20 +103,7 @@ def _settings(folder: Path, run: Run) -> Sample:
 
 
 #: The smallest training run there is.
-TRAINED: dict[str, Any] = {
-    "data": {"landscapes": 2, "size": 64},
-    "model": {"start": "scratch", "descriptor_dim": 16},
-    "labels": {"homographies": 0, "count": 20},
-    "loss": {"points": 16},
-    "validation": {"pairs": 1, "keypoints": 32},
-    "steps": 2,
-    "batch_size": 1,
-    "validate_every": 1,
-    "checkpoint_every": 1,
-    "log_every": 1,
-    "precision": "fp32",
-    "trackers": [],
-}
+TRAINED: dict[str, Any] = {**SMALL["superpoint"], "validate_every": 1}
 
 
 #: However many steps what is left of the settings asks for.

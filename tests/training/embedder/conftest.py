@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,20 +10,14 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from imatch.core.io.tables import write_rows
 from imatch.core.settings import load_settings
 from imatch.datasets.chip_files import Coding, write_chip
 from imatch.datasets.manifest import (
-    CHIPS,
-    KEYPOINTS,
-    MANIFEST,
-    PAIRS,
-    SCHEMA,
     ChipRow,
-    KeypointRow,
-    PairRow,
 )
 from imatch.training.embedder.config import EmbedderConfig
+from tests.support.data_sets import write_tables
+from tests.support.training_runs import FOUR_STEPS
 
 SIDE = 40
 GSD = 10.0
@@ -79,17 +72,7 @@ def write_data(folder: Path, columns: int, rows: int) -> Path:
                         f"{date}.tif",
                     )
                 )  # fmt: skip
-    write_rows(folder / CHIPS, ChipRow, chips)
-    write_rows(folder / PAIRS, PairRow, [])
-    write_rows(folder / KEYPOINTS, KeypointRow, [])
-    document = {
-        "schema": SCHEMA,
-        "sha256": "0" * 64,
-        "config": {"chip": SIDE},
-        "sources": {"grid": {}},
-        "counts": {"train": {}, "val": {}},
-    }
-    (folder / MANIFEST).write_text(json.dumps(document))
+    write_tables(folder, SIDE, chips, sha256="0" * 64)
     return folder
 
 
@@ -115,14 +98,8 @@ def configure(data: Path) -> Configure:
                 "data.size=32",
                 "model.start=scratch",
                 "model.dim=8",
-                "steps=4",
+                *FOUR_STEPS,
                 "batch_size=4",
-                "validate_every=4",
-                "checkpoint_every=2",
-                "log_every=1",
-                "device=cpu",
-                "precision=fp32",
-                "trackers=[]",
                 *overrides,
             ],
         )

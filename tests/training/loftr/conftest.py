@@ -9,23 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from imatch.core.io.jsontext import to_json
-from imatch.core.io.tables import write_rows
 from imatch.core.settings import load_settings
 from imatch.datasets.chip_files import Coding, write_chip
-from imatch.datasets.manifest import (
-    CHIPS,
-    KEYPOINTS,
-    MANIFEST,
-    PAIRS,
-    SCHEMA,
-    ChipRow,
-    KeypointRow,
-    PairRow,
-)
 from imatch.datasets.pairs import Key
 from imatch.datasets.sample import PairSample
 from imatch.training.loftr.config import LoFTRConfig
+from tests.support.data_sets import chip_row, pair_row, write_tables
+from tests.support.training_runs import FOUR_STEPS
 
 
 @dataclass
@@ -97,16 +87,9 @@ def configure() -> Configure:
             [
                 *TINY,
                 "data.size=64",
-                "steps=4",
-                "batch_size=2",
-                "validate_every=4",
-                "checkpoint_every=2",
-                "log_every=1",
-                "device=cpu",
-                "precision=fp32",
+                *FOUR_STEPS,
                 "validation.pairs=2",
                 "validation.size=64",
-                "trackers=[]",
                 *overrides,
             ],
         )
@@ -115,56 +98,6 @@ def configure() -> Configure:
 
 
 SIDE = 96
-
-
-def _chip(site: int, date: str, split: str = "train") -> ChipRow:
-    return ChipRow(
-        site=f"s/p/x{site}",
-        split=split,
-        source="s",
-        place="p",
-        date=date,
-        season="unknown",
-        tag="",
-        path=f"chips/s/p/x{site}/{date}.tif",
-        width=SIDE,
-        height=SIDE,
-        bands=3,
-        dtype="uint8",
-        gsd_m=10.0,
-        crs="",
-        left=0.0,
-        bottom=0.0,
-        right=0.0,
-        top=0.0,
-        valid=1.0,
-        cloud=0.0,
-        low="0 0 0",
-        high="255 255 255",
-        scene_low="0 0 0",
-        scene_high="255 255 255",
-        image="i.tif",
-    )
-
-
-def _pair(a: ChipRow, b: ChipRow, **values: Any) -> PairRow:
-    nothing = float("nan")
-    given: dict[str, Any] = {
-        "dx": 0.0,
-        "dy": 0.0,
-        "sigma_px": 0.1,
-        "log_odds": 2.0,
-        "measured": "chip",
-        "given_dx": nothing,
-        "given_dy": nothing,
-        "apart": 0.5,
-        "changed": "",
-        "changed_share": 0.0,
-        "tag": "clear/clear",
-    }
-    return PairRow(
-        site=a.site, split=a.split, source=a.source, a=a.path, b=b.path, **(given | values)
-    )
 
 
 KINDS: tuple[dict[str, Any], ...] = (
@@ -185,7 +118,7 @@ def chips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows, pairs = [], []
     for site, told in enumerate((*KINDS, {})):
         split = "train" if site < len(KINDS) else "val"
-        two = [_chip(site, date, split) for date in ("20180101", "20180701")]
+        two = [chip_row(site, date, SIDE, split=split) for date in ("20180101", "20180701")]
         unknown = "sigma_px" in told
         sample = ground(SIDE, site, (6, -4) if unknown else (0, 0))
         for row, pixels in zip(two, (sample.a, sample.b), strict=True):
@@ -195,16 +128,6 @@ def chips(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 folder / row.path, stored, valid, coding=Coding("uint8"), bands=("r", "g", "b")
             )
         rows += two
-        pairs.append(_pair(*two, **told))
-    write_rows(folder / CHIPS, ChipRow, rows)
-    write_rows(folder / PAIRS, PairRow, pairs)
-    write_rows(folder / KEYPOINTS, KeypointRow, [])
-    document = {
-        "schema": SCHEMA,
-        "sha256": "ab",
-        "config": {"chip": SIDE},
-        "counts": {"train": {}, "val": {}},
-        "sources": {"s": {}},
-    }
-    (folder / MANIFEST).write_text(to_json(document))
+        pairs.append(pair_row(*two, **({"tag": "clear/clear"} | told)))
+    write_tables(folder, SIDE, rows, pairs)
     return folder

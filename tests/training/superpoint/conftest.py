@@ -13,6 +13,7 @@ from imatch.core.settings import load_settings
 from imatch.models.superpoint.network import SuperPoint
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.teachers import Detections
+from tests.support.training_runs import FOUR_STEPS
 
 
 @pytest.fixture
@@ -65,19 +66,12 @@ def configure() -> Configure:
                 "model.start=scratch",
                 "model.descriptor_dim=16",
                 "data.size=48",
-                "steps=4",
-                "batch_size=2",
-                "validate_every=4",
-                "checkpoint_every=2",
-                "log_every=1",
-                "device=cpu",
-                "precision=fp32",
+                *FOUR_STEPS,
                 "labels.homographies=1",
                 "labels.count=30",
                 "loss.points=32",
                 "validation.pairs=2",
                 "validation.keypoints=64",
-                "trackers=[]",
                 *overrides,
             ],
         )
