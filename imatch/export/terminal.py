@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from imatch.export.text import (
     accuracy_text,
+    bands_text,
     certificate_text,
     counts_text,
     model_text,
@@ -49,6 +50,7 @@ def summary_rows(registration: Registration) -> list[tuple[str, str]]:
         ("target", _image(r.target)),
         ("shift", shift_text(r)),
         ("", _components(r)),
+        ("bands", bands_text(r)),
         ("accuracy", accuracy),
         ("certificate", certificate_text(r)),
         ("coverage", f"{r.coverage:.0%} of the overlap" if found else None),

@@ -88,6 +88,15 @@ def refusal_text(registration: Registration) -> str | None:
     return f"tolerance not met: {certificate_text(registration)}"
 
 
+def bands_text(registration: Registration) -> str | None:
+    """Describes bands that disagree on the shift by more than chance; None if they agree."""
+    certificate = registration.certificate
+    if not certificate.bands_disagree:
+        return None
+    each = ", ".join(f"{name} ({x:+.2f}, {y:+.2f})" for name, x, y in certificate.bands)
+    return f"they disagree beyond chance, season or sun moved what they show: {each} px"
+
+
 def bound_text(registration: Registration) -> str | None:
     """Describes the bound: ``"all of the overlap within 0.12 px (1.20 m) at 95%"``; else None."""
     certificate = registration.certificate

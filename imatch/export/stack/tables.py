@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imatch.core.io.tables import as_cell, write_csv
 from imatch.export.html import HtmlCell, HtmlTable
 from imatch.export.text import number, px_and_m, with_interval
-from imatch.pipeline.registration.result import Status
+from imatch.geometry.acceptance import Status
 from imatch.pipeline.stack.result import Stack, StackImage, StackPair
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from imatch.core.types import Rendered
 from imatch.geometry.acceptance import APPEARANCE
 from imatch.geometry.alignment import coherence
-from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Alignment
+from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
 from imatch.geometry.alignment.orientation import orientation_field
 from imatch.geometry.alignment.refine import CorrelationWindows, measure
 from imatch.geometry.estimate import BandShift, Estimate
@@ -78,10 +78,10 @@ def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
         images: The aligned pair, once for each band.
 
     Returns:
-        One a band in which enough windows agree.
+        One for each in which enough windows agree, called by its number from 0.
     """
     found = []
-    for pair in images:
+    for number, pair in enumerate(images):
         first, second = _fields(pair)
         moved = measure(first, second, pair.common, CorrelationWindows())
         with np.errstate(invalid="ignore"):
@@ -89,8 +89,14 @@ def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
         if agrees.sum() < _FEWEST_WINDOWS:
             continue
         x, y = moved.shift[agrees].mean(axis=0) * pair.scale
-        found.append(BandShift((float(x), float(y)), float(moved.peak[agrees].mean())))
+        strength = float(moved.peak[agrees].mean())
+        found.append(BandShift((float(x), float(y)), strength, str(number)))
     return found
+
+
+def band_shifts_of(ref: Rendered, tgt: Rendered, matrix: NDArray[np.float64]) -> list[BandShift]:
+    """The displacement that other bands show from a transform (3, 3) found without them."""
+    return band_shifts(split_bands(Aligner(ref, tgt).images(matrix)))
 
 
 def _fields(images: AlignedImages) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
@@ -132,6 +138,28 @@ def appearance(bands: Sequence[BandShift], strength: float) -> NDArray[np.float6
         return np.full(2, rules.alone * lost)
     scatter = np.array([band.offset for band in bands]).std(axis=0, ddof=1)
     return np.asarray(np.hypot(rules.scatter * scatter, rules.shared * lost))
+
+
+def with_bands(found: Estimate, more: Sequence[BandShift]) -> Estimate:
+    """An estimate whose bounds hold what bands say that it was not found in.
+
+    Args:
+        found: With the bounds of its own bands.
+        more: What the others say.
+    """
+    bands = (*found.bands, *more)
+    strength = float(np.mean([band.strength for band in found.bands or more]))
+    seen = np.maximum(appearance(bands, strength), 0)
+    grown = NORMAL_95**2 * (seen**2 - np.array(found.appearance) ** 2)
+    x, y = np.sqrt(np.maximum(np.array(found.ci95) ** 2 + grown, np.array(found.statistical) ** 2))
+    corner = math.sqrt(max(found.corner_ci95**2 + float(grown.sum()), found.corner_statistical**2))
+    return replace(
+        found,
+        ci95=(float(x), float(y)),
+        corner_ci95=corner,
+        appearance=(float(seen[0]), float(seen[1])),
+        bands=bands,
+    )
 
 
 def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64]) -> Estimate:

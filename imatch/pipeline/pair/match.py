@@ -19,6 +19,7 @@ from imatch.core.types import Rendered
 from imatch.geometry.estimate import Estimate
 from imatch.matchers import MATCHERS
 from imatch.pipeline.pair.config import MatchConfig, make_config
+from imatch.pipeline.pair.other_bands import ask_other_bands
 from imatch.pipeline.pair.provenance import provenance
 from imatch.pipeline.pair.registrar import Asked, Registrar, load_registrar, with_settings
 from imatch.pipeline.registration.certificate import Tolerance
@@ -184,6 +185,7 @@ def estimate_pair(
         registrar = load_registrar(config)
     rendered = render(pair.ref, registrar.channels), render(pair.tgt, registrar.channels)
     found = registrar.solve(*rendered, geocoded=pair.geocoded, on_stage=stage)
+    found = ask_other_bands(found, sources, pair, config)
     return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance)
 
 

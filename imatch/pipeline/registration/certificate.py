@@ -43,18 +43,27 @@ class Tolerance:
         return f"{self.value:g} {self.unit}"
 
 
+_PAIRS = ("statistical_ci95_px", "misfit_px", "appearance_px")
+
+
 @dataclass(frozen=True)
 class Certificate:
     """Bounds and evidence of a registration; pixels are native target pixels.
 
-    The bounds come from a block bootstrap over the tie points. They say how well the transform is
-    known; ground that a transform of its kind cannot follow (relief seen from two sides) may lie
-    further off, which the error at check points (`Registration.ce90_px`) shows.
+    Intervals and bound have three parts, added in quadrature: chance, by a block bootstrap over
+    the windows or tie points; misfit, ground that departs from the transform in ways neighbours
+    share (relief, jitter, seams); and appearance, what season and sun may have moved edges by, as
+    the scatter between bands tells, or else what was learnt on training pairs.
 
     Attributes:
         corner_ci95_px: Largest 95 % uncertainty of a mapped corner. The uncertainty is largest at
             a corner, so this bounds the position of everything in the overlap. None if unbounded.
         corner_ci95_m: The same in metres, None where metres are unknown.
+        statistical_ci95_px: (x, y) part of the shift's interval that is chance, half-width.
+        misfit_px: (x, y) standard deviation of the ground from the transform.
+        appearance_px: (x, y) standard deviation of what season and sun may have moved.
+        bands: Name, x and y of the shift that each band shows by itself, where there are several.
+        bands_disagree: Whether they differ by more than chance explains.
         evidence: How far the agreement is beyond chance: the higher, the surer. None where there
             was too little to measure.
         evidence_kind: ``log_odds`` that the images are aligned, learnt from the figures of right
@@ -68,6 +77,11 @@ class Certificate:
 
     corner_ci95_px: float | None = None
     corner_ci95_m: float | None = None
+    statistical_ci95_px: tuple[float, float] | None = None
+    misfit_px: tuple[float, float] | None = None
+    appearance_px: tuple[float, float] | None = None
+    bands: tuple[tuple[str, float, float], ...] = ()
+    bands_disagree: bool = False
     evidence: float | None = None
     evidence_kind: Literal["log_odds", "false_alarms"] | None = None
     evidence_threshold: float | None = None
@@ -76,12 +90,20 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         """What it adds to the member ``certificate`` of the JSON document."""
-        return {name: _finite(value) for name, value in asdict(self).items()}
+        return {
+            name: [_finite(item) for item in value] if isinstance(value, tuple) else _finite(value)
+            for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Certificate:
         """The certificate of that member."""
-        return cls(**{field.name: data[field.name] for field in fields(cls)})
+        values = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        for name in _PAIRS:
+            if values.get(name) is not None:
+                values[name] = tuple(math.inf if v is None else v for v in values[name])
+        values["bands"] = tuple((str(name), x, y) for name, x, y in values.get("bands", ()))
+        return cls(**values)
 
 
 def verdict(
@@ -108,5 +130,7 @@ def verdict(
 
 
 def _finite(value: Any) -> Any:
-    """The value; what is unbounded or unknown becomes None."""
+    """The value; what is unbounded or unknown becomes None, and a tuple a list."""
+    if isinstance(value, tuple):
+        return list(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from imatch.raster import RasterInfo, Source, WorkPair
 
 # A nonlinear change of CRS is written as a matrix only this exactly, or the next richer kind.
 _MATRIX_TOLERANCE_PX = 0.02
+# Bands that differ by less are not worth a word, pixels.
+_ALIKE_PX = 0.1
 
 
 def to_registration(
@@ -106,13 +109,47 @@ def to_registration(
         transform=Transform(found.transform.kind, matrix),
         map_matrix=map_matrix,
         local=local,
-        certificate=_certificate(found, tolerance, *bounds),
+        certificate=replace(
+            _certificate(found, tolerance, *bounds), **_parts(work, found, pair, infos[0], shift_px)
+        ),
         rmse_px=_rms(np.hypot(*check_px.T)),
         rmse_m=_rms(check_m),
         ce90_px=_percentile(np.hypot(*check_px.T)),
         ce90_m=_percentile(check_m),
         provenance={**provenance, "matrix_error_px": error},
     )
+
+
+def _parts(
+    work: WorkModel, found: Estimate, pair: WorkPair, info: RasterInfo, shift_px: Pair
+) -> dict[str, Any]:
+    """What the interval is made of, and the shift of each band, native target pixels."""
+    middle = work.apply(np.array([found.centre]))
+    at = pair.tgt_map.to_native(middle)
+
+    def native(x: float, y: float) -> Pair:
+        ends = pair.tgt_map.to_native(middle + np.diag([x, y])) - at
+        return _pair(np.hypot(ends[0], ends[1]))
+
+    bands = []
+    for band in found.bands:
+        moved = pair.tgt_map.to_native(middle + np.array([band.offset])) - at
+        known = band.name.isdigit() and int(band.name) < len(info.band_names)
+        name = info.band_names[int(band.name)] if known else band.name
+        bands.append((name, shift_px[0] + float(moved[0, 0]), shift_px[1] + float(moved[0, 1])))
+    parts: dict[str, Any] = {
+        "statistical_ci95_px": native(*found.statistical),
+        "misfit_px": native(*found.misfit),
+        "appearance_px": native(*found.appearance),
+    }
+    if len(bands) > 1:
+        spread = np.ptp([band[1:] for band in bands], axis=0)
+        parts["bands"] = tuple(bands)
+        # Two bands differ by the root of two more than either by chance.
+        parts["bands_disagree"] = bool(
+            (spread > np.sqrt(2) * np.maximum(parts["statistical_ci95_px"], _ALIKE_PX)).any()
+        )
+    return parts
 
 
 def _certificate(

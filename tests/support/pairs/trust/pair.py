@@ -43,7 +43,8 @@ class Truth:
     def to_ref(self, tgt_xy: Points) -> Points:
         """(N, 2) target pixels to reference pixels."""
         straight = tgt_xy if self.bend is None else tgt_xy + self.bend(tgt_xy)
-        return apply_matrix(np.linalg.inv(self.matrix), straight) - np.array(self.residual)
+        back = apply_matrix(np.linalg.inv(self.matrix), straight)
+        return np.asarray(back - np.array(self.residual))
 
     def to_tgt(self, ref_xy: Points) -> Points:
         """(N, 2) reference pixels to target pixels; NaN where the bend folds or tears.
