@@ -27,7 +27,7 @@ from imatch.geometry.transform_limits import Limits, implausibility
 # Side of the blocks held out together, as a share of the image.
 _BLOCK = 0.12
 # What resampling may shift all windows by alike, pixels: no bootstrap sees an error they share.
-_INTERPOLATION = 0.02
+_INTERPOLATION = 0.04
 
 
 @dataclass(frozen=True)

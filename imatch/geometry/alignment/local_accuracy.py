@@ -25,7 +25,7 @@ _FOLDS = 4
 _ONE_FOLD_FROM = 40
 _DRAWS = 100
 # What resampling may shift all windows by alike, pixels: no bootstrap sees an error they share.
-_INTERPOLATION = 0.02
+_INTERPOLATION = 0.04
 # Tie points on either side of a rim that is left out.
 _LEAST_RIM = 8
 _NORMAL_95 = 1.96
