@@ -37,13 +37,13 @@ from imatch.pipeline.pair.registrar import Registrar, load_registrar
 from imatch.raster import Source, open_source
 from imatch.raster.read.window import WindowSource
 from imatch.retrieval.chips import ChipWindow, read_chip
-from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.embedders import Embedder, load_embedder
 from imatch.retrieval.embedders.base import unit
 from imatch.retrieval.evaluate.metrics import Ranking, figures, rank
 from imatch.retrieval.index.store import IndexedImage
 from imatch.retrieval.search import Hit
 from imatch.retrieval.verify import verify
+from imatch.retrieval.zscore import image_zscore
 from tests.support.place_sets import SETS, PlaceSet, View, displaced
 
 SHOWN = (
@@ -82,7 +82,7 @@ def standing_out(vectors: NDArray[np.float32], place: NDArray[np.int64], images:
     likeness = vectors.astype(np.float64) @ vectors.T
     np.fill_diagonal(likeness, np.nan)
     image = np.arange(len(vectors)) // (len(vectors) // images)
-    score = standing(likeness, image, fewest=1).T
+    score = image_zscore(likeness, image, fewest=1).T
     # The query itself is last, and cut off.
     order = np.argsort(np.where(np.isnan(score), np.inf, -score), axis=1, kind="stable")[:, :-1]
     relevant = place[order] == place[:, None]
@@ -239,7 +239,7 @@ def ask(
         score = likeness
         if stand_out:
             others = np.where(gallery == query, np.nan, likeness)[:, None]
-            score = np.nan_to_num(standing(others, gallery // count)[:, 0], nan=-np.inf)
+            score = np.nan_to_num(image_zscore(others, gallery // count)[:, 0], nan=-np.inf)
         first = np.argsort(-score, kind="stable")[:k]
         seen = views[query]
         hits = [

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from imatch.core.errors import InputError
 from imatch.raster import RasterInfo, Source
 from imatch.retrieval.chips import ChipGrid, ChipWindow, chip_factor
-from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.index.build import STRUCTURE, embed_cells
 from imatch.retrieval.index.footprints import outlines
 from imatch.retrieval.index.store import IndexedImage, Store
 from imatch.retrieval.index.vector_index import Searcher, check_finite
+from imatch.retrieval.zscore import image_zscore
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
@@ -74,7 +74,7 @@ def _window(cell: ChipWindow) -> list[int]:
     return [cell.left, cell.top, cell.width, cell.height]
 
 
-def query_cells(info: RasterInfo, cutting: ChipGrid) -> list[ChipWindow]:
+def query_cells(info: RasterInfo, grid: ChipGrid) -> list[ChipWindow]:
     """The chips a query is looked up by.
 
     Those that it would have in the index, the largest squares it holds (the index's resolution may
@@ -82,14 +82,14 @@ def query_cells(info: RasterInfo, cutting: ChipGrid) -> list[ChipWindow]:
 
     Args:
         info: The query.
-        cutting: How the index is cut.
+        grid: How the index is cut.
     """
-    smallest = cutting.chip_px * chip_factor(info, cutting.gsd_m)
-    stride = cutting.stride
-    cells = ChipGrid(cutting.chip_px, stride, cutting.gsd_m).cells(info)
+    smallest = grid.chip_px * chip_factor(info, grid.gsd_m)
+    stride = grid.stride
+    cells = ChipGrid(grid.chip_px, stride, grid.gsd_m).cells(info)
     while len(cells) > _MOST_CELLS:
         stride *= 1.25
-        cells = ChipGrid(cutting.chip_px, stride, cutting.gsd_m).cells(info)
+        cells = ChipGrid(grid.chip_px, stride, grid.gsd_m).cells(info)
     shorter, longer = min(info.size), max(info.size)
     for side in {shorter, longer} if longer < smallest else {shorter}:
         steps = max(1, -(-(longer - side) // max(1, side // 2)))
@@ -139,15 +139,15 @@ class Finder:
             k: How many.
             exclude: Images not to be found, as the index names them.
             stand_out: Rank by how far a chip stands out among those of its own image
-                (`imatch.retrieval.duplicates.zscore`): for few large images of several dates. Every
+                (`imatch.retrieval.zscore`): for few large images of several dates. Every
                 chip is compared, whatever structure the index has.
 
         Raises:
             InputError: The query cannot be read or shows too little.
         """
-        cutting = self.store.manifest.cutting
-        cells = query_cells(query.info, cutting)
-        vectors, cells = embed_cells(query, cells, self.embedder, cutting.min_valid)
+        grid = self.store.manifest.chip_grid
+        cells = query_cells(query.info, grid)
+        vectors, cells = embed_cells(query, cells, self.embedder, grid.min_valid)
         if not cells:
             raise InputError(
                 "shows too little valid ground to be looked up",
@@ -157,7 +157,7 @@ class Finder:
         if not len(self.store):
             raise InputError("is empty", subject=self.store.path, hint="add images to it")
         if stand_out:
-            return self._distinct(self._standing(vectors), cells, k, set(exclude))
+            return self._distinct(self._image_zscores(vectors), cells, k, set(exclude))
         wanted = max(_MORE * k, _LEAST)
         while True:
             best, complete = self._candidates(vectors, wanted)
@@ -183,7 +183,7 @@ class Finder:
         complete = rows.shape[1] < wanted or bool((rows < 0).any(axis=1).all())
         return [(-value, row, cell) for value, row, cell in ordered], complete
 
-    def _standing(self, queries: NDArray[np.float32]) -> list[tuple[float, int, int]]:
+    def _image_zscores(self, queries: NDArray[np.float32]) -> list[tuple[float, int, int]]:
         """(similarity, row, query cell) of every row, those that stand out most first."""
         vectors = self.store.vectors
         check_finite(vectors)
@@ -195,7 +195,7 @@ class Finder:
             part = np.asarray(vectors[rows])
             squared = np.einsum("nd,nd->n", part, part)[:, None] + lengths - 2 * part @ queries.T
             similarity[rows], image[rows] = 1 - squared / 2, number
-        out = standing(similarity, image)
+        out = image_zscore(similarity, image)
         cell = out.argmax(axis=1)
         row = np.arange(len(out))
         order = np.argsort(-out[row, cell], kind="stable")

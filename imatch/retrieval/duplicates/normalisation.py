@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.raster import Source, render
-from imatch.retrieval.duplicates.hog import HogFeatures
+from imatch.retrieval.embedders.hog import HogFeatures
 
 #: Side of the common form, pixels.
 SIDE = 128

@@ -69,7 +69,7 @@ EMBEDDERS = Embedders(
         ),
         EmbedderRow(
             "edges",
-            "imatch.retrieval.duplicates.hog:edges",
+            "imatch.retrieval.embedders.hog:hog",
             (),
             "Apache-2.0",
             "directions of edges on a grid; no weights, one date and one framing",
@@ -108,9 +108,7 @@ def load_embedder(
             raise WeightsError(error.cause, subject=error.subject, hint=hint) from error
     text = fspath(name_or_path)
     if text not in EMBEDDERS and _names_file(text):
-        from imatch.retrieval.embedders.files import embedder_from_file
-
-        return embedder_from_file(Path(text).expanduser(), device=device, fetch=fetch)
+        return _from_file(Path(text).expanduser(), device=device, fetch=fetch)
     made: Embedder = EMBEDDERS[text].load()(text, device=device, fetch=fetch)
     return made
 
@@ -118,3 +116,32 @@ def load_embedder(
 def _names_file(text: str) -> bool:
     path = Path(text).expanduser()
     return path.suffix == ".safetensors" or len(path.parts) > 1 or path.exists()
+
+
+def _from_file(path: Path, *, device: str, fetch: bool) -> Embedder:
+    """The embedder that a ``.safetensors`` file holds.
+
+    Args:
+        path: The file.
+        device: Where it runs.
+        fetch: Download weights that a vocabulary needs and that are missing.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or holds something else.
+    """
+    if not path.is_file():
+        cause = "is a folder" if path.is_dir() else "does not exist"
+        raise WeightsError(cause, subject=path, hint="name an embedder or a .safetensors file")
+    from imatch.models.embedding.network import KIND, read_about
+    from imatch.retrieval.embedders.base import VOCABULARY
+
+    kind = read_about(path)["kind"]
+    if kind == KIND:
+        from imatch.retrieval.embedders.network import trained
+
+        return trained(path, device=device)
+    if kind == VOCABULARY:
+        from imatch.retrieval.embedders.vlad import Vlad, Vocabulary
+
+        return Vlad(path.stem, Vocabulary.load(path), device=device, fetch=fetch)
+    raise WeightsError(f"holds {kind}, not an embedder", subject=path)

@@ -313,11 +313,11 @@ def _check_settings(kept: IndexManifest, wanted: IndexManifest, index: Path) -> 
 def _add(store: Store, path: str, file: str, embedder: Embedder) -> int:
     """Embed an image, kept as `path` and read from `file`; how many chips it gave."""
     manifest = store.manifest
-    cutting = manifest.cutting
+    grid = manifest.chip_grid
     source = open_source(file, bands=manifest.band_list)
     read, (size, modified) = fingerprints(source.files), file_facts(Path(file))
-    cells = cutting.cells(source.info)
-    vectors, kept = embed_cells(source, cells, embedder, cutting.min_valid)
+    cells = grid.cells(source.info)
+    vectors, kept = embed_cells(source, cells, embedder, grid.min_valid)
     if not kept:
         raise InputError(
             "shows too little valid ground", subject=path, hint="lower --min-valid, or leave it out"

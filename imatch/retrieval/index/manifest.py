@@ -91,7 +91,7 @@ class IndexManifest(BaseModel):
     version: str = __version__
 
     @property
-    def cutting(self) -> ChipGrid:
+    def chip_grid(self) -> ChipGrid:
         """How its images are cut."""
         return ChipGrid(self.model.chip_px, self.stride, self.gsd_m, self.levels, self.min_valid)
 

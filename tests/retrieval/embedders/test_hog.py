@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from imatch.retrieval.duplicates.hog import HogFeatures
 from imatch.retrieval.embedders import EMBEDDERS, load_embedder
+from imatch.retrieval.embedders.hog import HogFeatures
 
 
 @pytest.fixture(scope="module")

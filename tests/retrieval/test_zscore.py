@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.raster import array_source
-from imatch.retrieval.duplicates.zscore import standing
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
 from imatch.retrieval.search import Finder
+from imatch.retrieval.zscore import image_zscore
 
 WriteImage = Callable[..., Path]
 
@@ -22,22 +22,22 @@ def test_what_a_whole_image_has_in_common_does_not_count() -> None:
     similarity = rng.random((40, 3))
     image = np.repeat([0, 1], 20)
     shifted = similarity + 5 * image[:, None]
-    np.testing.assert_allclose(standing(shifted, image), standing(similarity, image))
-    by_image = standing(similarity, image).reshape(2, 20, 3)
+    np.testing.assert_allclose(image_zscore(shifted, image), image_zscore(similarity, image))
+    by_image = image_zscore(similarity, image).reshape(2, 20, 3)
     np.testing.assert_allclose(by_image.mean(axis=1), 0, atol=1e-12)
     np.testing.assert_allclose(by_image.std(axis=1), 1)
 
 
 def test_images_of_few_chips_are_taken_together() -> None:
     similarity = np.array([[0.1], [0.5], [0.9]])
-    found = standing(similarity, np.arange(3))
-    np.testing.assert_allclose(found, standing(similarity, np.zeros(3, int), fewest=1))
+    found = image_zscore(similarity, np.arange(3))
+    np.testing.assert_allclose(found, image_zscore(similarity, np.zeros(3, int), fewest=1))
     assert found[2, 0] > 1
 
 
 def test_what_does_not_count_and_what_is_all_alike() -> None:
     similarity = np.array([[np.nan, 0.4], [0.2, 0.4], [0.6, 0.4]])
-    found = standing(similarity, np.zeros(3, int), fewest=1)
+    found = image_zscore(similarity, np.zeros(3, int), fewest=1)
     assert np.isnan(found[0, 0])
     np.testing.assert_allclose(found[1:, 0], [-1, 1])
     assert (found[:, 1] == 0).all()

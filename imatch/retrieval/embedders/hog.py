@@ -65,6 +65,6 @@ class HogFeatures(ChipEmbedder):
         return vector / np.float32(max(float(np.linalg.norm(vector)), 1e-12))
 
 
-def edges(name: str, *, device: str = "cpu", fetch: bool = False) -> HogFeatures:  # noqa: ARG001
+def hog(name: str, *, device: str = "cpu", fetch: bool = False) -> HogFeatures:  # noqa: ARG001
     """The row ``edges`` of `EMBEDDERS`; it runs on the CPU and fetches nothing."""
     return HogFeatures(name)

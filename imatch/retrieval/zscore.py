@@ -15,7 +15,7 @@ FEWEST = 8
 """Images of fewer chips have no crowd of their own: they are taken together."""
 
 
-def standing(
+def image_zscore(
     similarity: NDArray[np.floating], image: NDArray[np.integer], fewest: int = FEWEST
 ) -> NDArray[np.float64]:
     """Similarities in standard deviations above the mean of the chip's image.
@@ -30,7 +30,7 @@ def standing(
 
     Example:
         >>> similarity = np.array([[0.9], [0.8], [0.9], [0.3], [0.2], [0.1]])
-        >>> standing(similarity, np.array([0, 0, 0, 1, 1, 1]), fewest=2)[:, 0].round(1).tolist()
+        >>> image_zscore(similarity, np.array([0, 0, 0, 1, 1, 1]), fewest=2)[:, 0].round(1).tolist()
         [0.7, -1.4, 0.7, 1.2, 0.0, -1.2]
     """
     values = np.asarray(similarity, dtype=np.float64)
