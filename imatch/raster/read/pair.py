@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,13 @@ from imatch.raster.common_grid import PixelMap, common_grid
 from imatch.raster.grid import Grid
 from imatch.raster.image import GeoImage
 from imatch.raster.info import RasterInfo
+from imatch.raster.read.repeated import true_pixel
 from imatch.raster.read.source import Source
 
 #: Working pixels either side of an image needs.
 MIN_SIDE_PX = 16
+#: Native pixels a working pixel from which on repeated ones do not matter.
+_AVERAGED = 8.0
 #: Sizes within this factor of each other are reduced alike.
 _ALIKE = 2.0
 
@@ -71,6 +75,29 @@ def read_pair(
     if use_geocoding:
         for source in (ref, tgt):
             source.info.check_place()
+    pair = _read(ref, tgt, size, margin, use_geocoding)
+    factor = _repeated(pair, ref, tgt)
+    if factor <= 1:
+        return pair
+    # No finer than what was measured: the edges of repeated pixels are none of the ground.
+    coarser = max(*pair.ref.valid.shape, *pair.tgt.valid.shape) / factor
+    return _read(ref, tgt, max(math.floor(coarser), 1), margin, use_geocoding)
+
+
+def _repeated(pair: WorkPair, ref: Source, tgt: Source) -> float:
+    """Working pixels that a measured pixel fills, in whichever image they are more."""
+    largest = 1.0
+    for source, pixel_map, image in ((ref, pair.ref_map, pair.ref), (tgt, pair.tgt_map, pair.tgt)):
+        middle = np.array([[(side - 1) / 2 for side in image.valid.shape[::-1]]])
+        ends = pixel_map.to_native(middle + np.array([[0, 0], [1, 0], [0, 1.0]]))
+        native = math.sqrt(abs(float(np.linalg.det(ends[1:] - ends[0]))))
+        # Averaged over many pixels, whether some are repeated makes no difference.
+        if native < _AVERAGED:
+            largest = max(largest, true_pixel(source) / native)
+    return largest
+
+
+def _read(ref: Source, tgt: Source, size: int, margin: float, use_geocoding: bool) -> WorkPair:
     if use_geocoding and ref.info.geocoded and tgt.info.geocoded:
         return _on_grid(ref, tgt, size, margin)
     images, maps = [], []
