@@ -1,6 +1,6 @@
 r"""What parts of `auto` are worth: how windows are correlated, and who is asked last.
 
-    python -m experiments.auto.confidence cases --data ../shared/data -o /tmp/imatch-tuning
+    python -m experiments.benchmarks.trust cases --data ../shared/data -o /tmp/imatch-tuning
     python -m experiments.auto.ablate windows /tmp/imatch-tuning/tuning_cases.csv \
         --data ../shared/data
     python -m experiments.auto.ablate keypoints ../shared/data/bench_cases.csv \
@@ -31,7 +31,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.auto.confidence import load
 from imatch.bench.cases import Case, read_cases
 from imatch.bench.prepare_case import prepare_case
 from imatch.bench.worker import to_result, unreduced
@@ -47,6 +46,7 @@ from imatch.geometry.robust import search
 from imatch.geometry.transform import ModelKind, apply_matrix
 from imatch.pipeline.pair.auto import Auto, Candidate
 from imatch.pipeline.pair.match import PairEstimate, estimate_pair
+from tests.support.trust.odds import load
 
 Field = Callable[[Rendered], NDArray[np.complex64]]
 Row = dict[str, str]

@@ -51,7 +51,7 @@ class Evidence:
     Three figures an alignment comes with (share of agreeing windows, their correlation, number of
     independent windows) are weighed by logistic regression on alignments of training pairs whose
     truth is known: right ones, wrong ones of the same place, and unrelated places
-    (`experiments/auto/confidence.py`).
+    (`experiments/benchmarks/trust.py`).
 
     Attributes:
         agree: Weight of the logarithm of the share of agreeing windows.
@@ -94,7 +94,7 @@ class WindowRules:
         coverage: Least share of the overlap's cells with an agreeing window.
         explained: Least share that agrees of the windows that correlate as well as the agreeing
             ones: less was not seen of any right alignment in training
-            (`experiments/auto/confidence.py`), not even where the ground leans with its height.
+            (`experiments/benchmarks/trust.py`), not even where the ground leans with its height.
         corner: Largest 95 % uncertainty of a mapped corner, working pixels.
     """
 
