@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import rasterio
 from affine import Affine
@@ -23,7 +24,9 @@ def textured(side: int) -> NDArray[np.uint16]:
         rng.random((side // step, side // step)).repeat(step, 0).repeat(step, 1)
         for step in (4, 8, 16)
     ]
-    return np.asarray(1000 + 900 * np.sum(layers, axis=0), dtype=np.uint16)
+    # Edges as a lens shows them: pixels in fours would be a coarser image's, repeated.
+    sharp = 1000 + 900 * np.sum(layers, axis=0)
+    return np.asarray(cv2.GaussianBlur(sharp, (0, 0), 0.5), dtype=np.uint16)
 
 
 def write_geotiff(path: Path, pixels: NDArray[Any], **profile: Any) -> Path:
@@ -46,7 +49,9 @@ def write_geotiff(path: Path, pixels: NDArray[Any], **profile: Any) -> Path:
         "transform": ORIGIN,
     } | profile
     if settings["crs"] is None:
-        del settings["crs"], settings["transform"]
+        del settings["crs"]
+        if "transform" not in profile:
+            del settings["transform"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path, "w", **settings) as out:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.geometry.acceptance import APPEARANCE
+from imatch.geometry.acceptance import APPEARANCE, WINDOWS
 from imatch.geometry.alignment import coherence
 from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
 from imatch.geometry.alignment.orientation import orientation_field
@@ -160,6 +160,23 @@ def with_bands(found: Estimate, more: Sequence[BandShift]) -> Estimate:
         appearance=(float(seen[0]), float(seen[1])),
         bands=bands,
     )
+
+
+def grid_bound(found: Estimate, side: float) -> Estimate:
+    """An estimate no finer than its pixels, whose edges stand on the grid and not on the ground.
+
+    Args:
+        found: As the images show it.
+        side: Side of a measured pixel, working pixels: the edges hold the answer anywhere in it.
+    """
+    half = 0.475 * side
+    x, y = np.hypot(found.ci95, half)
+    corner = math.hypot(found.corner_ci95, half, half)
+    found = replace(found, ci95=(float(x), float(y)), corner_ci95=corner)
+    if found.status == "ok" and corner > WINDOWS.corner:
+        doubt = f"{found.reason}, but both images repeat each pixel {side:.0f} times"
+        return replace(found, status="uncertain", reason=doubt)
+    return found
 
 
 def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64]) -> Estimate:

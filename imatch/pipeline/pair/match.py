@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError
 from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.core.types import Rendered
+from imatch.geometry.alignment.systematic import grid_bound
 from imatch.geometry.estimate import Estimate
 from imatch.matchers import MATCHERS
 from imatch.pipeline.pair.config import MatchConfig, make_config
@@ -58,8 +59,9 @@ def match(
 
     Example:
         >>> import numpy as np
+        >>> import cv2
         >>> rng = np.random.default_rng(0)
-        >>> noise = rng.random((40, 40)).repeat(8, axis=0).repeat(8, axis=1)
+        >>> noise = cv2.resize(rng.random((40, 40)), (320, 320))
         >>> r = match(noise[:, :280], noise[:, 20:300], matcher="sift")
         >>> r.status, [round(v) for v in r.shift_px]
         ('ok', [-20, 0])
@@ -186,6 +188,8 @@ def estimate_pair(
     rendered = render(pair.ref, registrar.channels), render(pair.tgt, registrar.channels)
     found = registrar.solve(*rendered, geocoded=pair.geocoded, on_stage=stage)
     found = ask_other_bands(found, sources, pair, config)
+    if pair.repeated > 1:
+        found = grid_bound(found, pair.repeated)
     return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from imatch.raster.read.source import Source
 
 #: Working pixels either side of an image needs.
 MIN_SIDE_PX = 16
+#: Measured pixels that the shorter side keeps, or repeated ones are matched as they are.
+_ENOUGH = 64
 #: Native pixels a working pixel from which on repeated ones do not matter.
 _AVERAGED = 8.0
 #: Sizes within this factor of each other are reduced alike.
@@ -33,6 +35,7 @@ class WorkPair:
         ref_map: Working to native pixels of the reference.
         tgt_map: Working to native pixels of the target.
         grid: The common grid, or None where pixels serve.
+        repeated: Working pixels that a measured pixel fills in both images; 1 in most.
     """
 
     ref: GeoImage
@@ -40,6 +43,7 @@ class WorkPair:
     ref_map: PixelMap
     tgt_map: PixelMap
     grid: Grid | None
+    repeated: float = 1.0
 
     @property
     def geocoded(self) -> bool:
@@ -80,21 +84,23 @@ def read_pair(
     if factor <= 1:
         return pair
     # No finer than what was measured: the edges of repeated pixels are none of the ground.
-    coarser = max(*pair.ref.valid.shape, *pair.tgt.valid.shape) / factor
-    return _read(ref, tgt, max(math.floor(coarser), 1), margin, use_geocoding)
+    shapes = pair.ref.valid.shape, pair.tgt.valid.shape
+    if min(map(min, shapes)) < _ENOUGH * factor:
+        return replace(pair, repeated=factor)
+    coarser = math.floor(max(map(max, shapes)) / factor)
+    return _read(ref, tgt, coarser, margin, use_geocoding)
 
 
 def _repeated(pair: WorkPair, ref: Source, tgt: Source) -> float:
-    """Working pixels that a measured pixel fills, in whichever image they are more."""
-    largest = 1.0
+    """Working pixels that a measured pixel fills, where both images repeat theirs; else 1."""
+    found = []
     for source, pixel_map, image in ((ref, pair.ref_map, pair.ref), (tgt, pair.tgt_map, pair.tgt)):
         middle = np.array([[(side - 1) / 2 for side in image.valid.shape[::-1]]])
         ends = pixel_map.to_native(middle + np.array([[0, 0], [1, 0], [0, 1.0]]))
         native = math.sqrt(abs(float(np.linalg.det(ends[1:] - ends[0]))))
         # Averaged over many pixels, whether some are repeated makes no difference.
-        if native < _AVERAGED:
-            largest = max(largest, true_pixel(source) / native)
-    return largest
+        found.append(true_pixel(source) / native if native < _AVERAGED else 1.0)
+    return max(found) if min(found) > 1 else 1.0
 
 
 def _read(ref: Source, tgt: Source, size: int, margin: float, use_geocoding: bool) -> WorkPair:

@@ -77,7 +77,7 @@ class TestRefusal:
     @pytest.fixture
     def unrelated(self, write_image: WriteImage, pair: Pair) -> Pair:
         rng = np.random.default_rng(5)
-        pixels = rng.random((64, 64)).repeat(4, 0).repeat(4, 1)
+        pixels = cv2.resize(rng.random((64, 64)), (256, 256))
         return pair[0], write_image("other.tif", (3000 * pixels).astype(np.uint16))
 
     def test_nothing_is_written(self, run: Run, unrelated: Pair, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from imatch.pipeline.registration.result import Registration
 
 @pytest.fixture(scope="module")
 def registration() -> Registration:
-    ground = np.random.default_rng(3).random((24, 24)).repeat(8, axis=0).repeat(8, axis=1)
+    ground = cv2.resize(np.random.default_rng(3).random((24, 24)), (192, 192))
     return match(ground[:160, :160], ground[:160, 12:172], matcher="sift")
 
 

@@ -73,7 +73,8 @@ def test_invalid_ground_gives_no_tie_points(views: Views) -> None:
     valid[:, :150], pixels[:, :, :150] = False, 0.5
     found = Aligner(Rendered(pixels, valid), tgt).align(np.eye(3))
     assert found is not None
-    assert found.matches.ref_xy[:, 0].min() > 150
+    # Windows reach into it by as much as they may miss.
+    assert found.matches.ref_xy[:, 0].min() > 140
     assert _corner_error(found.matrix, truth, ref.size) < 0.5
 
 
