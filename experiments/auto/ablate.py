@@ -1,6 +1,6 @@
 r"""What parts of `auto` are worth: how windows are correlated, and who is asked last.
 
-    python -m experiments.benchmarks.trust cases --data ../shared/data -o /tmp/imatch-tuning
+    python -m experiments.benchmarks.trust learn /tmp/imatch-tuning --data ../shared/data
     python -m experiments.auto.ablate windows /tmp/imatch-tuning/tuning_cases.csv \
         --data ../shared/data
     python -m experiments.auto.ablate keypoints ../shared/data/bench_cases.csv \

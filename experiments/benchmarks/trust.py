@@ -4,15 +4,14 @@ r"""How far to trust an answer: wrong `ok`s, and stated intervals held against t
     python -m experiments.benchmarks.trust run out/trust --split made --kinds lattices exact \
         --matchers auto sift superpoint-s2+refine --pairs 200 --seed 3
     python -m experiments.benchmarks.trust report out/trust
-    python -m experiments.benchmarks.trust cases --data ../shared/data -o /tmp/imatch-tuning
-    python -m experiments.benchmarks.trust learn /tmp/imatch-tuning/tuning_cases.csv \
-        --data ../shared/data
+    python -m experiments.benchmarks.trust learn /tmp/imatch-tuning --data ../shared/data
 
 ``run`` makes pairs of every kind (`tests.support.pairs.trust.kinds`) from seeds, registers them
 (`tests.support.trust.measure`) and appends a row for each matcher to ``pairs.csv``; a second run
-goes on where the first stopped. ``report`` counts (`tests.support.trust.report`). ``cases`` makes
-pairs of training places (`tests.support.tuning_cases`), from whose alignments ``learn`` weighs when
-to believe one (`tests.support.trust.odds`, `imatch.geometry.acceptance`).
+goes on where the first stopped. ``report`` counts (`tests.support.trust.report`).
+
+``learn`` fits the odds by which an alignment is believed (`imatch.geometry.acceptance`), on
+training places only (`tests.support.trust.odds`), and prints the weights and what they separate.
 """
 
 from __future__ import annotations
@@ -30,10 +29,9 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.pool import map_processes
 from tests.support.pairs.trust.ground import SPLITS
 from tests.support.pairs.trust.kinds import KINDS
+from tests.support.trust import odds
 from tests.support.trust.measure import COLUMNS, Task, measure
-from tests.support.trust.odds import learn_odds
 from tests.support.trust.report import read_rows, risk_coverage, summarise, tables
-from tests.support.tuning_cases import write_tuning_cases
 
 # Pairs of one seed of the command line are numbered from this multiple of it.
 _SEEDS = 1_000_000
@@ -98,15 +96,9 @@ def report(asked: argparse.Namespace) -> None:
         risk_coverage(rows, path)
 
 
-def cases(asked: argparse.Namespace) -> None:
-    """Make the tuning cases."""
-    count = write_tuning_cases(asked.data, asked.out, asked.count, asked.seed)
-    print(f"{count} cases in {asked.out / 'tuning_cases.csv'}")
-
-
 def learn(asked: argparse.Namespace) -> None:
-    """Weigh the alignments of the tuning cases."""
-    learn_odds(asked.cases, asked.data, asked.jobs)
+    """Fit the odds of an alignment."""
+    odds.learn(asked.out, asked.data, asked.count, asked.seed, asked.jobs)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -128,16 +120,12 @@ def parser() -> argparse.ArgumentParser:
     part.set_defaults(run=report)
     part.add_argument("out", type=Path, help="folder of pairs.csv")
     part.add_argument("-o", "--output", type=Path, help="folder of the report; OUT by default")
-    part = parts.add_parser("cases", help="make tuning cases from the training split")
-    part.set_defaults(run=cases)
-    part.add_argument("--data", type=Path, required=True)
-    part.add_argument("-o", "--out", type=Path, required=True)
+    part = parts.add_parser("learn", help="fit the odds that an alignment is right")
+    part.set_defaults(run=learn)
+    part.add_argument("out", type=Path, help="folder of the training cases and their alignments")
+    part.add_argument("--data", type=Path, default=Path("../shared/data"))
     part.add_argument("--count", type=int, default=60, help="OMBRIA pairs; others in proportion")
     part.add_argument("--seed", type=int, default=7)
-    part = parts.add_parser("learn", help="learn the odds that an alignment is right")
-    part.set_defaults(run=learn)
-    part.add_argument("cases", type=Path)
-    part.add_argument("--data", type=Path, required=True)
     part.add_argument("--jobs", type=int, default=2)
     return whole
 

@@ -1,93 +1,108 @@
-"""The benchmark of trust: its pairs, their truth, and what is counted of them."""
-
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from scipy.ndimage import map_coordinates
-from scipy.stats import binom
 
-from experiments.benchmarks.trust import finished, main
-from tests.support.pairs.trust.kinds import KINDS, make_pair
-from tests.support.pairs.trust.pair import pixel_grid
-from tests.support.trust.measure import COLUMNS, Task, measure
-from tests.support.trust.report import interval, read_rows, summarise, upper_bound
-
-MADE = [name for name, kind in KINDS.items() if "made" in kind.splits]
-NOWHERE = Path("nowhere")
+from experiments.benchmarks import trust
+from tests.support.trust.report import interval, read_rows, summarise, tables, upper_bound
 
 
-@pytest.mark.parametrize("kind", MADE)
-def test_a_seed_makes_one_pair(kind: str) -> None:
-    one, two, other = (make_pair(kind, "made", seed, NOWHERE) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(one.ref.pixels, two.ref.pixels)
-    np.testing.assert_array_equal(one.tgt.pixels, two.tgt.pixels)
-    assert one.params == two.params != other.params
-    assert (one.truth is None) == (KINDS[kind].right == "refuse")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of SIFT on four made pairs."""
+    out: Path = tmp_path_factory.mktemp("trust")
+    run(out, 2)
+    return out
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["warped", "bent"])
-def test_the_truth_says_where_the_target_shows_the_reference(kind: str, seed: int) -> None:
-    pair = make_pair(kind, "made", seed, NOWHERE)
-    assert pair.truth is not None
-    height, width = pair.tgt.known.shape
-    at = pixel_grid((width, height))
-    x, y = pair.truth.to_ref(at).T
-    ref, tgt = pair.ref.pixels[0].astype(float), pair.tgt.pixels[0].astype(float)
-    inside = (x > 2) & (y > 2) & (x < ref.shape[1] - 3) & (y < ref.shape[0] - 3)
-    inside &= pair.tgt.known.ravel()
-    seen = map_coordinates(ref, [y[inside], x[inside]], order=3)
-
-    def likeness(shift: float) -> float:
-        there = map_coordinates(ref, [y[inside], x[inside] + shift], order=3)
-        return float(np.corrcoef(there, tgt.ravel()[inside])[0, 1])
-
-    assert np.corrcoef(seen, tgt.ravel()[inside])[0, 1] > max(likeness(-3), likeness(3))
-    there = pair.truth.to_tgt(pair.truth.to_ref(at))
-    known = np.isfinite(there).all(axis=1)
-    assert known.mean() > 0.5
-    np.testing.assert_allclose(there[known], at[known], atol=0.01)
+def run(out: Path, pairs: int) -> None:
+    kinds = ["lattices", "small"]
+    asked = ["run", str(out), "--split", "made", "--pairs", str(pairs), "--matchers", "sift"]
+    trust.main([*asked, "--kinds", *kinds])
 
 
-def test_bounds_of_rates_are_exact() -> None:
-    assert upper_bound(0, 3000) == pytest.approx(1 - 0.05 ** (1 / 3000))
-    low, high = interval(7, 50)
-    assert binom.cdf(7, 50, high) == pytest.approx(0.025, rel=1e-6)
-    assert binom.sf(6, 50, low) == pytest.approx(0.025, rel=1e-6)
+def test_a_run_goes_on_where_a_kill_cut_it(made: Path) -> None:
+    table = made / "pairs.csv"
+    whole = table.read_bytes()
+    assert [(r["kind"], r["seed"]) for r in read_rows(table)] == [
+        ("lattices", "0"),
+        ("small", "0"),
+        ("lattices", "1"),
+        ("small", "1"),
+    ]
+    lines = whole.splitlines(keepends=True)
+    table.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])
+    run(made, 2)
+    again = table.read_bytes().splitlines(keepends=True)
+    assert again[:-1] == lines[:-1]
+    assert again[-1][:40] == lines[-1][:40]
+    run(made, 2)
+    assert table.read_bytes().splitlines(keepends=True) == again
 
 
-def test_a_run_goes_on_and_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = ["run", str(tmp_path), "--split", "made", "--kinds", "warped", "lattices"]
-    main([*run, "--pairs", "1", "--matchers", "phase"])
-    first = (tmp_path / "pairs.csv").read_text()
-    main([*run, "--pairs", "2", "--matchers", "phase"])
-    assert (tmp_path / "pairs.csv").read_text().startswith(first)
-    # A row that a kill cut is done again.
-    with (tmp_path / "pairs.csv").open("a") as file:
-        file.write("warped,made,99")
-    assert ("warped", "made", 0, "phase") in finished(tmp_path / "pairs.csv")
-    main(["report", str(tmp_path)])
-    rows = read_rows(tmp_path / "pairs.csv")
-    assert len(rows) == 4
-    entries = summarise(rows)["entries"]
-    assert {e["kind"]: e["pairs"] for e in entries if e["group"] is None} == {
-        "warped": 2,
-        "lattices": 2,
-    }
-    assert "| `phase` | made | warped | 2 |" in capsys.readouterr().out
-    assert (tmp_path / "risk_coverage.png").stat().st_size > 1000
+def test_a_run_is_reported(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trust.main(["report", str(made)])
+    assert capsys.readouterr().out.strip() == (made / "summary.md").read_text().strip()
+    assert (made / "risk_coverage.png").read_bytes().startswith(b"\x89PNG")
+    assert '"wrong_bound"' in (made / "summary.json").read_text()
 
 
-def test_wrong_is_ok_on_different_ground_or_beyond_the_bound() -> None:
-    row = measure(Task("warped", "made", 1, NOWHERE, ("auto",)))[0]
-    assert row["wrong"] == 0
-    assert row["status"] == "ok"
-    assert abs(row["shift_x_px"] - row["truth_x_px"]) < 0.1
-    assert row["error_95_px"] < 0.3
-    told = {name: str(row.get(name, "")) for name in COLUMNS}
-    moved = told | {"seed": "2", "wrong": "1"}
-    entry = next(e for e in summarise([told, moved])["entries"] if e["kind"] == "warped")
-    assert (entry["pairs"], entry["wrong"], entry["recall"]) == (2, 1, 0.5)
+# Of none or all of n the interval ends at 1 - 0.025^(1/n) or begins at 0.025^(1/n).
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [
+        (0, 10, 0.0, 1 - 0.025**0.1),
+        (7, 7, 0.025 ** (1 / 7), 1.0),
+        (4, 20, 0.0573, 0.4366),
+        (1, 100, 0.00025, 0.05446),
+    ],
+)
+def test_clopper_and_pearson(count: int, total: int, low: float, high: float) -> None:
+    assert interval(count, total) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_nothing_wrong_of_n_is_at_most_three_of_n() -> None:
+    for total in (100, 1000, 10_000):
+        assert upper_bound(0, total) == pytest.approx(3 / total, rel=0.02)
+    assert upper_bound(5, 5) == 1.0
+
+
+ROW = {
+    "kind": "warped",
+    "split": "train",
+    "params": "{}",
+    "matcher": "auto",
+    "status": "ok",
+    "wrong": "0",
+    "seconds": "1",
+    "shift_x_px": "1.0",
+    "shift_y_px": "2.0",
+    "ci95_x_px": "0.1",
+    "ci95_y_px": "0.1",
+    "corner_ci95_px": "0.2",
+    "truth_x_px": "1.05",
+    "truth_y_px": "2.0",
+    "truth_sd_px": "0",
+    "error_95_px": "0.1",
+    "bound_share": "1",
+}
+
+
+def test_counts_by_hand() -> None:
+    off = {"shift_y_px": "2.25", "bound_share": "0.9"}
+    changes = [{}, off, off | {"truth_sd_px": "0.12"}, {"status": "uncertain"}]
+    rows = [ROW | {"seed": str(i)} | change for i, change in enumerate(changes)]
+    different = {**ROW, "kind": "mirrored", "wrong": "1", "truth_x_px": "", "seed": "9"}
+    told = summarise([*rows, different])["entries"]
+    pooled, mirrored, warped = told
+    assert (pooled["kind"], pooled["wrong"]) == ("all real different ground", 1)
+    assert "intervals" not in mirrored
+    assert (warped["pairs"], warped["statuses"]["ok"], warped["recall"]) == (4, 3, 0.75)
+    assert warped["intervals"]["x"]["held"] == 1.0
+    # 0.25 px off: beyond 0.10 px, within 0.10 and 1.96 times 0.12 px together.
+    assert warped["intervals"]["y"]["held"] == pytest.approx(2 / 3)
+    assert warped["intervals"]["bound"]["held"] == pytest.approx(1 / 3)
+    lines = tables({"wrong_px": 3.0, "entries": told}).splitlines()
+    assert "| `auto` | train | mirrored | 1 | 1 | 1 | 100.00% | 100.00% | 1.00 |" in lines
+    assert sum(line.startswith("| `auto` | train | warped |") for line in lines) == 2

@@ -1,9 +1,8 @@
-"""The odds that an alignment is right: learnt from alignments of training pairs."""
+"""Fits the odds that an alignment is right to the alignments of training cases."""
 
 from __future__ import annotations
 
 import csv
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,12 +11,13 @@ import rasterio
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from imatch.core.pool import map_processes
 from imatch.core.types import Rendered
 from imatch.geometry.alignment.coarse_search import ANY, FREE, NEAR, WIDE, coarse_search
 from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.transform import apply_matrix
 from imatch.raster import array_source, render
-from tests.support.tuning_cases import lean
+from tests.support.tuning_cases import lean, write_tuning_cases
 
 Row = dict[str, str | float]
 FEATURES = ("agree", "strength", "independent")
@@ -123,29 +123,34 @@ def weigh(rows: list[dict[str, str]]) -> None:
         print(f"  at {limit:4.1f}: {wrong} of {(y < 0).sum()} wrong pass, {right:.1%} of right")
 
 
-def learn_odds(table_of_cases: Path, data: Path, jobs: int) -> None:
-    """Makes the table of alignments where it is not complete, weighs them and prints the weights.
+def learn(folder: Path, data: Path, count: int, seed: int, jobs: int) -> None:
+    """Make the training cases and the table of their alignments where missing, and weigh them.
 
     Args:
-        table_of_cases: What `write_tuning_cases` wrote; ``alignments.csv`` is kept beside it.
-        data: Folder of the images.
-        jobs: Worker processes.
+        folder: Gets ``tuning_cases.csv`` with the crops it needs, and ``alignments.csv``, a row a
+            hypothesis; a second run goes on where the first stopped.
+        data: Folder of the real images.
+        count: OMBRIA pairs; others in proportion.
+        seed: Of the cases.
+        jobs: Processes.
     """
-    with table_of_cases.open() as file:
+    listed, table = folder / "tuning_cases.csv", folder / "alignments.csv"
+    if not listed.exists():
+        print(f"{write_tuning_cases(data, folder, count, seed)} cases in {listed}")
+    with listed.open(newline="") as file:
         cases = list(csv.DictReader(file))
-    table = table_of_cases.parent / "alignments.csv"
     columns = ["case", "source", "variant", "tag", "stage", "score", *_RECORDED, "error"]
     if not table.exists():
         table.write_text(",".join(columns) + "\n")
-    with table.open() as file:
+    with table.open(newline="") as file:
         done = {row["case"] for row in csv.DictReader(file)}
     todo = [(case, data) for case in cases if case["case"] not in done]
-    with ProcessPoolExecutor(jobs) as pool, table.open("a", newline="") as file:
+    with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, columns)
-        for count, rows in enumerate(pool.map(alignments, todo), 1):
+        for number, rows in enumerate(map_processes(alignments, todo, jobs), 1):
             writer.writerows(rows)
             file.flush()
-            if count % 20 == 0:
-                print(f"{count} of {len(todo)}", flush=True)
-    with table.open() as file:
+            if number % 20 == 0:
+                print(f"{number} of {len(todo)}", flush=True)
+    with table.open(newline="") as file:
         weigh(list(csv.DictReader(file)))

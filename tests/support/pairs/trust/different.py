@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,8 +44,8 @@ def other(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
     size = draw_size(rng)
     if split == "made":
         first, second = (made_ground(draw_size(rng), rng, one_date=True) for _ in range(2))
-        about = {"first": first.params, "second": second.params}
-        return _pair(first.first, second.first, about, rng)
+        both: dict[str, Any] = {"first": first.params, "second": second.params}
+        return _pair(first.first, second.first, both, rng)
     for _ in range(_TRIES):
         a, b = _draw(data, split, rng), _draw(data, split, rng)
         if not _no_common_ground(a, b) and not (a.source in _WHOLE and a.date == b.date):
@@ -108,7 +108,7 @@ def adjacent(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
         first = read_window(a, int(mine[0]), int(mine[1]), (width, height))
         second = read_window(b, int(yours[0]), int(yours[1]), (width, height))
         if shows_something(first) and shows_something(second):
-            about = {
+            about: dict[str, Any] = {
                 "ref": a.path.name,
                 "tgt": b.path.name,
                 "ref_at": [int(v) for v in mine],
@@ -166,7 +166,7 @@ def _no_common_ground(a: Image, b: Image) -> bool:
 
 def _windows(
     a: Image, b: Image, size: tuple[int, int], rng: np.random.Generator, *, apart: bool
-) -> tuple[Planes, Planes, dict[str, object]] | None:
+) -> tuple[Planes, Planes, dict[str, Any]] | None:
     """A window of each, which share no ground."""
     width, height = (min(s) for s in zip(size, a.size, b.size, strict=True))
     if not apart and width * 2 > a.size[0] and height * 2 > a.size[1]:
@@ -181,7 +181,7 @@ def _windows(
     second = read_window(b, two[0], two[1], (width, height))
     if not (shows_something(first) and shows_something(second)):
         return None
-    about: dict[str, object] = {
+    about: dict[str, Any] = {
         "ref": a.path.name,
         "tgt": b.path.name,
         "ref_at": list(one[:2]),
@@ -191,7 +191,7 @@ def _windows(
 
 
 def _pair(
-    first: Planes, second: Planes, about: Mapping[str, object], rng: np.random.Generator
+    first: Planes, second: Planes, about: dict[str, Any], rng: np.random.Generator
 ) -> TrustPair:
     """Two windows as products, the second now and then as a negative or blurred."""
     if len(first) != len(second):

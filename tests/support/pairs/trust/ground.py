@@ -151,18 +151,19 @@ def read_window(image: Image, left: int, top: int, size: tuple[int, int]) -> Pla
         file = rasterio.open(image.path)
     with file:
         bands = list(range(1, min(file.count, 3) + 1))
-        planes = file.read(bands, window=window).astype(np.float32)
+        planes: Planes = file.read(bands, window=window).astype(np.float32)
         kind = np.dtype(file.dtypes[0])
         missing = ~np.isfinite(planes).all(axis=0)
         if file.nodata is not None:
             missing |= (planes == file.nodata).any(axis=0)
     if kind != np.uint8:
         if missing.all():
-            return np.full_like(planes, np.nan)
+            return planes * np.float32("nan")
         low, high = np.percentile(planes[:, ~missing], [0.5, 99.5])
-        planes = np.clip((planes - low) / max(float(high - low), 1e-6), 0, 1) * 254 + 1
+        scaled = np.clip((planes - low) / max(float(high - low), 1e-6), 0, 1)
+        planes = np.asarray(scaled * 254 + 1, dtype=np.float32)
     planes[:, missing] = np.nan
-    return np.asarray(planes)
+    return planes
 
 
 def shows_something(planes: Planes) -> bool:

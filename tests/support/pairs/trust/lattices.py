@@ -168,8 +168,8 @@ def seen(
     at = (fine + 0.5) / _FINE - 0.5
     ground = at @ to_ground[:2, :2].T + to_ground[:2, 2]
     grey = lattice.grey(ground).reshape(size[1] * _FINE, size[0] * _FINE).astype(np.float32)
-    smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), _FINE * blur))
-    plane = smooth.reshape(size[1], _FINE, size[0], _FINE).mean(axis=(1, 3))
+    soft = np.asarray(cv2.GaussianBlur(grey, (0, 0), _FINE * blur), dtype=np.float64)
+    plane = soft.reshape(size[1], _FINE, size[0], _FINE).mean(axis=(1, 3))
     y, x = np.mgrid[: size[1], : size[0]] / max(size)
     lean = rng.uniform(-20, 20, 2)
     plane = (plane - 128) * rng.uniform(0.7, 1.2) + 128 + rng.uniform(-25, 25)
@@ -202,11 +202,8 @@ def _both(
         )
     blur, noise = float(rng.uniform(0.3, 1.0)), log_uniform(rng, 0.5, 12)
     views = [
-        seen(lattice, to_ground, size, blur, noise, rng)
-        for lattice, to_ground in (
-            (first, np.eye(3)),
-            (second, np.asarray(np.linalg.inv(matrix), dtype=np.float64)),
-        )
+        seen(lattice, np.linalg.inv(to_view).astype(np.float64), size, blur, noise, rng)
+        for lattice, to_view in ((first, np.eye(3)), (second, matrix))
     ]
     about: dict[str, object] = {
         "size": list(size),

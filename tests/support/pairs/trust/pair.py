@@ -43,15 +43,15 @@ class Truth:
     def to_ref(self, tgt_xy: Points) -> Points:
         """(N, 2) target pixels to reference pixels."""
         straight = tgt_xy if self.bend is None else tgt_xy + self.bend(tgt_xy)
-        back = apply_matrix(np.linalg.inv(self.matrix), straight)
-        return np.asarray(back - np.array(self.residual))
+        ref: Points = apply_matrix(np.linalg.inv(self.matrix), straight)
+        return np.asarray(ref - np.array(self.residual), dtype=np.float64)
 
     def to_tgt(self, ref_xy: Points) -> Points:
         """(N, 2) reference pixels to target pixels; NaN where the bend folds or tears.
 
         The bend is inverted by fixed-point iteration.
         """
-        straight = apply_matrix(self.matrix, ref_xy + np.array(self.residual))
+        straight: Points = apply_matrix(self.matrix, ref_xy + np.array(self.residual))
         if self.bend is None:
             return straight
         found = straight - self.bend(straight)
