@@ -65,7 +65,11 @@ class Coherence:
 
 
 def of_windows(
-    centre: NDArray[np.float64], residual: NDArray[np.float64], side: float
+    centre: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    side: float,
+    *,
+    far: bool = False,
 ) -> list[Coherence]:
     """Measures what neighbouring windows share, across and down.
 
@@ -73,13 +77,15 @@ def of_windows(
         centre: (N, 2) centres of the windows.
         residual: (N, 2) displacements from the transform, pixels.
         side: Side of the windows, pixels: neighbours so far apart share no pixel.
+        far: Whether they were sought so far that some found another place, in clouds or floods:
+            only what neighbours share counts then.
 
     Returns:
         One for neighbours across and one for those down, where there are enough.
     """
     found = []
     tree = cKDTree(centre)
-    excess = _excess(tree, centre, residual, side)
+    excess = np.zeros(2) if far else _excess(tree, centre, residual, side)
     for step in ((side, 0.0), (0.0, side)):
         distance, other = tree.query(centre + step)
         pairs = np.flatnonzero(distance < _NEAR * side)

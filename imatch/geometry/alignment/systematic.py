@@ -28,9 +28,10 @@ from imatch.geometry.transform import apply_matrix
 NORMAL_95 = 1.96
 # What departs from a transform does so in places, and most of all at the rim, which no window looks
 # beyond: more than a normal error would.
-_BENT_95 = 2.8
-# A covariance counts from so many times its standard error.
-_SIGNIFICANT = 2.0
+_BENT_95 = 3.4
+# A covariance counts from so many times its standard error; what was sought far, where peaks of
+# clouds and floods come in, from more.
+_SIGNIFICANT, _SIGNIFICANT_FAR = 1.8, 3.5
 # From this variance on, square pixels, or below this share of agreeing windows, displacements are
 # sought so much further: what lies beyond the first search would be missed.
 _BENT, _AGREEING, _FURTHER = 0.5, 0.8, 20
@@ -64,10 +65,10 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
         xy = apply_matrix(images.to_ref, moved.centre[usable])
         side = moved.side * float(images.to_ref[0, 0])
         further = [
-            *coherence.of_windows(xy, moved.shift[usable] * images.scale, side),
+            *coherence.of_windows(xy, moved.shift[usable] * images.scale, side, far=True),
             *_scaled(coherence.of_lines(first, second, _FURTHER), images.scale),
         ]
-        variance = np.maximum(variance, _variance(further))
+        variance = np.maximum(variance, _variance(further, _SIGNIFICANT_FAR))
     return np.asarray(np.sqrt(variance))
 
 
@@ -203,9 +204,11 @@ def misfit_of(found: Sequence[coherence.Coherence]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(_variance(found)))
 
 
-def _variance(found: Sequence[coherence.Coherence]) -> NDArray[np.float64]:
+def _variance(
+    found: Sequence[coherence.Coherence], times: float = _SIGNIFICANT
+) -> NDArray[np.float64]:
     none = np.zeros(2)
-    return np.asarray(np.maximum.reduce([none, *(c.significant(_SIGNIFICANT) for c in found)]))
+    return np.asarray(np.maximum.reduce([none, *(c.significant(times) for c in found)]))
 
 
 def _scaled(found: Sequence[coherence.Coherence], scale: float) -> list[coherence.Coherence]:
