@@ -113,7 +113,14 @@ def _ratio(mapping: GeoCorrection, info: RasterInfo) -> float:
         own, other = info.transform.determinant, lattice.transform.determinant
         return _whole(float(np.sqrt(abs(own / other))), _SLACK)
     across, down = spans(mapping.to_pixels(lattice, info), *lattice.size)
-    measured = 1 / float(np.sqrt(across * down))
+    span = float(np.sqrt(across * down))
+    if not (np.isfinite(span) and span > 0):
+        raise InputError(
+            "its geocoding gives its pixels no size on the reference",
+            subject=info.name,
+            hint="check its GCPs and its geotransform (gdalinfo)",
+        )
+    measured = 1 / span
     crs = mapping.crs
     if crs is not None and info.crs is not None and crs.is_projected and info.crs.is_projected:
         # Between two zones a pixel keeps its nominal size, though scale varies by parts in 1000.
