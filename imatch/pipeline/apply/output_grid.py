@@ -118,7 +118,7 @@ def _ratio(mapping: GeoCorrection, info: RasterInfo) -> float:
         raise InputError(
             "its geocoding gives its pixels no size on the reference",
             subject=info.name,
-            hint="check its GCPs and its geotransform (gdalinfo)",
+            hint="check its CRS and its geotransform (gdalinfo)",
         )
     measured = 1 / span
     crs = mapping.crs

@@ -67,8 +67,8 @@ class Certificate:
         evidence: How far the agreement is beyond chance: the higher, the surer. None where there
             was too little to measure.
         evidence_kind: ``log_odds`` that the images are aligned, learnt from the figures of right
-            and wrong alignments (`auto`); or ``false_alarms``, minus log10 of how many such
-            agreements chance would give (single matchers).
+            and wrong alignments; or ``false_alarms``, minus log10 of how many such agreements of
+            matches chance would give, where nothing correlates.
         evidence_threshold: Below this the answer is not ``ok``.
         tolerance: The tolerance asked for, such as ``"0.3 px"``, or None.
         passes: Whether the status is ``ok`` and the bound within the tolerance; None without a

@@ -177,6 +177,15 @@ def test_the_grid_follows_the_pixels() -> None:
     )
 
 
+@pytest.mark.parametrize("meridian", ["-1e308", "3.4e38"])
+def test_a_crs_that_puts_everything_in_one_place_is_refused(meridian: str) -> None:
+    damaged = UTM31.to_wkt().replace('"central_meridian",3', f'"central_meridian",{meridian}')
+    assert meridian in damaged
+    there = info(PLACE, CRS.from_wkt(damaged), (300, 270))
+    with pytest.raises(InputError, match=r"a\.tif: .*no size on the reference.*check its CRS"):
+        output_lattice(mapping_of(), there)
+
+
 def test_degrees() -> None:
     """A reference in degrees: pixels of 20 m get as many degrees as they measure."""
     lon, lat = reproject_points([PLACE @ (300, 270)], UTM31, WGS84)[0]
