@@ -195,6 +195,18 @@ def judge_matches(rough: Estimate, found: Estimate, corner: float) -> Verdict:
     return "ok", f"{share}; {found.reason}"
 
 
+def judge_bound(found: Estimate, doubt: str) -> Verdict:
+    """Judges an answer anew whose bound has grown since.
+
+    Args:
+        found: With its present bound.
+        doubt: What made it grow, to end the sentence of a refusal.
+    """
+    if found.status == "ok" and not found.corner_ci95 <= WINDOWS.corner:
+        return "uncertain", f"{found.reason}, but {doubt}"
+    return found.status, found.reason
+
+
 def judge_windows(
     found: Estimate,
     agree: float,

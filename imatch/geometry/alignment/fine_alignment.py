@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,13 @@ class AlignedImages:
     def common(self) -> BoolArray:
         """(H, W) ground both of them see."""
         return self.ref.valid & self.tgt.valid
+
+    @cached_property
+    def fields(self) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        """(H, W) directions of both, as far as both see the ground."""
+        first, second = orientation_field(self.ref), orientation_field(self.tgt)
+        first[~self.common], second[~self.common] = 0, 0
+        return first, second
 
 
 class Aligner:

@@ -10,7 +10,6 @@ import numpy as np
 from imatch.core.types import BoolArray, Rendered
 from imatch.geometry.acceptance import Evidence, judge_matches, judge_windows
 from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
-from imatch.geometry.alignment.orientation import orientation_field
 from imatch.geometry.alignment.rivals import rival_shifts
 from imatch.geometry.alignment.systematic import (
     appearance,
@@ -158,7 +157,7 @@ def _best_rival(
     evidence: Evidence,
 ) -> float:
     """Log-odds of the best position that the images themselves offer beside this one."""
-    first, second = orientation_field(images.ref), orientation_field(images.tgt)
+    first, second = images.fields
     best, scale = -math.inf, np.linalg.inv(images.to_ref)
     for shift in rival_shifts(first, second, images.common):
         moved = np.eye(3)

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.geometry.acceptance import APPEARANCE, WINDOWS
+from imatch.geometry.acceptance import APPEARANCE, judge_bound
 from imatch.geometry.alignment import coherence
 from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
-from imatch.geometry.alignment.orientation import orientation_field
 from imatch.geometry.alignment.refine import CorrelationWindows, measure
 from imatch.geometry.estimate import BandShift, Estimate
 from imatch.geometry.transform import apply_matrix
@@ -48,7 +47,7 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
     Returns:
         (2,) standard deviation along x and y, target pixels.
     """
-    first, second = _fields(images)
+    first, second = images.fields
     reliable = alignment.reliable
     xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
     variance = _variance(
@@ -83,7 +82,7 @@ def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
     """
     found = []
     for number, pair in enumerate(images):
-        first, second = _fields(pair)
+        first, second = pair.fields
         moved = measure(first, second, pair.common, CorrelationWindows())
         with np.errstate(invalid="ignore"):
             agrees = np.hypot(*moved.shift.T) < AGREES / pair.scale
@@ -100,19 +99,11 @@ def band_shifts_of(ref: Rendered, tgt: Rendered, matrix: NDArray[np.float64]) ->
     return band_shifts(split_bands(Aligner(ref, tgt).images(matrix)))
 
 
-def _fields(images: AlignedImages) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Directions of both images, as far as both see the ground."""
-    common = images.common
-    first, second = orientation_field(images.ref), orientation_field(images.tgt)
-    first[~common], second[~common] = 0, 0
-    return first, second
-
-
 def split_bands(images: AlignedImages) -> list[AlignedImages]:
     """The pair once for each band; once where all bands are the same."""
     planes = len(images.ref.pixels)
     if planes == 1 or np.array_equal(images.ref.pixels[0], images.ref.pixels[1]):
-        planes = 1
+        return [images]
     return [
         replace(
             images,
@@ -154,13 +145,15 @@ def with_bands(found: Estimate, more: Sequence[BandShift]) -> Estimate:
     grown = NORMAL_95**2 * (seen**2 - np.array(found.appearance) ** 2)
     x, y = np.sqrt(np.maximum(np.array(found.ci95) ** 2 + grown, np.array(found.statistical) ** 2))
     corner = math.sqrt(max(found.corner_ci95**2 + float(grown.sum()), found.corner_statistical**2))
-    return replace(
+    found = replace(
         found,
         ci95=(float(x), float(y)),
         corner_ci95=corner,
         appearance=(float(seen[0]), float(seen[1])),
         bands=bands,
     )
+    status, reason = judge_bound(found, "the bands disagree too much")
+    return replace(found, status=status, reason=reason)
 
 
 def grid_bound(found: Estimate, side: float) -> Estimate:
@@ -174,10 +167,8 @@ def grid_bound(found: Estimate, side: float) -> Estimate:
     x, y = np.hypot(found.ci95, half)
     corner = math.hypot(found.corner_ci95, half, half)
     found = replace(found, ci95=(float(x), float(y)), corner_ci95=corner)
-    if found.status == "ok" and corner > WINDOWS.corner:
-        doubt = f"{found.reason}, but both images repeat each pixel {side:.0f} times"
-        return replace(found, status="uncertain", reason=doubt)
-    return found
+    status, reason = judge_bound(found, f"both images repeat each pixel {side:.0f} times")
+    return replace(found, status=status, reason=reason)
 
 
 def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64]) -> Estimate:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from imatch.core.errors import ImatchError
-from imatch.geometry.acceptance import WINDOWS
 from imatch.geometry.alignment.systematic import band_shifts_of, with_bands
 from imatch.geometry.estimate import Estimate
 from imatch.pipeline.pair.config import MatchConfig
@@ -40,13 +39,7 @@ def ask_other_bands(
             name, ref, tgt = read
             shift = band_shifts_of(render(ref, 1), render(tgt, 1), found.transform.matrix)
             shifts += [replace(one, name=name) for one in shift]
-    if not shifts:
-        return found
-    found = with_bands(found, shifts)
-    if found.status == "ok" and found.corner_ci95 > WINDOWS.corner:
-        doubt = f"{found.reason}, but the bands disagree too much"
-        return replace(found, status="uncertain", reason=doubt)
-    return found
+    return with_bands(found, shifts) if shifts else found
 
 
 def _read(
