@@ -29,6 +29,10 @@ Inexact: TypeAlias = Literal["refuse", "accept", "gcps"]
 #: Largest error of a geotransform that is not worth a word, pixels.
 LIMIT_PX = 0.1
 _GCPS = 15
+# No coordinate lies further out: damaged CRSs lead beyond what can be computed with.
+_FARTHEST = 1e12
+# A pixel's area as a share of its longer side's square, below which it is a line or a point.
+_FLAT = 1e-9
 
 
 def apply_geotransform(
@@ -141,6 +145,13 @@ def corrected_transform(
         transform = ~Affine(*correction.matrix[:2].ravel()) @ own
     else:
         transform = fitted_affine(pixels + 0.5, true)
+    sizes = np.hypot(transform.a, transform.d), np.hypot(transform.b, transform.e)
+    if not abs(transform.determinant) > _FLAT * max(sizes) ** 2:
+        raise InputError(
+            "its CRS gives its pixels no size on the map",
+            subject=info.name,
+            hint="check its CRS and its geotransform (gdalinfo)",
+        )
     off = apply_affine(~transform, true) - 0.5 - pixels
     return transform, crs, float(np.hypot(off[:, 0], off[:, 1]).max())
 
@@ -166,7 +177,7 @@ def _truth(
         if crs.is_geographic and info.geocoded:
             near = float((info.transform @ (info.width / 2, info.height / 2))[0])
         places = reproject_points(places, mapping.crs, crs, near=near)
-    if not np.isfinite(places).all():
+    if not (np.abs(places) < _FARTHEST).all():
         raise InputError(
             "part of it has no place on the corrected map",
             subject=info.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import warnings
 from functools import partial
 from pathlib import Path
@@ -14,11 +16,17 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import CRSError, NotGeoreferencedWarning
 
-from imatch.core.errors import ConfigError, InputError, NoOverlapError, OutputError
+from imatch.core.errors import (
+    ConfigError,
+    ImatchError,
+    InputError,
+    NoOverlapError,
+    OutputError,
+)
 from imatch.geometry.transform import DisplacementGrid, Transform
-from imatch.pipeline.apply.geotransform import apply_geotransform
+from imatch.pipeline.apply.geotransform import apply_geotransform, corrected_transform
 from imatch.pipeline.apply.output_grid import output_lattice
 from imatch.pipeline.apply.raster import apply_raster, named_as_classes
 from imatch.pipeline.apply.vector import apply_vector
@@ -177,6 +185,32 @@ def test_the_grid_follows_the_pixels() -> None:
     )
 
 
+_NUMBER = re.compile(r"(?<=,)-?[0-9.]+(?=[],])")
+# Without the authorities' codes, by which damaged numbers would be put right.
+_WKT = UTM31.to_wkt(version="WKT1_ESRI")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "3.4e38", "-1e308", "1e-300"])
+@pytest.mark.parametrize("number", range(len(_NUMBER.findall(_WKT))))
+def test_a_crs_with_a_damaged_number_is_used_or_refused(number: int, value: str) -> None:
+    """Whatever PROJ makes of it, what comes out is finite, or one line says why there is none."""
+    at = list(_NUMBER.finditer(_WKT))[number].span()
+    try:
+        crs = CRS.from_wkt(_WKT[: at[0]] + value + _WKT[at[1] :])
+        crs.to_wkt()
+    except CRSError:
+        return  # No file can be opened with it.
+    there = info(PLACE, crs, (300, 270))
+    with contextlib.suppress(ImatchError):
+        lattice = output_lattice(mapping_of(), there)
+        assert np.isfinite(lattice.transform).all()
+        assert not lattice.transform.is_degenerate
+    with contextlib.suppress(ImatchError):
+        transform, _, error_px = corrected_transform(mapping_of(), there)
+        assert np.isfinite([*transform, error_px]).all()
+        assert not transform.is_degenerate
+
+
 @pytest.mark.parametrize("meridian", ["-1e308", "3.4e38"])
 def test_a_crs_that_puts_everything_in_one_place_is_refused(meridian: str) -> None:
     damaged = UTM31.to_wkt().replace('"central_meridian",3', f'"central_meridian",{meridian}')
@@ -184,6 +218,14 @@ def test_a_crs_that_puts_everything_in_one_place_is_refused(meridian: str) -> No
     there = info(PLACE, CRS.from_wkt(damaged), (300, 270))
     with pytest.raises(InputError, match=r"a\.tif: .*no size on the reference.*check its CRS"):
         output_lattice(mapping_of(), there)
+
+
+def test_a_geotransform_that_gives_pixels_no_size_is_refused() -> None:
+    damaged = _WKT.replace("0.0174532925199433", "3.4e38", 1)
+    assert "3.4e38" in damaged
+    there = info(PLACE, CRS.from_wkt(damaged), (300, 270))
+    with pytest.raises(InputError, match=r"a\.tif: .*no size on the map.*check its CRS"):
+        corrected_transform(mapping_of(), there)
 
 
 def test_degrees() -> None:
