@@ -98,7 +98,7 @@ def report(asked: argparse.Namespace) -> None:
 
 def learn(asked: argparse.Namespace) -> None:
     """Fit the odds of an alignment."""
-    odds.learn(asked.out, asked.data, asked.count, asked.seed, asked.jobs)
+    odds.learn(asked.out, asked.data, asked.count, asked.pairs, asked.seed, asked.jobs)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -125,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("out", type=Path, help="folder of the training cases and their alignments")
     part.add_argument("--data", type=Path, default=Path("../shared/data"))
     part.add_argument("--count", type=int, default=60, help="OMBRIA pairs; others in proportion")
+    part.add_argument("--pairs", type=int, default=60, help="of each kind of `KINDS_LEARNT`")
     part.add_argument("--seed", type=int, default=7)
     part.add_argument("--jobs", type=int, default=2)
     return whole

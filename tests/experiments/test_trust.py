@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from experiments.benchmarks import trust
+from tests.support.trust import odds
+from tests.support.trust.measure import Task
 from tests.support.trust.report import interval, read_rows, summarise, tables, upper_bound
 
 
@@ -106,3 +108,18 @@ def test_counts_by_hand() -> None:
     lines = tables({"wrong_px": 3.0, "entries": told}).splitlines()
     assert "| `auto` | train | mirrored | 1 | 1 | 1 | 100.00% | 100.00% | 1.00 |" in lines
     assert sum(line.startswith("| `auto` | train | warped |") for line in lines) == 2
+
+
+def test_odds_are_learnt_of_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        row
+        for kind in ("lattices", "small")
+        for row in odds.alignments((Task(kind, "made", 1, Path(), ()), Path()))
+    ]
+    right = [row for row in rows if float(row["error"]) < 3]
+    assert {row["kind"] for row in right} == {"small"}
+    assert all(float(row["begun"]) >= -30 for row in rows)
+    odds.weigh([{name: str(value) for name, value in row.items()} for row in rows])
+    told = capsys.readouterr().out
+    assert f"{len(right)} right and" in told
+    assert "begun: the least of" in told

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Rendered
 from imatch.datasets.manifest import PairRow
-from imatch.geometry.acceptance import Evidence
+from imatch.geometry.acceptance import EVIDENCE
 from imatch.geometry.alignment.fine_alignment import AGREES, Aligner, Alignment
 from imatch.geometry.alignment.orientation import orientation_field, warp_image
 from imatch.geometry.transform import apply_matrix
@@ -157,7 +157,7 @@ def measure_residual(a: Rendered, b: Rendered, start: tuple[float, float] = (0.0
     found = Aligner(a, b).align(rough, "translation")
     if found is None:
         return UNKNOWN
-    rule = Evidence()
+    rule = EVIDENCE
     odds = rule.log_odds(found)
     dx, dy = (float(v) for v in found.matrix[:2, 2])
     if odds < rule.certain or max(abs(dx), abs(dy)) > MAX_RESIDUAL_PX:

@@ -8,10 +8,11 @@ one FFT a grid point gives all shifts at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 import scipy.fft
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
 from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
+
+Spectra: TypeAlias = tuple[NDArray[np.complex64], NDArray[np.complex64]]
 
 
 @dataclass(frozen=True)
@@ -93,20 +96,21 @@ def coarse_search(
     # Half an image of padding keeps a shift from wrapping onto its opposite.
     side = scipy.fft.next_fast_len(int(1.6 * longest))
     width, height = small_tgt.size
-
-    @cache
-    def spectrum(shape: tuple[int, int]) -> NDArray[np.complex64]:
-        return np.asarray(np.conj(scipy.fft.fft2(first, shape)), dtype=np.complex64)
-
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     # The common factor of the two reductions, so that scales mean full-size pixels.
     zoom = tgt_scale[0, 0] / ref_scale[0, 0]
     back, forth = np.linalg.inv(tgt_scale), ref_scale
 
-    def turned(angle: float) -> list[Hypothesis]:
-        return [at(angle, scale) for scale in grid.scales]
+    @cache
+    def spectrum(shape: tuple[int, int], quarters: int) -> Spectra:
+        """Of the reference, turned by quarters of a turn."""
+        real, imaginary = _spectra(_turned_by(first, quarters), shape)
+        return np.conj(real), np.conj(imaginary)
 
-    def at(angle: float, scale: float) -> Hypothesis:
+    def turned(angle: float, quarters: Sequence[int]) -> list[Hypothesis]:
+        return [h for scale in grid.scales for h in at(angle, quarters, scale)]
+
+    def at(angle: float, quarters: Sequence[int], scale: float) -> Iterator[Hypothesis]:
         turn = np.radians(angle)
         a, b = scale * zoom * np.cos(turn), scale * zoom * np.sin(turn)
         if strip:
@@ -119,30 +123,73 @@ def coarse_search(
                 for own, its in zip(canvas, small_ref.size, strict=True)
             )
         else:
-            extent = np.hypot(width, height) if angle else max(width, height)
+            extent = np.hypot(width, height) if angle % 90 else max(width, height)
             canvas = [min(int(np.ceil(extent / (scale * zoom))), side)] * 2
             across = down = side
         matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]])
         matrix[:2, 2] = centre - matrix[:2, :2] @ ((np.array(canvas) - 1) / 2)
-        warped = warp_field(second, matrix, (canvas[0], canvas[1]))
-        shape = down, across
-        surface = scipy.fft.ifft2(spectrum(shape) * scipy.fft.fft2(warped, shape)).real
-        peak = int(surface.argmax())
-        y, x = divmod(peak, across)
-        shift = np.eye(3)
-        shift[:2, 2] = (
-            x - across if x > across // 2 else x,
-            y - down if y > down // 2 else y,
-        )
-        score = float(surface.flat[peak] / max(float(surface.std()), 1e-12))
-        return Hypothesis(back @ matrix @ shift @ forth, score)
+        warped = _spectra(warp_field(second, matrix, (canvas[0], canvas[1])), (down, across))
+        for quarter in quarters:
+            real, imaginary = spectrum((down, across), quarter)
+            product = real * warped[0]
+            product += imaginary * warped[1]
+            surface = scipy.fft.irfft2(product, (down, across), overwrite_x=True)
+            peak = int(surface.argmax())
+            y, x = divmod(peak, across)
+            shift = np.eye(3)
+            shift[:2, 2] = (
+                x - across if x > across // 2 else x,
+                y - down if y > down // 2 else y,
+            )
+            score = float(surface.flat[peak]) / max(float(surface.std()), 1e-12)
+            yield Hypothesis(
+                back @ matrix @ shift @ _quarter_turn(quarter, small_ref.size) @ forth, score
+            )
 
     # The transforms run outside the interpreter's lock, so threads share the work; the order of
     # the results, and so the answer, does not depend on them.
+    groups = [(angle, (0,)) for angle in grid.angles] if strip else _by_quarters(grid.angles)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = [h for row in pool.map(turned, grid.angles) for h in row]
+        found = [h for row in pool.map(turned, *zip(*groups, strict=True)) for h in row]
     found.sort(key=lambda h: -h.score)
     return _distinct(found, ref.size, keep)
+
+
+def _spectra(field: NDArray[np.complex64], shape: tuple[int, int]) -> Spectra:
+    """Half spectra of the real and the imaginary part: all that the real correlation needs."""
+    # SciPy wants its input contiguous, or copies it row by row.
+    parts = np.ascontiguousarray(field.real), np.ascontiguousarray(field.imag)
+    real, imaginary = (scipy.fft.rfft2(part, shape) for part in parts)
+    return real, imaginary
+
+
+def _by_quarters(angles: Sequence[float]) -> list[tuple[float, tuple[int, ...]]]:
+    """Angles in groups a quarter of a turn apart: the first one, and the quarters beyond it.
+
+    A quarter of a turn needs no resampling, so that a group shares what costs most.
+    """
+    groups: dict[float, tuple[float, tuple[int, ...]]] = {}
+    for angle in angles:
+        first, quarters = groups.get(round(angle % 90, 6), (angle, ()))
+        quarter = round((angle - first) / 90) % 4
+        groups[round(angle % 90, 6)] = first, (*quarters, quarter)
+    return list(groups.values())
+
+
+def _turned_by(field: NDArray[np.complex64], quarters: int) -> NDArray[np.complex64]:
+    """A field turned by quarters of a turn; its directions, of doubled angle, change sign."""
+    sign = np.float32(-1 if quarters % 2 else 1)
+    return np.asarray(np.rot90(field, -quarters) * sign, dtype=np.complex64)
+
+
+def _quarter_turn(quarters: int, size: tuple[int, int]) -> NDArray[np.float64]:
+    """(3, 3) pixel of an image of (width, height) to its pixel once it is turned by quarters."""
+    width, height = size
+    matrix = np.eye(3)
+    for _ in range(quarters):
+        matrix = np.array([[0, -1, height - 1], [1, 0, 0], [0, 0, 1.0]]) @ matrix
+        width, height = height, width
+    return matrix
 
 
 def _longer_side(size: tuple[int, int], side: int) -> int:

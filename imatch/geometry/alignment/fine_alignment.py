@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Matches, Rendered
+from imatch.geometry.acceptance import EVIDENCE, Evidence
 from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_image
 from imatch.geometry.alignment.refine import CorrelationWindows, measure
 from imatch.geometry.fit import residuals, reweighted
@@ -20,9 +21,6 @@ AGREES = 1.5
 _FEWEST_WINDOWS = 6
 # Differences of scale are evened out in this many steps an octave.
 _STEPS = 3
-# Below this share of agreeing windows at the coarsest level a hypothesis is given up: wrong ones
-# reach 0.25 on large overlaps, right ones rarely fall under 0.3.
-_HOPELESS = 0.12
 # Where fewer windows agree the fit may have stopped short: it goes on while more come to agree.
 _DOUBTFUL = 0.5
 _FURTHER = 4
@@ -107,10 +105,11 @@ class Aligner:
     Args:
         ref: Reference image.
         tgt: Target image.
+        evidence: By which rough transforms are given up.
     """
 
-    def __init__(self, ref: Rendered, tgt: Rendered) -> None:
-        self._ref, self._tgt = ref, tgt
+    def __init__(self, ref: Rendered, tgt: Rendered, evidence: Evidence = EVIDENCE) -> None:
+        self._ref, self._tgt, self._evidence = ref, tgt, evidence
         full = max(*ref.size, *tgt.size)
         # A strip is not reduced so far that no window fits across it.
         least = _SHORTER * full / max(1, min(*ref.size, *tgt.size))
@@ -134,7 +133,10 @@ class Aligner:
         for index, side in enumerate(self._sides):
             last = index == len(self._sides) - 1
             found = self._at_level(side, matrix, kind, first=index == 0, rounds=3 if last else 2)
-            if found is None or (not last and found.agree < _HOPELESS):
+            if found is None:
+                return None
+            odds = self._evidence.log_odds(found)
+            if odds < (self._evidence.distant if last else self._evidence.hopeless):
                 return None
             matrix = found.matrix
         return None if found is None else self._pulled_on(found)

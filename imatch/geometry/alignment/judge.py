@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from imatch.core.types import BoolArray, Rendered
-from imatch.geometry.acceptance import Evidence, judge_matches, judge_windows
+from imatch.geometry.acceptance import EVIDENCE, Evidence, judge_matches, judge_windows
 from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
 from imatch.geometry.alignment.rivals import rival_shifts
 from imatch.geometry.alignment.systematic import (
@@ -115,7 +115,7 @@ def verify(
     if alignment is None:
         doubt = "the matches agree, but no part of the images correlates where they say"
         return replace(rough, status="uncertain", reason=doubt)
-    found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+    found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, EVIDENCE)
     found = replace(found, found_by=rough.found_by, log10_nfa=rough.log10_nfa)
     if refine and found.transform is not None:
         return found

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.acceptance import Evidence
+from imatch.geometry.acceptance import EVIDENCE
 from imatch.geometry.alignment.coarse_search import (
     ANY,
     FREE,
@@ -80,7 +80,7 @@ class Auto(Registrar):
     #: The matchers asked last, in this order; their weights come with imatch.
     learnt: tuple[str, ...] = ("superpoint-s2", "loftr-s2")
     #: When an alignment is believed.
-    evidence = Evidence()
+    evidence = EVIDENCE
 
     def __init__(
         self, config: MatchConfig | None = None, *, cache: FeatureCache | None = None
@@ -118,7 +118,9 @@ class Auto(Registrar):
                 blank = failed(none, f"the {name} shows one value everywhere")
                 return replace(blank, found_by=self.name)
         aligner, candidates = Aligner(ref, tgt), list[Candidate]()
-        for stage, proposals in self._stages(ref, tgt, options, geocoded, on_stage):
+        for stage, proposals in self.stages(
+            ref, tgt, options, geocoded=geocoded, on_stage=on_stage
+        ):
             candidates += self.aligned(aligner, stage, proposals)
             if any(candidate.odds >= self.evidence.stop for candidate in candidates):
                 break
@@ -152,14 +154,17 @@ class Auto(Registrar):
         )
         return replace(found, found_by=best.stage)
 
-    def _stages(
+    def stages(
         self,
         ref: Rendered,
         tgt: Rendered,
         options: EstimateOptions,
-        geocoded: bool,
-        on_stage: Stage,
+        *,
+        geocoded: bool = False,
+        on_stage: Stage = lambda _text: None,
     ) -> Iterator[tuple[str, list[NDArray[np.float64]]]]:
+        """The searches, each with the (3, 3) rough transforms it proposes."""
+
         def correlate(grid: CoarseGrid, keep: int) -> list[NDArray[np.float64]]:
             return [h.matrix for h in coarse_search(ref, tgt, grid, keep)]
 

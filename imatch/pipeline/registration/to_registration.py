@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.types import FloatArray, Matches, Rendered
-from imatch.geometry.acceptance import Evidence, PointRules
+from imatch.geometry.acceptance import EVIDENCE, PointRules
 from imatch.geometry.accuracy import overlap_mask
 from imatch.geometry.estimate import Estimate
 from imatch.geometry.fit import least_squares, residuals
@@ -162,7 +162,7 @@ def _certificate(
     kind: Any = None
     threshold: float | None = None
     if np.isfinite(found.evidence):
-        evidence, kind, threshold = found.evidence, "log_odds", Evidence().certain
+        evidence, kind, threshold = found.evidence, "log_odds", EVIDENCE.certain
     elif found.log10_nfa < 0:
         evidence, kind = -found.log10_nfa, "false_alarms"
         threshold = -PointRules().certain

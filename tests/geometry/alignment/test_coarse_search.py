@@ -114,3 +114,21 @@ def test_the_result_is_a_function_of_the_images(views: Views) -> None:
     for one, other in zip(first, second, strict=True):
         assert one.score == other.score
         np.testing.assert_array_equal(one.matrix, other.matrix)
+
+
+@pytest.mark.parametrize("size", [(150, 150), (170, 90), (61, 128)])
+def test_angles_that_share_a_resampling_say_what_each_says_alone(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(3)
+    valid = np.ones(size[::-1], dtype=bool)
+    valid[:20, :30] = False
+    ref, tgt = (
+        Rendered(np.stack([cv2.GaussianBlur(rng.random(size[::-1], np.float32), (0, 0), 2)]), valid)
+        for _ in range(2)
+    )
+    angles = (10.0, 100.0, -170.0, -80.0)
+    together = coarse_search(ref, tgt, CoarseGrid(angles, (0.9,)), keep=4)
+    alone = [coarse_search(ref, tgt, CoarseGrid((a,), (0.9,)), keep=1)[0] for a in angles]
+    alone.sort(key=lambda hypothesis: -hypothesis.score)
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.matrix, other.matrix, atol=1e-9)
+        assert one.score == pytest.approx(other.score, rel=1e-4)
