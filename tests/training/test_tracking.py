@@ -45,6 +45,16 @@ def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
     assert read_log(path) == [{"step": 1, "a": 1.0}]
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999"])
+def test_a_resumed_log_leaves_out_what_no_json_number_is(tmp_path: Path, value: str) -> None:
+    path = tmp_path / LOG
+    path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": ' + value + "}\n")
+    log = JsonLines(path, after=2)
+    log.scalars(3, {"loss": 0.25})
+    log.close()
+    assert [line["step"] for line in read_log(path)] == [1, 3]
+
+
 def test_log_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="none"):
         JsonLines(tmp_path / "none" / LOG)

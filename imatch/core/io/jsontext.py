@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -14,15 +14,32 @@ from imatch.core.redaction import redacted
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text holds.
+    """Parses a JSON text, all of whose numbers are finite, and returns its value.
 
     Raises:
         ValueError: It is no JSON, no UTF-8, or nested more deeply than anything of ours.
+
+    Example:
+        >>> parse_json("[1.5, NaN]")
+        Traceback (most recent call last):
+        ValueError: NaN is not a JSON number
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    # Python's parser takes them, which no other does.
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is beyond all numbers")
+    return value
 
 
 def to_json(value: object, *, indent: str = "") -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 from imatch.core.errors import InputError
-from imatch.core.io.jsontext import to_json
+from imatch.core.io.jsontext import parse_json, to_json
 from imatch.geometry.acceptance import Status
 from imatch.pipeline.registration.result import Registration
 
@@ -32,13 +31,10 @@ def read_registration(path: Path) -> Registration:
         InputError: It cannot be read, is not JSON, or not a registration of a known schema.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        data = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(error.strerror or str(error), subject=path) from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # Also a UnicodeDecodeError: a picture given by mistake.
+    except ValueError as error:  # Also a UnicodeDecodeError: a picture given by mistake.
         raise InputError(
             f"is not JSON ({error})", subject=path, hint="name a .json file that match wrote"
         ) from error
@@ -68,7 +64,3 @@ def _check(data: dict[str, Any]) -> None:
     lengths = {name: len(column) for name, column in data["tie_points"].items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"the tie points' columns differ in length: {lengths}")
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
