@@ -5,6 +5,7 @@ r"""How far to trust an answer: wrong `ok`s, and stated intervals held against t
         --matchers auto sift superpoint-s2+refine --pairs 200 --seed 3
     python -m experiments.benchmarks.trust report out/trust
     python -m experiments.benchmarks.trust learn /tmp/imatch-tuning --data ../shared/data
+    python -m experiments.benchmarks.trust appearance /tmp/imatch-appearance --data ../shared/data
 
 ``run`` makes pairs of every kind (`tests.support.pairs.trust.kinds`) from seeds, registers them
 (`tests.support.trust.measure`) and appends a row for each matcher to ``pairs.csv``; a second run
@@ -12,6 +13,8 @@ goes on where the first stopped. ``report`` counts (`tests.support.trust.report`
 
 ``learn`` fits the odds by which an alignment is believed (`imatch.geometry.acceptance`), on
 training places only (`tests.support.trust.odds`), and prints the weights and what they separate.
+``appearance`` fits how far season and sun may move all windows alike (`AppearanceRules`) to tiles
+whose scene is known (`tests.support.trust.appearance`).
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.pool import map_processes
 from tests.support.pairs.trust.ground import SPLITS
 from tests.support.pairs.trust.kinds import KINDS
-from tests.support.trust import odds
+from tests.support.trust import appearance, odds
 from tests.support.trust.measure import COLUMNS, Task, measure
 from tests.support.trust.report import read_rows, risk_coverage, summarise, tables
 
@@ -101,6 +104,11 @@ def learn(asked: argparse.Namespace) -> None:
     odds.learn(asked.out, asked.data, asked.count, asked.pairs, asked.seed, asked.jobs)
 
 
+def learn_appearance(asked: argparse.Namespace) -> None:
+    """Fit what season and sun may move all windows by."""
+    appearance.learn(asked.out, asked.data, asked.count, asked.jobs)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     described = (__doc__ or "").splitlines()[0]
@@ -127,6 +135,12 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--count", type=int, default=60, help="OMBRIA pairs; others in proportion")
     part.add_argument("--pairs", type=int, default=60, help="of each kind of `KINDS_LEARNT`")
     part.add_argument("--seed", type=int, default=7)
+    part.add_argument("--jobs", type=int, default=2)
+    part = parts.add_parser("appearance", help="fit what season and sun may move all windows by")
+    part.set_defaults(run=learn_appearance)
+    part.add_argument("out", type=Path, help="folder of tiles.csv")
+    part.add_argument("--data", type=Path, default=Path("../shared/data"))
+    part.add_argument("--count", type=int, default=1000, help="OMBRIA tiles")
     part.add_argument("--jobs", type=int, default=2)
     return whole
 

@@ -83,6 +83,10 @@ class Evidence:
     margin: float = 2.0
     repeating: float = 5.0
 
+    def rivalled(self, odds: float, rival: float) -> bool:
+        """Whether a position of these odds does not stand out from another of those."""
+        return odds - rival < (self.repeating if rival >= self.certain else self.margin)
+
     def log_odds(self, alignment: Alignment) -> float:
         """Natural logarithm of the odds that an alignment is right."""
         return (
@@ -220,6 +224,7 @@ def judge_windows(
     odds: float,
     explained: float,
     rival: float,
+    excluded: float,
     evidence: Evidence,
 ) -> Verdict:
     """Judges the correlation windows of an aligned pair.
@@ -230,12 +235,13 @@ def judge_windows(
         odds: Log-odds that the alignment is right.
         explained: Share that agrees of those that correlate as well.
         rival: Log-odds of the best alignment that contradicts it.
+        excluded: The same of those that the geocoding's stated error excludes.
         evidence: What the odds must reach.
     """
     share = f"{agree:.0%} of the windows agree"
     if odds < evidence.certain:
         return "uncertain", f"{share}, which chance could still explain"
-    if odds - rival < (evidence.repeating if rival >= evidence.certain else evidence.margin):
+    if evidence.rivalled(odds, rival):
         return "uncertain", f"{share}, but another position fits almost as well"
     if explained < WINDOWS.explained:
         return "uncertain", f"{share}; as many others correlate as well and lie elsewhere"
@@ -243,7 +249,10 @@ def judge_windows(
         return "uncertain", f"{share}, but they cover only {found.coverage:.0%} of the overlap"
     if found.corner_ci95 > WINDOWS.corner:
         return "uncertain", f"{share}, but they do not pin down the image's corners"
-    return "ok", f"{share}, over {found.coverage:.0%} of the overlap"
+    decided = ""
+    if evidence.rivalled(odds, excluded):
+        decided = "; where others fit as well, the stated error of the geocoding decides"
+    return "ok", f"{share}, over {found.coverage:.0%} of the overlap{decided}"
 
 
 def doubt_of_tiles(agree: int, tiles: int, points: int, sought: int) -> str | None:

@@ -39,6 +39,12 @@ def local_linear(matrix: NDArray[np.float64], xy: NDArray[np.float64]) -> NDArra
     return np.asarray(rows / w[:, None, None])
 
 
+def off_centre(matrix: NDArray[np.float64], size: tuple[int, int]) -> float:
+    """How far a (3, 3) transform moves the middle of an image of (width, height), pixels."""
+    middle = np.array([[(size[0] - 1) / 2, (size[1] - 1) / 2]])
+    return float(np.hypot(*(apply_matrix(matrix, middle) - middle)[0]))
+
+
 def implausibility(
     matrix: NDArray[np.float64], shape: tuple[int, ...], limits: Limits
 ) -> str | None:
@@ -75,7 +81,7 @@ def implausibility(
     angle = float(np.degrees(np.arctan2(linear[0, 1, 0] - linear[0, 0, 1], np.trace(linear[0]))))
     if limits.prior_rotation_deg is not None and abs(angle) > limits.prior_rotation_deg:
         return f"it turns geocoded images by {angle:.0f} degrees"
-    shift = float(np.hypot(*(apply_matrix(matrix, points[:1])[0] - points[0])))
+    shift = off_centre(matrix, (width, height))
     if limits.prior_shift is not None and shift > limits.prior_shift:
         return f"it moves geocoded images by {shift:.0f} working pixels"
     return None

@@ -74,7 +74,12 @@ _SHORTER, _MOST = 64, 6
 
 
 def coarse_search(
-    ref: Rendered, tgt: Rendered, grid: CoarseGrid, keep: int = 4
+    ref: Rendered,
+    tgt: Rendered,
+    grid: CoarseGrid,
+    keep: int = 4,
+    *,
+    within: float | None = None,
 ) -> Sequence[Hypothesis]:
     """The best rough transforms of a grid of rotations and scales.
 
@@ -83,6 +88,7 @@ def coarse_search(
         tgt: Target image.
         grid: What to try.
         keep: How many distinct hypotheses to return.
+        within: How far the middle of the reference may move, pixels; None for as far as it likes.
 
     Returns:
         At most `keep` hypotheses, best first, no two of them alike.
@@ -100,6 +106,7 @@ def coarse_search(
     # The common factor of the two reductions, so that scales mean full-size pixels.
     zoom = tgt_scale[0, 0] / ref_scale[0, 0]
     back, forth = np.linalg.inv(tgt_scale), ref_scale
+    middle = np.array([(ref.size[0] - 1) / 2, (ref.size[1] - 1) / 2, 1.0])
 
     @cache
     def spectrum(shape: tuple[int, int], quarters: int) -> Spectra:
@@ -134,7 +141,13 @@ def coarse_search(
             product = real * warped[0]
             product += imaginary * warped[1]
             surface = scipy.fft.irfft2(product, (down, across), overwrite_x=True)
-            peak = int(surface.argmax())
+            upright = _quarter_turn(quarter, small_ref.size) @ forth
+            if within is None:
+                peak = int(surface.argmax())
+            else:
+                stays = np.linalg.solve(matrix, tgt_scale @ middle) - upright @ middle
+                near = _near(surface.shape, stays[:2], within * forth[0, 0])
+                peak = int(np.where(near, surface, -np.inf).argmax())
             y, x = divmod(peak, across)
             shift = np.eye(3)
             shift[:2, 2] = (
@@ -142,9 +155,7 @@ def coarse_search(
                 y - down if y > down // 2 else y,
             )
             score = float(surface.flat[peak]) / max(float(surface.std()), 1e-12)
-            yield Hypothesis(
-                back @ matrix @ shift @ _quarter_turn(quarter, small_ref.size) @ forth, score
-            )
+            yield Hypothesis(back @ matrix @ shift @ upright, score)
 
     # The transforms run outside the interpreter's lock, so threads share the work; the order of
     # the results, and so the answer, does not depend on them.
@@ -153,6 +164,15 @@ def coarse_search(
         found = [h for row in pool.map(turned, *zip(*groups, strict=True)) for h in row]
     found.sort(key=lambda h: -h.score)
     return _distinct(found, ref.size, keep)
+
+
+def _near(shape: tuple[int, ...], shift: NDArray[np.float64], reach: float) -> NDArray[np.bool_]:
+    """(H, W) whether a shift of a cyclic surface lies within `reach` of another, or next to it."""
+    y, x = (
+        (np.arange(side) - at + side / 2) % side - side / 2
+        for side, at in zip(shape, shift[::-1], strict=True)
+    )
+    return np.asarray(np.hypot(y[:, None], x) <= max(reach, 1.0))
 
 
 def _spectra(field: NDArray[np.complex64], shape: tuple[int, int]) -> Spectra:

@@ -88,8 +88,11 @@ def judge_alignment(
     bands = tuple(band_shifts(split_bands(images)))
     seen = appearance(bands, alignment.strength)
     estimate = widened(estimate, misfit(images, alignment), seen)
-    rival = max(rival, _best_rival(aligner, alignment, images, options, evidence))
-    status, reason = judge_windows(estimate, alignment.agree, odds, explained, rival, evidence)
+    own, excluded = _best_rivals(aligner, alignment, images, options, evidence)
+    rival = max(rival, own)
+    status, reason = judge_windows(
+        estimate, alignment.agree, odds, explained, rival, excluded, evidence
+    )
     return replace(estimate, status=status, reason=reason, evidence=odds, bands=bands)
 
 
@@ -149,26 +152,39 @@ def _held_against(rough: Estimate, found: Estimate, shape: tuple[int, ...]) -> E
     )
 
 
-def _best_rival(
+def _best_rivals(
     aligner: Aligner,
     alignment: Alignment,
     images: AlignedImages,
     options: EstimateOptions,
     evidence: Evidence,
-) -> float:
-    """Log-odds of the best position that the images themselves offer beside this one."""
+) -> tuple[float, float]:
+    """Log-odds of the best position that the images themselves offer beside this one.
+
+    Returns:
+        Of those that can be true, and of those that a geocoding excludes which is known to less
+        than half the way there.
+    """
     first, second = images.fields
-    best, scale = -math.inf, np.linalg.inv(images.to_ref)
-    for shift in rival_shifts(first, second, images.common):
+    best, excluded, scale = -math.inf, -math.inf, np.linalg.inv(images.to_ref)
+    within = options.limits.prior_shift
+    # All neighbours on a lattice, of which those further off say nothing of the nearer ones.
+    keep = 3 if within is None else 8
+    for shift in rival_shifts(first, second, images.common, keep):
         moved = np.eye(3)
         moved[:2, 2] = shift
         matrix = alignment.matrix @ images.to_ref @ moved @ scale
-        if implausibility(matrix, images.ref.valid.shape, options.limits):
+        limits = replace(options.limits, prior_shift=None)
+        if implausibility(matrix, images.ref.valid.shape, limits):
             continue
         other = aligner.refit(replace(alignment, matrix=matrix), "similarity")
-        if other is not None:
+        if other is None:
+            continue
+        if within is not None and float(np.hypot(*shift)) * images.scale > 2 * within:
+            excluded = max(excluded, evidence.log_odds(other))
+        else:
             best = max(best, evidence.log_odds(other))
-    return best
+    return best, excluded
 
 
 def _extended(aligner: Aligner, alignment: Alignment, options: EstimateOptions) -> Alignment:

@@ -33,6 +33,7 @@ from imatch.geometry.alignment.judge import judge_alignment
 from imatch.geometry.alignment.orientation import shrink
 from imatch.geometry.estimate import Estimate, EstimateOptions, estimate, failed
 from imatch.geometry.transform import apply_matrix
+from imatch.geometry.transform_limits import off_centre
 from imatch.matchers import MATCHERS, load_matcher
 from imatch.models.weights import require_weights
 from imatch.pipeline.pair.config import MatchConfig
@@ -109,10 +110,11 @@ class Auto(Registrar):
         tgt: Rendered,
         *,
         geocoded: bool = False,
+        within: float | None = None,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """See `Registrar.solve`."""
-        options, none = self.estimate_options(geocoded), Matches()
+        options, none = self.estimate_options(geocoded, within), Matches()
         for image, name in ((ref, "reference"), (tgt, "target")):
             if not image.valid.any() or np.ptp(image.pixels[:, image.valid]) == 0:
                 blank = failed(none, f"the {name} shows one value everywhere")
@@ -121,7 +123,11 @@ class Auto(Registrar):
         for stage, proposals in self.stages(
             ref, tgt, options, geocoded=geocoded, on_stage=on_stage
         ):
-            candidates += self.aligned(aligner, stage, proposals)
+            candidates += [
+                candidate
+                for candidate in self.aligned(aligner, stage, proposals)
+                if within is None or off_centre(candidate.alignment.matrix, ref.size) <= within
+            ]
             if any(candidate.odds >= self.evidence.stop for candidate in candidates):
                 break
         on_stage("certifying")
@@ -145,9 +151,15 @@ class Auto(Registrar):
         """The best of all candidates, judged."""
         if not candidates:
             none = Matches()
-            return replace(failed(none, "no part of the images correlates"), found_by=self.name)
+            where = "" if options.limits.prior_shift is None else " within the geocoding's error"
+            reason = f"no part of the images correlates{where}"
+            return replace(failed(none, reason), found_by=self.name)
         best = max(candidates, key=lambda candidate: candidate.odds)
-        rivals = [c.odds for c in candidates if _contradict(c.alignment, best.alignment, ref, tgt)]
+        rivals = [
+            candidate.odds
+            for candidate in candidates
+            if _contradict(candidate.alignment, best.alignment, ref, tgt)
+        ]
         rival = max(rivals, default=-math.inf)
         found = judge_alignment(
             aligner, best.alignment, ref.valid, tgt.valid, options, self.evidence, rival
@@ -166,7 +178,8 @@ class Auto(Registrar):
         """The searches, each with the (3, 3) rough transforms it proposes."""
 
         def correlate(grid: CoarseGrid, keep: int) -> list[NDArray[np.float64]]:
-            return [h.matrix for h in coarse_search(ref, tgt, grid, keep)]
+            found = coarse_search(ref, tgt, grid, keep, within=options.limits.prior_shift)
+            return [hypothesis.matrix for hypothesis in found]
 
         on_stage("correlating near the given position")
         yield "near", correlate(NEAR, 2)

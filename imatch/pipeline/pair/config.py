@@ -39,6 +39,11 @@ class MatchConfig(Settings):
         default=True,
         description="Render geocoded pairs on one map grid, instead of comparing bare pixels.",
     )
+    geocoding_error: str | None = Field(
+        default=None,
+        description="How far the images' geocodings may lie apart, as 30m or 3px (reference"
+        " pixels): no answer lies further off, which decides where ground repeats itself.",
+    )
     margin: float = Field(
         default=0.1,
         ge=0,
@@ -91,9 +96,9 @@ class MatchConfig(Settings):
         except (TypeError, ValueError):
             return Path(value) if isinstance(value, str) else value
 
-    @field_validator("tolerance", mode="before")
+    @field_validator("tolerance", "geocoding_error", mode="before")
     @classmethod
-    def _check_tolerance(cls, value: Any) -> Any:
+    def _check_length(cls, value: Any) -> Any:
         if value is not None:
             Tolerance.parse(str(value))  # A bare number is refused in the same words.
         return value

@@ -186,11 +186,43 @@ def estimate_pair(
         stage(f"loading {config.matcher}")
         registrar = load_registrar(config)
     rendered = render(pair.ref, registrar.channels), render(pair.tgt, registrar.channels)
-    found = registrar.solve(*rendered, geocoded=pair.geocoded, on_stage=stage)
+    within = _within(config, sources[0], pair)
+    found = registrar.solve(*rendered, geocoded=pair.geocoded, within=within, on_stage=stage)
     found = ask_other_bands(found, sources, pair, config)
     if pair.repeated > 1:
         found = grid_bound(found, pair.repeated)
     return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance)
+
+
+def _within(config: MatchConfig, ref: Source, pair: WorkPair) -> float | None:
+    """How far the answer may lie from the geocoding, working pixels; None for as far as you like.
+
+    Raises:
+        ConfigError: The pair has no geocoding that could err, or metres are unknown.
+    """
+    if config.geocoding_error is None:
+        return None
+    error = Tolerance.parse(config.geocoding_error)
+    subject = f"geocoding_error {error}"
+    if not pair.geocoded:
+        raise ConfigError(
+            "the two images are not both geocoded, or --no-geocoding was given",
+            subject=subject,
+            hint="leave it out",
+        )
+    pixels = error.value
+    if error.unit == "m":
+        gsd = ref.info.gsd_m
+        if gsd is None:
+            raise ConfigError(
+                "how many metres a reference pixel measures is not known",
+                subject=subject,
+                hint="give it in px",
+            )
+        pixels /= float(np.sqrt(gsd[0] * gsd[1]))
+    x, y = (side / 2 for side in pair.ref.size)
+    native = pair.ref_map.to_native(np.array([[x, y], [x + 1, y]]))
+    return pixels / float(np.hypot(*(native[1] - native[0])))
 
 
 def _check_metres(

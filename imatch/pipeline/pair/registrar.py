@@ -64,6 +64,7 @@ class Registrar(ABC):
         tgt: Rendered,
         *,
         geocoded: bool = False,
+        within: float | None = None,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """Find the transform from `ref` to `tgt`.
@@ -72,6 +73,7 @@ class Registrar(ABC):
             ref: Reference.
             tgt: Target.
             geocoded: Whether both stand on one map grid, so that the answer is near the identity.
+            within: How near it surely is, working pixels; None where that is not known.
             on_stage: Told what is being done.
         """
 
@@ -80,9 +82,10 @@ class Registrar(ABC):
     def weights_used(self) -> dict[str, str]:
         """sha256 of the checkpoints in use, by weight name."""
 
-    def estimate_options(self, geocoded: bool) -> EstimateOptions:
+    def estimate_options(self, geocoded: bool, within: float | None = None) -> EstimateOptions:
         """The settings as `estimate` takes them."""
-        config, limits = self.config, _GEOCODED if geocoded else Limits()
+        config = self.config
+        limits = replace(_GEOCODED, prior_shift=within) if geocoded else Limits()
         return EstimateOptions(config.model, config.threshold_px, config.seed, limits)
 
     def configured(self, config: MatchConfig) -> Registrar:
@@ -132,10 +135,11 @@ class MatcherRegistrar(Registrar):
         tgt: Rendered,
         *,
         geocoded: bool = False,
+        within: float | None = None,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """See `Registrar.solve`."""
-        options = self.estimate_options(geocoded)
+        options = self.estimate_options(geocoded, within)
         on_stage(f"matching with {self.name}")
         matches = self.matcher.match(ref, tgt)
         on_stage("estimating")

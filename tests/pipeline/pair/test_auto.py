@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from affine import Affine
 from numpy.typing import NDArray
 
 import imatch
-from imatch.core.errors import MatcherError, WeightsError
+from imatch.core.errors import ConfigError, MatcherError, WeightsError
 from imatch.core.types import Rendered
 from imatch.geometry.estimate import EstimateOptions
 from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.pair.auto import Auto
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.result import Registration
+from imatch.raster import Source, array_source
 
 MakeScene = Callable[..., Any]
 Register = Callable[..., Registration]
@@ -117,3 +120,49 @@ def test_it_gives_the_transform_that_is_asked(scene: MakeScene) -> None:
     assert solution.transform.kind == "affine"
     assert len(solution.matches) == len(solution.inlier)
     assert np.isfinite(solution.evidence)
+
+
+class TestRepeatingGround:
+    """Fields of one width: every period fits, and only the geocoding can tell which is meant."""
+
+    PERIOD, SHIFT, GSD = 40, (4, -3), 10.0
+
+    def pair(self) -> tuple[Source, Source]:
+        rng = np.random.default_rng(8)
+        cell = cv2.GaussianBlur(
+            np.tile(rng.random((self.PERIOD, self.PERIOD), np.float32), (3, 3)), (0, 0), 1.5
+        )[self.PERIOD : 2 * self.PERIOD, self.PERIOD : 2 * self.PERIOD]
+        ground = np.tile(cell, (9, 9))
+        x, y = self.SHIFT
+        sides = []
+        for left, top in ((20, 20), (20 - x, 20 - y)):
+            part = ground[top : top + 300, left : left + 300]
+            noisy = part + rng.normal(0, 0.05 * ground.std(), part.shape)
+            place = Affine(self.GSD, 0, 500_000, 0, -self.GSD, 4_000_000)
+            sides.append(array_source(1000 * noisy, transform=place, crs="EPSG:32631"))
+        return sides[0], sides[1]
+
+    def test_nothing_tells_the_periods_apart(self) -> None:
+        assert imatch.match(*self.pair()).status == "uncertain"
+
+    @pytest.mark.parametrize("error", ["150m", "15 px"])
+    def test_a_geocoding_known_to_less_than_half_a_period_does(self, error: str) -> None:
+        r = imatch.match(*self.pair(), geocoding_error=error)
+        assert r.status == "ok", r.reason
+        assert r.reason.endswith("the stated error of the geocoding decides")
+        assert r.shift_px == pytest.approx(self.SHIFT, abs=0.3)
+
+    def test_one_known_to_more_does_not(self) -> None:
+        assert imatch.match(*self.pair(), geocoding_error="250m").status == "uncertain"
+
+    def test_it_excludes_the_truth(self) -> None:
+        r = imatch.match(*self.pair(), geocoding_error="2px")
+        assert r.status != "ok"
+
+    def test_it_needs_a_geocoding(self) -> None:
+        with pytest.raises(ConfigError, match=r"geocoding_error 20 m: .*not both geocoded"):
+            imatch.match(*self.pair(), geocoding_error="20m", use_geocoding=False)
+
+    def test_a_bare_number_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"geocoding_error: .*write 0\.3px or 3m"):
+            imatch.match(*self.pair(), geocoding_error="20")
