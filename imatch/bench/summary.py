@@ -59,26 +59,26 @@ def condition(result: Result) -> str | None:
     return CLEAR if sides == ["clear", "clear"] else None
 
 
-def _of(source: str, *variants: str) -> Callable[[Result], bool]:
+def _of_source(source: str, *variants: str) -> Callable[[Result], bool]:
     return lambda result: result.source == source and result.variant in variants
 
 
-def _in(name: str) -> Callable[[Result], bool]:
+def _in_condition(name: str) -> Callable[[Result], bool]:
     return lambda result: result.source == "ua_overview" and condition(result) == name
 
 
 #: The rows by which matchers are compared, those without a case left out: who belongs to each.
 GROUPS: dict[str, Callable[[Result], bool]] = {
-    "ombria near": _of("ombria", "near"),
-    "ombria free": _of("ombria", "free"),
-    "ua_overview near": _of("ua_overview", "near"),
-    "ua_overview free": _of("ua_overview", "free"),
-    **{f"– of these {name}": _in(name) for name in (CLEAR, CLOUD, SNOW, SNOW_CLOUD)},
-    "alps_b08 near + free": _of("alps_b08", "near", "free"),
+    "ombria near": _of_source("ombria", "near"),
+    "ombria free": _of_source("ombria", "free"),
+    "ua_overview near": _of_source("ua_overview", "near"),
+    "ua_overview free": _of_source("ua_overview", "free"),
+    **{f"– of these {name}": _in_condition(name) for name in (CLEAR, CLOUD, SNOW, SNOW_CLOUD)},
+    "alps_b08 near + free": _of_source("alps_b08", "near", "free"),
     "Sentinel-2 together": lambda result: result.positive and result.source in SENTINEL_2,
-    "brenta_ndvi near + free": _of("brenta_ndvi", "near", "free"),
-    "srif free": _of("srif", "near", "free"),
-    "starainj free": _of("starainj", "near", "free"),
+    "brenta_ndvi near + free": _of_source("brenta_ndvi", "near", "free"),
+    "srif free": _of_source("srif", "near", "free"),
+    "starainj free": _of_source("starainj", "near", "free"),
     "all positives": lambda result: result.positive,
 }
 

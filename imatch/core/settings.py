@@ -68,7 +68,7 @@ def make_settings(
         name = ".".join(str(part) for part in first["loc"]) or "configuration"
         subject = name if path is None else f"{path}: {name}"
         if first["type"] == "extra_forbidden":
-            hint = _known(kind, first["loc"][:-1])
+            hint = _known_names(kind, first["loc"][:-1])
             raise ConfigError("is no setting", subject=subject, hint=hint) from error
         cause = first["msg"].removeprefix("Value error, ")
         raise ConfigError(cause[:1].lower() + cause[1:], subject=subject) from error
@@ -183,7 +183,7 @@ def _override(values: dict[str, Any], text: str, example: str) -> None:
         raise ConfigError(f"the value {error}", subject=text) from error
 
 
-def _known(kind: type[BaseModel], groups: Sequence[int | str]) -> str:
+def _known_names(kind: type[BaseModel], groups: Sequence[int | str]) -> str:
     """Names the settings of a model, or of the group in it that some names lead to."""
     group, whose = kind, ""
     for before, part in zip(("", *groups), groups, strict=False):

@@ -129,7 +129,7 @@ def _candidates(spec: WeightSpec) -> Iterator[tuple[str, Path, bool]]:
         yield "torch hub", hub_folder() / name, False
 
 
-def _mend(spec: WeightSpec, where: str) -> str:
+def _repair_hint(spec: WeightSpec, where: str) -> str:
     if where == _BUNDLED:
         return "install imatch again"
     again = f"run imatch weights fetch {spec.name}" if spec.default else "copy it anew"
@@ -184,6 +184,6 @@ def find_weights(name: str, explicit: PathLike[str] | str | None = None) -> Weig
             raise WeightsError(
                 f"is corrupt: its sha256 is {actual}, not {spec.sha256}",
                 subject=path,
-                hint=_mend(spec, where),
+                hint=_repair_hint(spec, where),
             )
     return None

@@ -118,15 +118,15 @@ def warned() -> Iterator[list[str]]:
     for logger in _LOGGERS:
         if not logger.isEnabledFor(logging.WARNING):  # A program wants less of its log.
             logger.setLevel(logging.WARNING)
-    before, said = _heard.said, list[str]()
-    _heard.said = said
+    before, said = _warnings.said, list[str]()
+    _warnings.said = said
     try:
         yield said
     finally:
-        _heard.said = before
+        _warnings.said = before
 
 
-class _Heard(threading.local):
+class _ThreadWarnings(threading.local):
     """Where GDAL's warnings go in this thread, besides the log."""
 
     said: list[str] | None = None
@@ -136,11 +136,11 @@ class _Listener(logging.Handler):
     """Keeps what GDAL warns of for those who asked."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if _heard.said is not None:
-            _heard.said.append(re.sub(r"^CPLE_\w+( in |:)", "", record.getMessage()))
+        if _warnings.said is not None:
+            _warnings.said.append(re.sub(r"^CPLE_\w+( in |:)", "", record.getMessage()))
 
 
-_heard = _Heard()
+_warnings = _ThreadWarnings()
 # While it reads pixels rasterio logs by the second name.
 _LOGGERS = [logging.getLogger(name) for name in ("rasterio._env", "rasterio._err")]
 for _logger in _LOGGERS:
@@ -184,13 +184,13 @@ def in_words(text: str, name: str) -> str:
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
-class _Kept(threading.local):
+class _OpenDatasets(threading.local):
     """Datasets that stay open, of this thread; None outside of `kept_open`."""
 
     datasets: OrderedDict[tuple[str, int | None], DatasetReader] | None = None
 
 
-_kept = _Kept()
+_open_datasets = _OpenDatasets()
 
 
 @contextmanager
@@ -200,20 +200,20 @@ def kept_open() -> Iterator[None]:
     Reading a large image tile by tile would else decode again what neighbouring tiles share, and
     all of it where a file's blocks are whole lines. Of this thread only.
     """
-    if _kept.datasets is not None:
+    if _open_datasets.datasets is not None:
         yield
         return
-    _kept.datasets = OrderedDict()
+    _open_datasets.datasets = OrderedDict()
     try:
         yield
     finally:
-        for dataset in _kept.datasets.values():
+        for dataset in _open_datasets.datasets.values():
             dataset.close()
-        _kept.datasets = None
+        _open_datasets.datasets = None
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _header_errors(name: str) -> Iterator[None]:
     """What GDAL raises when a damaged head is asked for colours, masks or a CRS."""
     try:
         yield
@@ -240,11 +240,11 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
             damaged, or its blocks are too large.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
-    datasets = _kept.datasets
+    datasets = _open_datasets.datasets
     with session():
         if datasets is not None and (name, level) in datasets:
             datasets.move_to_end((name, level))
-            with _told(name):
+            with _header_errors(name):
                 yield datasets[name, level]
             return
         if not name.startswith("<"):  # A document of our own.
@@ -261,13 +261,13 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
                 dataset.close()
                 raise
         if datasets is None:
-            with dataset, _told(name):
+            with dataset, _header_errors(name):
                 yield dataset
             return
         datasets[name, level] = dataset
         if len(datasets) > _MOST_OPEN:
             datasets.popitem(last=False)[1].close()
-        with _told(name):
+        with _header_errors(name):
             yield dataset
 
 

@@ -304,7 +304,7 @@ def decision_for(
         ConfigError: It decides something else, or for another model.
     """
     if file is not None:
-        found = _fitting(read_decisions(file), task, identity)
+        found = _first_fitting(read_decisions(file), task, identity)
         if found is None:
             raise ConfigError(
                 f"holds no decision {task!r} of this model",
@@ -317,13 +317,15 @@ def decision_for(
         for decision in read_decisions(beside):
             if (decision.task, decision.identity) == (task, identity):
                 return decision
-    found = _fitting(shipped(task), task, identity)
+    found = _first_fitting(shipped(task), task, identity)
     if found is None:
         raise ConfigError(f"no decision {task!r} is stored for this model", subject=str(source))
     return found
 
 
-def _fitting(decisions: Sequence[Decision], task: Task, identity: str | None) -> Decision | None:
+def _first_fitting(
+    decisions: Sequence[Decision], task: Task, identity: str | None
+) -> Decision | None:
     ours = [decision for decision in decisions if decision.task == task]
     for wanted in dict.fromkeys((identity, None)):
         for decision in ours:

@@ -168,7 +168,7 @@ class Checkpoints:
         Args:
             step: Which one.
         """
-        return _believed(self.path(step))
+        return _damage_errors(self.path(step))
 
     def _tidy(self) -> None:
         best = self.best
@@ -187,7 +187,7 @@ def _damaged(place: Path, error: object) -> InputError:
 
 
 @contextmanager
-def _believed(place: Path) -> Iterator[None]:
+def _damage_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:

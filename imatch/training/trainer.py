@@ -179,7 +179,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         try:
             with self._interruptible():
                 if overfit:
-                    return self._memorise(model, optimiser, next(batches), on_step)
+                    return self._overfit_batch(model, optimiser, next(batches), on_step)
                 return self._loop(model, optimiser, average, batches, loaders, stale, on_step)
         finally:
             for tracker in self.trackers:
@@ -280,16 +280,16 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         with self._autocast():
             losses = self.training_step(model, batch)
         if not bool(torch.isfinite(losses["loss"])):
-            raise self._lost("loss")
+            raise self._not_finite("loss")
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.clip_norm)
         if not bool(torch.isfinite(norm)):
-            raise self._lost("gradient")
+            raise self._not_finite("gradient")
         optimiser.step()
         values = {name: float(value.detach()) for name, value in losses.items()}
         return values | {"gradient_norm": float(norm), "lr": config.optimiser.lr * share}
 
-    def _lost(self, what: str) -> TrainingError:
+    def _not_finite(self, what: str) -> TrainingError:
         steps = self.checkpoints.steps()
         good = f"step {steps[-1]} is the last good checkpoint" if steps else "nothing was kept yet"
         return TrainingError(
@@ -298,7 +298,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
             hint="try a smaller optimiser.lr, or precision=fp32",
         )
 
-    def _memorise(
+    def _overfit_batch(
         self,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
@@ -356,7 +356,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         """What the network computes in."""
         wanted = self.config.precision
         if wanted == "auto":
-            return "bf16" if _likes_bf16(self.device) else "fp32"
+            return "bf16" if _supports_bf16(self.device) else "fp32"
         return wanted
 
     def _autocast(self) -> Any:
@@ -390,7 +390,7 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _likes_bf16(device: torch.device) -> bool:
+def _supports_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -139,7 +139,7 @@ class Journal(Generic[RowT]):
         """
         texts = row.row()
         with disk_errors(self._path):
-            append(_unlinked(self._path), _csv_line(texts.values()).encode())
+            append(_not_a_link(self._path), _csv_line(texts.values()).encode())
         return type(row).from_row(texts)
 
 
@@ -149,7 +149,7 @@ def mend(path: Path) -> None:
     Raises:
         OutputError: The file is a link, to what may be none of ours.
     """
-    if _unlinked(path).exists():
+    if _not_a_link(path).exists():
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
@@ -157,7 +157,7 @@ def mend(path: Path) -> None:
                 file.truncate(len(whole))
 
 
-def _unlinked(path: Path) -> Path:
+def _not_a_link(path: Path) -> Path:
     """A file that grows in its place: through a link, some other file would."""
     if path.is_symlink():
         raise OutputError("is a link", subject=path, hint="put the file itself in its place")

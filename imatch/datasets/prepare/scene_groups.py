@@ -143,7 +143,7 @@ def geocoded_places(
         boxes.append(map_box(scene.info.transform, scene.info.crs, full, WGS84))
     out: list[tuple[str, list[SceneGroup]]] = []
     used: dict[str, int] = {}
-    for indices in _connected(scenes, boxes):
+    for indices in _overlapping_groups(scenes, boxes):
         members = [scenes[i] for i in indices]
         name = _place_name(members, [boxes[i] for i in indices], by_name)
         used[name] = used.get(name, 0) + 1
@@ -151,15 +151,15 @@ def geocoded_places(
             name = f"{name}-{used[name]}"
         groups = [
             group
-            for alike in _alike(members)
+            for alike in _group_by_grid(members)
             if (group := _scene_group(alike, name, by_name[alike[0].source])) is not None
         ]
         if groups:
-            out.append((name, _named(groups)))
+            out.append((name, _name_grids(groups)))
     return out
 
 
-def _connected(scenes: Sequence[Scene], boxes: Sequence[Box]) -> list[list[int]]:
+def _overlapping_groups(scenes: Sequence[Scene], boxes: Sequence[Box]) -> list[list[int]]:
     """Groups scenes that share ground, directly or through others."""
     group = list(range(len(scenes)))
 
@@ -202,7 +202,7 @@ def _place_name(
     return f"{abs(lat):.2f}{'NS'[lat < 0]}_{abs(lon):.2f}{'EW'[lon < 0]}"
 
 
-def _alike(scenes: Sequence[Scene]) -> list[list[Scene]]:
+def _group_by_grid(scenes: Sequence[Scene]) -> list[list[Scene]]:
     """Groups scenes of one source, GSD and number of bands, which share a grid."""
     out: list[list[Scene]] = []
     for scene in scenes:
@@ -259,7 +259,7 @@ def _scene_group(scenes: Sequence[Scene], place: str, source: SourceConfig) -> S
     )
 
 
-def _named(groups: list[SceneGroup]) -> list[SceneGroup]:
+def _name_grids(groups: list[SceneGroup]) -> list[SceneGroup]:
     """Names the grids of a source that has several at one place."""
     many = {group.source for group in groups}
     if len(many) == len(groups):

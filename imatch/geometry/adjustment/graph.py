@@ -225,13 +225,13 @@ def _solve(
     inner = system.iterate(inner, tied, within, first, _lengths)
     for _ in range(_ROUNDS):
         scatter = system.typical_scatter(inner, within)
-        inner = system.iterate(inner, tied, within, scatter, _redescending, _STEPS)
+        inner = system.iterate(inner, tied, within, scatter, _redescending_weights, _STEPS)
     # Then whole pairs, in or out, until the choice stands.
     agrees = within
     for _ in range(_ROUNDS):
         before = agrees
         agrees = within & (system.misfits(inner, scatter) <= system.improbable)
-        agrees, tied = _held(count, edges, agrees, reference)
+        agrees, tied = _without_unconfirmed(count, edges, agrees, reference)
         inner = system.iterate(inner, tied, agrees, scatter, _equal)
         scatter = system.scatter(inner, tied, agrees)
         if (agrees == before).all():
@@ -271,7 +271,7 @@ def _report(
     )
 
 
-def _held(
+def _without_unconfirmed(
     count: int, edges: Sequence[Edge], agrees: BoolArray, reference: int
 ) -> tuple[BoolArray, BoolArray]:
     """Without weak pairs that nothing confirms, and without what they alone tie."""
@@ -287,7 +287,9 @@ def _lengths(squared: NDArray[np.float64], _cut: NDArray[np.float64]) -> NDArray
     return np.asarray(1 / np.sqrt(np.maximum(squared, 1.0)))
 
 
-def _redescending(squared: NDArray[np.float64], cut: NDArray[np.float64]) -> NDArray[np.float64]:
+def _redescending_weights(
+    squared: NDArray[np.float64], cut: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Geman and McClure's (1985): half of the weight is lost before a pair is improbable."""
     return np.asarray(1 / (1 + squared / cut) ** 2)
 

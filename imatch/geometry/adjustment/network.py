@@ -242,17 +242,17 @@ def loops(root: int, count: int, edges: Sequence[Edge], use: BoolArray) -> list[
             if number in tree:
                 continue
             edge = edges[number]
-            nodes, around = _around(edge.a, edge.b, number, up)
+            nodes, around = _loop_through(edge.a, edge.b, number, up)
             found.append(_closed(edges, nodes, around))
     return found
 
 
-def _around(
+def _loop_through(
     a: int, b: int, edge: int, up: dict[int, tuple[int, int]]
 ) -> tuple[list[int], list[int]]:
     """The loop a, b, …, back to a through the tree."""
 
-    def climb(node: int) -> tuple[list[int], list[int]]:
+    def path_up(node: int) -> tuple[list[int], list[int]]:
         nodes, edges = [node], []
         while nodes[-1] in up:
             parent, via = up[nodes[-1]]
@@ -260,7 +260,7 @@ def _around(
             edges.append(via)
         return nodes, edges
 
-    (from_a, via_a), (from_b, via_b) = climb(a), climb(b)
+    (from_a, via_a), (from_b, via_b) = path_up(a), path_up(b)
     while len(from_a) > 1 and len(from_b) > 1 and from_a[-2] == from_b[-2]:
         from_a.pop(), from_b.pop(), via_a.pop(), via_b.pop()
     nodes = [a, *from_b, *from_a[-2:0:-1]]
@@ -300,14 +300,14 @@ def support(
     """
     capacity = np.array([_WEAK if edge.weak else _SURE for edge in edges], dtype=np.int32)
     sure = np.array([not edge.weak for edge in edges], dtype=bool)
-    flow, side = _cut(root, node, count, edges, agrees, capacity)
-    firm, _ = _cut(root, node, count, edges, agrees & sure, capacity)
+    flow, side = _minimum_cut(root, node, count, edges, agrees, capacity)
+    firm, _ = _minimum_cut(root, node, count, edges, agrees & sure, capacity)
     across = [side[edge.a] != side[edge.b] for edge in edges]
     against = int((np.array(across, dtype=bool) & aside & sure).sum())
     return Support(firm / _SURE, flow / _SURE, against)
 
 
-def _cut(
+def _minimum_cut(
     root: int,
     node: int,
     count: int,

@@ -103,7 +103,7 @@ def coarse_search(
     zoom = tgt_scale[0, 0] / ref_scale[0, 0]
     back, forth = np.linalg.inv(tgt_scale), ref_scale
 
-    def turned(angle: float) -> list[Hypothesis]:
+    def at_angle(angle: float) -> list[Hypothesis]:
         return [at(angle, scale) for scale in grid.scales]
 
     def at(angle: float, scale: float) -> Hypothesis:
@@ -140,7 +140,7 @@ def coarse_search(
     # The transforms run outside the interpreter's lock, so threads share the work; the order of
     # the results, and so the answer, does not depend on them.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = [h for row in pool.map(turned, grid.angles) for h in row]
+        found = [h for row in pool.map(at_angle, grid.angles) for h in row]
     found.sort(key=lambda h: -h.score)
     return _distinct(found, ref.size, keep)
 

@@ -137,9 +137,9 @@ class Aligner:
             if found is None or (not last and found.agree < _HOPELESS):
                 return None
             matrix = found.matrix
-        return None if found is None else self._pulled_on(found)
+        return None if found is None else self._refined_further(found)
 
-    def _pulled_on(self, found: Alignment) -> Alignment:
+    def _refined_further(self, found: Alignment) -> Alignment:
         """The same at full resolution, once more from where it stands, while that helps."""
         for _ in range(_FURTHER):
             if found.agree > _DOUBTFUL:

@@ -101,11 +101,11 @@ class LoFTR(KorniaLoFTR):
         )
         masks = [None if seen is None else seen.flatten(1) for seen in (seen_a, seen_b)]
         if self.shape.backbone == "superpoint":
-            return self._told(tokens, places, masks)
+            return self._attend_with_positions(tokens, places, masks)
         a, b = (own + there for own, there in zip(tokens, places, strict=True))
         return self._transformed(self.loftr_coarse, (a, b), (masks[0], masks[1]))
 
-    def _told(
+    def _attend_with_positions(
         self, tokens: list[Tensor], places: list[Tensor], masks: list[Tensor | None]
     ) -> tuple[Tensor, Tensor]:
         """Attention that is told places anew in every layer, and hands on nothing of them.

@@ -73,11 +73,11 @@ def apply_files(
         for path in paths:
             rest = [1.0]
 
-            def tell(share: float, rest: list[float] = rest) -> None:
+            def report(share: float, rest: list[float] = rest) -> None:
                 rest[0] -= share
                 told(share)
 
-            done = _apply(mapping, folder, options, path, tell)
+            done = _apply(mapping, folder, options, path, report)
             told(rest[0])
             yield done
         return

@@ -126,7 +126,7 @@ def corrected_transform(
     check_geotransform(mapping.reference)
     crs = info.crs if info.geocoded and mapping.crs is not None else mapping.written_crs
     pixels = _lattice(info, 33)
-    true = _truth(mapping, info, crs, pixels)
+    true = _true_coordinates(mapping, info, crs, pixels)
     correction = mapping.correction
     affine = correction.local is None and not correction.matrix[2, :2].any()
     if (
@@ -149,14 +149,14 @@ def _control_points(
     mapping: GeoCorrection, info: RasterInfo, crs: CRS | None
 ) -> list[GroundControlPoint]:
     pixels = _lattice(info, _GCPS)
-    places = _truth(mapping, info, crs, pixels)
+    places = _true_coordinates(mapping, info, crs, pixels)
     return [
         GroundControlPoint(row=float(y + 0.5), col=float(x + 0.5), x=float(east), y=float(north))
         for (x, y), (east, north) in zip(pixels, places, strict=True)
     ]
 
 
-def _truth(
+def _true_coordinates(
     mapping: GeoCorrection, info: RasterInfo, crs: CRS | None, pixels: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, 2) coordinates at which native pixels truly lie."""

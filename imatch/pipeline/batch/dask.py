@@ -79,14 +79,14 @@ class DaskWorkers(BatchExecutor):
         jobs = min(self.jobs, len(pairs))
         task = replace(task, single_thread=self.address != LOCAL or jobs > 1)
         with _client(self.address, jobs, retries) as client:
-            sitting = _Sitting(client, task, retries, timeout)
+            sitting = _Session(client, task, retries, timeout)
             try:
                 yield from sitting.run(pairs)
             finally:
                 sitting.end()
 
 
-class _Sitting:
+class _Session:
     """One run over a cluster, seen from the client."""
 
     def __init__(
@@ -100,7 +100,7 @@ class _Sitting:
         self.futures: dict[str, Future[Any]] = {}
         self.begun: dict[str, tuple[float, str]] = {}
         self.attempts, self.bounces = Counter[str](), Counter[str]()
-        client.subscribe_topic(self.topic, self._hear)
+        client.subscribe_topic(self.topic, self._on_event)
 
     def run(self, pairs: Sequence[BatchPair]) -> Iterator[BatchResult]:
         by_name = {pair.name: pair for pair in pairs}
@@ -111,8 +111,8 @@ class _Sitting:
             try:
                 name, what = self.events.get(timeout=_TICK)
             except queue.Empty:
-                alive = self._alive(alive)
-                yield from self._late(by_name)
+                alive = self._last_alive(alive)
+                yield from self._end_overdue(by_name)
                 continue
             if isinstance(what, str):
                 self.attempts[name] += 1
@@ -121,7 +121,7 @@ class _Sitting:
                 row = self._outcome(by_name[name], what)
                 if row is not None:
                     yield row
-            yield from self._late(by_name)
+            yield from self._end_overdue(by_name)
 
     def end(self) -> None:
         """Let go of what was not finished."""
@@ -150,7 +150,7 @@ class _Sitting:
         name = pair.name
         future.add_done_callback(lambda done: self.events.put((name, done)))
 
-    def _hear(self, event: tuple[float, Any]) -> None:
+    def _on_event(self, event: tuple[float, Any]) -> None:
         said = event[1]
         self.events.put((said["pair"], said["worker"]))
 
@@ -185,7 +185,7 @@ class _Sitting:
         self._submit(pair)
         return None
 
-    def _late(self, by_name: dict[str, BatchPair]) -> Iterator[BatchResult]:
+    def _end_overdue(self, by_name: dict[str, BatchPair]) -> Iterator[BatchResult]:
         """End the pairs that are out of time, and the workers that are at them."""
         if self.timeout is None:
             return
@@ -201,7 +201,7 @@ class _Sitting:
                 self.client.restart_workers([worker], timeout=_CONNECT, raise_for_error=False)
             yield out_of_time(by_name[name], self.timeout, max(1, self.attempts[name]), worker)
 
-    def _alive(self, since: float) -> float:
+    def _last_alive(self, since: float) -> float:
         """When the cluster was last seen with a worker.
 
         Raises:

@@ -56,7 +56,7 @@ class LocalWorkers(BatchExecutor):
                     if worker.idle and waiting:
                         attempts[waiting[0].name] += 1
                         worker.begin(waiting.popleft())
-                for worker in _reporting(workers, timeout):
+                for worker in _wait_for_some(workers, timeout):
                     pair, label = worker.pair, worker.label
                     if pair is None:
                         false_starts = 0 if worker.started() else false_starts + 1
@@ -148,7 +148,7 @@ class _Worker:
             self.future = None
             return str(error)
         except BrokenProcessPool:
-            how = self._death()
+            how = self._why_ended()
             self._reopen()
             return how
         self.future = None
@@ -167,7 +167,7 @@ class _Worker:
         self.end()
         self._open()
 
-    def _death(self) -> str:
+    def _why_ended(self) -> str:
         # The pool's own thread waits for the process; two that wait at once may both miss its code.
         self._pool.close()
         code = self._process.exitcode or 0
@@ -185,7 +185,7 @@ def _ready(task: BatchTask) -> str:
     return worker_name()
 
 
-def _reporting(workers: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
+def _wait_for_some(workers: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
     """Wait until some have something to tell."""
     futures = [worker.future for worker in workers if worker.future is not None]
     left = [rest for worker in workers if (rest := worker.remaining(timeout)) is not None]

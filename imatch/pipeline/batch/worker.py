@@ -94,7 +94,7 @@ def run_pair(task: BatchTask, pair: BatchPair) -> BatchResult:
         except ImatchError as error:
             result = BatchResult.lost(pair, str(error))
         except Exception as error:
-            raise WorkerError(_told(error)) from error
+            raise WorkerError(_error_text(error)) from error
         seconds = time.perf_counter() - started
         return replace(result, seconds=seconds, worker=worker_name()).in_one_line()
 
@@ -180,7 +180,7 @@ def _model(task: BatchTask, config: MatchConfig) -> tuple[Registrar, FeatureCach
     return registrar.configured(config), cache
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """The kind of an error, its text, and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

@@ -175,7 +175,7 @@ def lead(windows: TileWindows, model: WorkModel, kind: ModelKind) -> tuple[WorkM
         local = frame.grid(
             choice.model.fit(frame.places[found.inlier], left, threshold=_LOCAL_THRESHOLD)
         )
-    return WorkModel(_unscaled(matrix, windows.scale), model.pair, local), found
+    return WorkModel(_to_working_pixels(matrix, windows.scale), model.pair, local), found
 
 
 def fit_scene(
@@ -195,12 +195,12 @@ def fit_scene(
     tiles = len(found.tiles), int(found.agrees.sum())
     few = doubt_of_tiles(tiles[1], tiles[0], int(found.inlier.sum()), windows.sought)
     if few is not None:
-        return _refused(solved, few, tiles)
+        return _keep_rough(solved, few, tiles)
     inlier = found.inlier.copy()
     ref, tgt = (xy[inlier] * scale for xy in (windows.ref, windows.tgt))
     chosen = _global(ref, tgt, windows, solved, config)
     if chosen is None:
-        return _refused(solved, "no plausible transform agrees with the tie points", tiles)
+        return _keep_rough(solved, "no plausible transform agrees with the tie points", tiles)
     kind, matrix, threshold = chosen
     frame = _Frame(windows, model)
     places = frame.places[inlier]
@@ -228,7 +228,7 @@ def fit_scene(
     inlier[inlier] = follows
     if inlier.sum() < TILES.points:
         few = f"only {int(inlier.sum())} tie points agree with one transform"
-        return _refused(solved, few, tiles)
+        return _keep_rough(solved, few, tiles)
     ref, tgt, places = ref[follows], tgt[follows], places[follows]
 
     points = whole.check_points(places, ref, tgt, windows.block, seed)
@@ -237,9 +237,9 @@ def fit_scene(
     rows = np.flatnonzero(inlier)[points.index]
     check[rows], check_xy[rows] = True, points.residual_xy / scale
 
-    work = _unscaled(matrix, scale)
+    work = _to_working_pixels(matrix, scale)
     overlap = overlap_mask(work, solved.rendered[0].valid, solved.rendered[1].valid)
-    watched, centre = _watched(overlap, windows.ref[inlier], bent=local_model is not None)
+    watched, centre = _bounded_points(overlap, windows.ref[inlier], bent=local_model is not None)
     at = watched * scale, apply_matrix(frame.ref_frame, watched)
     half = whole.half_width(places, ref, tgt, at, windows.block, seed)
     estimate = Estimate(
@@ -337,7 +337,7 @@ def _global(
         matrix = _fitted(kind, ref, tgt)
         if matrix is None:
             continue
-        if not implausibility(_unscaled(matrix, windows.scale), shape, Limits()):
+        if not implausibility(_to_working_pixels(matrix, windows.scale), shape, Limits()):
             found[kind] = matrix
     if not found:
         return None
@@ -347,7 +347,7 @@ def _global(
     return kind, found[kind], _reach(found[kind], ref, tgt)
 
 
-def _refused(solved: PairEstimate, why: str, tiles: tuple[int, int]) -> SceneFit:
+def _keep_rough(solved: PairEstimate, why: str, tiles: tuple[int, int]) -> SceneFit:
     """The rough answer, no longer relied on."""
     estimate = solved.estimate
     reason = f"at full resolution {why}; the answer is that of the reduced images"
@@ -355,7 +355,7 @@ def _refused(solved: PairEstimate, why: str, tiles: tuple[int, int]) -> SceneFit
     return SceneFit(rough, None, (), tiles[1], tiles[0])
 
 
-def _watched(
+def _bounded_points(
     overlap: BoolArray, tie_points: NDArray[np.float64], *, bent: bool
 ) -> tuple[NDArray[np.float64], tuple[float, float]]:
     """(1 + M, 2) working pixels whose uncertainty is told: the overlap's centre, then its bounds.
@@ -376,7 +376,7 @@ def _watched(
     return np.vstack([centre, places]), (float(centre[0]), float(centre[1]))
 
 
-def _unscaled(matrix: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+def _to_working_pixels(matrix: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     """A transform between level pixels as one between working pixels."""
     zoom = np.diag([scale, scale, 1.0])
     work = np.linalg.inv(zoom) @ matrix @ zoom

@@ -92,7 +92,7 @@ def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> 
             + ("" if lost is None else f" ({lost.error})"),
             hint="name more images",
         )
-    return _named_apart(found)
+    return _unique_names(found)
 
 
 def find_reference(members: Sequence[InputImage], reference: str | PathLike[str]) -> int:
@@ -201,7 +201,7 @@ def _look(path: str, config: MatchConfig) -> InputImage:
     return InputImage(name, path, day, info)
 
 
-def _named_apart(members: Sequence[InputImage]) -> list[InputImage]:
+def _unique_names(members: Sequence[InputImage]) -> list[InputImage]:
     """The same images, those of one name told apart by their folder, else by a number."""
     # Not to be told apart on the file systems of Windows and macOS.
     taken = Counter(member.name.casefold() for member in members)

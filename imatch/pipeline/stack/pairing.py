@@ -76,13 +76,13 @@ def first_pairs(choice: PairChoice, dates: Sequence[date | None], hub: int) -> l
         return list(combinations(range(count), 2))
     chosen: set[Couple] = set()
     if choice.kind in ("reference", "auto"):
-        chosen |= {_couple(hub, other) for other in range(count) if other != hub}
+        chosen |= {_sorted_pair(hub, other) for other in range(count) if other != hub}
     if choice.kind in ("neighbours", "auto"):
         reach = choice.count
         chosen |= {(i, j) for i in range(count) for j in range(i + 1, min(i + reach + 1, count))}
     if choice.kind == "auto":
         for image in range(count):
-            chosen |= {_couple(image, other) for other in _same_season(image, dates)}
+            chosen |= {_sorted_pair(image, other) for other in _same_season(image, dates)}
     return sorted(chosen)
 
 
@@ -109,11 +109,11 @@ def more_pairs(
         if image in tied:
             continue
         partners = sorted(
-            (other not in tied, *_apart(image, other, dates), other)
+            (other not in tied, *_date_distance(image, other, dates), other)
             for other in range(len(dates))
-            if other != image and _couple(image, other) not in tried
+            if other != image and _sorted_pair(image, other) not in tried
         )
-        chosen |= {_couple(image, other) for *_, other in partners[:_MORE]}
+        chosen |= {_sorted_pair(image, other) for *_, other in partners[:_MORE]}
     return sorted(chosen)
 
 
@@ -129,7 +129,7 @@ def _same_season(image: int, dates: Sequence[date | None]) -> list[int]:
     return [other for _, other in sorted(others)[:_SEASONAL]]
 
 
-def _apart(one: int, other: int, dates: Sequence[date | None]) -> tuple[float, float]:
+def _date_distance(one: int, other: int, dates: Sequence[date | None]) -> tuple[float, float]:
     """How unlike two dates are: by season, then by time."""
     first, second = dates[one], dates[other]
     if first is None or second is None:
@@ -137,5 +137,5 @@ def _apart(one: int, other: int, dates: Sequence[date | None]) -> tuple[float, f
     return season_gap(first, second), float(abs((first - second).days))
 
 
-def _couple(one: int, other: int) -> Couple:
+def _sorted_pair(one: int, other: int) -> Couple:
     return (one, other) if one < other else (other, one)

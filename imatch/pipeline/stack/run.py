@@ -104,7 +104,7 @@ def stack(
     """
     started = time.perf_counter()
     config = make_config(config, **overrides) if overrides else config or MatchConfig()
-    _check_alike(config)
+    _check_same_options(config)
     choice = pairs if isinstance(pairs, PairChoice) else PairChoice.parse(pairs)
     if choice.kind == "reference" and reference is None:
         raise ConfigError(
@@ -180,7 +180,7 @@ def _check_one_content(attempts: Iterable[Attempt]) -> None:
                 )
 
 
-def _check_alike(config: MatchConfig) -> None:
+def _check_same_options(config: MatchConfig) -> None:
     """Each image of a stack is reference and target by turns."""
     for name in ("bands", "nodata", "mask"):
         if getattr(config, f"ref_{name}") != getattr(config, f"tgt_{name}"):

@@ -37,10 +37,10 @@ class ImageStatus:
 
 def standings(network: StackNetwork) -> list[ImageStatus]:
     """What each image of a solved series is worth; `imatch.pipeline.stack.run` tells the rules."""
-    return [_standing(network, node) for node in range(len(network.members))]
+    return [_image_status(network, node) for node in range(len(network.members))]
 
 
-def _standing(network: StackNetwork, node: int) -> ImageStatus:
+def _image_status(network: StackNetwork, node: int) -> ImageStatus:
     joint, edges, count = network.joint, network.edges, len(network.members)
     if node == joint.reference:
         return ImageStatus("ok", "the reference")

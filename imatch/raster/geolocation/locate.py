@@ -125,7 +125,7 @@ def _by_rpcs(dataset: DatasetReader, dem: Dem | None) -> Place | str | None:
     nowhere = "its RPCs give no place to some of it"
     if model.dem is not None:
         nowhere = f"the DEM {Path(model.dem).name} does not cover all of it"
-    return _bent(model, (dataset.width, dataset.height), nowhere, "its RPCs")
+    return _curved_place(model, (dataset.width, dataset.height), nowhere, "its RPCs")
 
 
 def _by_gcps(
@@ -170,10 +170,10 @@ def _by_gcps(
         return f"{said} contradict each other: {wrong}"
     points = tuple((float(a), float(b), float(x), float(y)) for a, b, x, y in chosen)
     model = ControlPoints(points, crs.to_string(), len(gcps), agreement)
-    return _bent(model, size, f"{said} give no place to some of it", said)
+    return _curved_place(model, size, f"{said} give no place to some of it", said)
 
 
-def _bent(model: Model, size: tuple[int, int], nowhere: str, said: str) -> Place | str:
+def _curved_place(model: Model, size: tuple[int, int], nowhere: str, said: str) -> Place | str:
     """A place by a model that leads somewhere and back, without a fold."""
     try:
         found = Geolocation.over(model, size)

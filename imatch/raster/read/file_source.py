@@ -225,7 +225,7 @@ def open_source(
     else:
         with opened(name) as dataset:
             source = _assemble(name, known, _file_bands(name, dataset, bands), dem)
-            _tell(dataset, name, source, nodata)
+            _log_caveats(dataset, name, source, nodata)
     if nodata is not None:
         source = _impose_nodata(source, nodata)
     if mask is not None:
@@ -260,11 +260,13 @@ def raster_info(
         names, types = band_names(dataset), dataset.dtypes
         bands = [_Band(name, i, names[i - 1], types[i - 1], None) for i in dataset.indexes]
         source = _assemble(name, known, bands, dem)
-        _tell(dataset, name, source, nodata)
+        _log_caveats(dataset, name, source, nodata)
     return source.info
 
 
-def _tell(dataset: DatasetReader, name: str, source: FileSource, nodata: float | None) -> None:
+def _log_caveats(
+    dataset: DatasetReader, name: str, source: FileSource, nodata: float | None
+) -> None:
     info = source.info
     if info.unlocated is not None:
         tell_place(info.name, f"is matched as not geocoded: {info.unlocated}")

@@ -120,7 +120,7 @@ def log_caveats(
     for band in bands:
         found = undeclared_fill(sampled(dataset, name, band))
         if found is not None and found[0] not in known:
-            _warn(name, band, *found)
+            _log_fill(name, band, *found)
             return
 
 
@@ -136,7 +136,7 @@ def tell_place(name: str, said: str) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _warn(name: str, band: int, fill: float, share: float) -> None:
+def _log_fill(name: str, band: int, fill: float, share: float) -> None:
     """Once a file: it is opened to be matched, and again to be written."""
     _LOG.warning(
         "%s: band %d holds %.9g in %.2g %% of the pixels looked at, far from all others, and does"

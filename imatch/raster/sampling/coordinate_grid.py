@@ -145,13 +145,13 @@ def _coarse_error(plane: NDArray[np.float64]) -> float:
 
 def _interpolated(plane: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Bilinear interpolation from nodes that span a block evenly, end to end."""
-    down, across = (_hats(n, side) for n, side in zip(plane.shape, shape, strict=True))
+    down, across = (_hat_weights(n, side) for n, side in zip(plane.shape, shape, strict=True))
     # Accelerate and MKL raise floating-point flags for nothing.
     with np.errstate(all="ignore"):
         return np.asarray(down @ plane @ across.T)
 
 
-def _hats(nodes: int, pixels: int) -> NDArray[np.float64]:
+def _hat_weights(nodes: int, pixels: int) -> NDArray[np.float64]:
     """(pixels, nodes) weight of each node in each pixel."""
     place = np.linspace(0, nodes - 1, pixels)
     return np.asarray(np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(nodes))))

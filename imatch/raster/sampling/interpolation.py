@@ -124,17 +124,17 @@ def _interpolated(
 
 def _linear(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
     if pixels.dtype != np.float32:
-        return _gathered(pixels, x, y, _linear_weights)
+        return _weighted_taps(pixels, x, y, _linear_weights)
     return np.asarray(cv2.remap(pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
     """Cubic convolution with a = -0.5 (R. Keys, 1981), the one that GDAL calls cubic."""
     if pixels.dtype != np.float32:
-        return _gathered(pixels, x, y, _cubic_weights)
+        return _weighted_taps(pixels, x, y, _cubic_weights)
     out = np.zeros(x.shape, dtype=np.float32)
     for strip in _strips(x.shape):
-        columns, rows = _fetches(x[strip]), _fetches(y[strip])
+        columns, rows = _cubic_taps(x[strip]), _cubic_taps(y[strip])
         for row, down in rows:
             line = np.zeros_like(out[strip])
             for column, across in columns:
@@ -144,7 +144,7 @@ def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32])
     return out
 
 
-def _fetches(place: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], NDArray[Any]]]:
+def _cubic_taps(place: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], NDArray[Any]]]:
     """Where to fetch along one axis, and with what weight: the outer taps, the inner two as one."""
     whole = np.floor(place)
     first, second, third, last = _cubic_weights(place - whole)
@@ -152,7 +152,7 @@ def _fetches(place: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], NDAr
     return [(whole - 1, first), (whole + third / inner, inner), (whole + 2, last)]
 
 
-def _gathered(
+def _weighted_taps(
     pixels: NDArray[Any],
     x: NDArray[np.float32],
     y: NDArray[np.float32],

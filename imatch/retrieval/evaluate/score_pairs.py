@@ -235,9 +235,9 @@ def score_pairs(
     """
     names, _ = _figures(task)
     if task == "same":
-        kept, rows, skipped = _grounds(pairs, config, embedder, on_pair)
+        kept, rows, skipped = _score_ground(pairs, config, embedder, on_pair)
     else:
-        kept, rows, skipped = _pictures(pairs, on_pair)
+        kept, rows, skipped = _score_duplicates(pairs, on_pair)
     if not kept:
         first = skipped[0]
         raise InputError(
@@ -251,7 +251,7 @@ def score_pairs(
 _Scored = tuple[list[ImagePair], list[dict[str, float]], list[SkippedImage]]
 
 
-def _grounds(
+def _score_ground(
     pairs: Sequence[ImagePair], config: MatchConfig, embedder: Embedder | None, on_pair: Tell
 ) -> _Scored:
     registrar = load_registrar(config)
@@ -270,7 +270,7 @@ def _grounds(
     return kept, rows, skipped
 
 
-def _pictures(pairs: Sequence[ImagePair], on_pair: Tell) -> _Scored:
+def _score_duplicates(pairs: Sequence[ImagePair], on_pair: Tell) -> _Scored:
     forms, unread = read_forms(file for pair in pairs for file in (pair.a, pair.b))
     reasons = {item.path: item.reason for item in unread}
     kept: list[ImagePair] = []

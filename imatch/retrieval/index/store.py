@@ -153,7 +153,7 @@ class Store:
         remove_leftovers(path)
         if manifest is None or (path / FILE).exists():
             read_manifest(path)
-        elif path.exists() and (not path.is_dir() or any(_strangers(path))):
+        elif path.exists() and (not path.is_dir() or any(_foreign_files(path))):
             raise OutputError("exists and is no index", subject=path, hint="choose another folder")
         lock = lock_folder(path, "another process is writing to this index")
         try:
@@ -161,7 +161,7 @@ class Store:
                 if manifest is not None and not (path / FILE).exists():
                     (path / f"g{manifest.generation}").mkdir(exist_ok=True)
                     write_manifest(path, manifest)
-                store = cls._mended(path)
+                store = cls._open_repaired(path)
         except BaseException:
             lock.release()
             raise
@@ -169,7 +169,7 @@ class Store:
         return store
 
     @classmethod
-    def _mended(cls, path: Path) -> Self:
+    def _open_repaired(cls, path: Path) -> Self:
         """Open, and cut off what an interruption left."""
         manifest = read_manifest(path)
         folder = path / f"g{manifest.generation}"
@@ -352,6 +352,6 @@ def _read_image(line: str) -> IndexedImage:
     return image
 
 
-def _strangers(path: Path) -> Iterable[Path]:
+def _foreign_files(path: Path) -> Iterable[Path]:
     """What lies in a folder that no index has put there."""
     return (file for file in path.iterdir() if file.name not in (LOCK, "g1"))
