@@ -81,7 +81,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     run = summary["run"]
     last = run["sittings"][-1] if run["sittings"] else {}
     machine = last.get("machine", {})
-    commits = dict.fromkeys(_commit(sitting.get("commit")) for sitting in run["sittings"])
+    commits = dict.fromkeys(_commit(session.get("commit")) for session in run["sittings"])
     selection = [
         *(f"{key}={value}" for key, values in run.get("filters", {}).items() for value in values),
         *([f"limit {run['limit']}"] if run.get("limit") is not None else []),
@@ -92,7 +92,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("Images under", run["root"]),
         ("Working size", run["size_rule"]),
         ("Commands", "; ".join(f"`{s['command']}`" for s in run["sittings"] if s.get("command"))),
-        ("Started", ", ".join(str(sitting.get("started")) for sitting in run["sittings"])),
+        ("Started", ", ".join(str(session.get("started")) for session in run["sittings"])),
         ("Commit", ", ".join(commits)),
         (
             "Machine",

@@ -104,7 +104,7 @@ def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
             "size_rule": "longest side of the pair, at least the setting"
             if plan.fit_size
             else "the setting",
-            "sittings": run.sittings,
+            "sittings": run.sessions,
         },
         "false_accept_px": FALSE_ACCEPT_PX,
         "matchers": {

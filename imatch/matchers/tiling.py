@@ -59,7 +59,7 @@ class Tile:
     high: tuple[float, float]
 
 
-def cut(size: tuple[int, int], tiling: Tiling) -> list[Tile]:
+def make_tiles(size: tuple[int, int], tiling: Tiling) -> list[Tile]:
     """Tiles that cover an image; the areas in which their matches count cover it once.
 
     Args:
@@ -105,7 +105,7 @@ def match_tiled(ref: Rendered, tgt: Rendered, match: MatchPair, tiling: Tiling) 
     matrix = _fit_similarity(rough, 3 * longest / tiling.whole)
     if matrix is None:
         return rough
-    parts = [_match_tile(tile, ref, tgt, matrix, match) for tile in cut(ref.size, tiling)]
+    parts = [_match_tile(tile, ref, tgt, matrix, match) for tile in make_tiles(ref.size, tiling)]
     return one_to_one(Matches.concatenate(parts), tiling.apart)
 
 

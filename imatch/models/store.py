@@ -136,7 +136,7 @@ def _repair_hint(spec: WeightSpec, where: str) -> str:
     return f"delete it and {again}"
 
 
-def sought(name: str) -> list[str]:
+def searched_places(name: str) -> list[str]:
     """The places `find_weights` looks in, as text for an error message."""
     spec = spec_of(name)
     places = [

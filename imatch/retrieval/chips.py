@@ -156,10 +156,10 @@ def read_chip(source: Source, cell: ChipWindow, chip_px: int, bands: int) -> Chi
     size = tuple(
         min(chip_px, max(1, round(length * scale))) for length in (cell.width, cell.height)
     )
-    return look(source.read(cell.window, (size[0], size[1])), bands, chip_px)
+    return render_chip(source.read(cell.window, (size[0], size[1])), bands, chip_px)
 
 
-def look(image: GeoImage, bands: int, chip_px: int | None = None) -> Chip:
+def render_chip(image: GeoImage, bands: int, chip_px: int | None = None) -> Chip:
     """An image as an embedder sees it.
 
     Args:

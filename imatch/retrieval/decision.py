@@ -221,7 +221,7 @@ def _regress(
     return weights, float(model.intercept_[0] - (weights * centre).sum())
 
 
-def stored_beside(source: str | Path) -> Path:
+def decisions_path(source: str | Path) -> Path:
     """Where the decisions of an embedder's file are kept: ``model.decisions.json``."""
     path = Path(source).expanduser()
     return path.with_name(path.stem + _SUFFIX)
@@ -270,7 +270,7 @@ def read_decisions(path: Path) -> list[Decision]:
         raise InputError(error.cause, subject=path, hint="fit it with imatch eval pairs") from error
 
 
-def shipped(task: Task) -> list[Decision]:
+def packaged_decisions(task: Task) -> list[Decision]:
     """The decisions of a task that come with the package: one without a model, some with."""
     folder = resources.files("imatch.retrieval") / "decisions"
     file = folder / f"{task}.json"
@@ -312,12 +312,12 @@ def decision_for(
                 hint="fit it with imatch eval pairs --fit",
             )
         return found
-    beside = None if source is None else stored_beside(source)
+    beside = None if source is None else decisions_path(source)
     if beside is not None and beside.is_file():
         for decision in read_decisions(beside):
             if (decision.task, decision.identity) == (task, identity):
                 return decision
-    found = _first_fitting(shipped(task), task, identity)
+    found = _first_fitting(packaged_decisions(task), task, identity)
     if found is None:
         raise ConfigError(f"no decision {task!r} is stored for this model", subject=str(source))
     return found

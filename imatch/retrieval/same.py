@@ -16,7 +16,7 @@ from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import match, open_images
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, common_grid
-from imatch.retrieval.chips import Chip, look
+from imatch.retrieval.chips import Chip, render_chip
 from imatch.retrieval.decision import Decision, decision_for, in_words
 from imatch.retrieval.embedders.registry import load_embedder
 
@@ -111,7 +111,7 @@ def same_ground(
     if embedder is not None and decision.identity is not None:
         if on_stage is not None:
             on_stage("embedding")
-        similarity = likeness(a, b, embedder)
+        similarity = embedding_similarity(a, b, embedder)
     found = match(a, b, config, on_stage=on_stage)
     figures = figures_of(found, similarity)
     probability = decision.probability(figures)
@@ -208,7 +208,7 @@ def figures_of(found: Registration, similarity: float | None) -> dict[str, float
     }
 
 
-def likeness(a: Source, b: Source, embedder: Embedder) -> float:
+def embedding_similarity(a: Source, b: Source, embedder: Embedder) -> float:
     """Similarity of the embeddings of two whole images, each brought to the embedder's size.
 
     Raises:
@@ -216,7 +216,7 @@ def likeness(a: Source, b: Source, embedder: Embedder) -> float:
     """
     vectors = []
     for source in (a, b):
-        chip = whole(source, embedder)
+        chip = embedded_chip(source, embedder)
         vector = embedder.embed(chip.pixels[None], chip.valid[None])[0]
         if not np.linalg.norm(vector) > 0:
             raise InputError(
@@ -226,12 +226,12 @@ def likeness(a: Source, b: Source, embedder: Embedder) -> float:
     return float(1 - ((vectors[0] - vectors[1]) ** 2).sum() / 2)
 
 
-def whole(source: Source, embedder: Embedder) -> Chip:
+def embedded_chip(source: Source, embedder: Embedder) -> Chip:
     """A whole image as one chip, its longer side that of the embedder's chips."""
     width, height = source.info.size
     scale = embedder.chip_px / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return look(source.read(size=size), embedder.bands, embedder.chip_px)
+    return render_chip(source.read(size=size), embedder.bands, embedder.chip_px)
 
 
 def _reason(same: bool, probability: float, similarity: float | None, found: Registration) -> str:

@@ -162,7 +162,7 @@ class Checkpoints:
         except Exception as error:
             raise _damaged(place, error) from error
 
-    def believed(self, step: int) -> AbstractContextManager[None]:
+    def damage_errors(self, step: int) -> AbstractContextManager[None]:
         """Uses what a checkpoint says inside the block; what is missing or wrong is its damage.
 
         Args:

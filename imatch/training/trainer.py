@@ -157,7 +157,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         average = make_average(model, self.config.ema, 0 if saved is None else saved.step)
         stale = 0
         if saved is not None:
-            with self.checkpoints.believed(saved.step):
+            with self.checkpoints.damage_errors(saved.step):
                 model.load_state_dict(saved.weights)
                 average.module.load_state_dict(saved.average)
                 optimiser.load_state_dict(saved.state["optimiser"])
@@ -174,7 +174,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         if saved is None:
             _seed(self.config.seed + 1)
         else:
-            with self.checkpoints.believed(saved.step):
+            with self.checkpoints.damage_errors(saved.step):
                 restore_random(saved.state["random"])
         try:
             with self._interruptible():

@@ -121,7 +121,7 @@ def pixel_box(box: Box, crs: CRS, group: SceneGroup) -> Box:
     return _bounds(apply_affine(~group.transform, points))
 
 
-def geocoded_places(
+def group_geocoded(
     scenes: Sequence[Scene], config: PrepareConfig
 ) -> list[tuple[str, list[SceneGroup]]]:
     """Groups scenes that share ground, and puts them on grids.
@@ -269,7 +269,7 @@ def _name_grids(groups: list[SceneGroup]) -> list[SceneGroup]:
     ]
 
 
-def aligned_places(found: SceneCatalogue) -> list[tuple[str, list[SceneGroup]]]:
+def group_aligned(found: SceneCatalogue) -> list[tuple[str, list[SceneGroup]]]:
     """Groups images that only their pixels place, each group on a grid of its own."""
     places: dict[tuple[str, str], list[SceneGroup]] = {}
     for item in found.aligned:

@@ -11,18 +11,18 @@ import numpy as np
 from imatch.core.errors import InputError
 from imatch.datasets.chip_files import Coding
 from imatch.datasets.config import PrepareConfig, SourceConfig
-from imatch.datasets.polygons import Outline, Tally, reaching, read_polygons, within
+from imatch.datasets.polygons import Outline, Tally, indices_within, read_polygons, within
 from imatch.datasets.prepare.scan import SceneCatalogue
 from imatch.datasets.prepare.scene_groups import (
     SceneGroup,
-    aligned_places,
-    geocoded_places,
+    group_aligned,
+    group_geocoded,
     map_box,
     map_boxes,
     pixel_box,
     union,
 )
-from imatch.datasets.prepare.split import Box, Partition, allot, partition
+from imatch.datasets.prepare.split import Box, Partition, assign_groups, partition
 
 #: What is left of a place beyond the last whole chip gets one more, if it is this share of a chip.
 _LEFTOVER = 0.25
@@ -106,7 +106,7 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
     Raises:
         InputError: There is nothing to cut, or only one place that cannot be divided.
     """
-    places = geocoded_places(found.geocoded, config) + aligned_places(found)
+    places = group_geocoded(found.geocoded, config) + group_aligned(found)
     if not places:
         raise InputError(
             "no image can be used", hint="; ".join(f"{s.path}: {s.reason}" for s in found.skipped)
@@ -135,7 +135,7 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
                 len(_windows(group.extent, config.chip, config.step(group.source)))
                 for group in groups
             )
-        dealt = allot(weights, shares, rng)
+        dealt = assign_groups(weights, shares, rng)
         if len(weights) < len(shares):
             names = ", ".join(weights)
             notes.append(
@@ -317,7 +317,7 @@ def outlines_of(
                 box = group.window(
                     int(left), int(top), int(np.ceil(right - left)), int(np.ceil(bottom - top))
                 ).bounds
-                inside = reaching(outlines, box)
+                inside = indices_within(outlines, box)
                 used.setdefault(str(path), set()).update(inside)
                 out.setdefault(_key(group), []).extend(outlines[i] for i in inside)
             total = len(next(iter(known[str(path)].values())))

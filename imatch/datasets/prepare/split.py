@@ -169,7 +169,7 @@ def _strips(
     return Partition((), cuts, tuple((name,) for name in order), gap)
 
 
-def allot(
+def assign_groups(
     weights: Mapping[str, float], shares: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, str]:
     """Deals whole groups (events, tiles, places too small to be cut) to splits.

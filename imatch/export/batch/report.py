@@ -56,7 +56,7 @@ def summarise(run: BatchRun) -> dict[str, Any]:
     - ``figures``: median, 90th percentile and largest of what the pairs that are ``ok`` say.
     - ``features``: images whose keypoints were extracted, and that came from the cache.
     - ``failures``: the rows that are not registered, the worst first; ``results``: all rows.
-    - ``settings``, ``sittings``: what was asked, and how it was run.
+    - ``settings``, ``sessions``: what was asked, and how it was run.
     """
     rows = run.results
     accepted = [row for row in rows if row.status == "ok"]
@@ -77,7 +77,7 @@ def summarise(run: BatchRun) -> dict[str, Any]:
         "failures": [row.name for row in failures(rows)],
         "results": [_values(row) for row in rows],
         "settings": run.settings,
-        "sittings": run.sittings,
+        "sittings": run.sessions,
     }
 
 
@@ -181,7 +181,7 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
         for name, value in run.settings.items()
         if value != defaults.get(name) and value not in ([], {})
     ]
-    last = run.sittings[-1] if run.sittings else {}
+    last = run.sessions[-1] if run.sessions else {}
     features = summary["features"]
     engine = str(last.get("engine"))
     if "jobs" in last:
@@ -189,8 +189,8 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
     found = [
         ("Folder", summary["folder"]),
         ("Settings", ", ".join(changed) or "the defaults"),
-        ("Commands", "; ".join(f"`{s['command']}`" for s in run.sittings if s.get("command"))),
-        ("Started", ", ".join(str(sitting.get("started")) for sitting in run.sittings)),
+        ("Commands", "; ".join(f"`{s['command']}`" for s in run.sessions if s.get("command"))),
+        ("Started", ", ".join(str(session.get("started")) for session in run.sessions)),
         ("Engine", engine),
         ("Workers", str(len(summary["workers"]))),
         (

@@ -23,7 +23,7 @@ from kornia.feature.loftr.loftr_module.transformer import LocalFeatureTransforme
 from kornia.feature.loftr.utils.position_encoding import PositionEncodingSine
 from torch import Tensor, nn
 
-from imatch.models.loftr.backbone import EvenBackbone, KeypointBackbone, start_silent
+from imatch.models.loftr.backbone import EvenBackbone, KeypointBackbone, zero_attention
 from imatch.models.loftr.shape import COMPACT, Shape
 
 _UNSEEN = -1e9
@@ -45,7 +45,7 @@ class LoFTR(KorniaLoFTR):
         self.shape = shape
         if shape.backbone == "superpoint":
             self.backbone = KeypointBackbone(shape)  # type: ignore[assignment]
-            start_silent(self.loftr_coarse)
+            zero_attention(self.loftr_coarse)
         elif shape.even:
             self.backbone = EvenBackbone(self.config["resnetfpn"])
         if shape.even:

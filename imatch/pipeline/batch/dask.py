@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError, ImatchError
 from imatch.core.redaction import get_logger
-from imatch.pipeline.batch.executor import BatchExecutor, given_up, out_of_time
+from imatch.pipeline.batch.executor import BatchExecutor, out_of_time, too_many_attempts
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
 from imatch.pipeline.batch.worker import BatchTask, WorkerError, run_pair
@@ -79,11 +79,11 @@ class DaskWorkers(BatchExecutor):
         jobs = min(self.jobs, len(pairs))
         task = replace(task, single_thread=self.address != LOCAL or jobs > 1)
         with _client(self.address, jobs, retries) as client:
-            sitting = _Session(client, task, retries, timeout)
+            session = _Session(client, task, retries, timeout)
             try:
-                yield from sitting.run(pairs)
+                yield from session.run(pairs)
             finally:
-                sitting.end()
+                session.end()
 
 
 class _Session:
@@ -179,7 +179,7 @@ class _Session:
         except Exception as error:
             cause, again = f"{type(error).__name__}: {error}", count <= self.retries
         if not again:
-            return given_up(pair, cause, count, worker)
+            return too_many_attempts(pair, cause, count, worker)
         self._check_scheduler()
         _LOG.info("%s is begun anew: %s", pair.name, cause)
         self._submit(pair)

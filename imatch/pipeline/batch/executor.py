@@ -43,10 +43,12 @@ class BatchExecutor(ABC):
 def out_of_time(pair: BatchPair, timeout: float, attempts: int, worker: str) -> BatchResult:
     """The row of a pair that took too long."""
     text = f"took more than {timeout:g} s and was ended; allow more time with --timeout"
-    return replace(BatchResult.lost(pair, text), attempts=attempts, worker=worker, seconds=timeout)
+    return replace(
+        BatchResult.failed(pair, text), attempts=attempts, worker=worker, seconds=timeout
+    )
 
 
-def given_up(pair: BatchPair, cause: str, attempts: int, worker: str) -> BatchResult:
+def too_many_attempts(pair: BatchPair, cause: str, attempts: int, worker: str) -> BatchResult:
     """The row of a pair that was tried often enough."""
     text = cause if attempts < 2 else f"{cause}, the last of {attempts} attempts"
-    return replace(BatchResult.lost(pair, text), attempts=attempts, worker=worker).in_one_line()
+    return replace(BatchResult.failed(pair, text), attempts=attempts, worker=worker).in_one_line()

@@ -19,7 +19,7 @@ from typing import Any
 from imatch.core.errors import ImatchError
 from imatch.core.pool import WorkerPool
 from imatch.core.redaction import get_logger
-from imatch.pipeline.batch.executor import BatchExecutor, given_up, out_of_time
+from imatch.pipeline.batch.executor import BatchExecutor, out_of_time, too_many_attempts
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
 from imatch.pipeline.batch.worker import BatchTask, WorkerError, prepare, run_pair, worker_name
@@ -77,7 +77,7 @@ class LocalWorkers(BatchExecutor):
                         _LOG.info("%s is begun anew: %s", pair.name, done)
                         waiting.append(pair)
                     else:
-                        yield given_up(pair, done, count, label)
+                        yield too_many_attempts(pair, done, count, label)
         finally:
             for worker in workers:
                 worker.end()

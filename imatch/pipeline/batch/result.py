@@ -47,7 +47,7 @@ class BatchResult(Plain):
         matcher: Registry name.
         found_by: The stage of a cascade that gave the answer.
         seconds: Wall time, reading and writing included.
-        attempts: How often it was begun, in all sittings.
+        attempts: How often it was begun, in all sessions.
         extracted: Images whose keypoints were extracted for it.
         from_cache: Images whose keypoints came from the cache on disk.
         worker: Who ran it: machine and process, or a Dask worker's address.
@@ -144,7 +144,7 @@ class BatchResult(Plain):
         )
 
     @classmethod
-    def lost(cls, pair: BatchPair, error: str) -> BatchResult:
+    def failed(cls, pair: BatchPair, error: str) -> BatchResult:
         """The row of a pair that could not be run."""
         return cls(
             pair.name,

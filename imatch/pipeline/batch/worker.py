@@ -92,7 +92,7 @@ def run_pair(task: BatchTask, pair: BatchPair) -> BatchResult:
             with offline(task.offline):
                 result = replace(_run(task, pair), key=key)
         except ImatchError as error:
-            result = BatchResult.lost(pair, str(error))
+            result = BatchResult.failed(pair, str(error))
         except Exception as error:
             raise WorkerError(_error_text(error)) from error
         seconds = time.perf_counter() - started

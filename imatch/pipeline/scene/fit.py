@@ -144,7 +144,9 @@ def native_scale(solved: PairEstimate) -> float:
     return math.sqrt(abs(float(np.linalg.det(corners[1:] - corners[0]))))
 
 
-def lead(windows: TileWindows, model: WorkModel, kind: ModelKind) -> tuple[WorkModel, Consensus]:
+def predict_next(
+    windows: TileWindows, model: WorkModel, kind: ModelKind
+) -> tuple[WorkModel, Consensus]:
     """A better prediction for the next level; the same where too little agrees.
 
     Args:

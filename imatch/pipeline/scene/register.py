@@ -20,7 +20,7 @@ from imatch.pipeline.registration.work import WorkModel
 from imatch.pipeline.scene.checkpoint import SceneState, identity_of
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config
 from imatch.pipeline.scene.executor import TileExecutor, engine
-from imatch.pipeline.scene.fit import SceneFit, TileWindows, fit_scene, lead, native_scale
+from imatch.pipeline.scene.fit import SceneFit, TileWindows, fit_scene, native_scale, predict_next
 from imatch.pipeline.scene.measure import ImageSide, TileResult
 from imatch.pipeline.scene.tiles import (
     TileLevel,
@@ -161,7 +161,7 @@ class _Run:
             name = f"level {level.number}"
             self.seconds[name] = time.perf_counter() - began
             if level is not levels[-1]:
-                model, found = lead(windows, model, estimate.transform.kind)
+                model, found = predict_next(windows, model, estimate.transform.kind)
                 self.levels[-1]["agreeing"] = int(found.inlier.sum())
                 continue
             self.stage("fitting")

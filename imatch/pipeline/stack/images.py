@@ -59,7 +59,9 @@ class InputImage:
         return ImageSummary.of(self.info, gsd_m)
 
 
-def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> list[InputImage]:
+def open_stack_images(
+    images: Sequence[str | PathLike[str]], config: MatchConfig
+) -> list[InputImage]:
     """Look at all images of a stack.
 
     One that cannot be read does not cost the others their answer: it is listed with the cause.

@@ -13,7 +13,7 @@ from imatch.core.errors import ConfigError
 from imatch.raster.dates import season_gap
 
 #: Two images, by their places in the stack; the smaller first.
-Couple: TypeAlias = tuple[int, int]
+IndexPair: TypeAlias = tuple[int, int]
 Choice: TypeAlias = Literal["auto", "all", "reference", "neighbours"]
 
 #: Up to so many images `auto` matches all pairs.
@@ -63,7 +63,7 @@ class PairChoice:
         )
 
 
-def first_pairs(choice: PairChoice, dates: Sequence[date | None], hub: int) -> list[Couple]:
+def first_pairs(choice: PairChoice, dates: Sequence[date | None], hub: int) -> list[IndexPair]:
     """The pairs to begin with.
 
     Args:
@@ -74,7 +74,7 @@ def first_pairs(choice: PairChoice, dates: Sequence[date | None], hub: int) -> l
     count = len(dates)
     if choice.kind == "all" or (choice.kind == "auto" and count <= ALL_UP_TO):
         return list(combinations(range(count), 2))
-    chosen: set[Couple] = set()
+    chosen: set[IndexPair] = set()
     if choice.kind in ("reference", "auto"):
         chosen |= {_sorted_pair(hub, other) for other in range(count) if other != hub}
     if choice.kind in ("neighbours", "auto"):
@@ -89,9 +89,9 @@ def first_pairs(choice: PairChoice, dates: Sequence[date | None], hub: int) -> l
 def more_pairs(
     choice: PairChoice,
     dates: Sequence[date | None],
-    tried: Collection[Couple],
+    tried: Collection[IndexPair],
     tied: Collection[int],
-) -> list[Couple]:
+) -> list[IndexPair]:
     """Further pairs for the images that are not tied yet; none when there is nothing left to try.
 
     Those that are tied come first as partners, and among them those of the nearest season.
@@ -104,7 +104,7 @@ def more_pairs(
     """
     if choice.kind != "auto" or not tied:
         return []
-    chosen: set[Couple] = set()
+    chosen: set[IndexPair] = set()
     for image in range(len(dates)):
         if image in tied:
             continue
@@ -137,5 +137,5 @@ def _date_distance(one: int, other: int, dates: Sequence[date | None]) -> tuple[
     return season_gap(first, second), float(abs((first - second).days))
 
 
-def _sorted_pair(one: int, other: int) -> Couple:
+def _sorted_pair(one: int, other: int) -> IndexPair:
     return (one, other) if one < other else (other, one)

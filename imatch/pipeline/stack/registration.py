@@ -109,7 +109,7 @@ class Tied:
         )
 
 
-def lay_on(
+def tied_registration(
     network: StackNetwork, node: int, config: MatchConfig, status: Status, reason: str
 ) -> Registration:
     """An image that is tied, as a registration onto the reference.

@@ -13,7 +13,7 @@ from imatch.geometry.adjustment.network import Support, components, loops, suppo
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.stack.images import InputImage
 from imatch.pipeline.stack.network import StackNetwork
-from imatch.pipeline.stack.registration import Tied, lay_on, untied
+from imatch.pipeline.stack.registration import Tied, tied_registration, untied
 from imatch.pipeline.stack.result import Stack, StackImage, StackLoop, StackPair, Verdict
 
 # So many attempts are told of an image that could not be tied.
@@ -35,7 +35,7 @@ class ImageStatus:
     support: Support | None = None
 
 
-def standings(network: StackNetwork) -> list[ImageStatus]:
+def image_statuses(network: StackNetwork) -> list[ImageStatus]:
     """What each image of a solved series is worth; `imatch.pipeline.stack.run` tells the rules."""
     return [_image_status(network, node) for node in range(len(network.members))]
 
@@ -102,7 +102,7 @@ def judge(
     """
     joint, frames = network.joint, network.frames
     place = {member.path: node for node, member in enumerate(network.members)}
-    worth = standings(network)
+    worth = image_statuses(network)
     images = []
     for member in members:
         own = place.get(member.copy_of or member.path)
@@ -133,7 +133,7 @@ def judge(
 def _image(network: StackNetwork, node: int, worth: ImageStatus, config: MatchConfig) -> StackImage:
     member, joint = network.members[node], network.joint
     if joint.tied[node]:
-        registration = lay_on(network, node, config, worth.status, worth.reason)
+        registration = tied_registration(network, node, config, worth.status, worth.reason)
     else:
         registration = untied(network, member, config, worth.reason)
     return StackImage(

@@ -34,7 +34,7 @@ from imatch.raster.read.bands import band_names, default_bands, select_bands
 from imatch.raster.read.mask import open_mask
 from imatch.raster.read.overviews import Overview, choose_level, is_wavelet
 from imatch.raster.read.resample import Chunk
-from imatch.raster.read.samples import log_caveats, tell_place
+from imatch.raster.read.samples import log_caveats, log_location
 from imatch.raster.read.sentinel2 import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.read.source import Source, settings_of
 
@@ -269,9 +269,9 @@ def _log_caveats(
 ) -> None:
     info = source.info
     if info.unlocated is not None:
-        tell_place(info.name, f"is matched as not geocoded: {info.unlocated}")
+        log_location(info.name, f"is matched as not geocoded: {info.unlocated}")
     elif info.geolocation is not None and info.geolocation.note is not None:
-        tell_place(info.name, f"is located by {info.located_by}")
+        log_location(info.name, f"is located by {info.located_by}")
     bands = [b.index for b in source._bands if not b.palette and b.dtype in _GDAL_TYPES]
     if nodata is not None or is_remote(name) or is_granule_file(name):
         bands = []

@@ -125,7 +125,7 @@ def log_caveats(
 
 
 @lru_cache(maxsize=1024)
-def tell_place(name: str, said: str) -> None:
+def log_location(name: str, said: str) -> None:
     """Logs a warning of how a file is located, once a file.
 
     Args:

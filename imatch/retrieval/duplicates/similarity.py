@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imatch.core.types import BoolArray
-from imatch.retrieval.duplicates.color_mapping import fit_colours, recolour, stained
+from imatch.retrieval.duplicates.color_mapping import fit_colours, overlay_mask, recolour
 from imatch.retrieval.duplicates.normalisation import SIDE, NormalisedImage
 
 #: Names of the figures of a pair, and what they are clipped to.
@@ -80,7 +80,7 @@ class _AlignedPair:
     @property
     def clean(self) -> BoolArray:
         """Where both are known and no mark is."""
-        return self.both & ~stained(self.wanted, self.made, self.error, self.both)
+        return self.both & ~overlay_mask(self.wanted, self.made, self.error, self.both)
 
 
 def compare(a: NormalisedImage, b: NormalisedImage) -> Similarity:

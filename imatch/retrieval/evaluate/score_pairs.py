@@ -261,7 +261,7 @@ def _score_ground(
     for pair in pairs:
         try:
             a, b = open_images(pair.a, pair.b, config)
-            similarity = None if embedder is None else same.likeness(a, b, embedder)
+            similarity = None if embedder is None else same.embedding_similarity(a, b, embedder)
             rows.append(same.figures_of(match(a, b, registrar), similarity))
             kept.append(pair)
         except InputError as error:

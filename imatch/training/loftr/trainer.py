@@ -28,7 +28,7 @@ from imatch.training.loftr.labels import Alignments
 from imatch.training.loftr.losses import coarse_loss, fine_loss
 from imatch.training.loftr.truth import Truth, truth_of
 from imatch.training.network_trainer import PairTrainer, settings_key
-from imatch.training.validation import match_figures, match_picture
+from imatch.training.validation import draw_matches_on, match_figures
 from imatch.training.views import Pairs, validation_pairs
 
 _PLACES = 64
@@ -139,7 +139,7 @@ class LoFTRTrainer(PairTrainer[LoFTRConfig, PairBatch, Initialisation[LoFTR]]):
         assert isinstance(model, LoFTR)
         (case,) = self.cases(1)
         model.eval()
-        return {"matches": match_picture(case, find_matches(model, case))}
+        return {"matches": draw_matches_on(case, find_matches(model, case))}
 
     def architecture(self) -> dict[str, Any]:
         """See `NetworkTrainer.architecture`."""
