@@ -56,12 +56,12 @@ def to_markdown(summary: dict[str, Any]) -> str:
 def to_html(summary: dict[str, Any], run: Run, plan: BenchPlan) -> str:
     """Returns the tables, the plots and the galleries as one HTML page."""
     matchers = [config.matcher for config in plan.configs]
-    shown = [*tables.all_tables(summary), *filter(None, [tables.errors(summary)])]
+    listed = [*tables.all_tables(summary), *filter(None, [tables.errors(summary)])]
     return render(
         "benchmark.html.j2",
         cases=summary["run"]["cases"]["count"],
         matchers=matchers,
-        tables={table.title: table for table in shown},
+        tables={table.title: table for table in listed},
         plots={
             "recall": plots.recall_plot(run.results, matchers),
             "conditions": plots.bars_plot(summary, "robustness", "By condition"),

@@ -78,8 +78,8 @@ def show_figures(
     table = Table(what, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in next(iter(rows.values())):
         table.add_column(name, justify=justify)
-    for name, told in rows.items():
-        cells = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in told.values()]
+    for name, figures in rows.items():
+        cells = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in figures.values()]
         table.add_row(name, *cells)
     with stdout_console() as console:
         console.print(table)

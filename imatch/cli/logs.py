@@ -166,7 +166,7 @@ def logging_to_stderr(level: int) -> Iterator[None]:
             logging.captureWarnings(level > 0)
             # What GDAL says of a damaged file may be no text; rasterio then raises where nobody
             # can catch it, and Python prints a traceback.
-            sys.unraisablehook = lambda told: _LOG.debug("%s: %s", told.err_msg, told.exc_value)
+            sys.unraisablehook = lambda args: _LOG.debug("%s: %s", args.err_msg, args.exc_value)
             yield
     finally:
         sys.unraisablehook = hook

@@ -106,9 +106,9 @@ def reading(name: str) -> Iterator[None]:
         InputError: The pixels cannot be read, or are damaged.
     """
     cause, hint = "its pixels cannot be read", "the file may be truncated: get it again"
-    with warned() as said, explained(name, cause, hint):
+    with warned() as texts, explained(name, cause, hint):
         yield
-    for text in filter(_CORRUPT.search, said):
+    for text in filter(_CORRUPT.search, texts):
         raise InputError(f"{cause} ({in_words(text, name)})", subject=name, hint=hint)
 
 
@@ -118,26 +118,26 @@ def warned() -> Iterator[list[str]]:
     for logger in _LOGGERS:
         if not logger.isEnabledFor(logging.WARNING):  # A program wants less of its log.
             logger.setLevel(logging.WARNING)
-    before, said = _warnings.said, list[str]()
-    _warnings.said = said
+    before, texts = _warnings.texts, list[str]()
+    _warnings.texts = texts
     try:
-        yield said
+        yield texts
     finally:
-        _warnings.said = before
+        _warnings.texts = before
 
 
 class _ThreadWarnings(threading.local):
     """Where GDAL's warnings go in this thread, besides the log."""
 
-    said: list[str] | None = None
+    texts: list[str] | None = None
 
 
 class _Listener(logging.Handler):
     """Keeps what GDAL warns of for those who asked."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if _warnings.said is not None:
-            _warnings.said.append(re.sub(r"^CPLE_\w+( in |:)", "", record.getMessage()))
+        if _warnings.texts is not None:
+            _warnings.texts.append(re.sub(r"^CPLE_\w+( in |:)", "", record.getMessage()))
 
 
 _warnings = _ThreadWarnings()

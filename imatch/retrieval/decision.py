@@ -185,13 +185,13 @@ def fit(
     seen = np.isfinite(held)
     threshold = best_threshold(known[seen], held[seen], least_precision=least_precision)
     weights, offset = _regress(values, known)
-    told = measure(known[seen], held[seen], threshold)
+    measured = measure(known[seen], held[seen], threshold)
     about = {
         "source": source,
         "positives": counts[0],
         "negatives": counts[1],
         "groups": len(set(groups)),
-        "held_out": told.to_dict(curves=False),
+        "held_out": measured.to_dict(curves=False),
     }
     decision = Decision(
         task,

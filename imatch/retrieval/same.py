@@ -196,11 +196,11 @@ def figures_of(found: Registration, similarity: float | None) -> dict[str, float
             for, in natural logarithms, whatever the matcher.
         similarity: Of the embeddings.
     """
-    told = found.certificate
+    certificate = found.certificate
     beyond = float("nan")
-    if told.evidence is not None and told.evidence_threshold is not None:
-        unit = math.log(10) if told.evidence_kind == "false_alarms" else 1.0
-        beyond = unit * (told.evidence - told.evidence_threshold)
+    if certificate.evidence is not None and certificate.evidence_threshold is not None:
+        unit = math.log(10) if certificate.evidence_kind == "false_alarms" else 1.0
+        beyond = unit * (certificate.evidence - certificate.evidence_threshold)
     return {
         "similarity": float("nan") if similarity is None else similarity,
         "evidence": beyond,
@@ -239,9 +239,9 @@ def _reason(same: bool, probability: float, similarity: float | None, found: Reg
     alike = "" if similarity is None else f" and their embeddings are {similarity:.2f} alike"
     sure = in_words(probability if same else 1 - probability)
     if found.status == "ok":
-        said = f"{found.matcher} ties them: {found.reason}"
+        finding = f"{found.matcher} ties them: {found.reason}"
     elif found.status == "uncertain":
-        said = f"{found.matcher} is uncertain: {found.reason}"
+        finding = f"{found.matcher} is uncertain: {found.reason}"
     else:
-        said = f"{found.matcher} finds no way to tie them: {found.reason}"
-    return f"{sure} sure, since {said}{alike}"
+        finding = f"{found.matcher} finds no way to tie them: {found.reason}"
+    return f"{sure} sure, since {finding}{alike}"

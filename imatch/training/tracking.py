@@ -27,8 +27,8 @@ class Tracker(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Records figures by name (``train/loss``)."""
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
-        """Records a picture (H, W, 3)."""
+    def add_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """Records an image (H, W, 3)."""
 
     def close(self) -> None:
         """Writes what is not yet written."""
@@ -61,7 +61,7 @@ class JsonLines:
             {"step": step} | {k: v if math.isfinite(v) else None for k, v in values.items()}
         )
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+    def add_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """See `Tracker`."""
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+    def add_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """See `Tracker`."""
         self._writer.add_image(name, pixels, step, dataformats="HWC")
 
@@ -154,7 +154,7 @@ class MLflow:
         """See `Tracker`."""
         self._mlflow.log_metrics(dict(values), step=step)
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+    def add_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """See `Tracker`."""
         self._mlflow.log_image(pixels, f"{name.replace('/', '-')}-{step:08d}.png")
 

@@ -116,7 +116,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         """Returns what a checkpoint says beyond the configuration: data, licence; JSON-ready."""
         return {}
 
-    def pictures(self, model: nn.Module) -> Mapping[str, Any]:  # noqa: ARG002
+    def example_images(self, model: nn.Module) -> Mapping[str, Any]:  # noqa: ARG002
         """Returns pictures (H, W, 3) uint8 by name for the trackers, after a measurement."""
         return {}
 
@@ -316,7 +316,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
 
     def _measured(self, model: nn.Module, cases: Iterable[CaseT]) -> dict[str, float]:
         figures = self.measure(model, cases)
-        pictures = self.pictures(model)
+        example_images = self.example_images(model)
         if self.monitor not in figures or math.isnan(figures[self.monitor]):
             raise TrainingError(
                 f"{self.monitor} could not be measured",
@@ -324,9 +324,9 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
                 hint="are there validation places with known positions?",
             )
         self._track({f"val/{name}": value for name, value in figures.items()})
-        for name, pixels in pictures.items():
+        for name, pixels in example_images.items():
             for tracker in self.trackers:
-                tracker.picture(self.step, name, pixels)
+                tracker.add_image(self.step, name, pixels)
         return figures
 
     def _save(

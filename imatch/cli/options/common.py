@@ -52,9 +52,9 @@ def setting_option(
     text = attrs.pop("help", None) or info.description or ""
     if more:
         text = text.rstrip(".") + more
-    shown = default if info.default_factory or info.default is None else info.default
-    if shown is not None:
-        text += f"  [default: {shown}]"
+    default_text = default if info.default_factory or info.default is None else info.default
+    if default_text is not None:
+        text += f"  [default: {default_text}]"
     values = {"default": None, "type": _type_of(info.annotation), **attrs}
     return click.option(flag or f"--{field.replace('_', '-')}", field, help=text, **values)
 

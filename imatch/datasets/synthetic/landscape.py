@@ -121,10 +121,10 @@ def _voronoi(size: tuple[int, int], spacing: float, rng: np.random.Generator) ->
     """Cells around the jittered knots of a grid, numbered at random."""
     columns, rows = (int(np.ceil(side / spacing)) + 1 for side in size)
     knots = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
-    places = (spacing * (knots + rng.uniform(-0.45, 0.45, knots.shape))).astype(np.int64)
-    places = np.clip(places, 0, np.array(size) - 1)
+    centres = (spacing * (knots + rng.uniform(-0.45, 0.45, knots.shape))).astype(np.int64)
+    centres = np.clip(centres, 0, np.array(size) - 1)
     apart = np.ones(size[::-1], np.uint8)
-    apart[places[:, 1], places[:, 0]] = 0
+    apart[centres[:, 1], centres[:, 0]] = 0
     _, cell = cv2.distanceTransformWithLabels(apart, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     order = rng.permutation(int(cell.max()) + 1).astype(np.uint16)
     return np.asarray(order[cell])

@@ -62,7 +62,7 @@ class Adjustment:
         matrices: (n, 3, 3) image frame to the reference's frame; NaN where not tied.
         tied: (n,) bool, connected to the reference by pairs that count.
         agrees: (m,) bool, pairs that count.
-        aside: (m,) bool, pairs between tied images that contradict the rest.
+        rejected: (m,) bool, pairs between tied images that contradict the rest.
         residual: (m,) RMS distance of what a pair says from the solution, pixels of its target;
             NaN where one of its images is not tied.
         misfit: (m,) the same squared and weighed, over what is expected of a right pair: about 1.
@@ -81,7 +81,7 @@ class Adjustment:
     matrices: NDArray[np.float64]
     tied: BoolArray
     agrees: BoolArray
-    aside: BoolArray
+    rejected: BoolArray
     residual: NDArray[np.float64]
     misfit: NDArray[np.float64]
     checked: NDArray[np.float64]

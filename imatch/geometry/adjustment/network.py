@@ -282,7 +282,7 @@ def _closed(edges: Sequence[Edge], nodes: Sequence[int], around: Sequence[int]) 
 
 
 def support(
-    root: int, node: int, count: int, edges: Sequence[Edge], agrees: BoolArray, aside: BoolArray
+    root: int, node: int, count: int, edges: Sequence[Edge], agrees: BoolArray, rejected: BoolArray
 ) -> Support:
     """How firmly an image hangs on the reference.
 
@@ -296,14 +296,14 @@ def support(
         count: Number of images.
         edges: Pairs.
         agrees: (M,) bool, pairs the solution rests on.
-        aside: (M,) bool, pairs that contradict it.
+        rejected: (M,) bool, pairs that contradict it.
     """
     capacity = np.array([_WEAK if edge.weak else _SURE for edge in edges], dtype=np.int32)
     sure = np.array([not edge.weak for edge in edges], dtype=bool)
     flow, side = _minimum_cut(root, node, count, edges, agrees, capacity)
     firm, _ = _minimum_cut(root, node, count, edges, agrees & sure, capacity)
     across = [side[edge.a] != side[edge.b] for edge in edges]
-    against = int((np.array(across, dtype=bool) & aside & sure).sum())
+    against = int((np.array(across, dtype=bool) & rejected & sure).sum())
     return Support(firm / _SURE, flow / _SURE, against)
 
 

@@ -157,12 +157,12 @@ def _distinct(found: list[Hypothesis], size: tuple[int, int], keep: int) -> list
     width, height = size
     corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], dtype=float)
     chosen: list[Hypothesis] = []
-    places: list[NDArray[np.float64]] = []
+    centres: list[NDArray[np.float64]] = []
     for hypothesis in found:
         place = corners @ hypothesis.matrix[:2].T
-        if all(np.abs(place - other).max() > 0.1 * max(size) for other in places):
+        if all(np.abs(place - other).max() > 0.1 * max(size) for other in centres):
             chosen.append(hypothesis)
-            places.append(place)
+            centres.append(place)
         if len(chosen) == keep:
             break
     return chosen

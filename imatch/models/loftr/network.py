@@ -95,18 +95,18 @@ class LoFTR(KorniaLoFTR):
             larger = max(rows, known[0]), max(columns, known[1])
             self.pos_encoding.update_position_encoding_size(larger)
         place = self.pos_encoding.pe[:, :, shift[0] : rows, shift[1] : columns]
-        tokens, places = (
+        tokens, positions = (
             [x.flatten(2).mT.contiguous() for x in pair]
             for pair in ((a, b), [place[:, :, : x.shape[2], : x.shape[3]] for x in (a, b)])
         )
         masks = [None if seen is None else seen.flatten(1) for seen in (seen_a, seen_b)]
         if self.shape.backbone == "superpoint":
-            return self._attend_with_positions(tokens, places, masks)
-        a, b = (own + there for own, there in zip(tokens, places, strict=True))
+            return self._attend_with_positions(tokens, positions, masks)
+        a, b = (own + there for own, there in zip(tokens, positions, strict=True))
         return self._transformed(self.loftr_coarse, (a, b), (masks[0], masks[1]))
 
     def _attend_with_positions(
-        self, tokens: list[Tensor], places: list[Tensor], masks: list[Tensor | None]
+        self, tokens: list[Tensor], positions: list[Tensor], masks: list[Tensor | None]
     ) -> tuple[Tensor, Tensor]:
         """Attention that is told places anew in every layer, and hands on nothing of them.
 
@@ -116,10 +116,10 @@ class LoFTR(KorniaLoFTR):
         for layer, name in zip(
             self.loftr_coarse.layers, self.loftr_coarse.layer_names, strict=True
         ):
-            seen = [own + there for own, there in zip(tokens, places, strict=True)]
+            seen = [own + there for own, there in zip(tokens, positions, strict=True)]
             other = (0, 1) if name == "self" else (1, 0)
             tokens = [
-                layer(seen[k], seen[other[k]], masks[k], masks[other[k]]) - places[k]
+                layer(seen[k], seen[other[k]], masks[k], masks[other[k]]) - positions[k]
                 for k in (0, 1)
             ]
         return tokens[0], tokens[1]
@@ -227,10 +227,10 @@ def expected_offset(own: Tensor, other: Tensor) -> Tensor:
     alike = torch.einsum("md,mrd->mr", own[:, cells // 2], other) / channels**0.5
     heat = alike.softmax(dim=1)
     steps = torch.linspace(-1, 1, side, device=own.device, dtype=own.dtype)
-    places = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(cells, 2)
-    mean = heat @ places
+    positions = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(cells, 2)
+    mean = heat @ positions
     # The root has no slope at 0.
-    variance = (heat @ places.square() - mean.square()).clamp_min(1e-6)
+    variance = (heat @ positions.square() - mean.square()).clamp_min(1e-6)
     return torch.cat([mean, variance.sqrt().sum(dim=1, keepdim=True)], dim=1).view(count, 3)
 
 

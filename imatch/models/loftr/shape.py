@@ -136,14 +136,14 @@ class Shape:
         return asdict(self) | {"dims": list(self.dims)}
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Shape:
+    def from_dict(cls, values: dict[str, Any]) -> Shape:
         """The inverse of `to_dict`.
 
         Raises:
             TypeError: There is a value too many.
             ValueError: They make no network.
         """
-        return cls(**(told | {"dims": tuple(told["dims"])}))
+        return cls(**(values | {"dims": tuple(values["dims"])}))
 
 
 COMPACT = Shape()

@@ -55,10 +55,10 @@ def shape_of(path: Path, state: dict[str, Tensor]) -> Shape:
     Raises:
         WeightsError: It says nothing and is none of the known ones.
     """
-    told = _read_metadata(path)
-    if told is not None:
+    about = _read_metadata(path)
+    if about is not None:
         try:
-            return Shape.from_dict(told["shape"])
+            return Shape.from_dict(about["shape"])
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"tells no LoFTR's shape: {error}", subject=path) from error
     for shape in (PUBLISHED, TEACHER):

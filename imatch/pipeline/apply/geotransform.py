@@ -149,10 +149,10 @@ def _control_points(
     mapping: GeoCorrection, info: RasterInfo, crs: CRS | None
 ) -> list[GroundControlPoint]:
     pixels = _lattice(info, _GCPS)
-    places = _true_coordinates(mapping, info, crs, pixels)
+    coordinates = _true_coordinates(mapping, info, crs, pixels)
     return [
         GroundControlPoint(row=float(y + 0.5), col=float(x + 0.5), x=float(east), y=float(north))
-        for (x, y), (east, north) in zip(pixels, places, strict=True)
+        for (x, y), (east, north) in zip(pixels, coordinates, strict=True)
     ]
 
 
@@ -160,19 +160,19 @@ def _true_coordinates(
     mapping: GeoCorrection, info: RasterInfo, crs: CRS | None, pixels: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, 2) coordinates at which native pixels truly lie."""
-    places = mapping.to_map(info)(pixels)
+    coordinates = mapping.to_map(info)(pixels)
     if mapping.crs is not None and crs is not None:
         near = None
         if crs.is_geographic and info.geocoded:
             near = float((info.transform @ (info.width / 2, info.height / 2))[0])
-        places = reproject_points(places, mapping.crs, crs, near=near)
-    if not np.isfinite(places).all():
+        coordinates = reproject_points(coordinates, mapping.crs, crs, near=near)
+    if not np.isfinite(coordinates).all():
         raise InputError(
             "part of it has no place on the corrected map",
             subject=info.name,
             hint="resample it onto the reference's grid instead",
         )
-    return places
+    return coordinates
 
 
 def _lattice(info: RasterInfo, count: int) -> NDArray[np.float64]:

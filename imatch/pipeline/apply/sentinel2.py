@@ -125,7 +125,7 @@ def apply_safe(
     if product.suffix.lower() == ".xml":
         product = product.parent
     _check_folder(product, out, overwrite=overwrite)
-    told = on_progress or (lambda _share: None)
+    report_progress = on_progress or (lambda _share: None)
     counts = {"raster": 0, "vector": 0, "copy": 0}
     with atomic_folder(out, overwrite=overwrite) as made, _members(product) as members:
         _check_names(product, made, members)
@@ -152,7 +152,7 @@ def apply_safe(
                     resampling=resampling,
                     creation=creation,
                     cog=cog,
-                    on_progress=partial(_report_part, told, share),
+                    on_progress=partial(_report_part, report_progress, share),
                 )
                 counts["raster"] += 1
                 continue
@@ -161,7 +161,7 @@ def apply_safe(
             if suffix == ".gml" and _vectors(mapping, place):
                 kind = "vector"
             counts[kind] += 1
-            told(share)
+            report_progress(share)
     return SafeCounts(counts["raster"], counts["vector"], counts["copy"])
 
 

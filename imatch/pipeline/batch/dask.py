@@ -151,8 +151,8 @@ class _Session:
         future.add_done_callback(lambda done: self.events.put((name, done)))
 
     def _on_event(self, event: tuple[float, Any]) -> None:
-        said = event[1]
-        self.events.put((said["pair"], said["worker"]))
+        message = event[1]
+        self.events.put((message["pair"], message["worker"]))
 
     def _outcome(self, pair: BatchPair, future: Future[Any]) -> BatchResult | None:
         """The row of a pair whose future is done; None where it is begun anew."""

@@ -165,7 +165,7 @@ def predict_next(
     frame = _Frame(windows, model)
     left = tgt - apply_matrix(matrix, ref)
     choice = choose_local(
-        frame.places[found.inlier],
+        frame.coordinates[found.inlier],
         left,
         threshold=_LOCAL_THRESHOLD,
         block=frame.units(windows.block),
@@ -175,7 +175,7 @@ def predict_next(
     local = None
     if choice.model is not None:
         local = frame.grid(
-            choice.model.fit(frame.places[found.inlier], left, threshold=_LOCAL_THRESHOLD)
+            choice.model.fit(frame.coordinates[found.inlier], left, threshold=_LOCAL_THRESHOLD)
         )
     return WorkModel(_to_working_pixels(matrix, windows.scale), model.pair, local), found
 
@@ -205,14 +205,14 @@ def fit_scene(
         return _keep_rough(solved, "no plausible transform agrees with the tie points", tiles)
     kind, matrix, threshold = chosen
     frame = _Frame(windows, model)
-    places = frame.places[inlier]
+    coordinates = frame.coordinates[inlier]
     left = tgt - apply_matrix(matrix, ref)
     local_model: LocalModel | None = None
     trials: tuple[Trial, ...] = ()
     if config.local != "none":
         kinds: tuple[LocalKind, ...] = LOCAL_KINDS if config.local == "auto" else (config.local,)
         choice = choose_local(
-            places,
+            coordinates,
             left,
             threshold=_LOCAL_THRESHOLD,
             block=frame.units(windows.block),
@@ -223,17 +223,17 @@ def fit_scene(
         )
         local_model, trials = choice.model, choice.trials
     whole = LocalAccuracy(kind, matrix, local_model, threshold, _LOCAL_THRESHOLD)
-    field = whole.field(places, ref, tgt)
-    rest = left if field is None else left - field.displacement(places)
+    field = whole.field(coordinates, ref, tgt)
+    rest = left if field is None else left - field.displacement(coordinates)
     # A window that its neighbours confirm may still be one the model cannot follow.
     follows = np.hypot(*rest.T) < AGREES
     inlier[inlier] = follows
     if inlier.sum() < TILES.points:
         few = f"only {int(inlier.sum())} tie points agree with one transform"
         return _keep_rough(solved, few, tiles)
-    ref, tgt, places = ref[follows], tgt[follows], places[follows]
+    ref, tgt, coordinates = ref[follows], tgt[follows], coordinates[follows]
 
-    points = whole.check_points(places, ref, tgt, windows.block, seed)
+    points = whole.check_points(coordinates, ref, tgt, windows.block, seed)
     check = np.zeros(len(matches), dtype=bool)
     check_xy = np.full((len(matches), 2), np.nan)
     rows = np.flatnonzero(inlier)[points.index]
@@ -243,7 +243,7 @@ def fit_scene(
     overlap = overlap_mask(work, solved.rendered[0].valid, solved.rendered[1].valid)
     watched, centre = _bounded_points(overlap, windows.ref[inlier], bent=local_model is not None)
     at = watched * scale, apply_matrix(frame.ref_frame, watched)
-    half = whole.half_width(places, ref, tgt, at, windows.block, seed)
+    half = whole.half_width(coordinates, ref, tgt, at, windows.block, seed)
     estimate = Estimate(
         "uncertain",
         "not judged",
@@ -280,7 +280,7 @@ class _Frame:
 
     def __init__(self, windows: TileWindows, model: WorkModel) -> None:
         self.ref_frame, tgt_frame = frames(model.pair)
-        self.places = apply_matrix(self.ref_frame, windows.ref)
+        self.coordinates = apply_matrix(self.ref_frame, windows.ref)
         self._linear = tgt_frame[:2, :2] / windows.scale
         self._scale = windows.scale
 
@@ -293,7 +293,7 @@ class _Frame:
         """(N, 2) what a model leaves of the windows' displacements, level pixels."""
         scale = self._scale
         rest = windows.tgt * scale - apply_matrix(matrix, windows.ref * scale)
-        return rest if field is None else np.asarray(rest - field.displacement(self.places))
+        return rest if field is None else np.asarray(rest - field.displacement(self.coordinates))
 
     def units(self, pixels: float) -> float:
         """A length on the reference, in units of the frame."""
@@ -368,14 +368,14 @@ def _bounded_points(
     y, x = np.nonzero(overlap)
     centre = np.array([x.mean(), y.mean()]) if len(x) else tie_points.mean(axis=0)
     height, width = overlap.shape
-    places = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
+    coordinates = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
     if bent and len(x):
         columns = np.linspace(x.min(), x.max(), _WATCHED).astype(np.int64)
         rows = np.linspace(y.min(), y.max(), _WATCHED).astype(np.int64)
         lattice = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
         inside = lattice[overlap[lattice[:, 1], lattice[:, 0]]]
-        places = inside if len(inside) else places
-    return np.vstack([centre, places]), (float(centre[0]), float(centre[1]))
+        coordinates = inside if len(inside) else coordinates
+    return np.vstack([centre, coordinates]), (float(centre[0]), float(centre[1]))
 
 
 def _to_working_pixels(matrix: NDArray[np.float64], scale: float) -> NDArray[np.float64]:

@@ -78,8 +78,8 @@ def open_stack_images(
         InputError: Fewer than two can be read, or one is named twice.
     """
     paths = [fspath(image) for image in images]
-    places = Counter(p if is_virtual(p) else str(Path(p).resolve()) for p in paths)
-    twice = next((place for place, times in places.items() if times > 1), None)
+    occurrences = Counter(p if is_virtual(p) else str(Path(p).resolve()) for p in paths)
+    twice = next((place for place, times in occurrences.items() if times > 1), None)
     if twice is not None:
         raise InputError("is named twice", subject=twice, hint="name every image once")
     found = sorted(

@@ -63,20 +63,20 @@ class PairChoice:
         )
 
 
-def first_pairs(choice: PairChoice, dates: Sequence[date | None], hub: int) -> list[IndexPair]:
+def first_pairs(choice: PairChoice, dates: Sequence[date | None], centre: int) -> list[IndexPair]:
     """The pairs to begin with.
 
     Args:
         choice: How to choose.
         dates: When each image was taken; images stand in the order of time, then of names.
-        hub: The reference, or what serves for one until it is chosen.
+        centre: The reference, or what serves for one until it is chosen.
     """
     count = len(dates)
     if choice.kind == "all" or (choice.kind == "auto" and count <= ALL_UP_TO):
         return list(combinations(range(count), 2))
     chosen: set[IndexPair] = set()
     if choice.kind in ("reference", "auto"):
-        chosen |= {_sorted_pair(hub, other) for other in range(count) if other != hub}
+        chosen |= {_sorted_pair(centre, other) for other in range(count) if other != centre}
     if choice.kind in ("neighbours", "auto"):
         reach = choice.count
         chosen |= {(i, j) for i in range(count) for j in range(i + 1, min(i + reach + 1, count))}

@@ -75,10 +75,10 @@ class Tied:
         width, height = ref_info.size
         corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1.0]])
         centre = corners.mean(axis=0, keepdims=True) if middle is None else middle
-        places = np.concatenate([centre, corners])
+        coordinates = np.concatenate([centre, corners])
         if frames.to_plane is not None:
-            places = apply_matrix(frames.to_plane, ref_info.to_map(places))
-        variance = np.diagonal(joint.covariance(node, places), axis1=1, axis2=2)
+            coordinates = apply_matrix(frames.to_plane, ref_info.to_map(coordinates))
+        variance = np.diagonal(joint.covariance(node, coordinates), axis1=1, axis2=2)
         half = NORMAL_95 * np.sqrt(variance)
         pixel, metres = float(frames.pixel[node]), float(frames.metres[node])
         worst = float(np.hypot(*half[1:].T).max())
@@ -98,7 +98,7 @@ class Tied:
             )
         believed = _pixels(Transform("translation", np.eye(3)), member, reference, centre)[0]
         # In the plane of the map a unit is a metre, where metres are known at all.
-        shift = (apply_matrix(to_image, places[:1]) - places[:1])[0] * metres
+        shift = (apply_matrix(to_image, coordinates[:1]) - coordinates[:1])[0] * metres
         own = info.gsd_m or (pixel, pixel)
         return cls(
             **common,

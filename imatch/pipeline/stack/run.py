@@ -124,7 +124,7 @@ def stack(
         )
     series = _Series([members[i] for i in usable], config, model, out / PAIRS)
     held = None if fixed is None else usable.index(fixed)
-    hub = len(usable) // 2 if held is None else held
+    centre = len(usable) // 2 if held is None else held
     dates = [member.date for member in series.members]
     runner: dict[str, Any] = {
         "jobs": jobs,
@@ -133,7 +133,7 @@ def stack(
         "cache": cache,
         "command": command,
     }
-    wanted = first_pairs(choice, dates, hub)
+    wanted = first_pairs(choice, dates, centre)
     tried: list[IndexPair] = []
     while wanted:
         tried += wanted

@@ -57,10 +57,10 @@ class Geolocation:
             The geolocation; None where some of the image has no place.
         """
         pixels = lattice(size)
-        places = to_ground(model, pixels)
-        if not np.isfinite(places).all():
+        coordinates = to_ground(model, pixels)
+        if not np.isfinite(coordinates).all():
             return None
-        return cls(model, fitted_affine(pixels, places), size)
+        return cls(model, fitted_affine(pixels, coordinates), size)
 
     def to_flat(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Map (N, 2) native pixels, corner-based, to flat ones; NaN where there is none."""

@@ -160,9 +160,9 @@ def to_ground(model: Model, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     return _transformed(model, pixels, TransformDirection.forward)
 
 
-def to_image(model: Model, places: NDArray[np.float64]) -> NDArray[np.float64]:
+def to_image(model: Model, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map (N, 2) coordinates in the model's CRS to (N, 2) corner-based pixels, NaN where none."""
-    return _transformed(model, places, TransformDirection.reverse)
+    return _transformed(model, coordinates, TransformDirection.reverse)
 
 
 def _transformed(

@@ -125,14 +125,14 @@ def log_caveats(
 
 
 @lru_cache(maxsize=1024)
-def log_location(name: str, said: str) -> None:
+def log_location(name: str, clause: str) -> None:
     """Logs a warning of how a file is located, once a file.
 
     Args:
         name: What to call it.
-        said: A clause of which the name is the subject.
+        clause: A clause of which the name is the subject.
     """
-    _LOG.warning("%s: %s", name, said)
+    _LOG.warning("%s: %s", name, clause)
 
 
 @lru_cache(maxsize=1024)

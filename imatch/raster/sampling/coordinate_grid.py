@@ -78,10 +78,10 @@ def spans(convert: Convert, width: int, height: int) -> tuple[float, float]:
     Returns:
         The medians over the output along x and y of the source; (1, 1) where nothing is mapped.
     """
-    places = _nodes(0, 0, width, height, 17, 17)
+    coordinates = _nodes(0, 0, width, height, 17, 17)
     half = np.array([0.5, 0.0])
-    across = convert(places + half) - convert(places - half)
-    down = convert(places + half[::-1]) - convert(places - half[::-1])
+    across = convert(coordinates + half) - convert(coordinates - half)
+    down = convert(coordinates + half[::-1]) - convert(coordinates - half[::-1])
     lengths = np.hypot(across, down)
     lengths = lengths[np.isfinite(lengths).all(axis=1)]
     if not len(lengths):

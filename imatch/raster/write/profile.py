@@ -184,8 +184,8 @@ def _nbits(dataset: DatasetReader, dtype: np.dtype[Any], nodata: float | None) -
     """Bits in which a copy can store all bands; None for as many as the type has."""
     if dataset.driver.startswith("JP2"):
         return None  # There it is the sensor's precision, which a copy need not be packed for.
-    said = {dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in dataset.indexes}
-    text = said.pop() if len(said) == 1 else None
+    stored = {dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in dataset.indexes}
+    text = stored.pop() if len(stored) == 1 else None
     bits = int(text) if text is not None and text.isdecimal() else 0
     if not 0 < bits < 8 * dtype.itemsize:
         return None

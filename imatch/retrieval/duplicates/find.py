@@ -271,7 +271,7 @@ def _grouped(
     groups = [sorted(group, key=lambda n: (-pixels(n), n)) for group in members.values()]
     groups = sorted((g for g in groups if len(g) > 1), key=lambda g: (-len(g), g[0]))
     number = {name: i for i, group in enumerate(groups, start=1) for name in group}
-    told = [
+    decided = [
         DuplicatePair(
             pair.a,
             pair.b,
@@ -283,9 +283,9 @@ def _grouped(
         for pair in pairs
     ]
     if only:
-        told.sort(key=lambda pair: (-pair.probability, pair.a, pair.b))
+        decided.sort(key=lambda pair: (-pair.probability, pair.a, pair.b))
     return Duplicates(
-        tuple(names), tuple(told), tuple(map(tuple, groups)), compared, threshold, tuple(skipped)
+        tuple(names), tuple(decided), tuple(map(tuple, groups)), compared, threshold, tuple(skipped)
     )
 
 

@@ -95,8 +95,8 @@ class ChipEmbedder(ABC):
     @property
     def identity(self) -> str:
         """See `Embedder`."""
-        told = {"dim": self.dim, "bands": self.bands, **self.settings}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        facts = {"dim": self.dim, "bands": self.bands, **self.settings}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def embed(self, pixels: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
         """See `Embedder.embed`.

@@ -78,9 +78,9 @@ def single_label(
             themselves=np.arange(len(ask)),
             apart=places[ask],
         )
-        told = figures(found, _RANKED)
+        measures = figures(found, _RANKED)
         for figure, source in (("map_r", "map_r"), ("map_1", "top_1"), ("map_10", "map_10")):
-            out.setdefault(figure, []).append(told[source])
+            out.setdefault(figure, []).append(measures[source])
     return out
 
 

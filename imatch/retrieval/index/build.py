@@ -371,9 +371,9 @@ def embed_cells(
     with kept_open():
         for cell_batch, chips in _batches(source, cells, embedder, min_valid):
             found = embedder.embed(*stacked(chips))
-            said = np.linalg.norm(found, axis=1) > 0
-            vectors.append(found[said])
-            kept += [cell for cell, good in zip(cell_batch, said, strict=True) if good]
+            nonzero = np.linalg.norm(found, axis=1) > 0
+            vectors.append(found[nonzero])
+            kept += [cell for cell, good in zip(cell_batch, nonzero, strict=True) if good]
     if not vectors:
         return np.zeros((0, embedder.dim), dtype=np.float32), []
     return np.concatenate(vectors), kept

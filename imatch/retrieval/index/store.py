@@ -245,8 +245,8 @@ class Store:
         """The image of each row."""
         images = [image for image in self.images.values() if image.count]
         starts = np.array([image.first for image in images], dtype=np.int64)
-        places = np.searchsorted(starts, rows, side="right") - 1
-        return [images[int(place)] for place in places]
+        owners = np.searchsorted(starts, rows, side="right") - 1
+        return [images[int(place)] for place in owners]
 
     def append(
         self, image: IndexedImage, vectors: NDArray[np.float32], cells: Iterable[ChipWindow]

@@ -144,8 +144,8 @@ class EmbedderTrainer(
         )
         return figures(found)
 
-    def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """See `Trainer.pictures`: the validation chips as points, coloured by what they show."""
+    def example_images(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """See `Trainer.example_images`: the validation chips as points, in their class's colour."""
         method = self.config.validation.picture
         if method == "none" or self._embedded is None:
             return {}

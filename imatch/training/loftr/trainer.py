@@ -134,8 +134,8 @@ class LoFTRTrainer(PairTrainer[LoFTRConfig, PairBatch, Initialisation[LoFTR]]):
         matches = find_matches(model, case)
         return match_figures(case, matches, mma_px=(1, 3, 8), auc_px=(3, 5, 10))
 
-    def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
-        """See `Trainer.pictures`: the first validation pair's matches."""
+    def example_images(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
+        """See `Trainer.example_images`: the first validation pair's matches."""
         assert isinstance(model, LoFTR)
         (case,) = self.cases(1)
         model.eval()

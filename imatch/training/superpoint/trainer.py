@@ -197,8 +197,8 @@ class SuperPointTrainer(
             figures |= {f"{prefix}{name}": value for name, value in found.items()}
         return figures
 
-    def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
-        """See `Trainer.pictures`: the first validation pair's heat map and matches."""
+    def example_images(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
+        """See `Trainer.example_images`: the first validation pair's heat map and matches."""
         assert isinstance(model, SuperPoint)
         (case,) = self.cases(1)
         matches = match_keypoints(*self._features(model, case), self.pairings[""])

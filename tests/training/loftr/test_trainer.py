@@ -202,6 +202,6 @@ class TestFigures:
 
 def test_pictures(pairs: Any, configure: Configure, tmp_path: Path) -> None:
     work = trainer(configure(), tmp_path / "run", pairs)
-    pictures = work.pictures(work.build_model())
-    assert pictures["matches"].shape == (64, 128, 3)
-    assert pictures["matches"].dtype == np.uint8
+    example_images = work.example_images(work.build_model())
+    assert example_images["matches"].shape == (64, 128, 3)
+    assert example_images["matches"].dtype == np.uint8
