@@ -165,7 +165,7 @@ def peak_mb() -> float:
 
 
 def start(task: CaseTask) -> None:
-    """Give a worker process what its cases share."""
+    """Initialises a worker process with what its cases share."""
     global _task, _runner
     _task, _runner = task, None
 

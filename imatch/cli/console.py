@@ -1,4 +1,4 @@
-"""Where tables, summaries and documents go."""
+"""Output of the command line: tables, summaries and documents on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def bars() -> Progress:
 
 @contextmanager
 def status_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
-    """One line on a terminal's stderr that says what is being done, and is gone afterwards.
+    """Shows a line of status on a terminal's stderr, cleared when the block ends.
 
     No spinner with a thread of its own: a download's progress bar may take the line over.
 

@@ -13,7 +13,7 @@ _SHARE = 0.5
 
 
 def check_memory(needed: float, what: str, *, subject: str | PathLike[str], hint: str) -> None:
-    """Refuse to reserve memory that a header claims and the machine has not got.
+    """Checks that an allocation takes no more than half of the machine's memory.
 
     Args:
         needed: Bytes.

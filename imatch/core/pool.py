@@ -1,4 +1,4 @@
-"""Worker processes that behave: fresh, of one thread, silent at an interrupt, gone with the parent.
+"""Worker processes: started fresh, one thread each, silent at an interrupt, ended with the parent.
 
 Fresh interpreters, since forked ones would inherit this process's memory, GDAL's caches and the
 threads of torch and OpenCV, which do not survive it.

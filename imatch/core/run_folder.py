@@ -1,4 +1,4 @@
-"""The folder of a run: what was begun in it, who may write to it, and how it is gone on with."""
+"""The folder of a run: its record, its lock, and how a run is resumed."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class RunFolder:
         self._lock = lock_folder(self.path, f"another {self.what} is running in this folder")
 
     def release(self) -> None:
-        """Lets others write to it."""
+        """Releases the lock."""
         if self._lock is not None:
             self._lock.release()
 
@@ -174,14 +174,14 @@ class RunFolder:
 
 
 def plain_change(name: str, was: Any, now: Any) -> str:
-    """Says of a value that it was one thing and is another."""
+    """Describes a changed value: what it was and what it is."""
     return f"{name} was {was!r} and is {now!r}"
 
 
 def first_change(
     was: Mapping[str, Any], now: Mapping[str, Any], describe: Describe = plain_change
 ) -> str | None:
-    """Says how two mappings differ, by the first of their members that does; None if none does.
+    """Describes the first difference of two mappings; None if they are equal.
 
     Example:
         >>> first_change({"size": 512, "seed": 0}, {"size": 512, "seed": 3})
@@ -194,7 +194,7 @@ def first_change(
 
 
 def _checked_sessions(value: object) -> list[dict[str, Any]]:
-    """What a record says of each time its run was begun or gone on with."""
+    """Checks the list of sessions in a record and returns it."""
     if not isinstance(value, list):
         raise TypeError("no list of sittings")
     for item in value:

@@ -20,7 +20,7 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 
 
 class Settings(BaseModel):
-    """A group of settings: nothing in it can be changed, nor misspelt."""
+    """Base of settings models: frozen, unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -152,7 +152,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _check_size(value: object, left: list[int]) -> None:
-    """Count values, each as often as it is named."""
+    """Checks the size of a YAML document, aliases expanded."""
     left[0] -= 1
     if left[0] < 0:
         raise ValueError("holds too many values")
@@ -202,7 +202,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _meanings(kind: type[Settings]) -> dict[str, str]:
-    """What each field's description says or, without one, the docstrings of a model's bases."""
+    """Returns each field's description, taken from docstrings of the model's bases without one."""
     meanings: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]

@@ -40,7 +40,7 @@ class EpochPairs(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Pairs of an epoch."""
+        """Returns the number of pairs of an epoch."""
 
     @abstractmethod
     def draw(self, epoch: int, index: int) -> PairSample:

@@ -55,7 +55,7 @@ _SLACK = 0.01
 
 
 def default_folder() -> Path:
-    """Where features are kept unless told otherwise, imatch's part of the user's cache folder."""
+    """Returns the default folder of features, inside the user's cache folder."""
     return Path(platformdirs.user_cache_dir("imatch", appauthor=False))
 
 
@@ -153,7 +153,7 @@ class FeatureCache:
         return features
 
     def clear(self) -> int:
-        """Forget everything; gives the number of images that were kept."""
+        """Deletes all features and returns the number of images they were of."""
         entries = self._entries()
         for _, _, path in entries:
             path.unlink(missing_ok=True)
@@ -173,7 +173,7 @@ class FeatureCache:
         return sum(size for _, size, _ in self._entries())
 
     def _make_place(self) -> Path:
-        """`place`, there and a folder.
+        """Creates the folder `place` where it is missing and returns it.
 
         Raises:
             OSError: It cannot be made, or is a link to somewhere else.
@@ -209,7 +209,7 @@ class FeatureCache:
 
     @contextmanager
     def _exclusive(self, key: str) -> Iterator[None]:
-        """Wait until no other process extracts this; the system frees a killed one's lock."""
+        """Holds the lock of a key, so that no two processes extract the same features."""
         with ExitStack() as held:
             try:
                 # A few locks for all keys: one each would leave as many files behind.
@@ -263,7 +263,7 @@ class FeatureCache:
 
 
 def _temporary_name(key: str) -> str:
-    """A name for what is being written, that no other process takes."""
+    """Returns a temporary file name that no other process takes."""
     return f"{key}.{secrets.token_hex(4)}.part"
 
 
@@ -311,7 +311,7 @@ def _identity(extractor: Extractor) -> tuple[object, ...]:
 
 
 def _plain_setting(value: object, name: str) -> object:
-    """A setting in plain values, equal for equal settings only."""
+    """Converts a setting to plain values, equal for equal settings only."""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     if isinstance(value, Enum | PurePath):

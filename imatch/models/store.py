@@ -137,7 +137,7 @@ def _repair_hint(spec: WeightSpec, where: str) -> str:
 
 
 def searched_places(name: str) -> list[str]:
-    """The places `find_weights` looks in, as text for an error message."""
+    """Returns the folders that `find_weights` searches, as texts for an error message."""
     spec = spec_of(name)
     places = [
         f"{where} ({path.parent})" for where, path, _ in _candidates(spec) if where != "torch hub"

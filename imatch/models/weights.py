@@ -110,7 +110,7 @@ def ensure_weights(name: str, *, overwrite: bool = False) -> str:
 
 
 def weight_row(spec: WeightSpec) -> dict[str, Any]:
-    """What is known of one checkpoint, and what state it is in on this machine, JSON-ready."""
+    """Returns a checkpoint's catalogue entry and its state on this machine, JSON-ready."""
     state, where, problem, file = MISSING, None, None, None
     try:
         found = find_weights(spec.name)

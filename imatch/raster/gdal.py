@@ -114,7 +114,7 @@ def reading(name: str) -> Iterator[None]:
 
 @contextmanager
 def warned() -> Iterator[list[str]]:
-    """What GDAL warns of in this thread inside the block, which rasterio only logs."""
+    """Collects what GDAL warns of in this thread inside the block, which rasterio only logs."""
     for logger in _LOGGERS:
         if not logger.isEnabledFor(logging.WARNING):  # A program wants less of its log.
             logger.setLevel(logging.WARNING)
@@ -127,13 +127,13 @@ def warned() -> Iterator[list[str]]:
 
 
 class _ThreadWarnings(threading.local):
-    """Where GDAL's warnings go in this thread, besides the log."""
+    """Collects GDAL's warnings of one thread, besides the log."""
 
     texts: list[str] | None = None
 
 
 class _Listener(logging.Handler):
-    """Keeps what GDAL warns of for those who asked."""
+    """Log handler that passes GDAL's warnings to `_ThreadWarnings`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if _warnings.texts is not None:
@@ -160,7 +160,7 @@ _MEANINGS = (
 
 
 def in_words(text: str, name: str) -> str:
-    """GDAL's last word on a file as a clause that stands in brackets behind the file's name.
+    """Converts GDAL's message about a file to a clause that can follow the file's name.
 
     Args:
         text: What was raised.
@@ -185,7 +185,7 @@ def in_words(text: str, name: str) -> str:
 
 
 class _OpenDatasets(threading.local):
-    """Datasets that stay open, of this thread; None outside of `kept_open`."""
+    """The datasets that one thread keeps open; None outside of `kept_open`."""
 
     datasets: OrderedDict[tuple[str, int | None], DatasetReader] | None = None
 
@@ -195,7 +195,7 @@ _open_datasets = _OpenDatasets()
 
 @contextmanager
 def kept_open() -> Iterator[None]:
-    """Datasets stay open between readings, and with them the blocks that GDAL has decoded.
+    """Keeps datasets open between readings, and with them the blocks that GDAL has decoded.
 
     Reading a large image tile by tile would else decode again what neighbouring tiles share, and
     all of it where a file's blocks are whole lines. Of this thread only.
@@ -214,7 +214,7 @@ def kept_open() -> Iterator[None]:
 
 @contextmanager
 def _header_errors(name: str) -> Iterator[None]:
-    """What GDAL raises when a damaged head is asked for colours, masks or a CRS."""
+    """Turns what GDAL raises over a damaged head into one `InputError`."""
     try:
         yield
     except (CPLE_BaseError, CRSError) as error:
@@ -291,7 +291,7 @@ def _check_sources(dataset: DatasetReader, name: str) -> None:
 
 
 def check_extent(pixels: float, name: str, hint: str) -> None:
-    """Refuse to decode what no reading in reasonable time can.
+    """Checks that the pixels can be decoded in reasonable time.
 
     Args:
         pixels: How many there are to be decoded, in all bands.
@@ -339,7 +339,7 @@ def _check_blocks(dataset: DatasetReader, name: str) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no readable, non-empty file, each for its own reason.
+    """Checks that a path is a readable file that is not empty.
 
     Raises:
         InputError: It is missing, empty or unreadable.

@@ -148,7 +148,7 @@ def ground_distance_m(a: ArrayLike, b: ArrayLike, crs: CRS) -> float:
 
 @lru_cache(maxsize=64)
 def _ellipsoid(wkt: str) -> tuple[CRS, Geod]:
-    """Longitude and latitude on the body a CRS describes, and its ellipsoid."""
+    """Returns a CRS's geographic system and its ellipsoid, of whatever body it describes."""
     base = pyproj.CRS.from_wkt(wkt).geodetic_crs
     if base is None or base.ellipsoid is None:
         return WGS84, _GEOD

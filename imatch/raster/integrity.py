@@ -175,7 +175,7 @@ def _jpeg(content: mmap.mmap) -> str | None:
 
 
 def _decodes(jpeg: bytes) -> bool:
-    """Whether a JPEG can be decoded to its last line."""
+    """Returns whether a JPEG can be decoded to its last line."""
     strict = rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True)
     try:
         with strict, MemoryFile(jpeg) as memory, warnings.catch_warnings():

@@ -42,7 +42,7 @@ _DEEPEST = 8
 
 
 def check_reach(path: str | PathLike[str]) -> None:
-    """Say which hosts a file reaches out to, or refuse it where no request may be made.
+    """Logs the hosts that a file makes GDAL request, or refuses it offline.
 
     A URL that somebody typed is asked for as it says, and said nothing about.
 
@@ -132,5 +132,5 @@ def _parts(text: str, document: Path) -> list[Path]:
 
 @lru_cache(maxsize=4096)
 def _log_once(file: str, host: str) -> None:
-    """Once a process."""
+    """Logs a file's host, once a process."""
     _LOG.warning("%s reaches out to %s", file, host)

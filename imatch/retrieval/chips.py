@@ -39,7 +39,7 @@ class ChipWindow:
 
     @property
     def window(self) -> Window:
-        """What to read."""
+        """The window of pixels to read."""
         return Window(self.left, self.top, self.width, self.height)
 
 
@@ -160,7 +160,7 @@ def read_chip(source: Source, cell: ChipWindow, chip_px: int, bands: int) -> Chi
 
 
 def render_chip(image: GeoImage, bands: int, chip_px: int | None = None) -> Chip:
-    """An image as an embedder sees it.
+    """Renders an image as a chip for an embedder.
 
     Args:
         image: What was read.

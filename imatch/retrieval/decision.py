@@ -69,7 +69,7 @@ class Decision:
         return float(self.probabilities([values])[0])
 
     def columns(self, names: Sequence[str]) -> list[int]:
-        """Where its figures are among others.
+        """Returns the columns of its figures among others.
 
         Raises:
             InputError: One is not: another version of imatch learnt it.
@@ -271,7 +271,7 @@ def read_decisions(path: Path) -> list[Decision]:
 
 
 def packaged_decisions(task: Task) -> list[Decision]:
-    """The decisions of a task that come with the package: one without a model, some with."""
+    """Reads a task's decisions that come with the package."""
     folder = resources.files("imatch.retrieval") / "decisions"
     file = folder / f"{task}.json"
     if not file.is_file():

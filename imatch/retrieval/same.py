@@ -189,7 +189,7 @@ def compare_images(
 
 
 def figures_of(found: Registration, similarity: float | None) -> dict[str, float]:
-    """The figures of a pair, by `FIGURES`; what is unknown is not finite.
+    """Returns the figures of a pair by `FIGURES`, not finite where unknown.
 
     Args:
         found: What matching gave. Its evidence counts by how far it is above what the matcher asks
@@ -235,7 +235,7 @@ def embedded_chip(source: Source, embedder: Embedder) -> Chip:
 
 
 def _reason(same: bool, probability: float, similarity: float | None, found: Registration) -> str:
-    """Why, in a sentence."""
+    """Returns the reason for a decision, one sentence."""
     alike = "" if similarity is None else f" and their embeddings are {similarity:.2f} alike"
     sure = in_words(probability if same else 1 - probability)
     if found.status == "ok":

@@ -162,7 +162,7 @@ def surroundings(hit: Hit, size: tuple[int, int]) -> ChipWindow:
 def onto_full_image(
     found: Registration, image: IndexedImage, offset: tuple[int, int]
 ) -> Registration:
-    """A registration onto a window of an image as one onto the image.
+    """Converts a registration onto a window of an image to one onto the whole image.
 
     Args:
         found: With the window as reference.

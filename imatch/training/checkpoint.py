@@ -43,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One moment of a run.
+    """The state of a run after a number of steps.
 
     Attributes:
         step: Optimiser steps done.
@@ -163,7 +163,7 @@ class Checkpoints:
             raise _damaged(place, error) from error
 
     def damage_errors(self, step: int) -> AbstractContextManager[None]:
-        """Uses what a checkpoint says inside the block; what is missing or wrong is its damage.
+        """Reports errors inside the block as damage of a checkpoint.
 
         Args:
             step: Which one.

@@ -97,7 +97,7 @@ def endless(
 
 
 def _use_one_thread(_worker: int) -> None:
-    """One thread a worker: they share the cores with each other and with the training."""
+    """Limits a loader's worker to one thread: workers share the cores with the training."""
     import cv2
 
     cv2.setNumThreads(0)

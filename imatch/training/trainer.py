@@ -353,7 +353,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
 
     @property
     def precision(self) -> Literal["fp32", "bf16"]:
-        """What the network computes in."""
+        """The precision in which the network computes."""
         wanted = self.config.precision
         if wanted == "auto":
             return "bf16" if _supports_bf16(self.device) else "fp32"

@@ -23,7 +23,7 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
 def added(command: CommandT, options: Sequence[Callable[[Any], Any]]) -> CommandT:
-    """A command with options, which its help shows in the order given."""
+    """Adds options to a command, shown by its help in the order given."""
     for option in reversed(options):
         command = option(command)
     return command
@@ -60,7 +60,7 @@ def setting_option(
 
 
 def _type_of(annotation: Any) -> Any:
-    """What click makes of a text for a field; None where it stays one, or is a flag."""
+    """Returns the click type of a field; None for texts and flags."""
     for part in (annotation, *get_args(annotation)):
         if get_origin(part) is Literal:
             return click.Choice(get_args(part))
@@ -137,7 +137,7 @@ def number_option(
 
 
 def jobs_option(text: str = "Worker processes.") -> Callable[[Any], Any]:
-    """``--jobs``, one unless told otherwise.
+    """``--jobs``, 1 by default.
 
     Args:
         text: Its help.

@@ -268,7 +268,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """As `atomic_path`, for a folder.
+    """Yields a temporary folder, renamed to `path` when the block ends well.
 
     Args:
         path: The folder to be made; the one it lies in exists.

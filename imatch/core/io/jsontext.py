@@ -14,7 +14,7 @@ from imatch.core.redaction import redacted
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text holds.
+    """Parses a JSON text strictly and returns its value.
 
     Raises:
         ValueError: It is no JSON, no UTF-8, or nested more deeply than anything of ours.
@@ -26,7 +26,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def to_json(value: object, *, indent: str = "") -> str:
-    """Strictly valid JSON that can be read: lists of plain values stay on one line.
+    """Formats a value as strict JSON, lists of plain values on one line each.
 
     Columns of a thousand tie points are one line each and a matrix three, where
     ``json.dumps(indent=2)`` gives every number a line of its own.

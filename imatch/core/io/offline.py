@@ -32,7 +32,7 @@ def is_offline() -> bool:
 
 
 def check_online(subject: str) -> None:
-    """Refuse what is all requests.
+    """Refuses an operation that is nothing but network requests, in offline mode.
 
     Raises:
         ConfigError: This process makes none.

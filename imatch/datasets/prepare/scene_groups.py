@@ -99,7 +99,7 @@ def map_box(transform: Affine, crs: CRS, pixels: Box, wanted: CRS) -> Box:
 
 
 def map_boxes(transform: Affine, crs: CRS, boxes: Sequence[Box], wanted: CRS) -> list[Box]:
-    """Returns the same of many boxes at once: each call of GDAL's transformer has its price."""
+    """Returns `map_box` of many boxes at once: each call of GDAL's transformer is slow."""
     if not boxes:
         return []
     outlines = np.stack([_outline(box) for box in boxes])

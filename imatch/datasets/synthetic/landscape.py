@@ -45,7 +45,7 @@ class Landscape:
 
 
 def landscape(size: tuple[int, int], seed: int) -> Landscape:
-    """Grows a landscape.
+    """Generates a landscape of cover, relief and texture.
 
     Args:
         size: (width, height), 32 to 4000 pixels each.

@@ -142,7 +142,7 @@ def cloud_cover(
 
 @dataclass(frozen=True)
 class _Light:
-    """What decides how the ground itself looks."""
+    """Season, snow and sun, which decide how the ground looks."""
 
     season: Season
     year: int

@@ -247,7 +247,7 @@ def _report(
     agrees: BoolArray,
     scatter: float,
 ) -> Adjustment:
-    """The solution in the frames it was asked in."""
+    """Converts the solution to the caller's frames and reports its accuracy."""
     both = tied[system.a] & tied[system.b]
     covariances, checked = system.precision(inner, tied, agrees, scatter)
     squared = np.where(both, system.misfits(inner, scatter), np.nan)
@@ -274,7 +274,7 @@ def _report(
 def _without_unconfirmed(
     count: int, edges: Sequence[Edge], agrees: BoolArray, reference: int
 ) -> tuple[BoolArray, BoolArray]:
-    """Without weak pairs that nothing confirms, and without what they alone tie."""
+    """Drops weak pairs that no loop confirms, and the images that they alone tie."""
     weak = np.array([edge.weak for edge in edges], dtype=bool)
     while (lonely := bridges(count, edges, agrees) & weak).any():
         agrees = agrees & ~lonely
@@ -290,7 +290,7 @@ def _lengths(squared: NDArray[np.float64], _cut: NDArray[np.float64]) -> NDArray
 def _redescending_weights(
     squared: NDArray[np.float64], cut: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Geman and McClure's (1985): half of the weight is lost before a pair is improbable."""
+    """Returns weights that fall with the misfit (Geman and McClure, 1985)."""
     return np.asarray(1 / (1 + squared / cut) ** 2)
 
 

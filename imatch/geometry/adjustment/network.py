@@ -90,7 +90,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Support:
-    """What ties an image to the reference.
+    """Evidence that ties an image to the reference.
 
     Attributes:
         sure: Pairs that are sure of themselves, agree, and lead to the reference by ways that
@@ -284,7 +284,7 @@ def _closed(edges: Sequence[Edge], nodes: Sequence[int], around: Sequence[int]) 
 def support(
     root: int, node: int, count: int, edges: Sequence[Edge], agrees: BoolArray, rejected: BoolArray
 ) -> Support:
-    """How firmly an image hangs on the reference.
+    """Counts the independent ways of pairs from an image to the reference.
 
     The most ways through agreeing pairs that share no pair equal the fewest pairs whose loss would
     cut the image off (Menger, 1927; found as a maximum flow). Where as many sure pairs across that
@@ -332,7 +332,7 @@ def _minimum_cut(
 
 
 def _numbers(use: BoolArray) -> list[int]:
-    """Indices of what is in use."""
+    """Returns the indices of the edges in use."""
     return [int(index) for index in np.flatnonzero(use)]
 
 

@@ -140,7 +140,7 @@ class Aligner:
         return None if found is None else self._refined_further(found)
 
     def _refined_further(self, found: Alignment) -> Alignment:
-        """The same at full resolution, once more from where it stands, while that helps."""
+        """Refits an alignment at full resolution for as long as more windows agree."""
         for _ in range(_FURTHER):
             if found.agree > _DOUBTFUL:
                 break
@@ -233,5 +233,5 @@ class Aligner:
 
 
 def _octave(zoom: float) -> float:
-    """Difference of scale, in the steps in which it is evened out."""
+    """Returns the difference of scale in octaves, in the steps in which it is evened out."""
     return round(_STEPS * float(np.log2(zoom))) / _STEPS if zoom > 0 else 0.0

@@ -123,7 +123,7 @@ def verify(
 
 
 def _limited_by_windows(rough: Estimate, found: Estimate, shape: tuple[int, ...]) -> Estimate:
-    """The matches' answer with the status, the evidence and the bounds that the windows allow."""
+    """Limits a matcher's estimate to the status, evidence and bounds of the windows."""
     if found.transform is None or rough.transform is None:
         doubt = f"the matches agree, but {found.reason}"
         return replace(rough, status="uncertain", reason=doubt, evidence=found.evidence)
@@ -172,7 +172,7 @@ def _best_rival(
 
 
 def _with_shear(aligner: Aligner, alignment: Alignment, options: EstimateOptions) -> Alignment:
-    """The same alignment, sheared where that lets many more windows agree.
+    """Returns the alignment, refitted as affine where many more windows then agree.
 
     A similarity right in one part of a sheared or tilted view loses the rest, beyond the reach of
     its windows; from the coarsest level an affine transform finds it again.

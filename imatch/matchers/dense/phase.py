@@ -79,7 +79,7 @@ class Phase(Matcher):
     def _match_window(
         self, ref: Rendered, tgt: Rendered, start: NDArray[np.int64], side: int, shift: Vector
     ) -> tuple[float, float, float, float, float] | None:
-        """Tie point (ref x, ref y, tgt x, tgt y, score) of one window, or None."""
+        """Matches one window; returns (ref x, ref y, tgt x, tgt y, score), or None."""
         first = self._window(ref, start, side)
         if first is None:
             return None

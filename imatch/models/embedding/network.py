@@ -76,7 +76,7 @@ class EmbeddingNetwork(nn.Module):
         self.register_buffer("std", std, persistent=False)
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Embed.
+        """Embeds images and returns their vectors.
 
         Args:
             image: (B, bands + classes, H, W), bands in [0, 1], classes 0 or 1.
@@ -212,7 +212,7 @@ _HINT = "name a file that imatch train embedder --export wrote"
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a ``.safetensors`` file of ours says of itself.
+    """Reads the metadata of a ``.safetensors`` file of ours.
 
     Raises:
         WeightsError: It cannot be read, or says nothing.

@@ -95,7 +95,7 @@ def _doubled(maps: Tensor) -> Tensor:
 
 
 def zero_attention(transformer: LocalFeatureTransformer) -> None:
-    """Let attention add nothing to begin with: what it is given is good already.
+    """Initialises a transformer to the identity: its input is good already.
 
     The last normalisation of every layer starts at 0, as in ReZero (Bachlechner et al. 2021) and
     the residual blocks of Goyal et al. 2017.

@@ -53,7 +53,7 @@ class LoFTR(KorniaLoFTR):
             self.pos_encoding = PositionEncodingSine(shape.width, (128, 128), temp_bug_fix=True)
 
     def features(self, images: Tensor, *, fine: bool = True) -> tuple[Tensor, Tensor | None]:
-        """What the backbone sees.
+        """Computes the backbone's feature maps.
 
         Args:
             images: (B, `Shape.channels`, H, W) in [0, 1], sides multiples of `Shape.cell`.
@@ -108,7 +108,7 @@ class LoFTR(KorniaLoFTR):
     def _attend_with_positions(
         self, tokens: list[Tensor], positions: list[Tensor], masks: list[Tensor | None]
     ) -> tuple[Tensor, Tensor]:
-        """Attention that is told places anew in every layer, and hands on nothing of them.
+        """Applies attention with positions added in every layer and removed after it.
 
         Descriptors that are alike already would be told apart by their places; so these are not
         part of what is compared.
@@ -235,7 +235,7 @@ def expected_offset(own: Tensor, other: Tensor) -> Tensor:
 
 
 def coarse_parts(network: LoFTR) -> list[nn.Module]:
-    """What the coarse matches are made by, and the fine stage builds upon."""
+    """Returns the modules of the coarse stage, on which the fine stage builds."""
     backbone = network.backbone
     if isinstance(backbone, KeypointBackbone):
         return [backbone.superpoint, backbone.sharpness, network.loftr_coarse]

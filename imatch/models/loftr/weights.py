@@ -46,7 +46,7 @@ def load_loftr(found: WeightsFile) -> LoFTR:
 
 
 def shape_of(path: Path, state: dict[str, Tensor]) -> Shape:
-    """What a checkpoint is made of.
+    """Returns the architecture of a checkpoint.
 
     Args:
         path: The file; one of ours tells it in its metadata, or a file ``about.json`` beside it.

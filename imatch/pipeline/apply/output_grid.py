@@ -133,7 +133,7 @@ def _ratio(mapping: GeoCorrection, info: RasterInfo) -> float:
 
 
 def _whole(ratio: float, slack: float = _WHOLE) -> float:
-    """A ratio that is nearly a whole number, or one over such, made so."""
+    """Rounds a ratio that is nearly a whole number, or one over such."""
     for value, back in ((ratio, lambda n: float(n)), (1 / ratio, lambda n: 1 / n)):
         nearest = round(value)
         if nearest >= 1 and abs(value / nearest - 1) <= slack:

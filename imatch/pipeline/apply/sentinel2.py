@@ -334,7 +334,7 @@ def _head_of_file(file: Path) -> bytes:
 
 @contextmanager
 def _readable(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[None]:
-    """What `zipfile` raises of a member that is damaged, encrypted or packed unusually."""
+    """Turns errors of `zipfile` about damaged, encrypted or unusual members into one line."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:

@@ -87,7 +87,7 @@ class DaskWorkers(BatchExecutor):
 
 
 class _Session:
-    """One run over a cluster, seen from the client."""
+    """Runs pairs on a cluster and collects their rows in the client."""
 
     def __init__(
         self, client: Client, task: BatchTask, retries: int, timeout: float | None
@@ -124,7 +124,7 @@ class _Session:
             yield from self._end_overdue(by_name)
 
     def end(self) -> None:
-        """Let go of what was not finished."""
+        """Cancels the futures that are not finished."""
         with suppress(Exception):
             self.client.unsubscribe_topic(self.topic)
             self.client.cancel(list(self.futures.values()))
@@ -202,7 +202,7 @@ class _Session:
             yield out_of_time(by_name[name], self.timeout, max(1, self.attempts[name]), worker)
 
     def _last_alive(self, since: float) -> float:
-        """When the cluster was last seen with a worker.
+        """Returns the time at which the cluster was last seen with a worker.
 
         Raises:
             ImatchError: That is too long ago.

@@ -104,7 +104,7 @@ class _Worker:
         return self.future is None
 
     def begin(self, pair: BatchPair) -> None:
-        """Give it a pair."""
+        """Hands a pair to the process."""
         self.pair, self._since = pair, time.monotonic()
         try:
             self.future = self._pool.submit(run_pair, self._task, pair)
@@ -155,7 +155,7 @@ class _Worker:
         return result
 
     def end(self) -> None:
-        """End the process, whatever it is at."""
+        """Ends the process, also in the middle of a pair."""
         self._pool.close()
 
     def _open(self) -> None:
@@ -186,7 +186,7 @@ def _ready(task: BatchTask) -> str:
 
 
 def _wait_for_some(workers: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
-    """Wait until some have something to tell."""
+    """Waits until workers are done or out of time, and returns those."""
     futures = [worker.future for worker in workers if worker.future is not None]
     left = [rest for worker in workers if (rest := worker.remaining(timeout)) is not None]
     wait(futures, timeout=min(left, default=None), return_when=FIRST_COMPLETED)

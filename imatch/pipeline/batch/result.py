@@ -114,7 +114,7 @@ class BatchResult(Plain):
 
     @classmethod
     def of(cls, pair: BatchPair, registration: Registration) -> BatchResult:
-        """The figures of a registration."""
+        """Returns the row of a registered pair."""
         r, certificate = registration, registration.certificate
         return cls(
             pair.name,
@@ -145,7 +145,7 @@ class BatchResult(Plain):
 
     @classmethod
     def failed(cls, pair: BatchPair, error: str) -> BatchResult:
-        """The row of a pair that could not be run."""
+        """Returns the row of a pair that could not be registered."""
         return cls(
             pair.name,
             "error",
@@ -156,7 +156,7 @@ class BatchResult(Plain):
         )
 
     def in_one_line(self) -> BatchResult:
-        """The same with texts that need no second line in a table."""
+        """Returns the row with each text put on one line."""
         return replace(
             self, reason=" ".join(self.reason.split()), error=" ".join(self.error.split())
         )

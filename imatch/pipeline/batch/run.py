@@ -180,7 +180,7 @@ def _engine(jobs: int, dask: str | None) -> BatchExecutor:
 
 
 def _absolute(pair: BatchPair) -> BatchPair:
-    """Workers may have another current folder."""
+    """Returns a path made absolute, since workers may have another current folder."""
     here = Path.cwd()
     masks = {
         name: located(str(mask), here)

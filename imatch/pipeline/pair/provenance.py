@@ -70,7 +70,7 @@ def provenance(
 
 
 def _located(info: RasterInfo) -> str | None:
-    """What geocodes an image, or why nothing does, where there is something to say."""
+    """Returns what geocodes an image, or why nothing does; None for a plain geotransform."""
     if info.unlocated is not None:
         return f"nothing: {info.unlocated}"
     return info.located_by

@@ -89,7 +89,7 @@ class Certificate:
     passes: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What it adds to the member ``certificate`` of the JSON document."""
+        """Returns its entries in the member ``certificate`` of the JSON document."""
         return {
             name: [_finite(item) for item in value] if isinstance(value, tuple) else _finite(value)
             for name, value in asdict(self).items()
@@ -97,7 +97,7 @@ class Certificate:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Certificate:
-        """The certificate of that member."""
+        """Builds the certificate from what `to_dict` returned."""
         values = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         for name in _PAIRS:
             if values.get(name) is not None:
@@ -109,7 +109,7 @@ class Certificate:
 def verdict(
     tolerance: Tolerance | None, *, ok: bool, bound_px: float | None, bound_m: float | None
 ) -> bool | None:
-    """Whether an answer is as near as was asked.
+    """Returns whether a registration meets its tolerance.
 
     Args:
         tolerance: What was asked.
@@ -130,7 +130,7 @@ def verdict(
 
 
 def _finite(value: Any) -> Any:
-    """The value; what is unbounded or unknown becomes None, and a tuple a list."""
+    """Converts a value to JSON types: not finite becomes None, a tuple a list."""
     if isinstance(value, tuple):
         return list(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -147,7 +147,7 @@ def native_scale(solved: PairEstimate) -> float:
 def predict_next(
     windows: TileWindows, model: WorkModel, kind: ModelKind
 ) -> tuple[WorkModel, Consensus]:
-    """A better prediction for the next level; the same where too little agrees.
+    """Fits the windows of a level to predict the next; returns `model` where too few agree.
 
     Args:
         windows: What was measured.
@@ -319,7 +319,7 @@ def _fitted(
 def _reach(
     matrix: NDArray[np.float64], ref: NDArray[np.float64], tgt: NDArray[np.float64]
 ) -> float:
-    """Residuals beyond this are no part of a global transform, pixels."""
+    """Returns the largest residual that counts for a global transform, pixels."""
     left = np.hypot(*(tgt - apply_matrix(matrix, ref)).T)
     return max(AGREES, 2 * float(np.percentile(left, 95)))
 
@@ -350,7 +350,7 @@ def _global(
 
 
 def _keep_rough(solved: PairEstimate, why: str, tiles: tuple[int, int]) -> SceneFit:
-    """The rough answer, no longer relied on."""
+    """Returns the rough answer as the fit of the scene, downgraded to uncertain."""
     estimate = solved.estimate
     reason = f"at full resolution {why}; the answer is that of the reduced images"
     rough = replace(estimate, status="uncertain", reason=reason)
@@ -379,7 +379,7 @@ def _bounded_points(
 
 
 def _to_working_pixels(matrix: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """A transform between level pixels as one between working pixels."""
+    """Converts a transform between level pixels to one between working pixels."""
     zoom = np.diag([scale, scale, 1.0])
     work = np.linalg.inv(zoom) @ matrix @ zoom
     return np.asarray(work / work[2, 2])

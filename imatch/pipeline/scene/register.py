@@ -131,7 +131,7 @@ def register(
 
 @dataclass(eq=False)
 class _Run:
-    """One scene, level by level, and what is told of it."""
+    """Measures one scene level by level and records how."""
 
     solved: PairEstimate
     config: SceneConfig
@@ -173,7 +173,7 @@ class _Run:
         return None
 
     def record(self, fit: SceneFit) -> dict[str, Any]:
-        """What the provenance says of the scene."""
+        """Returns the scene's entries of the provenance."""
         rough = self.solved.estimate
         return {
             "levels": self.levels,
@@ -267,7 +267,7 @@ def _measured(tasks: list[TileTask], measuring: TileExecutor, kept: SceneState |
 
 
 def _resolution(level: TileLevel) -> str:
-    """How a level is called."""
+    """Returns the name of a level in messages: a fraction of the full resolution."""
     x, y = level.factor
     if x == y:
         return "full resolution" if x == 1 else f"1/{x} of full resolution"

@@ -49,7 +49,7 @@ class InputImage:
     copy_of: str = ""
 
     def summary(self, gsd_m: float | None = None) -> ImageSummary:
-        """The image as a side of a registration.
+        """Returns the image's description as the side of a registration.
 
         Args:
             gsd_m: Metres per pixel where the file does not say.
@@ -62,7 +62,7 @@ class InputImage:
 def open_stack_images(
     images: Sequence[str | PathLike[str]], config: MatchConfig
 ) -> list[InputImage]:
-    """Look at all images of a stack.
+    """Opens all images of a stack and returns them in the order of time.
 
     One that cannot be read does not cost the others their answer: it is listed with the cause.
 
@@ -98,7 +98,7 @@ def open_stack_images(
 
 
 def find_reference(members: Sequence[InputImage], reference: str | PathLike[str]) -> int:
-    """Place of the image a user means.
+    """Finds an image of the stack by name or path and returns its index.
 
     Args:
         members: The images.
@@ -204,7 +204,7 @@ def _look(path: str, config: MatchConfig) -> InputImage:
 
 
 def _unique_names(members: Sequence[InputImage]) -> list[InputImage]:
-    """The same images, those of one name told apart by their folder, else by a number."""
+    """Makes the names of images unique by their folder, else by a number."""
     # Not to be told apart on the file systems of Windows and macOS.
     taken = Counter(member.name.casefold() for member in members)
     seen: Counter[str] = Counter()

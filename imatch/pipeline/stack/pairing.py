@@ -130,7 +130,7 @@ def _same_season(image: int, dates: Sequence[date | None]) -> list[int]:
 
 
 def _date_distance(one: int, other: int, dates: Sequence[date | None]) -> tuple[float, float]:
-    """How unlike two dates are: by season, then by time."""
+    """Returns the distance of two dates: by season, then by time."""
     first, second = dates[one], dates[other]
     if first is None or second is None:
         return math.inf, float(abs(one - other))

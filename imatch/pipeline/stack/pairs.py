@@ -56,7 +56,7 @@ class Frames:
     def of(
         cls, infos: Sequence[RasterInfo], reference: int, *, use_map: bool, gsd_m: float | None
     ) -> Frames:
-        """The planes of some images.
+        """Returns the frames in which some images are solved.
 
         Args:
             infos: The images.

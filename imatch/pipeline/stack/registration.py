@@ -57,7 +57,7 @@ class Tied:
 
     @classmethod
     def of(cls, network: StackNetwork, node: int) -> Tied:
-        """Of an image that is tied."""
+        """Returns the adjusted transform of a tied image."""
         joint, frames = network.joint, network.frames
         member, reference = network.members[node], network.members[joint.reference]
         info, ref_info = _known(member), _known(reference)
@@ -112,7 +112,7 @@ class Tied:
 def tied_registration(
     network: StackNetwork, node: int, config: MatchConfig, status: Status, reason: str
 ) -> Registration:
-    """An image that is tied, as a registration onto the reference.
+    """Converts the solution for a tied image to a registration onto the reference.
 
     Its accuracy at tie points is that of its pairs: how far each of them, as a whole, lies from the
     solution.
@@ -165,7 +165,7 @@ def tied_registration(
 def untied(
     network: StackNetwork, member: InputImage, config: MatchConfig, reason: str
 ) -> Registration:
-    """An image that nothing ties, or that cannot be read, as a registration that failed.
+    """Returns a failed registration for an image that is not tied or cannot be read.
 
     Args:
         network: The solved series.
@@ -199,7 +199,7 @@ def _common(
 
 
 def _provenance(network: StackNetwork, node: int | None, config: MatchConfig) -> dict[str, Any]:
-    """What the registration was made of: the pairs the image is in."""
+    """Returns the provenance: the pairs that the image is part of."""
     joint, own = network.joint, []
     for index in [] if node is None else network.of(node):
         attempt, row = network.attempts[index], network.rows[index]

@@ -164,7 +164,7 @@ def stack(
 
 
 def _check_one_content(attempts: Iterable[Attempt]) -> None:
-    """Every pair of an image must have seen the same of it.
+    """Checks that no image changed on disk while its pairs were matched.
 
     Raises:
         InputError: A file has changed between two pairs.
@@ -181,7 +181,7 @@ def _check_one_content(attempts: Iterable[Attempt]) -> None:
 
 
 def _check_same_options(config: MatchConfig) -> None:
-    """Each image of a stack is reference and target by turns."""
+    """Checks that options of reference and target agree: each image is both by turns."""
     for name in ("bands", "nodata", "mask"):
         if getattr(config, f"ref_{name}") != getattr(config, f"tgt_{name}"):
             raise ConfigError(

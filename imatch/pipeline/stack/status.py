@@ -36,7 +36,7 @@ class ImageStatus:
 
 
 def image_statuses(network: StackNetwork) -> list[ImageStatus]:
-    """What each image of a solved series is worth; `imatch.pipeline.stack.run` tells the rules."""
+    """Returns the status of each image by the rules of `imatch.pipeline.stack.run`."""
     return [_image_status(network, node) for node in range(len(network.members))]
 
 

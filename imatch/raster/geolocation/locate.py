@@ -174,7 +174,7 @@ def _by_gcps(
 
 
 def _curved_place(model: Model, size: tuple[int, int], nowhere: str, subject: str) -> Place | str:
-    """A place by a model that leads somewhere and back, without a fold."""
+    """Returns the place by a model of GCPs or RPCs, or why the model is no use."""
     try:
         found = Geolocation.over(model, size)
     except InputError as error:
@@ -202,7 +202,7 @@ def _curved_place(model: Model, size: tuple[int, int], nowhere: str, subject: st
 
 
 def _spread(rows: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """At most so many GCPs, evenly: of each cell of a lattice the one nearest to its middle."""
+    """Thins GCPs evenly: of each cell of a grid the one nearest to its middle."""
     if len(rows) <= most:
         return rows
     low, high = rows[:, :2].min(axis=0), rows[:, :2].max(axis=0)

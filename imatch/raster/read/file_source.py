@@ -318,7 +318,7 @@ def _file_bands(
 
 
 def _unmarked(dataset: DatasetReader, index: int) -> bool:
-    """Whether a band says nothing about missing ground."""
+    """Returns whether a band declares neither nodata nor a mask."""
     return [flag.name for flag in dataset.mask_flag_enums[index - 1]] == ["all_valid"]
 
 

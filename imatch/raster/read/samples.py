@@ -137,7 +137,7 @@ def log_location(name: str, clause: str) -> None:
 
 @lru_cache(maxsize=1024)
 def _log_fill(name: str, band: int, fill: float, share: float) -> None:
-    """Once a file: it is opened to be matched, and again to be written."""
+    """Logs an undeclared fill value, once a file: it may be opened twice."""
     _LOG.warning(
         "%s: band %d holds %.9g in %.2g %% of the pixels looked at, far from all others, and does"
         " not declare it as nodata: it is mixed into its neighbours; pass --nodata %.9g if it"

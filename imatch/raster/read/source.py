@@ -46,7 +46,7 @@ Settings: TypeAlias = tuple[tuple[int | str, ...] | None, float | None, str | No
 def settings_of(
     bands: Sequence[int | str] | None, nodata: float | None, mask: str | PathLike[str] | None
 ) -> Settings:
-    """What was asked of a source, in a form to be compared."""
+    """Returns the settings with which a source was opened, in a form to be compared."""
     # One NaN for all: others differ from themselves.
     return (
         None if bands is None else tuple(bands),

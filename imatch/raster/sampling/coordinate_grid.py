@@ -138,7 +138,7 @@ def _nodes(
 
 
 def _coarse_error(plane: NDArray[np.float64]) -> float:
-    """By how much every second node mispredicts the others."""
+    """Returns the error with which every second node predicts the others."""
     guessed = _interpolated(plane[::2, ::2], plane.shape)
     return float(np.abs(guessed - plane).max())
 

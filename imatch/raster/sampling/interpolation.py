@@ -145,7 +145,7 @@ def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32])
 
 
 def _cubic_taps(place: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], NDArray[Any]]]:
-    """Where to fetch along one axis, and with what weight: the outer taps, the inner two as one."""
+    """Returns (positions, weights) of cubic taps along an axis, the inner two made one."""
     whole = np.floor(place)
     first, second, third, last = _cubic_weights(place - whole)
     inner = second + third
@@ -158,7 +158,7 @@ def _weighted_taps(
     y: NDArray[np.float32],
     weights: Callable[[NDArray[Any]], list[NDArray[Any]]],
 ) -> NDArray[Any]:
-    """Tap by tap in the precision of the pixels: OpenCV rounds positions in those of 64 bits."""
+    """Sums weighted taps in the precision of the pixels; OpenCV rounds positions of 64 bits."""
     height, width = pixels.shape
     flat = np.ascontiguousarray(pixels).reshape(-1)
     out = np.zeros(x.shape, dtype=pixels.dtype)
@@ -195,6 +195,6 @@ def _cubic_weights(t: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _strips(shape: tuple[int, ...]) -> list[slice]:
-    """Lines whose weights stay in the processor's cache: twice as fast."""
+    """Yields strips of lines whose weights fit into the processor's cache: twice as fast."""
     lines = max(1, _STRIP // shape[1])
     return [slice(top, top + lines) for top in range(0, shape[0], lines)]

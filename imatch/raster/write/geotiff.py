@@ -141,7 +141,7 @@ def _failed(path: Path, error: BaseException) -> OutputError:
 
 
 def _profile(form: RasterProfile, lattice: Grid, creation: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments of `rasterio.open`."""
+    """Returns the arguments of `rasterio.open`."""
     options: dict[str, Any] = {
         "TILED": "YES",
         "COMPRESS": "DEFLATE",

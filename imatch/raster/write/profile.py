@@ -207,7 +207,7 @@ def _tags(dataset: DatasetReader, band: int) -> dict[str | None, dict[str, str]]
 
 
 def tells_place(dataset: DatasetReader) -> bool:
-    """Whether a file's metadata repeats where it lies, which another geocoding would belie."""
+    """Returns whether metadata repeats the geocoding, which a new one would contradict."""
     return any(
         _located(dataset.tags(band)) or _ENVI_PLACE & set(dataset.tags(band, ns="ENVI"))
         for band in (0, *dataset.indexes)
@@ -215,7 +215,7 @@ def tells_place(dataset: DatasetReader) -> bool:
 
 
 def _located(tags: Tags) -> set[str]:
-    """Keys of what is true of the old lattice only."""
+    """Returns the metadata keys that are true of the old grid only."""
     # GDAL names attributes of a NetCDF file's variables variable#attribute.
     pairs = {key: key.partition("#") for key in tags}
     grids = {name for name, _, attribute in pairs.values() if attribute in _NETCDF_GRID}

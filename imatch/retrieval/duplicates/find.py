@@ -35,7 +35,7 @@ Tell = Callable[[float], None]
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """A pair and the answer.
+    """A pair of files with its probability and decision.
 
     Attributes:
         a: One file.
@@ -56,7 +56,7 @@ class DuplicatePair:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What was found among files.
+    """Near-duplicates found among files.
 
     Attributes:
         files: Those that could be read, in order.
@@ -158,7 +158,7 @@ def find_duplicates(
     on_start: Callable[[int], None] = lambda _pairs: None,
     on_pair: Tell = lambda _pairs: None,
 ) -> Duplicates:
-    """All near-duplicates among files.
+    """Finds all near-duplicates among files and groups them.
 
     Of more than a few files only pairs are compared whose edges run alike.
 

@@ -84,7 +84,7 @@ class _AlignedPair:
 
 
 def compare(a: NormalisedImage, b: NormalisedImage) -> Similarity:
-    """How alike two pictures are."""
+    """Compares two normalised images and returns the figures of their similarity."""
     tried = [_align_pair(a, b, matrix) for matrix in _alignments(a, b)]
     seen = [view for view in tried if view is not None]
     if not seen:
@@ -94,7 +94,7 @@ def compare(a: NormalisedImage, b: NormalisedImage) -> Similarity:
 
 
 def _align_pair(a: NormalisedImage, b: NormalisedImage, matrix: Matrix) -> _AlignedPair | None:
-    """Both on the first's pixels; the richer colours explain the poorer, whichever has them."""
+    """Warps the second onto the first, and maps the richer colours to the poorer."""
     bands, grey, valid = _warped(b, matrix)
     both = a.valid & valid
     if both[::2, ::2].sum() < _FEWEST:
@@ -173,7 +173,7 @@ def _warped(
 
 
 def _figures(seen: _AlignedPair) -> Similarity:
-    """The figures of two pictures on the same pixels."""
+    """Returns the similarity figures of an aligned pair."""
     clean = seen.clean
     if clean.sum() < _FEWEST:
         clean = seen.both
@@ -191,7 +191,7 @@ def _log(contrast: np.floating[Any], difference: np.floating[Any]) -> float:
 
 
 def _smooth(plane: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
-    """Gaussian means of what is valid."""
+    """Returns Gaussian means over valid pixels."""
     known = valid.astype(np.float32)
     share = np.maximum(cv2.GaussianBlur(known, (0, 0), _SMOOTH), 1e-3)
     return np.asarray(cv2.GaussianBlur(plane * known, (0, 0), _SMOOTH) / share, dtype=np.float32)

@@ -73,7 +73,7 @@ class Vocabulary:
         return np.asarray(unit((vector - self.mean) @ self.projection)[0])
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write it as one ``.safetensors`` file, in half precision.
+        """Writes the vocabulary as one ``.safetensors`` file, in half precision.
 
         Raises:
             OutputError: The file exists, or cannot be written.
@@ -88,7 +88,7 @@ class Vocabulary:
 
     @staticmethod
     def load(path: Path) -> Vocabulary:
-        """Read a file of `save`.
+        """Reads a vocabulary from a file that `save` wrote.
 
         Raises:
             WeightsError: It is none.

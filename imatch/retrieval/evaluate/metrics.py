@@ -22,7 +22,7 @@ TOPS = (1, 2, 3, 5, 10, 20)
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """What was found for each query.
+    """The gallery ranked for each query.
 
     Attributes:
         relevant: (Q, K) bool, whether the item at each rank belongs to the query; items that were

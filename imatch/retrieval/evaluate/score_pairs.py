@@ -97,7 +97,7 @@ class ScoredPairs:
 
 @dataclass(frozen=True, eq=False)
 class PairEvaluation:
-    """How good answers about pairs are.
+    """Evaluation of decisions about labelled pairs.
 
     Attributes:
         figures: The figures; of held-out pairs where the decision was learnt from them.

@@ -175,7 +175,7 @@ def _absolute(path: str | PathLike[str]) -> str:
 
 
 def _keyed(files: Sequence[str], skipped: list[SkippedImage]) -> dict[str, str]:
-    """Files by their names in an index."""
+    """Returns files by the names they have in an index."""
     found: dict[str, str] = {}
     for file in files:
         if found.setdefault(image_key(file), file) != file:

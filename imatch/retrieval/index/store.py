@@ -73,7 +73,7 @@ class IndexedImage:
 
     @property
     def rows(self) -> range:
-        """Its rows."""
+        """The image's rows in the index."""
         return range(self.first, self.first + self.count)
 
     def unchanged(self) -> bool:
@@ -170,7 +170,7 @@ class Store:
 
     @classmethod
     def _open_repaired(cls, path: Path) -> Self:
-        """Open, and cut off what an interruption left."""
+        """Opens an index to write, after removing what an interruption left."""
         manifest = read_manifest(path)
         folder = path / f"g{manifest.generation}"
         folder.mkdir(exist_ok=True)
@@ -197,7 +197,7 @@ class Store:
             )
 
     def close(self) -> None:
-        """Let others write."""
+        """Releases the lock of the index."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -213,7 +213,7 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """Where this generation lies."""
+        """The folder of the current generation."""
         return self.path / f"g{self.manifest.generation}"
 
     @property
@@ -325,7 +325,7 @@ def _line(image: IndexedImage) -> bytes:
 
 
 def _read_images(path: Path) -> list[IndexedImage]:
-    """The whole lines of a journal."""
+    """Reads the complete lines of a journal of images."""
     if not path.exists():
         return []
     try:
@@ -353,5 +353,5 @@ def _read_image(line: str) -> IndexedImage:
 
 
 def _foreign_files(path: Path) -> Iterable[Path]:
-    """What lies in a folder that no index has put there."""
+    """Returns the files in a folder that are not an index's."""
     return (file for file in path.iterdir() if file.name not in (LOCK, "g1"))

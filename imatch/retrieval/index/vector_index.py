@@ -216,7 +216,7 @@ class Searcher:
 
 
 def check_finite(vectors: NDArray[np.float32]) -> None:
-    """Refuse vectors that are no numbers, which a search passes over without a word.
+    """Checks that vectors are finite: a search would skip others silently.
 
     Raises:
         InputError: There are such.
