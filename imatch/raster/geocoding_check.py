@@ -59,7 +59,7 @@ def misplaced(transform: Affine, crs: CRS | None, size: tuple[int, int]) -> str 
 
 
 def _beyond(transform: Affine, crs: CRS, size: tuple[int, int], unit: float) -> str | None:
-    """Describes an image that lies outside the bounds of its CRS."""
+    """Describes how an image lies outside the bounds of its CRS; None if it does not."""
     width, height = size
     x, y = transform @ (width / 2, height / 2)
     if crs.is_geographic:

@@ -155,7 +155,7 @@ def summary(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]
 def _divided(
     places: NDArray[np.int64], draws: int, held_out: float, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yields (training rows, test rows) of each draw, split by place."""
+    """Returns (training rows, test rows) of each draw, split by place."""
     names = np.unique(places)
     asked = max(1, round(held_out * len(names)))
     if len(names) - asked < 1:
