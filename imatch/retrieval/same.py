@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 #: Names of the figures of a pair, and what they are clipped to.
 FIGURES = ("similarity", "evidence", "coverage")
 LIMITS = ((-0.2, 1.0), (-8.0, 12.0), (0.0, 1.0))
-#: Those that need no embedder.
-MATCHED = FIGURES[1:]
 
 
 @dataclass(frozen=True, eq=False)

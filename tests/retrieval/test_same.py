@@ -18,14 +18,13 @@ from imatch.retrieval.pair_table import ImagePair
 from imatch.retrieval.same import (
     FIGURES,
     LIMITS,
-    MATCHED,
     embedded_chip,
     embedding_similarity,
     same_ground,
 )
 
 SIFT = MatchConfig(matcher="sift", use_geocoding=False)
-MATCH = Decision("same", None, None, MATCHED, LIMITS[1:], (0.8, 2.0), -1.0, 0.5)
+MATCH = Decision("same", None, None, FIGURES[1:], LIMITS[1:], (0.8, 2.0), -1.0, 0.5)
 BOTH = Decision("same", "means", "x", FIGURES, LIMITS, (1.0, 0.8, 2.0), -1.0, 0.5)
 
 

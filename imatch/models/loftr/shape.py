@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from kornia.feature.loftr.loftr import default_cfg
@@ -165,8 +165,3 @@ TEACHER = Shape(
 """Coarse_LoFTR_TRT's student (Apache-2.0), whose file lacks the fine stage."""
 
 SHAPES = {"compact": COMPACT, "seasons": SEASONS, "published": PUBLISHED, "teacher": TEACHER}
-
-
-def coarse_only(shape: Shape) -> Shape:
-    """The same network before it has learnt the fine stage."""
-    return replace(shape, refined=False)

@@ -155,13 +155,6 @@ def map_at_r(ranking: Ranking) -> float:
     return _mean(np.array(values))
 
 
-def first_ranks(ranking: Ranking) -> NDArray[np.float64]:
-    """(Q,) rank of the first item that belongs, from 1; infinite where none was ranked."""
-    found = ranking.relevant.any(axis=1)
-    position = ranking.relevant.argmax(axis=1) + 1.0 if ranking.relevant.shape[1] else found * 0.0
-    return np.where(found, position, np.inf)
-
-
 def figures(ranking: Ranking, tops: Sequence[int] = TOPS) -> dict[str, float]:
     """All measures by name: ``top_1`` … ``top_20``, ``recall_5`` …, ``map``, ``map_5``, ``map_r``.
 
