@@ -20,6 +20,7 @@ from imatch.bench.metrics import (
 )
 from imatch.bench.results import OUTCOMES, Result
 from imatch.bench.runner import BenchPlan, Run
+from imatch.core.io.jsontext import json_values
 
 SCHEMA = "imatch.bench/1"
 #: The imaginary matcher that answers where any of the real ones is right.
@@ -115,8 +116,7 @@ def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
     if len(matchers) > 1:
         document["oracle"] = {"name": ORACLE, **_breakdown(_oracle(by_matcher), scores)}
     document["never_right"] = _never_right(by_matcher)
-    plain = _jsonable(document)
-    assert isinstance(plain, dict)
+    plain: dict[str, Any] = json_values(document)
     return plain
 
 
@@ -303,14 +303,3 @@ def _detectors(rows: Sequence[DetectorResult]) -> dict[str, Any] | None:
         "overall": means(rows),
         "by_source": {s: means([row for row in rows if row.source == s]) for s in sources},
     }
-
-
-def _jsonable(value: Any) -> Any:
-    """Converts to plain numbers; NaN and infinities become None, since JSON has neither."""
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value

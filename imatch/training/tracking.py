@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError
 from imatch.core.extras import require_extra
 from imatch.core.io.files import disk_errors
-from imatch.core.io.jsontext import parse_json
+from imatch.core.io.jsontext import json_values, parse_json
 
 LOG = "log.jsonl"
 _MLFLOW_RUN = "mlflow-run.txt"
@@ -57,9 +56,7 @@ class JsonLines:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """See `Tracker`; a figure that is not finite becomes null."""
-        self._write(
-            {"step": step} | {k: v if math.isfinite(v) else None for k, v in values.items()}
-        )
+        self._write({"step": step, **json_values(values)})
 
     def add_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """See `Tracker`."""

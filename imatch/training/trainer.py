@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from imatch.core.io.jsontext import json_values
 from imatch.models.device import resolve_device
 from imatch.training.checkpoint import (
     CHECKPOINTS,
@@ -341,7 +342,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         about = {
             "step": self.step,
             "config": self.config.model_dump(mode="json"),
-            "figures": {k: v if math.isfinite(v) else None for k, v in figures.items()},
+            "figures": json_values(figures),
             **self.about(),
         }
         kept, weights = average.module.state_dict(), model.state_dict()

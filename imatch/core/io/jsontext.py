@@ -25,6 +25,24 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def json_values(value: Any) -> Any:
+    """Converts a value to JSON types: arrays and tuples become lists, what is not finite None.
+
+    Args:
+        value: Dictionaries, lists, tuples, numbers, strings, NumPy arrays and scalars.
+    """
+    match value:
+        case np.ndarray() | np.generic():
+            return json_values(value.tolist())
+        case Mapping():
+            return {key: json_values(item) for key, item in value.items()}
+        case list() | tuple():
+            return [json_values(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
+
+
 def to_json(value: object, *, indent: str = "") -> str:
     """Formats a value as strict JSON, lists of plain values on one line each.
 

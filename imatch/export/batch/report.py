@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imatch.core.io.files import atomic_path
-from imatch.core.io.jsontext import to_json
+from imatch.core.io.jsontext import json_values, to_json
 from imatch.export.batch import plots
 from imatch.export.html import HtmlCell, HtmlTable, render
 from imatch.export.text import number
@@ -204,11 +204,8 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _values(row: BatchResult) -> dict[str, Any]:
     """Returns the columns of a row, None for what is unknown."""
-    values = {field.name: getattr(row, field.name) for field in fields(row)}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
+    values: dict[str, Any] = json_values(asdict(row))
+    return values
 
 
 def _spread(values: Iterable[float]) -> dict[str, float | None]:

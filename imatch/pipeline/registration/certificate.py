@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from imatch.core.io.jsontext import json_values
+
 _TOLERANCE = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*(px|m)", re.IGNORECASE)
 
 
@@ -90,10 +92,8 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns its entries in the member ``certificate`` of the JSON document."""
-        return {
-            name: [_finite(item) for item in value] if isinstance(value, tuple) else _finite(value)
-            for name, value in asdict(self).items()
-        }
+        values: dict[str, Any] = json_values(asdict(self))
+        return values
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Certificate:
@@ -127,10 +127,3 @@ def verdict(
     if tolerance.unit == "px":
         return bound_px <= tolerance.value
     return None if bound_m is None else bound_m <= tolerance.value
-
-
-def _finite(value: Any) -> Any:
-    """Converts a value to JSON types: not finite becomes None, a tuple a list."""
-    if isinstance(value, tuple):
-        return list(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
