@@ -119,7 +119,7 @@ def _cells(size: tuple[int, int], side: float, stride: float) -> list[ChipWindow
 
 
 def _starts(length: int, side: int, step: float) -> list[int]:
-    """Where cells begin along an axis: evenly, from edge to edge, no further apart than `step`."""
+    """Returns the evenly spaced starts of cells along an axis, at most `step` apart."""
     if length <= side:
         return [0]
     count = int(np.ceil((length - side) / max(step, 1.0))) + 1

@@ -222,7 +222,7 @@ def _regress(
 
 
 def decisions_path(source: str | Path) -> Path:
-    """Where the decisions of an embedder's file are kept: ``model.decisions.json``."""
+    """Returns the path of the decisions beside an embedder's file: ``model.decisions.json``."""
     path = Path(source).expanduser()
     return path.with_name(path.stem + _SUFFIX)
 

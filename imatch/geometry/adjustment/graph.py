@@ -93,7 +93,7 @@ class Adjustment:
     scales: NDArray[np.float64]
 
     def covariance(self, node: int, xy: ArrayLike, *, own: bool = True) -> NDArray[np.float64]:
-        """How well it is known where an image shows places of the reference.
+        """Returns the covariance of reference positions mapped into an image.
 
         Args:
             node: The image.

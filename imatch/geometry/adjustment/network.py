@@ -216,7 +216,7 @@ def paths_from(
 
 
 def loops(root: int, count: int, edges: Sequence[Edge], use: BoolArray) -> list[Loop]:
-    """How well a basis of all loops closes, before any adjustment.
+    """Measures the closure of a basis of all loops, before any adjustment.
 
     The loops are the fundamental ones of a breadth-first tree: each edge beside the tree with the
     shortest ways back, so that they are short where the network is dense.

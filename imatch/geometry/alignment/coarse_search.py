@@ -146,7 +146,7 @@ def coarse_search(
 
 
 def _longer_side(size: tuple[int, int], side: int) -> int:
-    """What the longer side is reduced to, pixels: of a strip, more, for the sake of the shorter."""
+    """Returns the length to reduce the longer side to, pixels; more for a strip."""
     longer, shorter = max(size), min(size)
     if shorter * side >= _SHORTER * longer:
         return side

@@ -125,7 +125,7 @@ class Phase(Matcher):
 
 
 def _starts(extent: int, side: int) -> list[int]:
-    """Where half-overlapping windows start so that they reach both ends evenly."""
+    """Returns the starts of half-overlapping windows that reach both ends evenly."""
     count = max(1, round(2 * (extent - side) / side) + 1)
     return sorted({int(v) for v in np.linspace(0, max(extent - side, 0), count)})
 

@@ -144,7 +144,7 @@ class LoFTR(KorniaLoFTR):
     def similarity(
         self, a: Tensor, b: Tensor, seen_a: Tensor | None = None, seen_b: Tensor | None = None
     ) -> Tensor:
-        """How alike cells are, over the temperature; in full precision.
+        """Returns the similarity of cells over the temperature, in full precision.
 
         Args:
             a: (B, L, C) transformed features.

@@ -103,7 +103,7 @@ def _own_grid(mapping: GeoCorrection, info: RasterInfo) -> Grid:
 
 
 def _ratio(mapping: GeoCorrection, info: RasterInfo) -> float:
-    """How many reference pixels a pixel of the file is long."""
+    """Returns the length of a pixel of the file in reference pixels."""
     if not mapping.on_map and not (info.geocoded and mapping.target.geocoded):
         # Pixels of the target's frame: the target itself goes on the reference's very grid.
         return _whole(mapping.target.width / info.width)

@@ -188,7 +188,7 @@ def _transformed(shapes: NDArray[Any], convert: Any) -> NDArray[Any]:
 def _longest_segment(
     mapping: GeoCorrection, convert: Any, crs: CRS | None, shapes: NDArray[Any]
 ) -> float:
-    """How long a straight segment may be before the correction bends it visibly.
+    """Returns the longest straight segment that the correction does not bend visibly.
 
     A chord of length L strays from a curve of second derivative k by at most k L**2 / 8.
     """

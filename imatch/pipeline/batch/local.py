@@ -135,7 +135,7 @@ class _Worker:
         return True
 
     def take(self, timeout: float | None) -> BatchResult | str | None:
-        """What came of the pair: its row, why there is none, or None when it is out of time."""
+        """Returns the pair's row, or why there is none, or None when it is out of time."""
         assert self.future is not None
         self.pair, future = None, self.future
         if not future.done():

@@ -77,7 +77,7 @@ def _located(info: RasterInfo) -> str | None:
 
 
 def _file(info: RasterInfo, files: tuple[Fingerprint, ...]) -> dict[str, Any]:
-    """What identifies an input: its fingerprint, and of what else it is read from; or its name."""
+    """Returns what identifies an input: the fingerprints of its files, or its name."""
     if info.path is None:
         found: dict[str, Any] = {"name": info.name}
     else:

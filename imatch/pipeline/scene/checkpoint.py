@@ -102,7 +102,7 @@ def clear(folder: Path) -> None:
 def identity_of(
     config: SceneConfig, sources: tuple[Source, Source], weights: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What decides a scene's tie points: what the files hold, the settings, the versions.
+    """Returns what decides a scene's tie points: files' contents, settings, versions.
 
     Args:
         config: The settings.

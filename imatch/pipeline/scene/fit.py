@@ -102,7 +102,7 @@ class TileWindows:
         )
 
     def agreeing(self, model: WorkModel) -> Consensus:
-        """What the windows say of one another, displacements being those from a model."""
+        """Judges the windows by their neighbours, displacements taken from a model."""
         moved = (self.tgt - model.apply(self.ref)) * self.scale
         return consensus(self.ref * self.scale, moved, self.tile)
 

@@ -265,7 +265,7 @@ def _warped(
 
 
 def _read_target(source: Source, task: TileTask) -> _Part | None:
-    """What the target shows of a tile, reduced to about the pixels of the level."""
+    """Reads the part of the target under a tile, reduced to about the level's pixels."""
     x, y = task.origin
     width, height = task.size
     ends = np.linspace(0, 1, 9)

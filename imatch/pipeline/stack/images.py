@@ -161,7 +161,7 @@ def mark_copies(
 
 
 def _digest(member: InputImage, config: MatchConfig, *, whole: bool) -> bytes:
-    """Of an image's grid and pixels: of its middle at full resolution, or all of it, reduced."""
+    """Hashes an image's grid and pixels: the middle at full resolution, or all of it, reduced."""
     source = open_source(
         member.path,
         bands=config.ref_bands,

@@ -79,7 +79,7 @@ class _AlignedPair:
 
     @property
     def clean(self) -> BoolArray:
-        """Where both are known and no mark is."""
+        """The pixels that both show, without overlays."""
         return self.both & ~overlay_mask(self.wanted, self.made, self.error, self.both)
 
 

@@ -39,7 +39,7 @@ def single_label(
     seed: int = 0,
     on_fit: Callable[[float], None] = lambda _: None,
 ) -> Values:
-    """How well one class an item can be told from embeddings.
+    """Measures how well the one class of each item can be predicted from embeddings.
 
     Args:
         vectors: (N, D).
@@ -96,7 +96,7 @@ def multi_label(
     r: int = 10,
     on_fit: Callable[[float], None] = lambda _: None,
 ) -> Values:
-    """How well the mixture of classes can be told from embeddings.
+    """Measures how well the mixture of classes can be predicted from embeddings.
 
     Args:
         vectors: (N, D).

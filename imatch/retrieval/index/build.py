@@ -165,7 +165,7 @@ def find_images(paths: Iterable[str | PathLike[str]]) -> list[str]:
 
 
 def image_key(path: str | PathLike[str]) -> str:
-    """How an index names an image: by its absolute path, links followed; a URL `redacted`."""
+    """Returns the name of an image in an index: its absolute path, or its URL `redacted`."""
     name = _absolute(path)
     return redacted(name) if is_virtual(name) else name
 

@@ -47,7 +47,7 @@ def require_faiss() -> ModuleType:
 
 
 def cells_for(count: int) -> int:
-    """How many cells divide `count` vectors: about the root, a power of two.
+    """Returns the number of cells for `count` vectors: about the root, a power of two.
 
     More would make each search a little shorter and building much longer.
 
