@@ -46,7 +46,7 @@ LOW_DISK = 1_000_000_000
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong.
+    """A problem of the installation.
 
     Attributes:
         what: The finding.
@@ -61,7 +61,7 @@ class Problem:
 
 @dataclass
 class Report:
-    """What an examination found.
+    """Result of an examination.
 
     Attributes:
         sections: Title -> what was looked at -> what was seen.

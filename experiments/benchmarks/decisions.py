@@ -149,7 +149,9 @@ def similarities(pairs: Sequence[ImagePair], embedder: Embedder) -> NDArray[np.f
     found = []
     with progress(embedder.name, len(pairs)) as advance:
         for pair in pairs:
-            found.append(same_ground.likeness(open_source(pair.a), open_source(pair.b), embedder))
+            found.append(
+                same_ground.embedding_similarity(open_source(pair.a), open_source(pair.b), embedder)
+            )
             advance(1)
     return np.array(found)
 
@@ -207,7 +209,9 @@ def matched(pairs: Sequence[ImagePair], embedders: Sequence[Embedder]) -> dict[s
             a, b = open_source(pair.a), open_source(pair.b)
             found = match(a, b, registrar)
             for embedder in embedders:
-                told = same_ground.figures_of(found, same_ground.likeness(a, b, embedder))
+                told = same_ground.figures_of(
+                    found, same_ground.embedding_similarity(a, b, embedder)
+                )
                 rows[embedder.name].append([told[name] for name in same_ground.FIGURES])
             advance(1)
     return {

@@ -41,9 +41,8 @@ from imatch.retrieval.embedders import Embedder, load_embedder
 from imatch.retrieval.embedders.base import unit
 from imatch.retrieval.evaluate.metrics import Ranking, figures, rank
 from imatch.retrieval.index.store import IndexedImage
-from imatch.retrieval.search import Hit
+from imatch.retrieval.search import Hit, image_zscore
 from imatch.retrieval.verify import verify
-from imatch.retrieval.zscore import image_zscore
 from tests.support.place_sets import SETS, PlaceSet, View, displaced
 
 SHOWN = (

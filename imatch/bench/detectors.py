@@ -92,8 +92,8 @@ def shared_keypoints(
     """
     points = np.asarray(xy, dtype=np.float64)
     moved = apply_matrix(matrix, points)
-    shown = valid_at(other_valid, moved)
-    return Keypoints(points[shown], moved[shown])
+    visible = valid_at(other_valid, moved)
+    return Keypoints(points[visible], moved[visible])
 
 
 def repeatability(ref: Keypoints, tgt: Keypoints, radius: float = CORRECT_PX) -> float:

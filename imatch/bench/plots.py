@@ -77,12 +77,12 @@ def time_plot(results: Sequence[Result], matchers: Sequence[str]) -> str:
             continue
         errors = np.array([row.score_px for row in rows])
         refused = ~np.isfinite(errors)
-        shown = np.clip(errors, 0.02, _WORST_PX)
+        plotted = np.clip(errors, 0.02, _WORST_PX)
         # Spread, so that a hundred refusals do not look like one.
-        shown[refused] = _REFUSED_PX * np.exp(rng.uniform(-0.45, 0.45, int(refused.sum())))
+        plotted[refused] = _REFUSED_PX * np.exp(rng.uniform(-0.45, 0.45, int(refused.sum())))
         seconds = np.array([row.seconds for row in rows])
         colour = _colour(index)
-        axes.scatter(seconds, shown, s=9, color=colour, alpha=0.45, lw=0, label=name)
+        axes.scatter(seconds, plotted, s=9, color=colour, alpha=0.45, lw=0, label=name)
         axes.axvline(float(np.median(seconds)), color=colour, lw=1, ls=(0, (4, 3)), alpha=0.8)
     style_axes(axes, "Error and time of every positive case; dashed: median time")
     axes.set_xscale("log")
@@ -117,9 +117,9 @@ def bars_plot(summary: dict[str, Any], key: str, title: str) -> str | None:
         figsize=(8.4, 1.1 + len(names) * max(0.34, 0.17 * len(columns))), layout="constrained"
     )
     axes = figure.subplots()
-    places = np.arange(len(names))
+    positions = np.arange(len(names))
     for index, (name, column) in enumerate(columns.items()):
-        y = places + (index - (len(columns) - 1) / 2) * thick
+        y = positions + (index - (len(columns) - 1) / 2) * thick
         within = {
             px: np.array([100 * (column[part]["within"][px] or 0) for part in names])
             for px in ("1", "3")
@@ -127,7 +127,7 @@ def bars_plot(summary: dict[str, Any], key: str, title: str) -> str | None:
         axes.barh(y, within["3"], thick * 0.9, color=_colour(index), alpha=0.38, lw=0)
         axes.barh(y, within["1"], thick * 0.9, color=_colour(index), lw=0, label=name)
     counts = [next(iter(columns.values()))[part]["n"] for part in names]
-    axes.set_yticks(places, [f"{part} ({n})" for part, n in zip(names, counts, strict=True)])
+    axes.set_yticks(positions, [f"{part} ({n})" for part, n in zip(names, counts, strict=True)])
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     style_axes(axes, f"{title}: % within 1 px (dark) and 3 px (light)")

@@ -56,12 +56,12 @@ def to_markdown(summary: dict[str, Any]) -> str:
 def to_html(summary: dict[str, Any], run: Run, plan: BenchPlan) -> str:
     """Returns the tables, the plots and the galleries as one HTML page."""
     matchers = [config.matcher for config in plan.configs]
-    shown = [*tables.all_tables(summary), *filter(None, [tables.errors(summary)])]
+    listed = [*tables.all_tables(summary), *filter(None, [tables.errors(summary)])]
     return render(
         "benchmark.html.j2",
         cases=summary["run"]["cases"]["count"],
         matchers=matchers,
-        tables={table.title: table for table in shown},
+        tables={table.title: table for table in listed},
         plots={
             "recall": plots.recall_plot(run.results, matchers),
             "conditions": plots.bars_plot(summary, "robustness", "By condition"),
@@ -81,7 +81,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     run = summary["run"]
     last = run["sittings"][-1] if run["sittings"] else {}
     machine = last.get("machine", {})
-    commits = dict.fromkeys(_commit(sitting.get("commit")) for sitting in run["sittings"])
+    commits = dict.fromkeys(_commit(session.get("commit")) for session in run["sittings"])
     selection = [
         *(f"{key}={value}" for key, values in run.get("filters", {}).items() for value in values),
         *([f"limit {run['limit']}"] if run.get("limit") is not None else []),
@@ -92,7 +92,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("Images under", run["root"]),
         ("Working size", run["size_rule"]),
         ("Commands", "; ".join(f"`{s['command']}`" for s in run["sittings"] if s.get("command"))),
-        ("Started", ", ".join(str(sitting.get("started")) for sitting in run["sittings"])),
+        ("Started", ", ".join(str(session.get("started")) for session in run["sittings"])),
         ("Commit", ", ".join(commits)),
         (
             "Machine",

@@ -128,12 +128,12 @@ class Run:
     Attributes:
         results: A row for each case and matcher, by matcher in order, then case in order.
         detectors: The keypoints' rows.
-        sittings: Machine, commit, command and time of each sitting of the run, in order.
+        sessions: Machine, commit, command and time of each session of the run, in order.
     """
 
     results: list[Result]
     detectors: list[DetectorResult]
-    sittings: list[dict[str, Any]]
+    sessions: list[dict[str, Any]]
 
 
 def run_benchmark(
@@ -158,7 +158,7 @@ def run_benchmark(
         resume: Go on with the run that is in the folder, if there is one.
         overwrite: Throw away the run that is in the folder.
         command: Command line to remember.
-        on_result: Called with each row, those of an earlier sitting first.
+        on_result: Called with each row, those of an earlier session first.
 
     Raises:
         ImatchError: A matcher cannot be loaded, an image is missing, the folder cannot be used or
@@ -167,11 +167,11 @@ def run_benchmark(
     notify = on_result or (lambda _result: None)
     check_images(plan.cases, plan.root)
     folder = RunFolder(out, "benchmark", RUN, SCHEMA, files=(RESULTS, DETECTORS, *SUMMARIES))
-    sittings = folder.open(
+    sessions = folder.open(
         plan.identity(),
         resume=resume,
         overwrite=overwrite,
-        sitting={**environment(command), "jobs": jobs},
+        session={**environment(command), "jobs": jobs},
         members={"origin": dict(plan.origin), "root": str(plan.root)},
         describe=_difference,
     )
@@ -196,7 +196,7 @@ def run_benchmark(
             results[key] = rows.append(result)
             notify(result)
     points_of = [measured[key] for key in order if key in measured]
-    done = Run([results[key] for key in order], points_of, sittings)
+    done = Run([results[key] for key in order], points_of, sessions)
     # Workers finish in any order; the finished table has one.
     with atomic_path(out / RESULTS, overwrite=True) as path:
         write_rows(path, Result, done.results)

@@ -20,6 +20,7 @@ from imatch.bench.metrics import (
 )
 from imatch.bench.results import OUTCOMES, Result
 from imatch.bench.runner import BenchPlan, Run
+from imatch.core.io.jsontext import json_values
 
 SCHEMA = "imatch.bench/1"
 #: The imaginary matcher that answers where any of the real ones is right.
@@ -59,26 +60,26 @@ def condition(result: Result) -> str | None:
     return CLEAR if sides == ["clear", "clear"] else None
 
 
-def _of(source: str, *variants: str) -> Callable[[Result], bool]:
+def _of_source(source: str, *variants: str) -> Callable[[Result], bool]:
     return lambda result: result.source == source and result.variant in variants
 
 
-def _in(name: str) -> Callable[[Result], bool]:
+def _in_condition(name: str) -> Callable[[Result], bool]:
     return lambda result: result.source == "ua_overview" and condition(result) == name
 
 
 #: The rows by which matchers are compared, those without a case left out: who belongs to each.
 GROUPS: dict[str, Callable[[Result], bool]] = {
-    "ombria near": _of("ombria", "near"),
-    "ombria free": _of("ombria", "free"),
-    "ua_overview near": _of("ua_overview", "near"),
-    "ua_overview free": _of("ua_overview", "free"),
-    **{f"– of these {name}": _in(name) for name in (CLEAR, CLOUD, SNOW, SNOW_CLOUD)},
-    "alps_b08 near + free": _of("alps_b08", "near", "free"),
+    "ombria near": _of_source("ombria", "near"),
+    "ombria free": _of_source("ombria", "free"),
+    "ua_overview near": _of_source("ua_overview", "near"),
+    "ua_overview free": _of_source("ua_overview", "free"),
+    **{f"– of these {name}": _in_condition(name) for name in (CLEAR, CLOUD, SNOW, SNOW_CLOUD)},
+    "alps_b08 near + free": _of_source("alps_b08", "near", "free"),
     "Sentinel-2 together": lambda result: result.positive and result.source in SENTINEL_2,
-    "brenta_ndvi near + free": _of("brenta_ndvi", "near", "free"),
-    "srif free": _of("srif", "near", "free"),
-    "starainj free": _of("starainj", "near", "free"),
+    "brenta_ndvi near + free": _of_source("brenta_ndvi", "near", "free"),
+    "srif free": _of_source("srif", "near", "free"),
+    "starainj free": _of_source("starainj", "near", "free"),
     "all positives": lambda result: result.positive,
 }
 
@@ -104,7 +105,7 @@ def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
             "size_rule": "longest side of the pair, at least the setting"
             if plan.fit_size
             else "the setting",
-            "sittings": run.sittings,
+            "sittings": run.sessions,
         },
         "false_accept_px": FALSE_ACCEPT_PX,
         "matchers": {
@@ -115,8 +116,7 @@ def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
     if len(matchers) > 1:
         document["oracle"] = {"name": ORACLE, **_breakdown(_oracle(by_matcher), scores)}
     document["never_right"] = _never_right(by_matcher)
-    plain = _jsonable(document)
-    assert isinstance(plain, dict)
+    plain: dict[str, Any] = json_values(document)
     return plain
 
 
@@ -303,14 +303,3 @@ def _detectors(rows: Sequence[DetectorResult]) -> dict[str, Any] | None:
         "overall": means(rows),
         "by_source": {s: means([row for row in rows if row.source == s]) for s in sources},
     }
-
-
-def _jsonable(value: Any) -> Any:
-    """Converts to plain numbers; NaN and infinities become None, since JSON has neither."""
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value

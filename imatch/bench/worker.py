@@ -130,7 +130,7 @@ def to_result(case: Case, registration: Registration, seconds: float) -> Result:
         case.tag,
         registration.matcher,
         status,
-        answer=_nine(answer),
+        answer=_flat_matrix(answer),
         corner_error_px=error if error is not None and status == "ok" else float("nan"),
         n_matches=registration.n_matches,
         n_inliers=registration.n_inliers,
@@ -138,14 +138,14 @@ def to_result(case: Case, registration: Registration, seconds: float) -> Result:
         peak_mb=peak_mb(),
         model=registration.model or "",
         found_by=str(registration.provenance.get("found_by", "")),
-        guess=_nine(guess),
+        guess=_flat_matrix(guess),
         guess_error_px=error if error is not None and status != "ok" else float("nan"),
-        shift_x_px=_item(shift, 0),
-        shift_y_px=_item(shift, 1),
-        true_shift_x_px=_item(truth, 0),
-        true_shift_y_px=_item(truth, 1),
-        ci95_x_px=_item(half, 0),
-        ci95_y_px=_item(half, 1),
+        shift_x_px=_item_or_nan(shift, 0),
+        shift_y_px=_item_or_nan(shift, 1),
+        true_shift_x_px=_item_or_nan(truth, 0),
+        true_shift_y_px=_item_or_nan(truth, 1),
+        ci95_x_px=_item_or_nan(half, 0),
+        ci95_y_px=_item_or_nan(half, 1),
         inside_ci95_x=-1 if inside is None else int(inside[0]),
         inside_ci95_y=-1 if inside is None else int(inside[1]),
         reason=registration.reason,
@@ -165,7 +165,7 @@ def peak_mb() -> float:
 
 
 def start(task: CaseTask) -> None:
-    """Give a worker process what its cases share."""
+    """Initialises a worker process with what its cases share."""
     global _task, _runner
     _task, _runner = task, None
 
@@ -218,9 +218,9 @@ def _centre(registration: Registration) -> NDArray[np.float64]:
     return np.array([[(width - 1) / 2, (height - 1) / 2]])
 
 
-def _nine(matrix: NDArray[np.float64] | None) -> tuple[float, ...]:
+def _flat_matrix(matrix: NDArray[np.float64] | None) -> tuple[float, ...]:
     return (float("nan"),) * 9 if matrix is None else tuple(float(v) for v in matrix.ravel())
 
 
-def _item(values: NDArray[np.float64] | None, index: int) -> float:
+def _item_or_nan(values: NDArray[np.float64] | None, index: int) -> float:
     return float("nan") if values is None else float(values[index])

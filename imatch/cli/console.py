@@ -1,4 +1,4 @@
-"""Where tables, summaries and documents go."""
+"""Output of the command line: tables, summaries and documents on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def show_figures(
     table = Table(what, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in next(iter(rows.values())):
         table.add_column(name, justify=justify)
-    for name, told in rows.items():
-        cells = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in told.values()]
+    for name, figures in rows.items():
+        cells = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in figures.values()]
         table.add_row(name, *cells)
     with stdout_console() as console:
         console.print(table)
@@ -142,7 +142,7 @@ def bars() -> Progress:
 
 @contextmanager
 def status_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
-    """One line on a terminal's stderr that says what is being done, and is gone afterwards.
+    """Shows a line of status on a terminal's stderr, cleared when the block ends.
 
     No spinner with a thread of its own: a download's progress bar may take the line over.
 

@@ -27,7 +27,7 @@ _THEIRS = (_SILENT, _SILENT, logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 class _Formatter(logging.Formatter):
-    """Libraries log URLs whole; so do their tracebacks."""
+    """Formats log records with the secrets of URLs removed, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redacted(super().format(record))
@@ -112,7 +112,7 @@ def note(text: str) -> None:
 
 
 class Skipped(Protocol):
-    """What was left out, and why."""
+    """A file that was left out and the reason."""
 
     @property
     def path(self) -> object:
@@ -120,7 +120,7 @@ class Skipped(Protocol):
 
     @property
     def reason(self) -> str:
-        """What is wrong with it."""
+        """Why it was left out."""
 
 
 def note_skipped(items: Iterable[Skipped]) -> None:
@@ -166,7 +166,7 @@ def logging_to_stderr(level: int) -> Iterator[None]:
             logging.captureWarnings(level > 0)
             # What GDAL says of a damaged file may be no text; rasterio then raises where nobody
             # can catch it, and Python prints a traceback.
-            sys.unraisablehook = lambda told: _LOG.debug("%s: %s", told.err_msg, told.exc_value)
+            sys.unraisablehook = lambda args: _LOG.debug("%s: %s", args.err_msg, args.exc_value)
             yield
     finally:
         sys.unraisablehook = hook

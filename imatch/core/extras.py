@@ -24,7 +24,7 @@ EXTRAS = {
 
 
 def require_extra(module: str, why: str) -> None:
-    """Refuse at once what would fail for want of an extra later.
+    """Checks that the package of an extra is installed.
 
     Args:
         module: A key of `EXTRAS`.

@@ -1,4 +1,4 @@
-"""Worker processes that behave: fresh, of one thread, silent at an interrupt, gone with the parent.
+"""Worker processes: started fresh, one thread each, silent at an interrupt, ended with the parent.
 
 Fresh interpreters, since forked ones would inherit this process's memory, GDAL's caches and the
 threads of torch and OpenCV, which do not survive it.
@@ -20,6 +20,7 @@ from os import PathLike
 from typing import Any, Self, TypeVar
 
 from imatch.core.errors import ImatchError
+from imatch.core.io.offline import environment
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPJ_NUM_THREADS")
 # Items that are handed out at a time, for each process: enough that none has to wait, so few that
@@ -191,17 +192,8 @@ def begin_worker() -> None:
 @contextmanager
 def one_thread_each(enabled: bool = True) -> Iterator[None]:
     """Lets processes begun inside the block use one thread for linear algebra and decoding."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    if enabled:
-        os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
+    with environment(dict.fromkeys(_THREADS, "1") if enabled else {}):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _begin(single_thread: bool, start: Callable[..., object] | None, args: Sequence[Any]) -> None:

@@ -96,6 +96,6 @@ class ProgressStages:
         self.advance(done - self._done)
 
     def end(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar from the terminal."""
         self._shown.close()
         self._advance, self._done = None, 0.0

@@ -1,4 +1,4 @@
-"""The folder of a run: what was begun in it, who may write to it, and how it is gone on with."""
+"""The folder of a run: its record, its lock, and how a run is resumed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RunFolder:
         what: What messages call the run, such as ``"batch"``.
         record: Name of the record.
         schema: Its version, the record's member ``schema``.
-        key: The record's member with what must be the same for two sittings to be one run.
+        key: The record's member with what must be the same for two sessions to be one run.
         files: Other files of such a run, and
         folders: its folders: what goes where it is overwritten.
     """
@@ -73,7 +73,7 @@ class RunFolder:
         self._lock = lock_folder(self.path, f"another {self.what} is running in this folder")
 
     def release(self) -> None:
-        """Lets others write to it."""
+        """Releases the lock."""
         if self._lock is not None:
             self._lock.release()
 
@@ -83,35 +83,35 @@ class RunFolder:
         *,
         resume: bool,
         overwrite: bool,
-        sitting: Mapping[str, Any] | None = None,
+        session: Mapping[str, Any] | None = None,
         members: Mapping[str, Any] | None = None,
         describe: Describe | None = None,
     ) -> list[dict[str, Any]]:
         """Makes the folder ready and writes its record.
 
         Args:
-            identity: What must be the same for two sittings to be one run, JSON-ready.
+            identity: What must be the same for two sessions to be one run, JSON-ready.
             resume: Go on with the run it holds, if it holds one.
             overwrite: Throw away what it holds, unless it is gone on with.
-            sitting: What to remember of this sitting; None for records without any.
+            session: What to remember of this session; None for records without any.
             members: What else to remember.
             describe: Tells how members of `identity` differ.
 
         Returns:
-            The run's sittings, this one last.
+            The run's sessions, this one last.
 
         Raises:
             OutputError: It holds something else or a damaged record, or cannot be written to.
             ConfigError: The run it holds differs.
         """
-        sittings: list[dict[str, Any]] = []
+        sessions: list[dict[str, Any]] = []
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self.remove_leftovers()
             resumed = resume and (self.path / self.record).exists()
             if resumed:
                 try:
-                    sittings = self._earlier(identity, describe or plain_change)
+                    sessions = self._earlier(identity, describe or plain_change)
                 except ImatchError:
                     if not overwrite:
                         raise
@@ -119,12 +119,12 @@ class RunFolder:
             if not resumed:
                 self._clear(overwrite)
             document = {"schema": self.schema, self.key: identity, **(members or {})}
-            if sitting is not None:
-                sittings = [*sittings, dict(sitting)]
-                document["sittings"] = sittings
+            if session is not None:
+                sessions = [*sessions, dict(session)]
+                document["sittings"] = sessions
             with atomic_path(self.path / self.record, overwrite=True) as path:
                 path.write_text(to_json(document) + "\n", encoding="utf-8")
-        return sittings
+        return sessions
 
     def remove_leftovers(self) -> None:
         """Removes what killed processes were writing in the folder and the run's folders in it."""
@@ -132,13 +132,13 @@ class RunFolder:
             remove_leftovers(folder)
 
     def _earlier(self, identity: Mapping[str, Any], describe: Describe) -> list[dict[str, Any]]:
-        """The sittings of the run that the folder holds, if it is the same run."""
+        """The sessions of the run that the folder holds, if it is the same run."""
         path, change = self.path / self.record, None
         anew = "pass --overwrite to begin anew"
         try:
             before = parse_json(path.read_text(encoding="utf-8"))
             same_schema = before["schema"] == self.schema
-            was, sittings = before[self.key], _checked_sittings(before.get("sittings", []))
+            was, sessions = before[self.key], _checked_sessions(before.get("sittings", []))
             if same_schema:
                 # As JSON gives it back, which knows no tuples.
                 change = first_change(was, parse_json(to_json(identity)), describe)
@@ -152,7 +152,7 @@ class RunFolder:
                 subject=self.path,
                 hint=f"repeat the options it was begun with, or {anew}",
             )
-        return sittings
+        return sessions
 
     def _clear(self, overwrite: bool) -> None:
         kept = (self.path / self.record).exists()
@@ -174,14 +174,14 @@ class RunFolder:
 
 
 def plain_change(name: str, was: Any, now: Any) -> str:
-    """Says of a value that it was one thing and is another."""
+    """Describes a changed value: what it was and what it is."""
     return f"{name} was {was!r} and is {now!r}"
 
 
 def first_change(
     was: Mapping[str, Any], now: Mapping[str, Any], describe: Describe = plain_change
 ) -> str | None:
-    """Says how two mappings differ, by the first of their members that does; None if none does.
+    """Describes the first difference of two mappings; None if they are equal.
 
     Example:
         >>> first_change({"size": 512, "seed": 0}, {"size": 512, "seed": 3})
@@ -193,8 +193,8 @@ def first_change(
     return None
 
 
-def _checked_sittings(value: object) -> list[dict[str, Any]]:
-    """What a record says of each time its run was begun or gone on with."""
+def _checked_sessions(value: object) -> list[dict[str, Any]]:
+    """Checks the list of sessions in a record and returns it."""
     if not isinstance(value, list):
         raise TypeError("no list of sittings")
     for item in value:

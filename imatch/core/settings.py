@@ -20,7 +20,7 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 
 
 class Settings(BaseModel):
-    """A group of settings: nothing in it can be changed, nor misspelt."""
+    """Base of settings models: frozen, unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,7 +68,7 @@ def make_settings(
         name = ".".join(str(part) for part in first["loc"]) or "configuration"
         subject = name if path is None else f"{path}: {name}"
         if first["type"] == "extra_forbidden":
-            hint = _known(kind, first["loc"][:-1])
+            hint = _known_names(kind, first["loc"][:-1])
             raise ConfigError("is no setting", subject=subject, hint=hint) from error
         cause = first["msg"].removeprefix("Value error, ")
         raise ConfigError(cause[:1].lower() + cause[1:], subject=subject) from error
@@ -152,7 +152,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _check_size(value: object, left: list[int]) -> None:
-    """Count values, each as often as it is named."""
+    """Checks the size of a YAML document, aliases expanded."""
     left[0] -= 1
     if left[0] < 0:
         raise ValueError("holds too many values")
@@ -183,7 +183,7 @@ def _override(values: dict[str, Any], text: str, example: str) -> None:
         raise ConfigError(f"the value {error}", subject=text) from error
 
 
-def _known(kind: type[BaseModel], groups: Sequence[int | str]) -> str:
+def _known_names(kind: type[BaseModel], groups: Sequence[int | str]) -> str:
     """Names the settings of a model, or of the group in it that some names lead to."""
     group, whose = kind, ""
     for before, part in zip(("", *groups), groups, strict=False):
@@ -202,7 +202,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _meanings(kind: type[Settings]) -> dict[str, str]:
-    """What each field's description says or, without one, the docstrings of a model's bases."""
+    """Returns each field's description, taken from docstrings of the model's bases without one."""
     meanings: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]

@@ -174,7 +174,7 @@ class DatasetManifest:
 
     @property
     def remarks(self) -> list[str]:
-        """What went otherwise than one might think, a line each."""
+        """Remarks on the preparation, a line each."""
         document, polygons = self.document, self.document["polygons"]
         lines = list(document["notes"])
         lines += [f"skipped {item['path']}: {item['reason']}" for item in document["skipped"]]

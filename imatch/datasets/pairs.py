@@ -40,7 +40,7 @@ class EpochPairs(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Pairs of an epoch."""
+        """Returns the number of pairs of an epoch."""
 
     @abstractmethod
     def draw(self, epoch: int, index: int) -> PairSample:
@@ -122,7 +122,7 @@ class ChipPairs(EpochPairs):
         ]
         paired = {path for pair in manifest.pairs for path in (pair.a, pair.b)}
         if singles in ("all", "alone") or (singles == "auto" and not rows):
-            rows += [_single(c) for c in chips if singles == "all" or c.path not in paired]
+            rows += [_self_pair(c) for c in chips if singles == "all" or c.path not in paired]
         if not rows:
             raise ConfigError(
                 f"no pair of {split} is left",
@@ -209,12 +209,12 @@ def stretch_chip(
     # A band that is all one value becomes 0.5, as matchers see it.
     flat = high <= low
     scaled = (stored.astype(np.float32) - low) / np.where(flat, np.float32(1), high - low)
-    image = _channelled(np.clip(np.where(flat, np.float32(0.5), scaled), 0, 1), channels)
+    image = _to_channels(np.clip(np.where(flat, np.float32(0.5), scaled), 0, 1), channels)
     image[:, ~valid] = 0
     return image
 
 
-def _channelled(image: NDArray[np.float32], channels: Literal[1, 3] | None) -> NDArray[np.float32]:
+def _to_channels(image: NDArray[np.float32], channels: Literal[1, 3] | None) -> NDArray[np.float32]:
     """Converts to the channels asked for, by the rules of `imatch.raster.read.render`."""
     count = len(image)
     if channels == 1 and count > 1:
@@ -240,7 +240,7 @@ def _check_names(manifest: DatasetManifest, split: str, sources: Sequence[str] |
         raise InputError("holds no chips", subject=manifest.folder)
 
 
-def _single(chip: ChipRow) -> PairRow:
+def _self_pair(chip: ChipRow) -> PairRow:
     nothing = float("nan")
     return PairRow(
         site=chip.site,

@@ -156,7 +156,9 @@ def _date(value: Any) -> str:
     return str(stamp.strftime("%Y%m%d")) if isinstance(stamp, pandas.Timestamp) else ""
 
 
-def reaching(outlines: Sequence[Outline], bounds: tuple[float, float, float, float]) -> list[int]:
+def indices_within(
+    outlines: Sequence[Outline], bounds: tuple[float, float, float, float]
+) -> list[int]:
     """Finds the positions of outlines whose bounds reach into a box of the same CRS."""
     if not outlines:
         return []
@@ -170,7 +172,7 @@ def reaching(outlines: Sequence[Outline], bounds: tuple[float, float, float, flo
 
 def within(outlines: Sequence[Outline], bounds: tuple[float, float, float, float]) -> list[Outline]:
     """Returns the outlines whose bounds reach into a box of the same CRS."""
-    return [outlines[i] for i in reaching(outlines, bounds)]
+    return [outlines[i] for i in indices_within(outlines, bounds)]
 
 
 Kind: TypeAlias = Literal["centroid", "vertex", "corner"]

@@ -74,7 +74,7 @@ def write_sheet(samples: Sequence[tuple[str, PairSample]], path: Path, *, column
         top = row * step_y + line
         known = f"± {sample.sigma_px:.2f} px" if sample.known else "residual unknown"
         shift = sample.homography[:2, 2]
-        pictures = (
+        panels = (
             (
                 _tinted(_rgb(sample.a), sample.changed, sample.valid_a),
                 f"{word} · {sample.source} {sample.dates[0]}",
@@ -85,9 +85,9 @@ def write_sheet(samples: Sequence[tuple[str, PairSample]], path: Path, *, column
             ),
             (_checkered(sample), f"dx {shift[0]:+.2f}, dy {shift[1]:+.2f}"),
         )
-        for column, (picture, text) in enumerate(pictures):
+        for column, (panel, text) in enumerate(panels):
             left = (3 * place + column) * step_x
-            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            canvas[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
             axis.text(left, top - 0.25 * line, text, fontsize=6.5, va="bottom")
         begin = 3 * place * step_x
         for (x, y), sigma in zip(sample.keypoints_a, sample.keypoint_sigma_a, strict=True):

@@ -85,7 +85,7 @@ FORMATS: Mapping[str, str] = MappingProxyType(
 
 @dataclass
 class WriteLog:
-    """What became of several files that were to be written.
+    """The outcome of writing several files.
 
     Attributes:
         lines: What to tell of each.

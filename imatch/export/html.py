@@ -53,13 +53,13 @@ class HtmlTable:
         lines = [f"## {self.title}", "", *([self.note, ""] if self.note else [])]
         lines += [
             _markdown_row(self.header),
-            "|" + "|".join("---" if word else "---:" for word in self.worded) + "|",
+            "|" + "|".join("---" if word else "---:" for word in self.text_columns) + "|",
         ]
         lines += [_markdown_row([cell.text for cell in row]) for row in self.rows]
         return "\n".join(lines) + "\n"
 
     @property
-    def worded(self) -> list[bool]:
+    def text_columns(self) -> list[bool]:
         """Returns of each column whether it holds words."""
         return [index == 0 or name in self.words for index, name in enumerate(self.header)]
 

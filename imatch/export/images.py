@@ -118,8 +118,8 @@ def detail_window(preview: Preview, inlier: BoolArray) -> Window:
     xy = preview.ref_xy[inlier]
     if preview.matrix is not None and len(xy):
         shift = apply_matrix(preview.matrix, xy) - xy
-        shown = float(np.median(np.hypot(shift[:, 0], shift[:, 1])))
-        share = max(_LEAST_SIDE, _SIDE_PER_SHIFT * shown) / size.min()
+        displacement = float(np.median(np.hypot(shift[:, 0], shift[:, 1])))
+        share = max(_LEAST_SIDE, _SIDE_PER_SHIFT * displacement) / size.min()
         size = size * share if share < 0.8 else size
         # A few hundred candidates are as good as all.
         candidates = xy[:: max(1, len(xy) // 300)]

@@ -147,14 +147,14 @@ def _panels(figure: Figure, preview: Preview, top: float) -> tuple[Axes, Axes, A
     if is_wide(preview):
         box["right"] = 0.92  # Room for the colour bar, which stands outside its panel.
         grid = figure.add_gridspec(3, 2, height_ratios=[2, 1, 2], hspace=0.25, **box)
-        places = [grid[0, :], grid[2, 0], grid[2, 1], grid[1, :]]
+        slots = [grid[0, :], grid[2, 0], grid[2, 1], grid[1, :]]
     elif height > ELONGATED * width:
         grid = figure.add_gridspec(2, 3, width_ratios=[2, 1.5, 1.2], wspace=0.12, **box)
-        places = [grid[:, 0], grid[0, 1], grid[1, 1], grid[:, 2]]
+        slots = [grid[:, 0], grid[0, 1], grid[1, 1], grid[:, 2]]
     else:
         grid = figure.add_gridspec(2, 3, height_ratios=[1.15, 1], hspace=0.14, wspace=0.08, **box)
-        places = [grid[0, :], grid[1, 0], grid[1, 1], grid[1, 2]]
-    matches, before, after, vectors = (figure.add_subplot(place) for place in places)
+        slots = [grid[0, :], grid[1, 0], grid[1, 1], grid[1, 2]]
+    matches, before, after, vectors = (figure.add_subplot(slot) for slot in slots)
     for axes in (matches, before, after, vectors):
         axes.set_xticks([])
         axes.set_yticks([])

@@ -89,8 +89,8 @@ def _table(registration: Registration, *, plain: bool) -> Table:
     for index, (label, text) in enumerate(summary_rows(registration)):
         style = _STYLES[registration.status] if index == 0 else "dim"
         # Text, not markup: a file may be called "[red].tif".
-        shown = text.translate(_ASCII) if plain else text
-        table.add_row(Text(label, style=style), Text(shown, style="bold" if index == 0 else ""))
+        printable = text.translate(_ASCII) if plain else text
+        table.add_row(Text(label, style=style), Text(printable, style="bold" if index == 0 else ""))
     return table
 
 

@@ -33,8 +33,8 @@ def with_interval(value: float, half: float | None, *, sign: bool = False) -> st
     if half is None:
         return number(value, sign=sign)
     decimals = 0 if half >= 10 else 1 if half >= 1 else 2 if half >= 0.01 else 3
-    shown = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
-    return f"{shown} ± {half:.{decimals}f}"
+    rounded = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
+    return f"{rounded} ± {half:.{decimals}f}"
 
 
 def px_and_m(px: float | None, metres: float | None) -> str | None:

@@ -93,7 +93,7 @@ def displacement_samples(
     seed: int,
     block: float = 0.0,
 ) -> NDArray[np.float64]:
-    """How the mapped position of some points would scatter had other tie points been found.
+    """Returns bootstrap samples of the displacement of mapped points.
 
     A block bootstrap (Kuensch, 1989): cells of the image, not single points, are drawn with
     replacement, because the errors of neighbouring tie points go together. Each draw is refitted by
@@ -159,7 +159,7 @@ def half_width_95(samples: NDArray[np.float64], blocks: int) -> NDArray[np.float
 
 
 def block_count(ref_xy: NDArray[np.float64], block: float = 0.0) -> int:
-    """How many blocks of the bootstrap hold a point."""
+    """Counts the blocks of the bootstrap that hold a point."""
     return len(np.unique(_cells(ref_xy, block)))
 
 

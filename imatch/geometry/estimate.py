@@ -32,7 +32,7 @@ _INTERPOLATION = 0.04
 
 @dataclass(frozen=True)
 class BandShift:
-    """The displacement that one band shows by itself.
+    """Displacement measured in one band alone.
 
     Attributes:
         offset: (x, y) from the transform of all bands, working target pixels.
@@ -154,7 +154,7 @@ def estimate(
 
 
 def distinct_matches(matches: Matches, radius: float = 1.0) -> NDArray[np.int64]:
-    """Rows of the matches that remain when one point counts once on either side.
+    """Returns the rows of matches that repeat no point on either side.
 
     Many matches to one point fake an agreement; of those that share a pixel of `radius` on either
     side only the best-scored stays.
@@ -262,7 +262,7 @@ def assess(
 
 
 def failed(matches: Matches, reason: str) -> Estimate:
-    """The estimate that refuses, with its reason."""
+    """Returns an estimate of status ``failed`` with its reason."""
     none = np.zeros(len(matches), dtype=bool)
     return Estimate(
         "failed", reason, matches, none, none.copy(), np.full((len(matches), 2), np.nan)

@@ -90,7 +90,7 @@ def log10_false_alarms(
     threshold: float,
     area: float,
 ) -> float:
-    """How surprising the agreement is: log10 of the expected number of equally good flukes.
+    """Returns log10 of the expected number of false alarms with as good an agreement.
 
     The a-contrario test of Moisan & Stival (2004): with n matches thrown at random over the target,
     ``NFA(k) = (n - s) C(n, k) C(k, s) (pi r_k^2 / area)^(k - s)``, r_k the k-th smallest residual

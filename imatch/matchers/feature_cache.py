@@ -55,7 +55,7 @@ _SLACK = 0.01
 
 
 def default_folder() -> Path:
-    """Where features are kept unless told otherwise, imatch's part of the user's cache folder."""
+    """Returns the default folder of features, inside the user's cache folder."""
     return Path(platformdirs.user_cache_dir("imatch", appauthor=False))
 
 
@@ -115,7 +115,7 @@ class FeatureCache:
             OutputError: It cannot be used.
         """
         try:
-            probe = self._own() / _part("0" * 40)
+            probe = self._make_place() / _temporary_name("0" * 40)
             probe.touch(exist_ok=False)
             probe.unlink()
             self._cull()
@@ -141,19 +141,19 @@ class FeatureCache:
         key = _key(extractor, digest)
         features = self._load(key)
         if features is None:
-            with self._turn(key):
+            with self._exclusive(key):
                 # Another process may have been at it in the meantime.
                 features = self._load(key)
                 if features is None:
                     features = extract()
                     self.computed += 1
-                    self._keep(key, features)
+                    self._store(key, features)
                     return features
         self.found += 1
         return features
 
     def clear(self) -> int:
-        """Forget everything; gives the number of images that were kept."""
+        """Deletes all features and returns the number of images they were of."""
         entries = self._entries()
         for _, _, path in entries:
             path.unlink(missing_ok=True)
@@ -172,8 +172,8 @@ class FeatureCache:
         """Bytes it takes on disk."""
         return sum(size for _, size, _ in self._entries())
 
-    def _own(self) -> Path:
-        """`place`, there and a folder.
+    def _make_place(self) -> Path:
+        """Creates the folder `place` where it is missing and returns it.
 
         Raises:
             OSError: It cannot be made, or is a link to somewhere else.
@@ -189,7 +189,7 @@ class FeatureCache:
         What a killed process left half-written is among them, and goes as the others do.
         """
         found = []
-        for path in self._own().iterdir():
+        for path in self._make_place().iterdir():
             if _NAME.fullmatch(path.name):
                 with suppress(FileNotFoundError):  # Other processes delete, too.
                     about = path.lstat()
@@ -208,12 +208,12 @@ class FeatureCache:
         self._unseen = 0
 
     @contextmanager
-    def _turn(self, key: str) -> Iterator[None]:
-        """Wait until no other process extracts this; the system frees a killed one's lock."""
+    def _exclusive(self, key: str) -> Iterator[None]:
+        """Holds the lock of a key, so that no two processes extract the same features."""
         with ExitStack() as held:
             try:
                 # A few locks for all keys: one each would leave as many files behind.
-                path = self._own() / f"{key[:2]}.lock"
+                path = self._make_place() / f"{key[:2]}.lock"
                 held.enter_context(FileLock(path, timeout=_PATIENCE))
             except (OSError, NotImplementedError) as error:  # Also filelock's Timeout.
                 # A lock only saves others the same work: whatever is kept is kept whole.
@@ -224,7 +224,7 @@ class FeatureCache:
 
     def _load(self, key: str) -> Features | None:
         try:
-            path = self._own() / f"{key}{_SUFFIX}"
+            path = self._make_place() / f"{key}{_SUFFIX}"
             about = path.lstat()
             regular = stat.S_ISREG(about.st_mode) and about.st_size <= self.limit
             features = _decode(key, path.read_bytes()) if regular else None
@@ -241,12 +241,12 @@ class FeatureCache:
             return None
         return features
 
-    def _keep(self, key: str, features: Features) -> None:
+    def _store(self, key: str, features: Features) -> None:
         content = _encode(key, features)
         if len(content) > self.limit:
             return
         try:
-            temporary = self._own() / _part(key)
+            temporary = self._make_place() / _temporary_name(key)
             try:
                 # Made anew, so that nothing is written through a link, and readable to all who
                 # share the folder, as files of the `tempfile` module are not.
@@ -262,8 +262,8 @@ class FeatureCache:
             _LOG.warning("features not kept in %s: %s", self.folder, error)
 
 
-def _part(key: str) -> str:
-    """A name for what is being written, that no other process takes."""
+def _temporary_name(key: str) -> str:
+    """Returns a temporary file name that no other process takes."""
     return f"{key}.{secrets.token_hex(4)}.part"
 
 
@@ -296,12 +296,12 @@ def _identity(extractor: Extractor) -> tuple[object, ...]:
     return (
         f"{kind.__module__}.{kind.__qualname__}",
         tuple(
-            (name, _told(value, f"{kind.__name__}.{name}"))
+            (name, _plain_setting(value, f"{kind.__name__}.{name}"))
             for name, value in sorted(settings.items())
             if not name.startswith("_") and name not in derived and name != "options"
         ),
         tuple(
-            (field.name, _told(getattr(options, field.name), field.name))
+            (field.name, _plain_setting(getattr(options, field.name), field.name))
             for field in fields(options)
             if field.name not in _NEUTRAL_OPTIONS
         ),
@@ -310,8 +310,8 @@ def _identity(extractor: Extractor) -> tuple[object, ...]:
     )
 
 
-def _told(value: object, name: str) -> object:
-    """A setting in plain values, equal for equal settings only."""
+def _plain_setting(value: object, name: str) -> object:
+    """Converts a setting to plain values, equal for equal settings only."""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     if isinstance(value, Enum | PurePath):
@@ -319,15 +319,19 @@ def _told(value: object, name: str) -> object:
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, tuple | list):
-        return "sequence", tuple(_told(item, name) for item in value)
+        return "sequence", tuple(_plain_setting(item, name) for item in value)
     if isinstance(value, set | frozenset):
-        return "set", tuple(sorted((_told(item, name) for item in value), key=repr))
+        return "set", tuple(sorted((_plain_setting(item, name) for item in value), key=repr))
     if isinstance(value, Mapping):
-        items = [(_told(key, name), _told(item, name)) for key, item in value.items()]
+        items = [
+            (_plain_setting(key, name), _plain_setting(item, name)) for key, item in value.items()
+        ]
         return "mapping", tuple(sorted(items, key=repr))
     if is_dataclass(value):
         parts = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return type(value).__qualname__, tuple((key, _told(item, name)) for key, item in parts)
+        return type(value).__qualname__, tuple(
+            (key, _plain_setting(item, name)) for key, item in parts
+        )
     raise MatcherError(
         f"is a {type(value).__name__}, by which features on disk cannot be told apart",
         subject=name,

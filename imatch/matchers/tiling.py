@@ -59,7 +59,7 @@ class Tile:
     high: tuple[float, float]
 
 
-def cut(size: tuple[int, int], tiling: Tiling) -> list[Tile]:
+def make_tiles(size: tuple[int, int], tiling: Tiling) -> list[Tile]:
     """Tiles that cover an image; the areas in which their matches count cover it once.
 
     Args:
@@ -102,10 +102,10 @@ def match_tiled(ref: Rendered, tgt: Rendered, match: MatchPair, tiling: Tiling) 
     if longest <= tiling.whole:
         return match(ref, tgt)
     rough = match_reduced(ref, tgt, match, tiling.whole / longest)
-    matrix = _agreed(rough, 3 * longest / tiling.whole)
+    matrix = _fit_similarity(rough, 3 * longest / tiling.whole)
     if matrix is None:
         return rough
-    parts = [_match_tile(tile, ref, tgt, matrix, match) for tile in cut(ref.size, tiling)]
+    parts = [_match_tile(tile, ref, tgt, matrix, match) for tile in make_tiles(ref.size, tiling)]
     return one_to_one(Matches.concatenate(parts), tiling.apart)
 
 
@@ -156,7 +156,7 @@ def one_to_one(matches: Matches, apart: float) -> Matches:
     return ranked.select(kept)
 
 
-def _agreed(matches: Matches, threshold: float) -> NDArray[np.float64] | None:
+def _fit_similarity(matches: Matches, threshold: float) -> NDArray[np.float64] | None:
     """(2, 3) reference to target, a similarity; None without agreement."""
     if len(matches) < _FEWEST:
         return None
@@ -179,7 +179,7 @@ def _match_tile(
     seen = ref.pixels[:, y : y + height, x : x + width], ref.valid[y : y + height, x : x + width]
     piece = Rendered(np.ascontiguousarray(seen[0]), np.ascontiguousarray(seen[1]))
     to_target = _tile_to_target(tile, matrix)
-    view = _look(tgt, to_target, tile.size)
+    view = _warped_view(tgt, to_target, tile.size)
     if not (has_content(piece) and has_content(view)):
         return Matches()
     found = match(piece, view)
@@ -200,7 +200,7 @@ def _tile_to_target(tile: Tile, matrix: NDArray[np.float64]) -> NDArray[np.float
     return np.column_stack([linear, centre - linear @ middle])
 
 
-def _look(image: Rendered, matrix: NDArray[np.float64], size: tuple[int, int]) -> Rendered:
+def _warped_view(image: Rendered, matrix: NDArray[np.float64], size: tuple[int, int]) -> Rendered:
     """A view of an image, (2, 3) pixel of the view to pixel of the image."""
     bands = [
         cv2.warpAffine(

@@ -11,7 +11,7 @@ from imatch.core.errors import MatcherError
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """The device a name stands for.
+    """Resolves the name of a device, ``auto`` included.
 
     Args:
         name: ``"auto"`` (CUDA, else Apple's MPS, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``

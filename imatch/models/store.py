@@ -129,15 +129,15 @@ def _candidates(spec: WeightSpec) -> Iterator[tuple[str, Path, bool]]:
         yield "torch hub", hub_folder() / name, False
 
 
-def _mend(spec: WeightSpec, where: str) -> str:
+def _repair_hint(spec: WeightSpec, where: str) -> str:
     if where == _BUNDLED:
         return "install imatch again"
     again = f"run imatch weights fetch {spec.name}" if spec.default else "copy it anew"
     return f"delete it and {again}"
 
 
-def sought(name: str) -> list[str]:
-    """The places `find_weights` looks in, as text for an error message."""
+def searched_places(name: str) -> list[str]:
+    """Returns the folders that `find_weights` searches, as texts for an error message."""
     spec = spec_of(name)
     places = [
         f"{where} ({path.parent})" for where, path, _ in _candidates(spec) if where != "torch hub"
@@ -184,6 +184,6 @@ def find_weights(name: str, explicit: PathLike[str] | str | None = None) -> Weig
             raise WeightsError(
                 f"is corrupt: its sha256 is {actual}, not {spec.sha256}",
                 subject=path,
-                hint=_mend(spec, where),
+                hint=_repair_hint(spec, where),
             )
     return None

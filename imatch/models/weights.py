@@ -23,7 +23,7 @@ from imatch.models.catalogue import (
 )
 from imatch.models.checkpoint import load_parameters, load_state
 from imatch.models.fetch import fetch_weights
-from imatch.models.store import WeightsFile, cache_dir, find_weights, sha256_of, sought
+from imatch.models.store import WeightsFile, cache_dir, find_weights, searched_places, sha256_of
 
 __all__ = [
     "CORRUPT",
@@ -44,8 +44,8 @@ __all__ = [
     "load_parameters",
     "load_state",
     "require_weights",
+    "searched_places",
     "sha256_of",
-    "sought",
     "spec_of",
     "weight_row",
 ]
@@ -77,7 +77,7 @@ def require_weights(
     if fetch and spec.default:
         return fetch_weights(name)
     what = f"weights not found: {spec.filename} (sha256 {spec.sha256}, licence {spec.licence})"
-    cause = f"{what}; sought in {', '.join(sought(name))}"
+    cause = f"{what}; sought in {', '.join(searched_places(name))}"
     if isinstance(spec.source, UserFile):
         hint = f'{spec.source.how}, then pass --weights {name}=FILE (weights={{"{name}": FILE}})'
     else:
@@ -110,7 +110,7 @@ def ensure_weights(name: str, *, overwrite: bool = False) -> str:
 
 
 def weight_row(spec: WeightSpec) -> dict[str, Any]:
-    """What is known of one checkpoint, and what state it is in on this machine, JSON-ready."""
+    """Returns a checkpoint's catalogue entry and its state on this machine, JSON-ready."""
     state, where, problem, file = MISSING, None, None, None
     try:
         found = find_weights(spec.name)

@@ -96,33 +96,33 @@ class PixelMap:
 
     def to_native(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Map (N, 2) working pixels to (N, 2) float64 native pixels."""
-        points = _bent(self._work_bend, np.asarray(xy, dtype=np.float64).reshape(-1, 2))
+        points = _to_affine(self._work_bend, np.asarray(xy, dtype=np.float64).reshape(-1, 2))
         if self._crs is None:
-            return _unbent(self._native_bend, apply_affine(~self._native @ self._work, points))
+            return _to_native(self._native_bend, apply_affine(~self._native @ self._work, points))
         work_crs, native_crs = self._crs
         mapped = reproject_points(
             apply_affine(self._work, points), work_crs, native_crs, near=self._native_near
         )
-        return _unbent(self._native_bend, apply_affine(~self._native, mapped))
+        return _to_native(self._native_bend, apply_affine(~self._native, mapped))
 
     def to_work(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Map (N, 2) native pixels to (N, 2) float64 working pixels."""
-        points = _bent(self._native_bend, np.asarray(xy, dtype=np.float64).reshape(-1, 2))
+        points = _to_affine(self._native_bend, np.asarray(xy, dtype=np.float64).reshape(-1, 2))
         if self._crs is None:
-            return _unbent(self._work_bend, apply_affine(self._inverse, points))
+            return _to_native(self._work_bend, apply_affine(self._inverse, points))
         work_crs, native_crs = self._crs
         mapped = reproject_points(
             apply_affine(self._native, points), native_crs, work_crs, near=self._work_near
         )
-        return _unbent(self._work_bend, apply_affine(~self._work, mapped))
+        return _to_native(self._work_bend, apply_affine(~self._work, mapped))
 
 
-def _bent(bend: Geolocation | None, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+def _to_affine(bend: Geolocation | None, xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Native pixels, by their centres, in the affine frame."""
     return xy if bend is None else bend.to_flat(xy + 0.5) - 0.5
 
 
-def _unbent(bend: Geolocation | None, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+def _to_native(bend: Geolocation | None, xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Pixels of the affine frame, by their centres, as native ones."""
     return xy if bend is None else bend.to_native(xy + 0.5) - 0.5
 

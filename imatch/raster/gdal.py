@@ -106,41 +106,41 @@ def reading(name: str) -> Iterator[None]:
         InputError: The pixels cannot be read, or are damaged.
     """
     cause, hint = "its pixels cannot be read", "the file may be truncated: get it again"
-    with warned() as said, explained(name, cause, hint):
+    with warned() as texts, explained(name, cause, hint):
         yield
-    for text in filter(_CORRUPT.search, said):
+    for text in filter(_CORRUPT.search, texts):
         raise InputError(f"{cause} ({in_words(text, name)})", subject=name, hint=hint)
 
 
 @contextmanager
 def warned() -> Iterator[list[str]]:
-    """What GDAL warns of in this thread inside the block, which rasterio only logs."""
+    """Collects what GDAL warns of in this thread inside the block, which rasterio only logs."""
     for logger in _LOGGERS:
         if not logger.isEnabledFor(logging.WARNING):  # A program wants less of its log.
             logger.setLevel(logging.WARNING)
-    before, said = _heard.said, list[str]()
-    _heard.said = said
+    before, texts = _warnings.texts, list[str]()
+    _warnings.texts = texts
     try:
-        yield said
+        yield texts
     finally:
-        _heard.said = before
+        _warnings.texts = before
 
 
-class _Heard(threading.local):
-    """Where GDAL's warnings go in this thread, besides the log."""
+class _ThreadWarnings(threading.local):
+    """Collects GDAL's warnings of one thread, besides the log."""
 
-    said: list[str] | None = None
+    texts: list[str] | None = None
 
 
 class _Listener(logging.Handler):
-    """Keeps what GDAL warns of for those who asked."""
+    """Log handler that passes GDAL's warnings to `_ThreadWarnings`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if _heard.said is not None:
-            _heard.said.append(re.sub(r"^CPLE_\w+( in |:)", "", record.getMessage()))
+        if _warnings.texts is not None:
+            _warnings.texts.append(re.sub(r"^CPLE_\w+( in |:)", "", record.getMessage()))
 
 
-_heard = _Heard()
+_warnings = _ThreadWarnings()
 # While it reads pixels rasterio logs by the second name.
 _LOGGERS = [logging.getLogger(name) for name in ("rasterio._env", "rasterio._err")]
 for _logger in _LOGGERS:
@@ -160,7 +160,7 @@ _MEANINGS = (
 
 
 def in_words(text: str, name: str) -> str:
-    """GDAL's last word on a file as a clause that stands in brackets behind the file's name.
+    """Converts GDAL's message about a file to a clause that can follow the file's name.
 
     Args:
         text: What was raised.
@@ -184,37 +184,37 @@ def in_words(text: str, name: str) -> str:
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
-class _Kept(threading.local):
-    """Datasets that stay open, of this thread; None outside of `kept_open`."""
+class _OpenDatasets(threading.local):
+    """The datasets that one thread keeps open; None outside of `kept_open`."""
 
     datasets: OrderedDict[tuple[str, int | None], DatasetReader] | None = None
 
 
-_kept = _Kept()
+_open_datasets = _OpenDatasets()
 
 
 @contextmanager
 def kept_open() -> Iterator[None]:
-    """Datasets stay open between readings, and with them the blocks that GDAL has decoded.
+    """Keeps datasets open between readings, and with them the blocks that GDAL has decoded.
 
     Reading a large image tile by tile would else decode again what neighbouring tiles share, and
     all of it where a file's blocks are whole lines. Of this thread only.
     """
-    if _kept.datasets is not None:
+    if _open_datasets.datasets is not None:
         yield
         return
-    _kept.datasets = OrderedDict()
+    _open_datasets.datasets = OrderedDict()
     try:
         yield
     finally:
-        for dataset in _kept.datasets.values():
+        for dataset in _open_datasets.datasets.values():
             dataset.close()
-        _kept.datasets = None
+        _open_datasets.datasets = None
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """What GDAL raises when a damaged head is asked for colours, masks or a CRS."""
+def _header_errors(name: str) -> Iterator[None]:
+    """Turns what GDAL raises over a damaged head into one `InputError`."""
     try:
         yield
     except (CPLE_BaseError, CRSError) as error:
@@ -240,11 +240,11 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
             damaged, or its blocks are too large.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
-    datasets = _kept.datasets
+    datasets = _open_datasets.datasets
     with session():
         if datasets is not None and (name, level) in datasets:
             datasets.move_to_end((name, level))
-            with _told(name):
+            with _header_errors(name):
                 yield datasets[name, level]
             return
         if not name.startswith("<"):  # A document of our own.
@@ -261,13 +261,13 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
                 dataset.close()
                 raise
         if datasets is None:
-            with dataset, _told(name):
+            with dataset, _header_errors(name):
                 yield dataset
             return
         datasets[name, level] = dataset
         if len(datasets) > _MOST_OPEN:
             datasets.popitem(last=False)[1].close()
-        with _told(name):
+        with _header_errors(name):
             yield dataset
 
 
@@ -291,7 +291,7 @@ def _check_sources(dataset: DatasetReader, name: str) -> None:
 
 
 def check_extent(pixels: float, name: str, hint: str) -> None:
-    """Refuse to decode what no reading in reasonable time can.
+    """Checks that the pixels can be decoded in reasonable time.
 
     Args:
         pixels: How many there are to be decoded, in all bands.
@@ -339,7 +339,7 @@ def _check_blocks(dataset: DatasetReader, name: str) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no readable, non-empty file, each for its own reason.
+    """Checks that a path is a readable file that is not empty.
 
     Raises:
         InputError: It is missing, empty or unreadable.

@@ -20,7 +20,7 @@ _TURNS_DEG = 720.0
 
 
 def misplaced(transform: Affine, crs: CRS | None, size: tuple[int, int]) -> str | None:
-    """Says why a geocoding makes no sense.
+    """Returns why a geocoding makes no sense, None if it does.
 
     Args:
         transform: Corner-based pixel to map transform.
@@ -59,7 +59,7 @@ def misplaced(transform: Affine, crs: CRS | None, size: tuple[int, int]) -> str 
 
 
 def _beyond(transform: Affine, crs: CRS, size: tuple[int, int], unit: float) -> str | None:
-    """Says that an image lies where there is no ground."""
+    """Describes how an image lies outside the bounds of its CRS; None if it does not."""
     width, height = size
     x, y = transform @ (width / 2, height / 2)
     if crs.is_geographic:

@@ -42,11 +42,11 @@ def apply_affine(transform: Affine, xy: ArrayLike) -> NDArray[np.float64]:
         return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
-def fitted_affine(pixels: NDArray[np.float64], places: NDArray[np.float64]) -> Affine:
+def fitted_affine(pixels: NDArray[np.float64], coordinates: NDArray[np.float64]) -> Affine:
     """The least-squares affine transform from (N, 2) points to (N, 2) others."""
-    middle, centre, size = pixels.mean(axis=0), places.mean(axis=0), pixels.std(axis=0)
+    middle, centre, size = pixels.mean(axis=0), coordinates.mean(axis=0), pixels.std(axis=0)
     rows = np.column_stack([(pixels - middle) / size, np.ones(len(pixels))])
-    found = np.linalg.lstsq(rows, places - centre, rcond=None)[0]
+    found = np.linalg.lstsq(rows, coordinates - centre, rcond=None)[0]
     (a, d), (b, e), (c, f) = found
     # Numbers that only rounding keeps from zero would make a rotated raster of a plain one.
     tiny = 1e-11 * max(abs(a), abs(b), abs(d), abs(e))
@@ -148,7 +148,7 @@ def ground_distance_m(a: ArrayLike, b: ArrayLike, crs: CRS) -> float:
 
 @lru_cache(maxsize=64)
 def _ellipsoid(wkt: str) -> tuple[CRS, Geod]:
-    """Longitude and latitude on the body a CRS describes, and its ellipsoid."""
+    """Returns a CRS's geographic system and its ellipsoid, of whatever body it describes."""
     base = pyproj.CRS.from_wkt(wkt).geodetic_crs
     if base is None or base.ellipsoid is None:
         return WGS84, _GEOD

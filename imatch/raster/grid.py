@@ -59,6 +59,6 @@ class Grid:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Map coordinates of the middle."""
+        """Returns the map coordinates of the centre."""
         x, y = self.transform @ (self.width / 2, self.height / 2)
         return float(x), float(y)

@@ -83,7 +83,7 @@ class RasterInfo:
         return apply_affine(self.transform, flat)
 
     def check_place(self) -> None:
-        """Refuse a geocoding that makes no sense, before it is missed.
+        """Raises an error for a geocoding that makes no sense.
 
         Raises:
             InputError: It makes none.

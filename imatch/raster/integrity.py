@@ -83,9 +83,9 @@ def _png(content: mmap.mmap) -> str | None:
     while True:
         length, kind = struct.unpack_from(">I4s", content, at)
         end = at + 8 + length
-        (told,) = struct.unpack_from(">I", content, end)
+        (stated,) = struct.unpack_from(">I", content, end)
         # An upper-case letter first: what the pixels depend on.
-        if kind[:1].isupper() and zlib.crc32(memoryview(content)[at + 4 : end]) != told:
+        if kind[:1].isupper() and zlib.crc32(memoryview(content)[at + 4 : end]) != stated:
             return f"its checksums do not agree (chunk {kind.decode('latin-1')!r})"
         if kind == b"IEND":
             return None
@@ -93,12 +93,12 @@ def _png(content: mmap.mmap) -> str | None:
 
 
 def _webp(content: mmap.mmap) -> str | None:
-    (told,) = struct.unpack_from("<I", content, 4)
+    (stated,) = struct.unpack_from("<I", content, 4)
     at = 12
-    while at < 8 + told:
+    while at < 8 + stated:
         (length,) = struct.unpack_from("<I", content, at + 4)
         at += 8 + length + length % 2
-    return None if at == 8 + told == len(content) else "its parts do not fill it: it is damaged"
+    return None if at == 8 + stated == len(content) else "its parts do not fill it: it is damaged"
 
 
 def _jp2(content: mmap.mmap) -> str | None:
@@ -131,8 +131,8 @@ def _sizes_agree(content: mmap.mmap, start: int) -> bool:
     if box < 0:
         return True
     right, bottom, left, top = struct.unpack_from(">4I", content, start + 8)
-    told: tuple[int, int] = struct.unpack_from(">2I", content, box + 4)
-    return told == (bottom - top, right - left)
+    stated: tuple[int, int] = struct.unpack_from(">2I", content, box + 4)
+    return stated == (bottom - top, right - left)
 
 
 def _codestream(content: mmap.mmap) -> tuple[int, int]:
@@ -175,7 +175,7 @@ def _jpeg(content: mmap.mmap) -> str | None:
 
 
 def _decodes(jpeg: bytes) -> bool:
-    """Whether a JPEG can be decoded to its last line."""
+    """Returns whether a JPEG can be decoded to its last line."""
     strict = rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True)
     try:
         with strict, MemoryFile(jpeg) as memory, warnings.catch_warnings():

@@ -86,7 +86,7 @@ def located(path: str, folder: Path) -> str:
 
 
 def openable(name: str) -> str:
-    """What to hand to GDAL: an existing file's colon must not be taken for a driver's or scheme's.
+    """Returns the name to hand to GDAL, in which a file's colon is no driver's or scheme's.
 
     Args:
         name: A path, URL, ``/vsi…`` path, part of a file, or the text of a VRT.

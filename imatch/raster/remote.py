@@ -42,7 +42,7 @@ _DEEPEST = 8
 
 
 def check_reach(path: str | PathLike[str]) -> None:
-    """Say which hosts a file reaches out to, or refuse it where no request may be made.
+    """Logs the hosts that a file makes GDAL request, or refuses it offline.
 
     A URL that somebody typed is asked for as it says, and said nothing about.
 
@@ -65,7 +65,7 @@ def check_reach(path: str | PathLike[str]) -> None:
                 subject=file,
                 hint="leave --offline out, or make it name local files",
             )
-        _tell(file, host)
+        _log_once(file, host)
 
 
 def reached(name: str) -> tuple[tuple[str, str], ...]:
@@ -74,11 +74,11 @@ def reached(name: str) -> tuple[tuple[str, str], ...]:
         facts = os.stat(name)  # noqa: PTH116 - names that are no paths, too.
     except (OSError, ValueError):
         return ()
-    return _reached(name, facts.st_mtime_ns, facts.st_size)
+    return _scan_hosts(name, facts.st_mtime_ns, facts.st_size)
 
 
 @lru_cache(maxsize=4096)
-def _reached(name: str, _modified: int, _size: int) -> tuple[tuple[str, str], ...]:
+def _scan_hosts(name: str, _modified: int, _size: int) -> tuple[tuple[str, str], ...]:
     found: dict[tuple[str, str], None] = {}
     seen: set[str] = set()
     waiting = [(Path(name), 0)]
@@ -131,6 +131,6 @@ def _parts(text: str, document: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=4096)
-def _tell(file: str, host: str) -> None:
-    """Once a process."""
+def _log_once(file: str, host: str) -> None:
+    """Logs a file's host, once a process."""
     _LOG.warning("%s reaches out to %s", file, host)

@@ -14,7 +14,7 @@ from imatch.raster.remote import check_reach
 
 @contextmanager
 def reading_vectors(path: str | PathLike[str], cause: str) -> Iterator[None]:
-    """Read a vector file inside the block; whatever is raised there is an `InputError`.
+    """Turns whatever reading a vector file raises inside the block into an `InputError`.
 
     GDAL, pyogrio, GEOS, PROJ and geopandas each raise their own, and `IndexError` for a file
     without layers.

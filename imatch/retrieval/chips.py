@@ -39,7 +39,7 @@ class ChipWindow:
 
     @property
     def window(self) -> Window:
-        """What to read."""
+        """The window of pixels to read."""
         return Window(self.left, self.top, self.width, self.height)
 
 
@@ -119,7 +119,7 @@ def _cells(size: tuple[int, int], side: float, stride: float) -> list[ChipWindow
 
 
 def _starts(length: int, side: int, step: float) -> list[int]:
-    """Where cells begin along an axis: evenly, from edge to edge, no further apart than `step`."""
+    """Returns the evenly spaced starts of cells along an axis, at most `step` apart."""
     if length <= side:
         return [0]
     count = int(np.ceil((length - side) / max(step, 1.0))) + 1
@@ -156,11 +156,11 @@ def read_chip(source: Source, cell: ChipWindow, chip_px: int, bands: int) -> Chi
     size = tuple(
         min(chip_px, max(1, round(length * scale))) for length in (cell.width, cell.height)
     )
-    return look(source.read(cell.window, (size[0], size[1])), bands, chip_px)
+    return render_chip(source.read(cell.window, (size[0], size[1])), bands, chip_px)
 
 
-def look(image: GeoImage, bands: int, chip_px: int | None = None) -> Chip:
-    """An image as an embedder sees it.
+def render_chip(image: GeoImage, bands: int, chip_px: int | None = None) -> Chip:
+    """Renders an image as a chip for an embedder.
 
     Args:
         image: What was read.

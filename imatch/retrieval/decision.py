@@ -69,7 +69,7 @@ class Decision:
         return float(self.probabilities([values])[0])
 
     def columns(self, names: Sequence[str]) -> list[int]:
-        """Where its figures are among others.
+        """Returns the columns of its figures among others.
 
         Raises:
             InputError: One is not: another version of imatch learnt it.
@@ -185,13 +185,13 @@ def fit(
     seen = np.isfinite(held)
     threshold = best_threshold(known[seen], held[seen], least_precision=least_precision)
     weights, offset = _regress(values, known)
-    told = measure(known[seen], held[seen], threshold)
+    measured = measure(known[seen], held[seen], threshold)
     about = {
         "source": source,
         "positives": counts[0],
         "negatives": counts[1],
         "groups": len(set(groups)),
-        "held_out": told.to_dict(curves=False),
+        "held_out": measured.to_dict(curves=False),
     }
     decision = Decision(
         task,
@@ -221,8 +221,8 @@ def _regress(
     return weights, float(model.intercept_[0] - (weights * centre).sum())
 
 
-def stored_beside(source: str | Path) -> Path:
-    """Where the decisions of an embedder's file are kept: ``model.decisions.json``."""
+def decisions_path(source: str | Path) -> Path:
+    """Returns the path of the decisions beside an embedder's file: ``model.decisions.json``."""
     path = Path(source).expanduser()
     return path.with_name(path.stem + _SUFFIX)
 
@@ -270,8 +270,8 @@ def read_decisions(path: Path) -> list[Decision]:
         raise InputError(error.cause, subject=path, hint="fit it with imatch eval pairs") from error
 
 
-def shipped(task: Task) -> list[Decision]:
-    """The decisions of a task that come with the package: one without a model, some with."""
+def packaged_decisions(task: Task) -> list[Decision]:
+    """Reads a task's decisions that come with the package."""
     folder = resources.files("imatch.retrieval") / "decisions"
     file = folder / f"{task}.json"
     if not file.is_file():
@@ -304,7 +304,7 @@ def decision_for(
         ConfigError: It decides something else, or for another model.
     """
     if file is not None:
-        found = _fitting(read_decisions(file), task, identity)
+        found = _first_fitting(read_decisions(file), task, identity)
         if found is None:
             raise ConfigError(
                 f"holds no decision {task!r} of this model",
@@ -312,18 +312,20 @@ def decision_for(
                 hint="fit it with imatch eval pairs --fit",
             )
         return found
-    beside = None if source is None else stored_beside(source)
+    beside = None if source is None else decisions_path(source)
     if beside is not None and beside.is_file():
         for decision in read_decisions(beside):
             if (decision.task, decision.identity) == (task, identity):
                 return decision
-    found = _fitting(shipped(task), task, identity)
+    found = _first_fitting(packaged_decisions(task), task, identity)
     if found is None:
         raise ConfigError(f"no decision {task!r} is stored for this model", subject=str(source))
     return found
 
 
-def _fitting(decisions: Sequence[Decision], task: Task, identity: str | None) -> Decision | None:
+def _first_fitting(
+    decisions: Sequence[Decision], task: Task, identity: str | None
+) -> Decision | None:
     ours = [decision for decision in decisions if decision.task == task]
     for wanted in dict.fromkeys((identity, None)):
         for decision in ours:

@@ -43,17 +43,17 @@ def draw(result: SearchResult, query: Source) -> Figure:
     Returns:
         A figure that belongs to no window.
     """
-    shown = _thumbnail(query, None)
+    thumbnail = _thumbnail(query, None)
     count = len(result.hits) + 1
     rows = -(-count // _COLUMNS)
     figure = Figure(figsize=(_COLUMNS * _PANEL * 1.25, rows * _PANEL * 1.12), facecolor="white")
     FigureCanvasAgg(figure)
-    places = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
-    for axes in places:
+    all_axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axes in all_axes:
         axes.axis("off")
-    places[0].imshow(shown)
-    _title(places[0], f"query: {Path(result.query).name}", INK)
-    for axes, hit in zip(places[1:], result.hits, strict=False):
+    all_axes[0].imshow(thumbnail)
+    _title(all_axes[0], f"query: {Path(result.query).name}", INK)
+    for axes, hit in zip(all_axes[1:], result.hits, strict=False):
         _draw_hit(axes, hit, result)
     figure.subplots_adjust(0.01, 0.02, 0.99, 0.95, wspace=0.04, hspace=0.16)
     return figure

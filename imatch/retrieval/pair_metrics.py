@@ -74,10 +74,10 @@ class PairFigures:
         Args:
             curves: Whether the curve and the reliability are among them.
         """
-        told = asdict(self)
+        document = asdict(self)
         if not curves:
-            del told["curve"], told["reliability"]
-        return told
+            del document["curve"], document["reliability"]
+        return document
 
     def rows(self, *, held_out: bool = False) -> list[tuple[str, str]]:
         """Names and texts of the figures, for people.
@@ -117,11 +117,11 @@ def measure(labels: ArrayLike, scores: ArrayLike, threshold: float) -> PairFigur
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
     truth, values = _checked(labels, scores)
-    said = values >= threshold
-    hits = int((said & truth).sum())
-    precision = hits / said.sum() if said.any() else float("nan")
+    predicted = values >= threshold
+    hits = int((predicted & truth).sum())
+    precision = hits / predicted.sum() if predicted.any() else float("nan")
     recall = hits / truth.sum()
-    f1 = 2 * hits / (said.sum() + truth.sum())
+    f1 = 2 * hits / (predicted.sum() + truth.sum())
     probabilities = bool(values.min() >= 0 and values.max() <= 1)
     reliability = _reliability(truth, values) if probabilities else ()
     steps = precision_recall_curve(truth, values)
@@ -135,7 +135,7 @@ def measure(labels: ArrayLike, scores: ArrayLike, threshold: float) -> PairFigur
         float(precision),
         float(recall),
         float(f1),
-        float((said & ~truth).sum() / (~truth).sum()),
+        float((predicted & ~truth).sum() / (~truth).sum()),
         float(average_precision_score(truth, values)),
         float(roc_auc_score(truth, values)),
         float(((values - truth) ** 2).mean()) if probabilities else None,
@@ -160,11 +160,11 @@ def best_threshold(labels: ArrayLike, scores: ArrayLike, *, least_precision: flo
     order = np.argsort(-values, kind="stable")
     ranked = values[order]
     hits = np.cumsum(truth[order])
-    said = np.arange(1, len(ranked) + 1)
-    f1 = 2 * hits / (said + truth.sum())
+    predicted = np.arange(1, len(ranked) + 1)
+    f1 = 2 * hits / (predicted + truth.sum())
     # Equal scores cannot be told apart.
     last = np.append(ranked[:-1] != ranked[1:], True)
-    allowed = last & (hits / said >= least_precision)
+    allowed = last & (hits / predicted >= least_precision)
     allowed = allowed if allowed.any() else last
     best = int(np.flatnonzero(allowed)[np.argmax(f1[allowed])])
     if best + 1 == len(ranked):
@@ -198,4 +198,4 @@ def _reliability(
 
 
 def _calibration_error(reliability: tuple[tuple[float, float, int], ...], count: int) -> float:
-    return sum(rows * abs(said - true) for said, true, rows in reliability) / count
+    return sum(rows * abs(predicted - true) for predicted, true, rows in reliability) / count

@@ -55,7 +55,7 @@ class SearchResult:
 
     @property
     def registration(self) -> Registration | None:
-        """Of the best hit, onto its whole image; None unless verified and not failed."""
+        """The best hit's registration onto its whole image; None unless verified and not failed."""
         best = self.hits[0].verification if self.hits else None
         return None if best is None or best.status == "failed" else best.registration
 
@@ -71,7 +71,7 @@ class SearchResult:
         }
 
     def rows(self) -> list[dict[str, str]]:
-        """A row a hit, as texts, by `COLUMNS`."""
+        """Returns one row of texts for each hit, by `COLUMNS`."""
         return [_row(hit) for hit in self.hits]
 
 

@@ -16,7 +16,7 @@ from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import match, open_images
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, common_grid
-from imatch.retrieval.chips import Chip, look
+from imatch.retrieval.chips import Chip, render_chip
 from imatch.retrieval.decision import Decision, decision_for, in_words
 from imatch.retrieval.embedders.registry import load_embedder
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 #: Names of the figures of a pair, and what they are clipped to.
 FIGURES = ("similarity", "evidence", "coverage")
 LIMITS = ((-0.2, 1.0), (-8.0, 12.0), (0.0, 1.0))
-#: Those that need no embedder.
-MATCHED = FIGURES[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +109,7 @@ def same_ground(
     if embedder is not None and decision.identity is not None:
         if on_stage is not None:
             on_stage("embedding")
-        similarity = likeness(a, b, embedder)
+        similarity = embedding_similarity(a, b, embedder)
     found = match(a, b, config, on_stage=on_stage)
     figures = figures_of(found, similarity)
     probability = decision.probability(figures)
@@ -189,18 +187,18 @@ def compare_images(
 
 
 def figures_of(found: Registration, similarity: float | None) -> dict[str, float]:
-    """The figures of a pair, by `FIGURES`; what is unknown is not finite.
+    """Returns the figures of a pair by `FIGURES`, not finite where unknown.
 
     Args:
         found: What matching gave. Its evidence counts by how far it is above what the matcher asks
             for, in natural logarithms, whatever the matcher.
         similarity: Of the embeddings.
     """
-    told = found.certificate
+    certificate = found.certificate
     beyond = float("nan")
-    if told.evidence is not None and told.evidence_threshold is not None:
-        unit = math.log(10) if told.evidence_kind == "false_alarms" else 1.0
-        beyond = unit * (told.evidence - told.evidence_threshold)
+    if certificate.evidence is not None and certificate.evidence_threshold is not None:
+        unit = math.log(10) if certificate.evidence_kind == "false_alarms" else 1.0
+        beyond = unit * (certificate.evidence - certificate.evidence_threshold)
     return {
         "similarity": float("nan") if similarity is None else similarity,
         "evidence": beyond,
@@ -208,7 +206,7 @@ def figures_of(found: Registration, similarity: float | None) -> dict[str, float
     }
 
 
-def likeness(a: Source, b: Source, embedder: Embedder) -> float:
+def embedding_similarity(a: Source, b: Source, embedder: Embedder) -> float:
     """Similarity of the embeddings of two whole images, each brought to the embedder's size.
 
     Raises:
@@ -216,7 +214,7 @@ def likeness(a: Source, b: Source, embedder: Embedder) -> float:
     """
     vectors = []
     for source in (a, b):
-        chip = whole(source, embedder)
+        chip = embedded_chip(source, embedder)
         vector = embedder.embed(chip.pixels[None], chip.valid[None])[0]
         if not np.linalg.norm(vector) > 0:
             raise InputError(
@@ -226,22 +224,22 @@ def likeness(a: Source, b: Source, embedder: Embedder) -> float:
     return float(1 - ((vectors[0] - vectors[1]) ** 2).sum() / 2)
 
 
-def whole(source: Source, embedder: Embedder) -> Chip:
+def embedded_chip(source: Source, embedder: Embedder) -> Chip:
     """A whole image as one chip, its longer side that of the embedder's chips."""
     width, height = source.info.size
     scale = embedder.chip_px / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return look(source.read(size=size), embedder.bands, embedder.chip_px)
+    return render_chip(source.read(size=size), embedder.bands, embedder.chip_px)
 
 
 def _reason(same: bool, probability: float, similarity: float | None, found: Registration) -> str:
-    """Why, in a sentence."""
+    """Returns the reason for a decision, one sentence."""
     alike = "" if similarity is None else f" and their embeddings are {similarity:.2f} alike"
     sure = in_words(probability if same else 1 - probability)
     if found.status == "ok":
-        said = f"{found.matcher} ties them: {found.reason}"
+        finding = f"{found.matcher} ties them: {found.reason}"
     elif found.status == "uncertain":
-        said = f"{found.matcher} is uncertain: {found.reason}"
+        finding = f"{found.matcher} is uncertain: {found.reason}"
     else:
-        said = f"{found.matcher} finds no way to tie them: {found.reason}"
-    return f"{sure} sure, since {said}{alike}"
+        finding = f"{found.matcher} finds no way to tie them: {found.reason}"
+    return f"{sure} sure, since {finding}{alike}"

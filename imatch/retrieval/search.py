@@ -17,7 +17,6 @@ from imatch.retrieval.index.build import STRUCTURE, embed_cells
 from imatch.retrieval.index.footprints import outlines
 from imatch.retrieval.index.store import IndexedImage, Store
 from imatch.retrieval.index.vector_index import Searcher, check_finite
-from imatch.retrieval.zscore import image_zscore
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
@@ -30,6 +29,8 @@ _MOST_CELLS = 64
 _OVERLAP = 0.4
 # Chips looked at for each hit wanted, so that enough are left.
 _MORE, _LEAST = 6, 32
+FEWEST = 8
+"""Images of fewer chips have no crowd of their own: their z-scores are taken together."""
 
 
 @dataclass(frozen=True)
@@ -241,3 +242,40 @@ def centre(hit: Hit) -> tuple[float, float] | None:
     y = sum(point[1] for point in hit.footprint) / len(hit.footprint)
     # Beyond the antimeridian it is the other side's longitude.
     return (x + 180) % 360 - 180, y
+
+
+def image_zscore(
+    similarity: NDArray[np.floating], image: NDArray[np.integer], fewest: int = FEWEST
+) -> NDArray[np.float64]:
+    """Returns similarities in standard deviations above the mean of the chip's image.
+
+    What two whole images have in common, as snow on either, makes every chip of one like every chip
+    of the other, and crowds out the place that is looked for. Measured in standard deviations above
+    the mean of its own image a chip counts for what it alone shows (a z-score, as the scores of
+    several sources are brought together in data fusion).
+
+    Args:
+        similarity: (N, Q) of chips to queries; NaN where it is not to count.
+        image: (N,) which image each chip is of.
+        fewest: Images of fewer chips are taken together.
+
+    Returns:
+        (N, Q); 0 where a whole image is equally alike.
+
+    Example:
+        >>> similarity = np.array([[0.9], [0.8], [0.9], [0.3], [0.2], [0.1]])
+        >>> image_zscore(similarity, np.array([0, 0, 0, 1, 1, 1]), fewest=2)[:, 0].round(1).tolist()
+        [0.7, -1.4, 0.7, 1.2, 0.0, -1.2]
+    """
+    values = np.asarray(similarity, dtype=np.float64)
+    _, group, count = np.unique(image, return_inverse=True, return_counts=True)
+    group = np.where(count[group] < fewest, len(count), group)
+    found = np.zeros_like(values)
+    for one in np.unique(group):
+        own = group == one
+        part = values[own]
+        spread = np.nanstd(part, axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            score = (part - np.nanmean(part, axis=0)) / spread
+        found[own] = np.where(spread > 1e-9, score, np.where(np.isnan(part), np.nan, 0.0))
+    return found

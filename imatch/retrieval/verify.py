@@ -125,7 +125,7 @@ def verify_hit(
         found = match(part, query, registrar)
     except InputError as error:
         return Verification("failed", str(error), None, 0.0, window)
-    whole = onto_whole(found, hit.image, (frame.left, frame.top))
+    whole = onto_full_image(found, hit.image, (frame.left, frame.top))
     certificate = found.certificate
     return Verification(
         found.status, found.reason, certificate.evidence, found.coverage, window, whole
@@ -159,8 +159,10 @@ def surroundings(hit: Hit, size: tuple[int, int]) -> ChipWindow:
     )
 
 
-def onto_whole(found: Registration, image: IndexedImage, offset: tuple[int, int]) -> Registration:
-    """A registration onto a window of an image as one onto the image.
+def onto_full_image(
+    found: Registration, image: IndexedImage, offset: tuple[int, int]
+) -> Registration:
+    """Converts a registration onto a window of an image to one onto the whole image.
 
     Args:
         found: With the window as reference.

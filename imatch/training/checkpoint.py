@@ -43,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One moment of a run.
+    """The state of a run after a number of steps.
 
     Attributes:
         step: Optimiser steps done.
@@ -162,13 +162,13 @@ class Checkpoints:
         except Exception as error:
             raise _damaged(place, error) from error
 
-    def believed(self, step: int) -> AbstractContextManager[None]:
-        """Uses what a checkpoint says inside the block; what is missing or wrong is its damage.
+    def damage_errors(self, step: int) -> AbstractContextManager[None]:
+        """Reports errors inside the block as damage of a checkpoint.
 
         Args:
             step: Which one.
         """
-        return _believed(self.path(step))
+        return _damage_errors(self.path(step))
 
     def _tidy(self) -> None:
         best = self.best
@@ -187,7 +187,7 @@ def _damaged(place: Path, error: object) -> InputError:
 
 
 @contextmanager
-def _believed(place: Path) -> Iterator[None]:
+def _damage_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:

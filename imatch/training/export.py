@@ -82,7 +82,7 @@ class Exporter:
         with (
             atomic_path(card, overwrite=overwrite) as text,
             atomic_path(path, overwrite=overwrite) as file,
-            checkpoints.believed(checkpoint.step),
+            checkpoints.damage_errors(checkpoint.step),
         ):
             self.save(checkpoint, file)
             text.write_text(self.card(checkpoint, file, read_log(run / LOG)))

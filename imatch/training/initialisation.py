@@ -92,7 +92,7 @@ def lineage_of(path: Path) -> tuple[str, dict[str, Any] | None]:
 
 
 def parse_start(record: object, generations: int = _MOST) -> dict[str, Any] | None:
-    """What a file tells of its start, where it has the form of `Initialisation.facts`, or None."""
+    """Returns a file's record of its start in the form of `Initialisation.facts`, or None."""
     if not isinstance(record, dict) or generations == 0:
         return None
     facts = {name: record.get(name) for name in ("origin", "sha256")}

@@ -91,13 +91,13 @@ def endless(
         sampler=Draws(len(data), seed, start * batch_size),
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=_alone if workers else None,
+        worker_init_fn=_use_one_thread if workers else None,
         drop_last=True,
     )
 
 
-def _alone(_worker: int) -> None:
-    """One thread a worker: they share the cores with each other and with the training."""
+def _use_one_thread(_worker: int) -> None:
+    """Limits a loader's worker to one thread: workers share the cores with the training."""
     import cv2
 
     cv2.setNumThreads(0)

@@ -36,7 +36,9 @@ def preview(
     manifest = load_manifest(path)
     out = []
     for name in manifest.document["counts"] if split is None else (split,):
-        out += _some(name, ChipPairs(manifest, name, max_changed=1.0, singles="auto"), count)
+        out += _sample_pairs(
+            name, ChipPairs(manifest, name, max_changed=1.0, singles="auto"), count
+        )
     return out
 
 
@@ -69,7 +71,7 @@ def write_preview(
         write_sheet(samples, temporary)
 
 
-def _some(word: str, pairs: ChipPairs, count: int) -> list[tuple[str, PairSample]]:
+def _sample_pairs(word: str, pairs: ChipPairs, count: int) -> list[tuple[str, PairSample]]:
     return [(word, pairs[i]) for i in spread([row.source for row in pairs.rows], count)]
 
 

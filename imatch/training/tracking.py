@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError
 from imatch.core.extras import require_extra
 from imatch.core.io.files import disk_errors
-from imatch.core.io.jsontext import parse_json
+from imatch.core.io.jsontext import json_values, parse_json
 
 LOG = "log.jsonl"
 _MLFLOW_RUN = "mlflow-run.txt"
@@ -27,8 +26,8 @@ class Tracker(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Records figures by name (``train/loss``)."""
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
-        """Records a picture (H, W, 3)."""
+    def add_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """Records an image (H, W, 3)."""
 
     def close(self) -> None:
         """Writes what is not yet written."""
@@ -57,11 +56,9 @@ class JsonLines:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """See `Tracker`; a figure that is not finite becomes null."""
-        self._write(
-            {"step": step} | {k: v if math.isfinite(v) else None for k, v in values.items()}
-        )
+        self._write({"step": step, **json_values(values)})
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+    def add_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """See `Tracker`."""
 
     def close(self) -> None:
@@ -107,7 +104,7 @@ class TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+    def add_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """See `Tracker`."""
         self._writer.add_image(name, pixels, step, dataformats="HWC")
 
@@ -154,7 +151,7 @@ class MLflow:
         """See `Tracker`."""
         self._mlflow.log_metrics(dict(values), step=step)
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+    def add_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """See `Tracker`."""
         self._mlflow.log_image(pixels, f"{name.replace('/', '-')}-{step:08d}.png")
 

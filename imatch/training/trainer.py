@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from imatch.core.io.jsontext import json_values
 from imatch.models.device import resolve_device
 from imatch.training.checkpoint import (
     CHECKPOINTS,
@@ -116,7 +117,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         """Returns what a checkpoint says beyond the configuration: data, licence; JSON-ready."""
         return {}
 
-    def pictures(self, model: nn.Module) -> Mapping[str, Any]:  # noqa: ARG002
+    def example_images(self, model: nn.Module) -> Mapping[str, Any]:  # noqa: ARG002
         """Returns pictures (H, W, 3) uint8 by name for the trackers, after a measurement."""
         return {}
 
@@ -157,7 +158,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         average = make_average(model, self.config.ema, 0 if saved is None else saved.step)
         stale = 0
         if saved is not None:
-            with self.checkpoints.believed(saved.step):
+            with self.checkpoints.damage_errors(saved.step):
                 model.load_state_dict(saved.weights)
                 average.module.load_state_dict(saved.average)
                 optimiser.load_state_dict(saved.state["optimiser"])
@@ -174,12 +175,12 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         if saved is None:
             _seed(self.config.seed + 1)
         else:
-            with self.checkpoints.believed(saved.step):
+            with self.checkpoints.damage_errors(saved.step):
                 restore_random(saved.state["random"])
         try:
             with self._interruptible():
                 if overfit:
-                    return self._memorise(model, optimiser, next(batches), on_step)
+                    return self._overfit_batch(model, optimiser, next(batches), on_step)
                 return self._loop(model, optimiser, average, batches, loaders, stale, on_step)
         finally:
             for tracker in self.trackers:
@@ -280,16 +281,16 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         with self._autocast():
             losses = self.training_step(model, batch)
         if not bool(torch.isfinite(losses["loss"])):
-            raise self._lost("loss")
+            raise self._not_finite("loss")
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.clip_norm)
         if not bool(torch.isfinite(norm)):
-            raise self._lost("gradient")
+            raise self._not_finite("gradient")
         optimiser.step()
         values = {name: float(value.detach()) for name, value in losses.items()}
         return values | {"gradient_norm": float(norm), "lr": config.optimiser.lr * share}
 
-    def _lost(self, what: str) -> TrainingError:
+    def _not_finite(self, what: str) -> TrainingError:
         steps = self.checkpoints.steps()
         good = f"step {steps[-1]} is the last good checkpoint" if steps else "nothing was kept yet"
         return TrainingError(
@@ -298,7 +299,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
             hint="try a smaller optimiser.lr, or precision=fp32",
         )
 
-    def _memorise(
+    def _overfit_batch(
         self,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
@@ -316,7 +317,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
 
     def _measured(self, model: nn.Module, cases: Iterable[CaseT]) -> dict[str, float]:
         figures = self.measure(model, cases)
-        pictures = self.pictures(model)
+        example_images = self.example_images(model)
         if self.monitor not in figures or math.isnan(figures[self.monitor]):
             raise TrainingError(
                 f"{self.monitor} could not be measured",
@@ -324,9 +325,9 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
                 hint="are there validation places with known positions?",
             )
         self._track({f"val/{name}": value for name, value in figures.items()})
-        for name, pixels in pictures.items():
+        for name, pixels in example_images.items():
             for tracker in self.trackers:
-                tracker.picture(self.step, name, pixels)
+                tracker.add_image(self.step, name, pixels)
         return figures
 
     def _save(
@@ -341,7 +342,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         about = {
             "step": self.step,
             "config": self.config.model_dump(mode="json"),
-            "figures": {k: v if math.isfinite(v) else None for k, v in figures.items()},
+            "figures": json_values(figures),
             **self.about(),
         }
         kept, weights = average.module.state_dict(), model.state_dict()
@@ -353,10 +354,10 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
 
     @property
     def precision(self) -> Literal["fp32", "bf16"]:
-        """What the network computes in."""
+        """The precision in which the network computes."""
         wanted = self.config.precision
         if wanted == "auto":
-            return "bf16" if _likes_bf16(self.device) else "fp32"
+            return "bf16" if _supports_bf16(self.device) else "fp32"
         return wanted
 
     def _autocast(self) -> Any:
@@ -390,7 +391,7 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _likes_bf16(device: torch.device) -> bool:
+def _supports_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

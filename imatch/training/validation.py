@@ -94,7 +94,7 @@ def _errors(matches: Matches, homography: NDArray[np.float64]) -> NDArray[np.flo
     return np.asarray(np.hypot(gap[:, 0], gap[:, 1]))
 
 
-def match_picture(pair: PairSample, matches: Matches) -> NDArray[np.uint8]:
+def draw_matches_on(pair: PairSample, matches: Matches) -> NDArray[np.uint8]:
     """Draws both images with lines between matches, green within 3 px of the truth, (H, 2 W, 3)."""
     canvas = np.ascontiguousarray(np.concatenate([as_rgb(pair.a), as_rgb(pair.b)], axis=1))
     gap = _errors(matches, pair.homography)

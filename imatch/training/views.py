@@ -88,7 +88,7 @@ def with_bands(pair: PairSample, bands: int) -> PairSample:
     if there == bands:
         return pair
     if bands in (1, 3) and there in (1, 3):
-        return replace(pair, a=_converted(pair.a, bands), b=_converted(pair.b, bands))
+        return replace(pair, a=_to_bands(pair.a, bands), b=_to_bands(pair.b, bands))
     raise InputError(
         f"has {there} bands, the network wants {bands}",
         subject=pair.place or pair.source,
@@ -96,7 +96,7 @@ def with_bands(pair: PairSample, bands: int) -> PairSample:
     )
 
 
-def _converted(pixels: NDArray[np.float32], bands: int) -> NDArray[np.float32]:
+def _to_bands(pixels: NDArray[np.float32], bands: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(convert_bands(pixels, 1 if bands == 1 else 3), dtype=np.float32)
 
 

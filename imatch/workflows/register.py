@@ -184,7 +184,7 @@ def _check_places(
     *,
     overwrite: bool,
 ) -> None:
-    """Refuse, before hours of work, what could not be written after them."""
+    """Checks, before hours of work, that the outputs can be written."""
     check_outputs(outputs, overwrite=overwrite, inputs=inputs)
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise ConfigError("is no .tif", subject=out, hint="GeoTIFF is what is written")
@@ -203,7 +203,7 @@ def _check_places(
 
 
 def _state_folder(out: Path, ref: str, tgt: str, *, resume: bool, overwrite: bool) -> Path | None:
-    """Where finished tiles are kept: beside the output; None for what is no local file."""
+    """Returns the folder of finished tiles, beside the output; None for a remote output."""
     if is_virtual(ref) or is_virtual(tgt):
         return None
     folder = out.parent / f".{out.name}.imatch"
@@ -222,7 +222,7 @@ def _state_folder(out: Path, ref: str, tgt: str, *, resume: bool, overwrite: boo
 
 @contextmanager
 def _kept_for_later(state: Path | None) -> Iterator[None]:
-    """Keep the state where the block ends early, and clear it away where it ends well."""
+    """Keeps the state folder if the block fails, and removes it otherwise."""
     if state is None:
         yield
         return

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,6 +20,7 @@ from imatch.bench.runner import BenchPlan, Run
 from imatch.bench.summary import summarise
 from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.pair.config import MatchConfig
+from tests.support.html_tags import Tags
 
 Make = Callable[..., Result]
 
@@ -30,29 +30,6 @@ def decoded(data: bytes) -> NDArray[np.uint8]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert image is not None
     return np.asarray(image, dtype=np.uint8)
-
-
-class Page(HTMLParser):
-    """The tags of a page, their attributes, and whether all of them close."""
-
-    VOID = frozenset({"meta", "img", "br", "link"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.attributes: list[tuple[str, str, str]] = []
-        self.open: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture
@@ -74,10 +51,8 @@ def done(table: Path, result: Make) -> tuple[Run, BenchPlan]:
 
 
 def test_the_page_loads_nothing_from_elsewhere(done: tuple[Run, BenchPlan]) -> None:
-    page = Page()
     html = to_html(summarise(*done), *done)
-    page.feed(html)
-    assert page.open == []
+    page = Tags(html)
     assert not re.search(r"https?://", html)
     sources = [value for _, name, value in page.attributes if name in ("src", "href")]
     assert len(sources) > 15
@@ -101,8 +76,7 @@ def test_every_plot_is_an_svg_that_refers_to_itself_only(done: tuple[Run, BenchP
 def test_what_went_wrong_is_shown_and_escaped(done: tuple[Run, BenchPlan]) -> None:
     html = to_html(summarise(*done), *done)
     assert "&lt;b&gt;1.png&lt;/b&gt;: is empty" in html
-    page = Page()
-    page.feed(html)
+    page = Tags(html)
     assert "two different places" in page.text
     assert "40.0 px off" in page.text
 

@@ -120,9 +120,9 @@ def test_what_is_there_is_kept_unless_told(table: Path, tmp_path: Path) -> None:
     # Nothing is left to do: the rows come from the table, to the second.
     again = run_benchmark(plan_of(table, "phase"), out, resume=True)
     assert (out / "results.csv").read_text() == before
-    assert len(again.sittings) == 2
+    assert len(again.sessions) == 2
     replaced = run_benchmark(plan_of(table, "phase"), out, overwrite=True)
-    assert len(replaced.sittings) == 1
+    assert len(replaced.sessions) == 1
 
 
 def test_a_folder_of_other_things_is_refused(table: Path, tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_a_killed_run_goes_on(table: Path, tmp_path: Path) -> None:
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [r.case for r in read_rows(results, Result)] == ["c0", "c1", "c2", "c3"]
-    # The rows of the first sitting are as they were, times included.
+    # The rows of the first session are as they were, times included.
     assert set(kept.splitlines()) <= set(results.read_bytes().splitlines())
-    sittings = json.loads((out / "summary.json").read_text())["run"]["sittings"]
-    assert len(sittings) == 2
-    assert sittings[0]["command"].startswith("imatch bench ")
+    sessions = json.loads((out / "summary.json").read_text())["run"]["sittings"]
+    assert len(sessions) == 2
+    assert sessions[0]["command"].startswith("imatch bench ")

@@ -52,7 +52,7 @@ def server(tmp_path: Path, pair: tuple[Path, Path]) -> Iterator[Server]:
     for path, name in zip(pair, ("a.tif", "b.tif"), strict=True):
         shutil.copyfile(path, tmp_path / "there" / name)
         shutil.copyfile(path, tmp_path / "here" / name)
-    remote._tell.cache_clear()
+    remote._log_once.cache_clear()
     made = Server(tmp_path / "there")
     yield made
     made.close()

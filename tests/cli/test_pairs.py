@@ -13,11 +13,11 @@ from click.testing import Result
 from numpy.typing import NDArray
 
 from imatch.retrieval.decision import Decision, write_decisions
-from imatch.retrieval.same import LIMITS, MATCHED
+from imatch.retrieval.same import FIGURES, LIMITS
 
 Run = Callable[..., Result]
 WriteImage = Callable[..., Path]
-MATCH = Decision("same", None, None, MATCHED, LIMITS[1:], (0.8, 2.0), -1.0, 0.5)
+MATCH = Decision("same", None, None, FIGURES[1:], LIMITS[1:], (0.8, 2.0), -1.0, 0.5)
 
 
 @pytest.fixture

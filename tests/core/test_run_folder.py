@@ -26,7 +26,7 @@ def begin(
     resume: bool = False,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]:
-    return run.open(identity, resume=resume, overwrite=overwrite, sitting={"n": 1})
+    return run.open(identity, resume=resume, overwrite=overwrite, session={"n": 1})
 
 
 def test_a_run_is_begun_gone_on_with_and_thrown_away(tmp_path: Path) -> None:

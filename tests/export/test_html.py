@@ -1,37 +1,12 @@
 from __future__ import annotations
 
 import base64
-from html.parser import HTMLParser
 
 import pytest
 from jinja2 import UndefinedError
 
 from imatch.export.html import HtmlCell, HtmlTable, render, templates
-
-
-class Tags(HTMLParser):
-    """The tags of a page, checked to be closed in turn."""
-
-    VOID = frozenset({"meta", "img", "br", "link", "input"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.text = ""
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+from tests.support.html_tags import Tags
 
 
 def filled(body: str, **values: object) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from imatch.core.types import Matches, Rendered
 from imatch.matchers.tiling import (
     Tiling,
-    cut,
+    make_tiles,
     match_reduced,
     match_tiled,
     one_to_one,
@@ -74,7 +74,7 @@ class TestCut:
     @pytest.mark.parametrize("size", [(101, 80), (150, 333), (640, 20), (1000, 999)])
     def test_every_pixel_counts_once(self, size: tuple[int, int]) -> None:
         counted = np.zeros(size[::-1], dtype=int)
-        for tile in cut(size, SMALL):
+        for tile in make_tiles(size, SMALL):
             assert max(tile.size) <= SMALL.side
             assert min(tile.origin) >= 0
             right, bottom = np.add(tile.origin, tile.size)
@@ -87,7 +87,7 @@ class TestCut:
         assert (counted == 1).all()
 
     def test_small_images_are_one_tile(self) -> None:
-        (tile,) = cut((60, 80), SMALL)
+        (tile,) = make_tiles((60, 80), SMALL)
         assert (tile.origin, tile.size) == ((0, 0), (60, 80))
 
 
@@ -132,7 +132,7 @@ class TestTiled:
         tgt.valid[120:] = False
         reader = Reader(affine(0, 1, (0, 0)))
         match_tiled(image(240, 220), tgt, reader, SMALL)
-        all_tiles = len(cut((240, 220), SMALL))
+        all_tiles = len(make_tiles((240, 220), SMALL))
         assert 1 < len(reader.seen) - 1 < all_tiles
 
     def test_without_agreement_the_rough_matches_are_all(self) -> None:

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from imatch.core.errors import InputError
 from imatch.raster import RasterInfo, array_source
-from imatch.retrieval.chips import ChipGrid, ChipWindow, chip_factor, look, read_chip, stacked
+from imatch.retrieval.chips import (
+    ChipGrid,
+    ChipWindow,
+    chip_factor,
+    read_chip,
+    render_chip,
+    stacked,
+)
 
 
 def info(width: int, height: int, gsd: float | None = None) -> RasterInfo:
@@ -85,14 +92,14 @@ def test_what_a_cell_lacks_is_no_ground() -> None:
 )
 def test_bands_are_made_to_fit(bands: int, seen: int) -> None:
     pixels = np.random.default_rng(2).random((bands, 40, 40))
-    chip = look(array_source(pixels).read(), seen)
+    chip = render_chip(array_source(pixels).read(), seen)
     assert chip.pixels.shape == (seen, 40, 40)
     assert 0 <= chip.pixels.min() < 0.05 < 0.95 < chip.pixels.max() <= 1
 
 
 def test_other_bands_are_not_invented() -> None:
     with pytest.raises(InputError, match="has 3 bands, and the embedder wants 4"):
-        look(array_source(np.ones((3, 20, 20))).read(), 4)
+        render_chip(array_source(np.ones((3, 20, 20))).read(), 4)
 
 
 def test_chips_are_stacked() -> None:

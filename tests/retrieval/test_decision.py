@@ -13,10 +13,10 @@ from imatch.core.errors import ConfigError, InputError, OutputError
 from imatch.retrieval.decision import (
     Decision,
     decision_for,
+    decisions_path,
     fit,
     in_words,
     read_decisions,
-    stored_beside,
     write_decisions,
 )
 
@@ -105,7 +105,7 @@ def test_decisions_are_stored(tmp_path: Path) -> None:
     assert read_decisions(path) == [EXAMPLE, other]
     with pytest.raises(OutputError, match="already exists"):
         write_decisions(path, [other])
-    assert stored_beside(tmp_path / "m.safetensors") == path
+    assert decisions_path(tmp_path / "m.safetensors") == path
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_decision_of_the_very_model_comes_first(tmp_path: Path) -> None:
         decision_for("duplicates", None, file=file)
     # Beside a model's file it is found by itself.
     model = tmp_path / "net.safetensors"
-    write_decisions(stored_beside(model), [ours])
+    write_decisions(decisions_path(model), [ours])
     assert decision_for("same", "2" * 64, source=model) == ours
 
 

@@ -15,10 +15,16 @@ from imatch.retrieval.decision import Decision
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.evaluate.score_pairs import score_pairs
 from imatch.retrieval.pair_table import ImagePair
-from imatch.retrieval.same import FIGURES, LIMITS, MATCHED, likeness, same_ground, whole
+from imatch.retrieval.same import (
+    FIGURES,
+    LIMITS,
+    embedded_chip,
+    embedding_similarity,
+    same_ground,
+)
 
 SIFT = MatchConfig(matcher="sift", use_geocoding=False)
-MATCH = Decision("same", None, None, MATCHED, LIMITS[1:], (0.8, 2.0), -1.0, 0.5)
+MATCH = Decision("same", None, None, FIGURES[1:], LIMITS[1:], (0.8, 2.0), -1.0, 0.5)
 BOTH = Decision("same", "means", "x", FIGURES, LIMITS, (1.0, 0.8, 2.0), -1.0, 0.5)
 
 
@@ -29,7 +35,7 @@ def test_the_same_ground_is_told_and_tied(archive: list[Path], means: ChipEmbedd
     answer = same_ground(a, b, BOTH, SIFT, embedder=means)
     assert answer.same
     assert answer.probability > 0.9
-    assert answer.similarity == pytest.approx(likeness(a, b, means))
+    assert answer.similarity == pytest.approx(embedding_similarity(a, b, means))
     assert answer.registration is not None
     assert answer.registration.transform is not None
     assert np.allclose(answer.registration.transform.apply([[50, 50]]), [[20, 30]], atol=0.1)
@@ -66,12 +72,12 @@ def test_geocoding_that_keeps_images_apart_decides_unless_told_otherwise(
 
 
 def test_a_whole_image_is_one_chip(means: ChipEmbedder) -> None:
-    chip = whole(array_source(np.random.default_rng(0).random((50, 200))), means)
+    chip = embedded_chip(array_source(np.random.default_rng(0).random((50, 200))), means)
     assert chip.pixels.shape == (3, 64, 64)
     assert chip.valid.sum() == 64 * 16
     nothing = array_source(np.full((40, 40), np.nan))
     with pytest.raises(InputError, match="shows no valid ground"):
-        likeness(nothing, nothing, means)
+        embedding_similarity(nothing, nothing, means)
 
 
 def test_pairs_are_scored_for_either_question(

@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from imatch.retrieval.decision import decision_for, shipped, stored_beside, write_decisions
+from imatch.retrieval.decision import (
+    decision_for,
+    decisions_path,
+    packaged_decisions,
+    write_decisions,
+)
 
 
 @pytest.mark.parametrize("task", ["same", "duplicates"])
 def test_what_ships_decides_without_a_model(task: str) -> None:
-    decisions = shipped(task)  # type: ignore[arg-type]
+    decisions = packaged_decisions(task)  # type: ignore[arg-type]
     assert {decision.task for decision in decisions} == {task}
     general = decision_for(task, None)  # type: ignore[arg-type]
     assert general.identity is None
@@ -19,10 +24,10 @@ def test_what_ships_decides_without_a_model(task: str) -> None:
 
 
 def test_what_was_learnt_says_of_what() -> None:
-    for decision in shipped("duplicates"):
+    for decision in packaged_decisions("duplicates"):
         assert min(decision.about["positives"], decision.about["negatives"]) >= 100
         assert decision.about["held_out"]["f1"] > 0.95
-    for decision in shipped("same"):
+    for decision in packaged_decisions("same"):
         assert "auto" in decision.about["evidence"]
         if decision.identity is not None:
             assert decision.about["similarity"]["held_out"]["roc_auc"] > 0.5
@@ -40,6 +45,6 @@ def test_the_more_a_match_is_sure_the_more_so_is_the_answer() -> None:
 def test_a_model_without_a_decision_of_its_own_gets_the_general_one(tmp_path: Path) -> None:
     general = decision_for("same", None)
     model = tmp_path / "net.safetensors"
-    write_decisions(stored_beside(model), [replace(general, identity="2" * 64)])
+    write_decisions(decisions_path(model), [replace(general, identity="2" * 64)])
     assert decision_for("same", "3" * 64, source=model) == general
     assert decision_for("same", "2" * 64, source=model).identity == "2" * 64

@@ -11,8 +11,7 @@ from imatch.raster import array_source
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
-from imatch.retrieval.search import Finder
-from imatch.retrieval.zscore import image_zscore
+from imatch.retrieval.search import Finder, image_zscore
 
 WriteImage = Callable[..., Path]
 

@@ -24,7 +24,7 @@ from imatch.bench.cases import Case, write_cases
 from imatch.models import catalogue
 from imatch.models.catalogue import WeightSpec, Wheel
 from imatch.retrieval.decision import Decision, write_decisions
-from imatch.retrieval.same import LIMITS, MATCHED
+from imatch.retrieval.same import FIGURES, LIMITS
 from tests.pipeline.apply.test_sentinel2 import CLOUD, GML, GRANULE, TILE
 from tests.pipeline.apply.test_sentinel2 import NAME as PRODUCT
 from tests.support.geotiffs import textured, write_geotiff
@@ -84,7 +84,7 @@ def make_inputs(folder: Path, killer: Killer) -> None:
     (folder / "product.json").write_text(json.dumps(document))
 
 
-_MATCH = Decision("same", None, None, MATCHED, LIMITS[1:], (0.8, 2.0), -1.0, 0.5)
+_MATCH = Decision("same", None, None, FIGURES[1:], LIMITS[1:], (0.8, 2.0), -1.0, 0.5)
 
 
 def _write(path: Path, pixels: NDArray[Any], *, east: float = _EAST, **profile: Any) -> None:

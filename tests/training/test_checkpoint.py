@@ -133,5 +133,5 @@ def test_what_a_checkpoint_lacks_is_its_damage(tmp_path: Path) -> None:
     kept.save(moment(3))
     about = kept.load().about
     lacking = pytest.raises(InputError, match=r"step-00000003: is damaged: it lacks 'licence'")
-    with lacking, kept.believed(3):
+    with lacking, kept.damage_errors(3):
         about["licence"]

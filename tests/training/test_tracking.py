@@ -69,7 +69,7 @@ def test_tensorboard(tmp_path: Path) -> None:
     assert len(trackers) == 2
     for tracker in trackers:
         tracker.scalars(1, {"loss": 2.0})
-        tracker.picture(1, "heat", np.zeros((4, 5, 3), np.uint8))
+        tracker.add_image(1, "heat", np.zeros((4, 5, 3), np.uint8))
         tracker.close()
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
@@ -136,7 +136,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> RecordingMLflow:
 def session(folder: Path, step: int, after: int = 0) -> None:
     for tracker in make_trackers(["mlflow"], folder, SETTINGS, after):
         tracker.scalars(step, {"train/loss": 1 / step})
-        tracker.picture(step, "val/heat", np.zeros((4, 5, 3), np.uint8))
+        tracker.add_image(step, "val/heat", np.zeros((4, 5, 3), np.uint8))
         tracker.close()
 
 

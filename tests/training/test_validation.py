@@ -13,10 +13,10 @@ from imatch.geometry.transform import apply_matrix
 from imatch.matchers.sparse.nearest import Nearest
 from imatch.training.validation import (
     as_rgb,
+    draw_matches_on,
     keypoint_figures,
     match_figures,
     match_keypoints,
-    match_picture,
 )
 
 MakePair = Callable[..., PairSample]
@@ -86,15 +86,15 @@ def test_no_keypoints(pair: PairSample) -> None:
 
 def test_right_matches_are_green_and_wrong_ones_red(pairs: Any) -> None:
     a, b = np.array([[10.0, 10], [30, 50]]), np.array([[11.0, 10], [50, 20]])
-    picture = match_picture(pairs[0], Matches(a, b, np.ones(2)))
-    assert picture.shape == (64, 128, 3)
-    right, wrong = picture[10, 40].astype(int), picture[35, 72].astype(int)
+    image = draw_matches_on(pairs[0], Matches(a, b, np.ones(2)))
+    assert image.shape == (64, 128, 3)
+    right, wrong = image[10, 40].astype(int), image[35, 72].astype(int)
     assert right[1] > right[0] + 50
     assert wrong[0] > wrong[1] + 50
 
 
 def test_any_number_of_bands_can_be_looked_at() -> None:
     for bands in (1, 2, 3, 13):
-        picture = as_rgb(np.linspace(-0.1, 1.1, bands * 12, dtype=np.float32).reshape(bands, 3, 4))
-        assert picture.shape == (3, 4, 3)
-        assert picture.dtype == np.uint8
+        image = as_rgb(np.linspace(-0.1, 1.1, bands * 12, dtype=np.float32).reshape(bands, 3, 4))
+        assert image.shape == (3, 4, 3)
+        assert image.dtype == np.uint8

@@ -23,7 +23,7 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
 def added(command: CommandT, options: Sequence[Callable[[Any], Any]]) -> CommandT:
-    """A command with options, which its help shows in the order given."""
+    """Adds options to a command, shown by its help in the order given."""
     for option in reversed(options):
         command = option(command)
     return command
@@ -52,15 +52,15 @@ def setting_option(
     text = attrs.pop("help", None) or info.description or ""
     if more:
         text = text.rstrip(".") + more
-    shown = default if info.default_factory or info.default is None else info.default
-    if shown is not None:
-        text += f"  [default: {shown}]"
+    default_text = default if info.default_factory or info.default is None else info.default
+    if default_text is not None:
+        text += f"  [default: {default_text}]"
     values = {"default": None, "type": _type_of(info.annotation), **attrs}
     return click.option(flag or f"--{field.replace('_', '-')}", field, help=text, **values)
 
 
 def _type_of(annotation: Any) -> Any:
-    """What click makes of a text for a field; None where it stays one, or is a flag."""
+    """Returns the click type of a field; None for texts and flags."""
     for part in (annotation, *get_args(annotation)):
         if get_origin(part) is Literal:
             return click.Choice(get_args(part))
@@ -137,7 +137,7 @@ def number_option(
 
 
 def jobs_option(text: str = "Worker processes.") -> Callable[[Any], Any]:
-    """``--jobs``, one unless told otherwise.
+    """``--jobs``, 1 by default.
 
     Args:
         text: Its help.

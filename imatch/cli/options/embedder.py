@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def complete_embedder(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem | str]:
-    """The embedders that begin so."""
+    """Completes the name of an embedder."""
     from imatch.retrieval.embedders import EMBEDDERS
 
     return [name for name in EMBEDDERS if name.startswith(incomplete)]

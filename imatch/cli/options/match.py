@@ -107,7 +107,7 @@ def scene_options(command: CommandT) -> CommandT:
 
 
 def chosen_config(params: dict[str, Any]) -> MatchConfig:
-    """How to match, as the command line and its file say.
+    """Returns the `MatchConfig` that the command line and its file ask for.
 
     Args:
         params: The values of `config_options`; it is emptied of them.
@@ -122,7 +122,7 @@ def chosen_config(params: dict[str, Any]) -> MatchConfig:
 
 
 def chosen_scene_config(params: dict[str, Any]) -> SceneConfig:
-    """How to register whole scenes; else as `chosen_config`."""
+    """Returns the `SceneConfig` that is asked for; else as `chosen_config`."""
     from imatch.pipeline.scene.config import load_scene_config, make_scene_config
 
     base = load_scene_config(params.pop("config_file"), params.pop("settings"))
@@ -132,7 +132,7 @@ def chosen_scene_config(params: dict[str, Any]) -> SceneConfig:
 def matcher_config(
     matcher: str | None, settings: tuple[str, ...], *, offline: bool, **given: Any
 ) -> MatchConfig:
-    """How to match, by verbs that match on the way to something else.
+    """Returns the `MatchConfig` of verbs that match on the way to something else.
 
     Args:
         matcher: Value of `matcher_option`.

@@ -36,7 +36,7 @@ class RunOptions:
 
 
 def run_options(command: CommandT) -> CommandT:
-    """What makes a `RunOptions`."""
+    """Adds the options that make a `RunOptions`."""
     return added(command, _RUN_OPTIONS)
 
 

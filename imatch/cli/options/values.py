@@ -137,7 +137,7 @@ def known_matchers(
 def complete_matcher(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem | str]:
-    """The matchers that begin so."""
+    """Completes the name of a matcher."""
     from imatch.matchers import MATCHERS
 
     return [name for name in MATCHERS if name.startswith(incomplete)]
@@ -146,7 +146,7 @@ def complete_matcher(
 def complete_weights(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem | str]:
-    """The weights that begin so."""
+    """Completes the name of a checkpoint."""
     from imatch.models.weights import WEIGHTS
 
     return [name for name in WEIGHTS if name.startswith(incomplete)]

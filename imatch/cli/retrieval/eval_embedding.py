@@ -87,8 +87,8 @@ def embedding(
         {
             name: {
                 figure: f"{value['mean']:.3f} ± {value['spread']:.3f}"
-                for figure, value in told["figures"].items()
+                for figure, value in result["figures"].items()
             }
-            for name, told in document["embedders"].items()
+            for name, result in document["embedders"].items()
         }
     )

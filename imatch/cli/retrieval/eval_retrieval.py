@@ -56,4 +56,6 @@ def retrieval(
         click.echo(to_json(document))
     else:
         found = document["embedders"]
-        show_figures({name: {key: told[key] for key in _SHOWN} for name, told in found.items()})
+        show_figures(
+            {name: {key: figures[key] for key in _SHOWN} for name, figures in found.items()}
+        )

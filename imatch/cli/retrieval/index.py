@@ -77,7 +77,7 @@ def index(
         raise click.UsageError("name images or folders of images")
     if remove:
         gone, rows = remove_images(index, images)
-        _say({"removed": gone, "chips": rows}, f"removed {gone} images, {rows} chips", fmt)
+        _print_result({"removed": gone, "chips": rows}, f"removed {gone} images, {rows} chips", fmt)
         return
     fetch = not given.pop("offline")
     growth = index_images(index, images, fetch=fetch, progress=bars(), **given)
@@ -87,10 +87,10 @@ def index(
     parts += [f"unchanged {growth.unchanged}"] if growth.unchanged else []
     parts += [f"skipped {len(growth.skipped)}"] if growth.skipped else []
     text = f"{', '.join(parts)}; {index} holds {growth.images} images, {growth.rows} chips"
-    _say({"index": str(index), **growth.to_dict()}, text, fmt)
+    _print_result({"index": str(index), **growth.to_dict()}, text, fmt)
 
 
-def _say(document: dict[str, object], text: str, fmt: str) -> None:
+def _print_result(document: dict[str, object], text: str, fmt: str) -> None:
     if fmt == "json":
         print_json(document)
     else:

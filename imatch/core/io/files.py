@@ -54,18 +54,18 @@ def inside(folder: Path, name: str) -> Path:
     # Drives of Windows are absolute, too.
     absolute = re.match(r"[A-Za-z]:|[/\\]", name) is not None
     if absolute or not parts or ".." in parts or "\0" in name:
-        raise _leads_out(folder, name)
+        raise _outside_folder(folder, name)
     path = folder.joinpath(*parts)
     try:
         within = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError) as error:  # A name too long, links in a circle.
-        raise _leads_out(folder, name) from error
+        raise _outside_folder(folder, name) from error
     if not within:
-        raise _leads_out(folder, name)
+        raise _outside_folder(folder, name)
     return path
 
 
-def _leads_out(folder: Path, name: str) -> InputError:
+def _outside_folder(folder: Path, name: str) -> InputError:
     return InputError(
         f"the name {name!r} leads out of its folder",
         subject=folder,
@@ -158,7 +158,7 @@ def scratch(path: Path) -> Iterator[Path]:
         OSError: The disk refused.
     """
     _sweep(path.parent)
-    folder, lock = _owned(path)
+    folder, lock = _locked_scratch(path)
     try:
         new = folder / _NEW
         new.mkdir()
@@ -201,7 +201,7 @@ def _sweep(parent: Path) -> None:
                 _discard(folder, lock)
 
 
-def _owned(path: Path) -> tuple[Path, FileLock | None]:
+def _locked_scratch(path: Path) -> tuple[Path, FileLock | None]:
     """A new scratch folder and the lock in it; no lock where the file system knows none."""
     # Not at the head: importing it takes a tenth of the time that a help text may.
     from filelock import FileLock, Timeout
@@ -268,7 +268,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """As `atomic_path`, for a folder.
+    """Yields a temporary folder, renamed to `path` when the block ends well.
 
     Args:
         path: The folder to be made; the one it lies in exists.

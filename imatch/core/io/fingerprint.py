@@ -56,12 +56,12 @@ class Fingerprint:
         return cls(str(path.absolute()), facts.st_size, facts_ns, digest.hexdigest(), whole)
 
     def is_of(self, other: Fingerprint) -> bool:
-        """Whether two fingerprints are of one content, as far as they can tell."""
+        """Returns whether two fingerprints are of one content, as far as size and checksum tell."""
         same = (self.size, self.sha256, self.whole) == (other.size, other.sha256, other.whole)
         return same and (self.whole or self.modified_ns == other.modified_ns)
 
     def check(self) -> None:
-        """Makes sure that the file is still what it was.
+        """Checks that the file has not changed since.
 
         Raises:
             InputError: It has changed, or is gone.
@@ -105,7 +105,7 @@ def fingerprints(paths: Iterable[Path]) -> tuple[Fingerprint, ...]:
 
 
 def check_unchanged(files: Iterable[Fingerprint]) -> None:
-    """Makes sure that all files are still what they were.
+    """Checks that none of the files has changed since.
 
     Raises:
         InputError: One has changed, or is gone.

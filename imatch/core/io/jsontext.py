@@ -42,8 +42,26 @@ def _finite(text: str) -> float:
     return value
 
 
+def json_values(value: Any) -> Any:
+    """Converts a value to JSON types: arrays and tuples become lists, what is not finite None.
+
+    Args:
+        value: Dictionaries, lists, tuples, numbers, strings, NumPy arrays and scalars.
+    """
+    match value:
+        case np.ndarray() | np.generic():
+            return json_values(value.tolist())
+        case Mapping():
+            return {key: json_values(item) for key, item in value.items()}
+        case list() | tuple():
+            return [json_values(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
+
+
 def to_json(value: object, *, indent: str = "") -> str:
-    """Strictly valid JSON that can be read: lists of plain values stay on one line.
+    """Formats a value as strict JSON, lists of plain values on one line each.
 
     Columns of a thousand tie points are one line each and a matrix three, where
     ``json.dumps(indent=2)`` gives every number a line of its own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from imatch.core.errors import ConfigError
@@ -32,7 +32,7 @@ def is_offline() -> bool:
 
 
 def check_online(subject: str) -> None:
-    """Refuse what is all requests.
+    """Refuses an operation that is nothing but network requests, in offline mode.
 
     Raises:
         ConfigError: This process makes none.
@@ -46,15 +46,10 @@ def check_online(subject: str) -> None:
 
 
 @contextmanager
-def offline(enabled: bool = True) -> Iterator[None]:
-    """Make no request inside the block, nor let processes that are begun in it.
-
-    Args:
-        enabled: False to change nothing.
-    """
-    names = _SETTINGS if enabled else {}
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(names)
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables inside the block and restores what they were after it."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
@@ -63,3 +58,14 @@ def offline(enabled: bool = True) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def offline(enabled: bool = True) -> Iterator[None]:
+    """Make no request inside the block, nor let processes that are begun in it.
+
+    Args:
+        enabled: False to change nothing.
+    """
+    with environment(_SETTINGS if enabled else {}):
+        yield

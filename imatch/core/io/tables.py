@@ -37,7 +37,7 @@ def as_cell(value: object) -> object:
 
 
 def of_cell(text: str) -> str:
-    """The text of which `as_cell` made a cell; any other as it is."""
+    """Removes the apostrophe that `as_cell` added; returns any other text as it is."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
@@ -139,17 +139,17 @@ class Journal(Generic[RowT]):
         """
         texts = row.row()
         with disk_errors(self._path):
-            append(_unlinked(self._path), _csv_line(texts.values()).encode())
+            append(_not_a_link(self._path), _csv_line(texts.values()).encode())
         return type(row).from_row(texts)
 
 
 def mend(path: Path) -> None:
-    """Cut off what a crash left of the last line.
+    """Removes an incomplete last line that a crash left.
 
     Raises:
         OutputError: The file is a link, to what may be none of ours.
     """
-    if _unlinked(path).exists():
+    if _not_a_link(path).exists():
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
@@ -157,8 +157,8 @@ def mend(path: Path) -> None:
                 file.truncate(len(whole))
 
 
-def _unlinked(path: Path) -> Path:
-    """A file that grows in its place: through a link, some other file would."""
+def _not_a_link(path: Path) -> Path:
+    """Returns a path that is no link: appending through one would change another file."""
     if path.is_symlink():
         raise OutputError("is a link", subject=path, hint="put the file itself in its place")
     return path

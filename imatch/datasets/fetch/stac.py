@@ -167,14 +167,14 @@ def by_season(items: Iterable[pystac.Item], count: int) -> list[pystac.Item]:
     """
     groups: dict[tuple[str, str], list[pystac.Item]] = {}
     for item in items:
-        groups.setdefault((_tile(item), season(f"{_taken(item):%Y%m%d}")), []).append(item)
+        groups.setdefault((_tile(item), season(f"{_acquired(item):%Y%m%d}")), []).append(item)
     chosen = []
     for group in groups.values():
         days: dict[str, pystac.Item] = {}
-        for item in sorted(group, key=lambda item: (_cloud(item, 0.0), _taken(item))):
-            days.setdefault(f"{_taken(item):%Y%m%d}", item)
+        for item in sorted(group, key=lambda item: (_cloud(item, 0.0), _acquired(item))):
+            days.setdefault(f"{_acquired(item):%Y%m%d}", item)
         chosen += list(days.values())[:count]
-    return sorted(chosen, key=lambda item: (_taken(item), item.id))
+    return sorted(chosen, key=lambda item: (_acquired(item), item.id))
 
 
 def span(dates: str) -> tuple[datetime, datetime]:
@@ -189,8 +189,8 @@ def span(dates: str) -> tuple[datetime, datetime]:
     """
     begin, slash, end = dates.partition("/")
     try:
-        first, _ = _moment(begin)
-        _, last = _moment(end if slash else begin)
+        first, _ = _parse_date(begin)
+        _, last = _parse_date(end if slash else begin)
     except ValueError as error:
         raise ConfigError(
             "is no date", subject=dates, hint="write 2018-01-01/2019-12-31, or a year"
@@ -200,7 +200,7 @@ def span(dates: str) -> tuple[datetime, datetime]:
     return first, last
 
 
-def _moment(text: str) -> tuple[datetime, datetime]:
+def _parse_date(text: str) -> tuple[datetime, datetime]:
     parts = [int(part) for part in text.strip().split("-")]
     if not 1 <= len(parts) <= 3:
         raise ValueError(text)
@@ -224,20 +224,20 @@ def _search(query: StacQuery) -> tuple[list[pystac.Item], str]:
             "needs pystac-client", subject="fetch stac", hint="run pip install 'imatch[fetch]'"
         ) from error
     begin, end = span(query.dates)
-    with _explained(query.url), warnings.catch_warnings():
+    with _one_line_errors(query.url), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         root = pystac.Catalog.from_file(query.url)
         if any(link.rel == "search" for link in root.links):
-            items = _ask(query, begin, end)
+            items = _search_items(query, begin, end)
         else:
             items = root.get_items(recursive=True)
-        fitting = [item for item in items if _fits(item, query, begin, end)]
+        fitting = [item for item in items if _is_wanted(item, query, begin, end)]
         names = sorted({item.collection_id or "" for item in fitting})
         licence = _licence(root, names)
     return fitting, licence
 
 
-def _ask(query: StacQuery, begin: datetime, end: datetime) -> Iterator[pystac.Item]:
+def _search_items(query: StacQuery, begin: datetime, end: datetime) -> Iterator[pystac.Item]:
     from pystac_client import Client
 
     client = Client.open(query.url)
@@ -249,10 +249,10 @@ def _ask(query: StacQuery, begin: datetime, end: datetime) -> Iterator[pystac.It
     return found.items()
 
 
-def _fits(item: pystac.Item, query: StacQuery, begin: datetime, end: datetime) -> bool:
+def _is_wanted(item: pystac.Item, query: StacQuery, begin: datetime, end: datetime) -> bool:
     if query.collection is not None and item.collection_id != query.collection:
         return False
-    if not begin <= _taken(item) < end or _cloud(item, 0.0) > query.max_cloud:
+    if not begin <= _acquired(item) < end or _cloud(item, 0.0) > query.max_cloud:
         return False
     if item.bbox is None:
         return True
@@ -261,7 +261,7 @@ def _fits(item: pystac.Item, query: StacQuery, begin: datetime, end: datetime) -
     return box[0] < east and west < box[2] and box[1] < north and south < box[3]
 
 
-def _taken(item: pystac.Item) -> datetime:
+def _acquired(item: pystac.Item) -> datetime:
     moment = item.datetime or item.common_metadata.start_datetime
     if moment is None:
         return datetime(1, 1, 1, tzinfo=UTC)
@@ -290,7 +290,7 @@ def _licence(root: pystac.Catalog, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
+def _one_line_errors(url: str) -> Iterator[None]:
     """Turns whatever a catalogue's client raises into one error."""
     try:
         yield
@@ -315,7 +315,7 @@ def _fetch(item: pystac.Item, query: StacQuery, out: Path, *, overwrite: bool) -
         raise InputError(f"{what} (its assets are {there})", subject=item.id)
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in item.id)
     path = out / f"{name}.tif"
-    taken = _taken(item)
+    taken = _acquired(item)
     # The name is what later tells the date.
     if f"{taken:%Y%m%d}" not in name:
         path = out / f"{name}_{taken:%Y%m%d}.tif"

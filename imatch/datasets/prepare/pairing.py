@@ -193,9 +193,9 @@ def changed_ground(a: Rendered, b: Rendered, residual: Residual) -> BoolArray:
     moved = warp_image(b, residual.matrix, a.size)
     first, second = orientation_field(a), orientation_field(moved)
     common = a.valid & moved.valid
-    product = _pooled((first * np.conj(second)).real.astype(np.float32))
+    product = _smoothed((first * np.conj(second)).real.astype(np.float32))
     energy = [
-        _pooled((field.real**2 + field.imag**2).astype(np.float32)) for field in (first, second)
+        _smoothed((field.real**2 + field.imag**2).astype(np.float32)) for field in (first, second)
     ]
     usual = [float(np.median(part[common])) if common.any() else 0.0 for part in energy]
     either = (energy[0] > _FLAT * usual[0]) | (energy[1] > _FLAT * usual[1])
@@ -203,7 +203,7 @@ def changed_ground(a: Rendered, b: Rendered, residual: Residual) -> BoolArray:
     return np.asarray((similarity < _UNLIKE) & either & common)
 
 
-def _pooled(field: NDArray[np.float32]) -> NDArray[np.float32]:
+def _smoothed(field: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(field, (0, 0), _POOL_PX), dtype=np.float32)
 
 

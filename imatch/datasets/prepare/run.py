@@ -214,7 +214,7 @@ def _facts(scene: Scene, bands: Sequence[int | str] | None) -> SceneFacts:
 def _run(
     batches: Sequence[SiteBatch], config: PrepareConfig, out: Path, jobs: int
 ) -> Iterator[dict[str, Any]]:
-    """Yields the results of all batches; those that an earlier run finished come from its files."""
+    """Yields the results of all batches, finished ones from an earlier run's files."""
     todo = []
     for batch in batches:
         path = _result_path(out, batch.number)

@@ -132,8 +132,8 @@ def scan(config: PrepareConfig) -> SceneCatalogue:
                 skipped.append(SkippedScene(path, error.cause))
                 continue
             (geocoded if scene.info.geocoded else loose).append(scene)
-        aligned += _by_place(loose, source)
-    return SceneCatalogue(tuple(_labelled(geocoded)), tuple(aligned), tuple(skipped))
+        aligned += _group_by_place(loose, source)
+    return SceneCatalogue(tuple(_unique_labels(geocoded)), tuple(aligned), tuple(skipped))
 
 
 def _files(source: SourceConfig, root: Path) -> list[str]:
@@ -182,7 +182,7 @@ def _number(text: str | None, otherwise: float | None) -> float | None:
         return otherwise
 
 
-def _labelled(scenes: Sequence[Scene]) -> list[Scene]:
+def _unique_labels(scenes: Sequence[Scene]) -> list[Scene]:
     """Tells scenes of one source and date, of two tiles or sensors, apart by their names."""
     seen: dict[tuple[str, str], int] = {}
     for scene in scenes:
@@ -203,21 +203,21 @@ def _labelled(scenes: Sequence[Scene]) -> list[Scene]:
     return out
 
 
-def _by_place(scenes: Sequence[Scene], source: SourceConfig) -> list[AlignedScenes]:
+def _group_by_place(scenes: Sequence[Scene], source: SourceConfig) -> list[AlignedScenes]:
     """Groups scenes by place and size; one without partner is a group of its own."""
     groups: dict[tuple[str, tuple[int, int]], list[Scene]] = {}
     for scene in scenes:
-        place = _matched(source.place, scene.path)
+        place = _first_match(source.place, scene.path)
         # Nothing says which pictures belong together: each is a place of its own.
         key = scene.label if place is None else place
         groups.setdefault((key, scene.info.size), []).append(scene)
     return [
-        AlignedScenes(tuple(_labelled(group)), place, f"{size[0]}x{size[1]}")
+        AlignedScenes(tuple(_unique_labels(group)), place, f"{size[0]}x{size[1]}")
         for (place, size), group in groups.items()
     ]
 
 
-def _matched(pattern: str | None, text: str) -> str | None:
+def _first_match(pattern: str | None, text: str) -> str | None:
     match = None if pattern is None else re.search(pattern, text)
     return None if match is None else match[1 if match.re.groups else 0]
 
@@ -256,7 +256,7 @@ def _table(
             skipped.append(SkippedScene(row["tgt"], f"the pair's sizes differ: {sizes}"))
             continue
         full = row.get("place") or row["ref"]
-        place = _matched(source.place, full) or full
+        place = _first_match(source.place, full) or full
         try:
             residual = float(row.get("dx", "")), float(row.get("dy", ""))
         except ValueError:
@@ -264,7 +264,7 @@ def _table(
         name = re.sub(r"[^\w.-]+", "_", Path(row["ref"]).stem)
         scenes = [replace(s, label=s.date or f"{i}") for i, s in enumerate(scenes)]
         pairs.append(
-            AlignedScenes(tuple(_labelled(scenes)), place, name, residual, row.get("tag", ""))
+            AlignedScenes(tuple(_unique_labels(scenes)), place, name, residual, row.get("tag", ""))
         )
     return pairs, skipped
 

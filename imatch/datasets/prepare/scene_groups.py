@@ -99,7 +99,7 @@ def map_box(transform: Affine, crs: CRS, pixels: Box, wanted: CRS) -> Box:
 
 
 def map_boxes(transform: Affine, crs: CRS, boxes: Sequence[Box], wanted: CRS) -> list[Box]:
-    """Returns the same of many boxes at once: each call of GDAL's transformer has its price."""
+    """Returns `map_box` of many boxes at once: each call of GDAL's transformer is slow."""
     if not boxes:
         return []
     outlines = np.stack([_outline(box) for box in boxes])
@@ -121,7 +121,7 @@ def pixel_box(box: Box, crs: CRS, group: SceneGroup) -> Box:
     return _bounds(apply_affine(~group.transform, points))
 
 
-def geocoded_places(
+def group_geocoded(
     scenes: Sequence[Scene], config: PrepareConfig
 ) -> list[tuple[str, list[SceneGroup]]]:
     """Groups scenes that share ground, and puts them on grids.
@@ -143,7 +143,7 @@ def geocoded_places(
         boxes.append(map_box(scene.info.transform, scene.info.crs, full, WGS84))
     out: list[tuple[str, list[SceneGroup]]] = []
     used: dict[str, int] = {}
-    for indices in _connected(scenes, boxes):
+    for indices in _overlapping_groups(scenes, boxes):
         members = [scenes[i] for i in indices]
         name = _place_name(members, [boxes[i] for i in indices], by_name)
         used[name] = used.get(name, 0) + 1
@@ -151,15 +151,15 @@ def geocoded_places(
             name = f"{name}-{used[name]}"
         groups = [
             group
-            for alike in _alike(members)
+            for alike in _group_by_grid(members)
             if (group := _scene_group(alike, name, by_name[alike[0].source])) is not None
         ]
         if groups:
-            out.append((name, _named(groups)))
+            out.append((name, _name_grids(groups)))
     return out
 
 
-def _connected(scenes: Sequence[Scene], boxes: Sequence[Box]) -> list[list[int]]:
+def _overlapping_groups(scenes: Sequence[Scene], boxes: Sequence[Box]) -> list[list[int]]:
     """Groups scenes that share ground, directly or through others."""
     group = list(range(len(scenes)))
 
@@ -202,7 +202,7 @@ def _place_name(
     return f"{abs(lat):.2f}{'NS'[lat < 0]}_{abs(lon):.2f}{'EW'[lon < 0]}"
 
 
-def _alike(scenes: Sequence[Scene]) -> list[list[Scene]]:
+def _group_by_grid(scenes: Sequence[Scene]) -> list[list[Scene]]:
     """Groups scenes of one source, GSD and number of bands, which share a grid."""
     out: list[list[Scene]] = []
     for scene in scenes:
@@ -259,7 +259,7 @@ def _scene_group(scenes: Sequence[Scene], place: str, source: SourceConfig) -> S
     )
 
 
-def _named(groups: list[SceneGroup]) -> list[SceneGroup]:
+def _name_grids(groups: list[SceneGroup]) -> list[SceneGroup]:
     """Names the grids of a source that has several at one place."""
     many = {group.source for group in groups}
     if len(many) == len(groups):
@@ -269,7 +269,7 @@ def _named(groups: list[SceneGroup]) -> list[SceneGroup]:
     ]
 
 
-def aligned_places(found: SceneCatalogue) -> list[tuple[str, list[SceneGroup]]]:
+def group_aligned(found: SceneCatalogue) -> list[tuple[str, list[SceneGroup]]]:
     """Groups images that only their pixels place, each group on a grid of its own."""
     places: dict[tuple[str, str], list[SceneGroup]] = {}
     for item in found.aligned:

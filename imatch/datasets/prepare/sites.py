@@ -11,18 +11,18 @@ import numpy as np
 from imatch.core.errors import InputError
 from imatch.datasets.chip_files import Coding
 from imatch.datasets.config import PrepareConfig, SourceConfig
-from imatch.datasets.polygons import Outline, Tally, reaching, read_polygons, within
+from imatch.datasets.polygons import Outline, Tally, indices_within, read_polygons, within
 from imatch.datasets.prepare.scan import SceneCatalogue
 from imatch.datasets.prepare.scene_groups import (
     SceneGroup,
-    aligned_places,
-    geocoded_places,
+    group_aligned,
+    group_geocoded,
     map_box,
     map_boxes,
     pixel_box,
     union,
 )
-from imatch.datasets.prepare.split import Box, Partition, allot, partition
+from imatch.datasets.prepare.split import Box, Partition, assign_groups, partition
 
 #: What is left of a place beyond the last whole chip gets one more, if it is this share of a chip.
 _LEFTOVER = 0.25
@@ -106,7 +106,7 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
     Raises:
         InputError: There is nothing to cut, or only one place that cannot be divided.
     """
-    places = geocoded_places(found.geocoded, config) + aligned_places(found)
+    places = group_geocoded(found.geocoded, config) + group_aligned(found)
     if not places:
         raise InputError(
             "no image can be used", hint="; ".join(f"{s.path}: {s.reason}" for s in found.skipped)
@@ -118,7 +118,7 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
     lost = 0
     for number, (place, groups) in enumerate(places):
         rng = np.random.default_rng([config.seed, 1, number])
-        laid = _divided(groups, config, rng) if groups[0].crs is not None else None
+        laid = _divide_place(groups, config, rng) if groups[0].crs is not None else None
         if laid is None:
             undivided_of.setdefault(groups[0].source, []).append((place, groups))
             continue
@@ -135,7 +135,7 @@ def plan_sites(found: SceneCatalogue, config: PrepareConfig) -> SitePlan:
                 len(_windows(group.extent, config.chip, config.step(group.source)))
                 for group in groups
             )
-        dealt = allot(weights, shares, rng)
+        dealt = assign_groups(weights, shares, rng)
         if len(weights) < len(shares):
             names = ", ".join(weights)
             notes.append(
@@ -167,12 +167,12 @@ def _windows(extent: Box, chip: int, step: int) -> list[tuple[int, int, int, int
         int(np.floor(extent[2] + 1e-6)),
         int(np.floor(extent[3] + 1e-6)),
     )
-    columns = _places_along(left, right, chip, step)
-    rows = _places_along(top, bottom, chip, step)
+    columns = _chips_along(left, right, chip, step)
+    rows = _chips_along(top, bottom, chip, step)
     return [(x, y, w, h) for y, h in rows for x, w in columns]
 
 
-def _places_along(begin: int, end: int, chip: int, step: int) -> list[tuple[int, int]]:
+def _chips_along(begin: int, end: int, chip: int, step: int) -> list[tuple[int, int]]:
     """Returns (start, length) of the chips along one axis."""
     if end - begin <= chip:
         return [(begin, end - begin)] if end - begin >= chip // 2 else []
@@ -192,7 +192,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text)
 
 
-def _laid(
+def _lay_out_chips(
     group: SceneGroup, first: SceneGroup, ground: Partition, config: PrepareConfig
 ) -> list[Site]:
     """Lays the chips of a group out within each area of one split."""
@@ -220,12 +220,12 @@ def _laid(
         boxes = [(x, y, x + w, y + h) for x, y, w, h in windows]
         mapped = map_boxes(group.transform, group.crs, boxes, first.crs)
         for window, box in zip(windows, mapped, strict=True):
-            if _trusted(ground, box, extent) == split:
+            if _split_of(ground, box, extent) == split:
                 out.setdefault(window, _site(group, window, split))
     return list(out.values())
 
 
-def _trusted(ground: Partition, box: Box, extent: Box) -> str | None:
+def _split_of(ground: Partition, box: Box, extent: Box) -> str | None:
     """Returns the split of a box, a hair smaller: its corners come from divisions that round."""
     hair = 1e-7 * max(extent[2] - extent[0], extent[3] - extent[1])
     return ground.of((box[0] + hair, box[1] + hair, box[2] - hair, box[3] - hair))
@@ -235,7 +235,7 @@ def _sides(extent: Box) -> tuple[int, int]:
     return int(extent[2] - extent[0]), int(extent[3] - extent[1])
 
 
-def _divided(
+def _divide_place(
     groups: Sequence[SceneGroup], config: PrepareConfig, rng: np.random.Generator
 ) -> list[Site] | None:
     """Returns sites of a place that was divided; None where not every split would get one."""
@@ -262,7 +262,7 @@ def _divided(
         )
         if ground is None:
             return None
-        sites = [site for group in groups for site in _laid(group, first, ground, config)]
+        sites = [site for group in groups for site in _lay_out_chips(group, first, ground, config)]
         if {site.split for site in sites} == set(config.shares):
             return sites
     return None
@@ -317,7 +317,7 @@ def outlines_of(
                 box = group.window(
                     int(left), int(top), int(np.ceil(right - left)), int(np.ceil(bottom - top))
                 ).bounds
-                inside = reaching(outlines, box)
+                inside = indices_within(outlines, box)
                 used.setdefault(str(path), set()).update(inside)
                 out.setdefault(_key(group), []).extend(outlines[i] for i in inside)
             total = len(next(iter(known[str(path)].values())))

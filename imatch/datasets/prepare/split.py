@@ -52,8 +52,8 @@ class Partition:
         """
         half = self.guard / 2
         left, bottom, right, top = box
-        columns = _reached(self.x, left - half, right + half)
-        rows = _reached(self.y, bottom - half, top + half)
+        columns = _intervals_reached(self.x, left - half, right + half)
+        rows = _intervals_reached(self.y, bottom - half, top + half)
         found = {self.cells[row][column] for row in rows for column in columns}
         return found.pop() if len(found) == 1 else None
 
@@ -69,7 +69,7 @@ class Partition:
         return out
 
 
-def _reached(cuts: Sequence[float], low: float, high: float) -> range:
+def _intervals_reached(cuts: Sequence[float], low: float, high: float) -> range:
     """Returns the numbers of the intervals that an open span reaches into."""
     return range(bisect.bisect_right(cuts, low), max(bisect.bisect_left(cuts, high), 0) + 1)
 
@@ -117,19 +117,19 @@ def partition(
         columns, rows = (max(1, round(length / (side * chip + gap))) for length in (width, height))
         # A block must hold the chips it is named after, else the guards eat it.
         if columns * rows >= _FEWEST_BLOCKS and min(width / columns, height / rows) >= chip + gap:
-            cuts_x = _even(extent[0], width, columns)
-            cuts_y = _even(extent[1], height, rows)
-            names = _dealt(columns * rows, shares, rng)
+            cuts_x = _even_cuts(extent[0], width, columns)
+            cuts_y = _even_cuts(extent[1], height, rows)
+            names = _shuffled_names(columns * rows, shares, rng)
             cells = tuple(tuple(names[row * columns : (row + 1) * columns]) for row in range(rows))
             return Partition(cuts_x, cuts_y, cells, gap)
     return _strips(extent, chip, shares, gap, rng)
 
 
-def _even(begin: float, length: float, count: int) -> tuple[float, ...]:
+def _even_cuts(begin: float, length: float, count: int) -> tuple[float, ...]:
     return tuple(begin + length * i / count for i in range(1, count))
 
 
-def _dealt(count: int, shares: Mapping[str, float], rng: np.random.Generator) -> list[str]:
+def _shuffled_names(count: int, shares: Mapping[str, float], rng: np.random.Generator) -> list[str]:
     """Returns `count` names in random order, each split at least once."""
     names = list(shares)
     whole = {name: max(1, int(share * count)) for name, share in shares.items()}
@@ -169,7 +169,7 @@ def _strips(
     return Partition((), cuts, tuple((name,) for name in order), gap)
 
 
-def allot(
+def assign_groups(
     weights: Mapping[str, float], shares: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, str]:
     """Deals whole groups (events, tiles, places too small to be cut) to splits.

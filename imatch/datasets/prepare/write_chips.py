@@ -111,7 +111,7 @@ def write_chips(batch: SiteBatch, config: PrepareConfig, out: Path) -> WrittenCh
         for site in batch.sites:
             column, row, width, height = site.window
             part = np.s_[row - top : row - top + height, column - left : column - left + width]
-            chip = _checked(
+            chip = _checked_chip(
                 site, scene, image.pixels[:, *part], image.valid[part], cloud[part], batch, config
             )
             if isinstance(chip, str):
@@ -144,7 +144,7 @@ def _read(
     return image, cloud_mask(image.pixels, image.valid, scene.info.dtypes[0])
 
 
-def _checked(
+def _checked_chip(
     site: Site,
     scene: Scene,
     pixels: NDArray[np.float32],
@@ -315,7 +315,7 @@ def _pair(
     group = site.group
     given = group.residual or (float("nan"), float("nan"))
     found = measure_residual(a.rendered, b.rendered, group.residual or (0.0, 0.0))
-    changed = _changed(
+    changed = _changed_mask(
         a, b, found, appeared_between(outlines, a.scene.date, b.scene.date), transform
     )
     name = ""
@@ -342,7 +342,7 @@ def _pair(
     )
 
 
-def _changed(
+def _changed_mask(
     a: _Chip, b: _Chip, found: Residual, felled: Sequence[Outline], transform: Affine
 ) -> BoolArray:
     """Finds ground of `a` under cloud on either date, without similarity, or felled between."""

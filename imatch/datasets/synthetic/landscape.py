@@ -45,7 +45,7 @@ class Landscape:
 
 
 def landscape(size: tuple[int, int], seed: int) -> Landscape:
-    """Grows a landscape.
+    """Generates a landscape of cover, relief and texture.
 
     Args:
         size: (width, height), 32 to 4000 pixels each.
@@ -68,7 +68,7 @@ def landscape(size: tuple[int, int], seed: int) -> Landscape:
     terrain = np.asarray(cv2.GaussianBlur(terrain, (0, 0), 5.0), dtype=np.float32)
     terrain = (terrain - terrain.min()) / max(float(np.ptp(terrain)), 1e-6)
     block = _voronoi(fine, FINE * max(34.0, np.sqrt(width * height / 12000)), rng)
-    labels = FIELD + _fields(block, rng)
+    labels = FIELD + _field_strips(block, rng)
     # Whole blocks border on tracks and hedges, fields of one block only on one another.
     border = cv2.morphologyEx(block, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     labels[border] = HEDGE
@@ -79,10 +79,10 @@ def landscape(size: tuple[int, int], seed: int) -> Landscape:
     town = (towns > float(np.quantile(towns[::8, ::8], 0.96))) & ~wooded
     labels[town] = (TOWN + _voronoi(fine, 3.5 * FINE, rng) % (WOOD - TOWN))[town]
     for _ in range(max(2, round(np.sqrt(width * height) / 130))):
-        way = _way(fine, rng, wander=0.05)
+        way = _winding_line(fine, rng, wander=0.05)
         cv2.polylines(labels, [way], False, ROAD, int(rng.integers(4, 10)), cv2.LINE_8)
     for _ in range(max(1, round(np.sqrt(width * height) / 500))):
-        way, broad = _way(fine, rng, wander=0.3), int(rng.integers(14, 34))
+        way, broad = _winding_line(fine, rng, wander=0.3), int(rng.integers(14, 34))
         cv2.polylines(labels, [way], False, WOOD, 2 * broad, cv2.LINE_8)
         cv2.polylines(labels, [way], False, WATER, broad, cv2.LINE_8)
     grain = sum(smooth_noise(fine, sigma * FINE, rng) for sigma in (0.6, 2.0))
@@ -121,16 +121,16 @@ def _voronoi(size: tuple[int, int], spacing: float, rng: np.random.Generator) ->
     """Cells around the jittered knots of a grid, numbered at random."""
     columns, rows = (int(np.ceil(side / spacing)) + 1 for side in size)
     knots = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
-    places = (spacing * (knots + rng.uniform(-0.45, 0.45, knots.shape))).astype(np.int64)
-    places = np.clip(places, 0, np.array(size) - 1)
+    centres = (spacing * (knots + rng.uniform(-0.45, 0.45, knots.shape))).astype(np.int64)
+    centres = np.clip(centres, 0, np.array(size) - 1)
     apart = np.ones(size[::-1], np.uint8)
-    apart[places[:, 1], places[:, 0]] = 0
+    apart[centres[:, 1], centres[:, 0]] = 0
     _, cell = cv2.distanceTransformWithLabels(apart, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     order = rng.permutation(int(cell.max()) + 1).astype(np.uint16)
     return np.asarray(order[cell])
 
 
-def _fields(block: NDArray[np.uint16], rng: np.random.Generator) -> NDArray[np.uint16]:
+def _field_strips(block: NDArray[np.uint16], rng: np.random.Generator) -> NDArray[np.uint16]:
     """Cuts every block into parallel strips of its own direction."""
     count = int(block.max()) + 1
     turn, broad = rng.uniform(0, np.pi, count), FINE * rng.uniform(7, 22, count)
@@ -140,7 +140,9 @@ def _fields(block: NDArray[np.uint16], rng: np.random.Generator) -> NDArray[np.u
     return np.asarray(block * np.uint16(_STRIPS) + strip.astype(np.uint16))
 
 
-def _way(size: tuple[int, int], rng: np.random.Generator, wander: float) -> NDArray[np.int32]:
+def _winding_line(
+    size: tuple[int, int], rng: np.random.Generator, wander: float
+) -> NDArray[np.int32]:
     """Returns (N, 1, 2) vertices of a winding line from one side to the other."""
     turn, count = rng.uniform(0, np.pi), 120
     long = 0.75 * float(np.hypot(*size))

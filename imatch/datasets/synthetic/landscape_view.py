@@ -101,9 +101,9 @@ def render_landscape(
     width, height = size or ground.size
     matrix = np.eye(3) if matrix is None else np.asarray(matrix, dtype=np.float64)
     lit = _Light(season, year, sun_azimuth, snow)
-    image = _integrated(ground, lit, matrix, (width, height))
+    image = _integrate_pixels(ground, lit, matrix, (width, height))
     air = np.random.default_rng([seed, 2])
-    image = _under_air(image, haze, clouds, sun_azimuth, air)
+    image = _add_atmosphere(image, haze, clouds, sun_azimuth, air)
     image += air.normal(0, noise, image.shape).astype(np.float32)
     inside = cv2.warpPerspective(
         np.ones(ground.size[::-1], np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST
@@ -142,7 +142,7 @@ def cloud_cover(
 
 @dataclass(frozen=True)
 class _Light:
-    """What decides how the ground itself looks."""
+    """Season, snow and sun, which decide how the ground looks."""
 
     season: Season
     year: int
@@ -150,13 +150,13 @@ class _Light:
     snow: float
 
 
-def _integrated(
+def _integrate_pixels(
     ground: Landscape, light: _Light, matrix: FloatArray, size: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Returns (H, W, 3) light that reaches each pixel of a view."""
     rim = np.array([[1, 0, -_RIM], [0, 1, -_RIM], [0, 0, 1.0]])
     # From a sample of the view to the landscape.
-    back = np.linalg.inv(matrix) @ rim @ np.linalg.inv(_finer(FINE))
+    back = np.linalg.inv(matrix) @ rim @ np.linalg.inv(_to_finer_grid(FINE))
     columns, rows = ((side + 2 * _RIM) * FINE for side in size)
     ends = np.array([[0, 0, 1], [columns, 0, 1], [columns, rows, 1], [0, rows, 1]]) @ back.T
     corners = ends[:, :2] / ends[:, 2:]
@@ -166,7 +166,7 @@ def _integrated(
     # Interpolated between cells: picking the nearest one would shift edges by parts of a cell.
     image = cv2.warpPerspective(
         _colours(ground, light, low, high),
-        _finer(FINE) @ begin @ back,
+        _to_finer_grid(FINE) @ begin @ back,
         (columns, rows),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
@@ -182,7 +182,9 @@ def _colours(
     """Returns (4 H, 4 W, 3) colours of the cells between two corners of the landscape."""
     cells = np.s_[FINE * low[1] : FINE * high[1], FINE * low[0] : FINE * high[0]]
     labels, texture = ground.labels[cells], ground.texture[cells]
-    to_pixel = np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1]]) @ np.linalg.inv(_finer(FINE))
+    to_pixel = np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1]]) @ np.linalg.inv(
+        _to_finer_grid(FINE)
+    )
 
     def fine(layer: NDArray[np.float32]) -> NDArray[np.float32]:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -255,7 +257,7 @@ def _shading(ground: Landscape, season: Season, azimuth: float) -> NDArray[np.fl
     return np.asarray(0.35 + 0.65 * np.clip(light, 0, 2), dtype=np.float32)
 
 
-def _under_air(
+def _add_atmosphere(
     image: NDArray[np.float32], haze: float, clouds: float, azimuth: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     height, width = image.shape[:2]
@@ -285,6 +287,6 @@ def _clouds(
     return opaque, np.asarray(shadow, dtype=np.float32), shape
 
 
-def _finer(factor: float) -> NDArray[np.float64]:
+def _to_finer_grid(factor: float) -> NDArray[np.float64]:
     """Maps a pixel to the cells of a grid `factor` times as fine, or back for its inverse."""
     return np.array([[factor, 0, factor / 2 - 0.5], [0, factor, factor / 2 - 0.5], [0, 0, 1]])

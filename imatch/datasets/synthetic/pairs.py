@@ -72,13 +72,13 @@ class LandscapePairs(EpochPairs):
         """See `EpochPairs.draw`; views of an index's ground, rendered anew for each epoch."""
         number = index // self._views
         wide = tuple(round(side * (1 + 2 * _MARGIN)) for side in self.size)
-        ground = _grown((wide[0], wide[1]), _ground_seed(self.seed, number))
+        ground = _cached_landscape((wide[0], wide[1]), _ground_seed(self.seed, number))
         rng = np.random.default_rng([self.seed, 7, epoch, index])
-        first = self._placed(ground, rng)
+        first = self._draw_position(ground, rng)
         between = self._motion(rng)
         seasons = [SEASONS[i] for i in rng.choice(len(SEASONS), 2, replace=rng.random() < 0.25)]
-        a, valid_a, hidden_a = _look(ground, seasons[0], first, self.size, rng)
-        b, valid_b, hidden_b = _look(ground, seasons[1], between @ first, self.size, rng)
+        a, valid_a, hidden_a = _draw_view(ground, seasons[0], first, self.size, rng)
+        b, valid_b, hidden_b = _draw_view(ground, seasons[1], between @ first, self.size, rng)
         return PairSample(
             a=a,
             b=b,
@@ -86,19 +86,19 @@ class LandscapePairs(EpochPairs):
             valid_b=valid_b,
             homography=between,
             sigma_px=0.0,
-            changed=hidden_a | _brought_back(hidden_b, between),
+            changed=hidden_a | _warp_back(hidden_b, between),
             place=f"landscape/{self.seed}/{number}",
             dates=(seasons[0], seasons[1]),
             source="landscape",
         )
 
-    def _placed(self, ground: Landscape, rng: np.random.Generator) -> NDArray[np.float64]:
+    def _draw_position(self, ground: Landscape, rng: np.random.Generator) -> NDArray[np.float64]:
         """Maps landscape to first view: any quarter turn, any place in the ground."""
         width, height = self.size
         turn = np.pi / 2 * rng.integers(4) if width == height else np.pi * rng.integers(2)
         room = (np.array(ground.size) - self.size) / 2
         move = rng.uniform(-0.4, 0.4, 2) * room
-        return _about(
+        return _similarity_about(
             (np.array(ground.size) - 1) / 2 + move, (np.array(self.size) - 1) / 2, turn, 1.0
         )
 
@@ -106,10 +106,12 @@ class LandscapePairs(EpochPairs):
         middle = (np.array(self.size) - 1) / 2
         turn = np.radians(rng.uniform(-self._turn, self._turn))
         scale = float(np.exp(rng.uniform(-1, 1) * np.log1p(self._zoom)))
-        return _about(middle, middle + rng.uniform(-self._shift, self._shift, 2), turn, scale)
+        return _similarity_about(
+            middle, middle + rng.uniform(-self._shift, self._shift, 2), turn, scale
+        )
 
 
-def _about(
+def _similarity_about(
     begin: NDArray[np.float64], end: NDArray[np.float64], turn: float, scale: float
 ) -> NDArray[np.float64]:
     """Returns the (3, 3) similarity that takes one point to another, turned and scaled there."""
@@ -123,11 +125,11 @@ def _ground_seed(seed: int, number: int) -> int:
 
 
 @lru_cache(maxsize=2)
-def _grown(size: tuple[int, int], seed: int) -> Landscape:
+def _cached_landscape(size: tuple[int, int], seed: int) -> Landscape:
     return landscape(size, seed)
 
 
-def _look(
+def _draw_view(
     ground: Landscape,
     season: Season,
     matrix: NDArray[np.float64],
@@ -161,7 +163,7 @@ def _look(
     return pixels, valid, hidden & valid
 
 
-def _brought_back(mask: NDArray[np.bool_], matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _warp_back(mask: NDArray[np.bool_], matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Warps a mask of the second view into the frame of the first."""
     import cv2
 

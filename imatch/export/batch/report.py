@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imatch.core.io.files import atomic_path
-from imatch.core.io.jsontext import to_json
+from imatch.core.io.jsontext import json_values, to_json
 from imatch.export.batch import plots
 from imatch.export.html import HtmlCell, HtmlTable, render
 from imatch.export.text import number
@@ -56,7 +56,7 @@ def summarise(run: BatchRun) -> dict[str, Any]:
     - ``figures``: median, 90th percentile and largest of what the pairs that are ``ok`` say.
     - ``features``: images whose keypoints were extracted, and that came from the cache.
     - ``failures``: the rows that are not registered, the worst first; ``results``: all rows.
-    - ``settings``, ``sittings``: what was asked, and how it was run.
+    - ``settings``, ``sessions``: what was asked, and how it was run.
     """
     rows = run.results
     accepted = [row for row in rows if row.status == "ok"]
@@ -77,7 +77,7 @@ def summarise(run: BatchRun) -> dict[str, Any]:
         "failures": [row.name for row in failures(rows)],
         "results": [_values(row) for row in rows],
         "settings": run.settings,
-        "sittings": run.sittings,
+        "sittings": run.sessions,
     }
 
 
@@ -181,7 +181,7 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
         for name, value in run.settings.items()
         if value != defaults.get(name) and value not in ([], {})
     ]
-    last = run.sittings[-1] if run.sittings else {}
+    last = run.sessions[-1] if run.sessions else {}
     features = summary["features"]
     engine = str(last.get("engine"))
     if "jobs" in last:
@@ -189,8 +189,8 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
     found = [
         ("Folder", summary["folder"]),
         ("Settings", ", ".join(changed) or "the defaults"),
-        ("Commands", "; ".join(f"`{s['command']}`" for s in run.sittings if s.get("command"))),
-        ("Started", ", ".join(str(sitting.get("started")) for sitting in run.sittings)),
+        ("Commands", "; ".join(f"`{s['command']}`" for s in run.sessions if s.get("command"))),
+        ("Started", ", ".join(str(session.get("started")) for session in run.sessions)),
         ("Engine", engine),
         ("Workers", str(len(summary["workers"]))),
         (
@@ -204,11 +204,8 @@ def _facts(run: BatchRun, summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _values(row: BatchResult) -> dict[str, Any]:
     """Returns the columns of a row, None for what is unknown."""
-    values = {field.name: getattr(row, field.name) for field in fields(row)}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
+    values: dict[str, Any] = json_values(asdict(row))
+    return values
 
 
 def _spread(values: Iterable[float]) -> dict[str, float | None]:

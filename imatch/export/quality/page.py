@@ -113,9 +113,9 @@ def _details(cells: Sequence[QualityCell]) -> list[dict[str, Any]]:
     if not known:
         return []
     ranked = sorted(known, key=lambda cell: -cell.agreement_after)
-    places = {"best": 0, "typical": len(ranked) // 2, "worst": len(ranked) - 1}
+    positions = {"best": 0, "typical": len(ranked) // 2, "worst": len(ranked) - 1}
     # Few cells are not shown twice.
-    chosen = {index: label for label, index in reversed(places.items())}
+    chosen = {index: label for label, index in reversed(positions.items())}
     details = []
     for index, label in sorted(chosen.items()):
         cell = ranked[index]

@@ -38,8 +38,8 @@ def field_plot(view: ChipView, field: CorrectionField, metres: tuple[float, floa
     if field.local is not None:
         panels.append(("Local part alone", field.local))
     figure = _figure(view.frame, len(panels))
-    places = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, vectors) in zip(places, panels, strict=True):
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, vectors) in zip(all_axes, panels, strict=True):
         _draw_field(axes, view, field, vectors, title, metres)
     return _png(figure)
 

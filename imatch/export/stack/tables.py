@@ -98,13 +98,13 @@ def loops_table(stack: Stack) -> HtmlTable | None:
         )
         for loop in stack.loops[:_LOOPS]
     )
-    shown = (
+    styled = (
         f"The {len(rows)} that close worst of {len(stack.loops)}"
         if len(stack.loops) > len(rows)
         else f"All {len(rows)}"
     )
     note = (
-        f"{shown} independent loops, before the adjustment: how far from the beginning the pairs"
+        f"{styled} independent loops, before the adjustment: how far from the beginning the pairs"
         " lead. `counts`: all of its pairs do."
     )
     header = ("loop", "closure, px", "m", "counts")
@@ -175,19 +175,19 @@ def print_stack(stack: Stack, console: Console) -> None:
 
     plain = console.options.ascii_only
 
-    def shown(text: str, style: str = "") -> Text:
+    def styled(text: str, style: str = "") -> Text:
         # Text, not markup: a file may be called "[red].tif".
         return Text(text.translate(_ASCII) if plain else text, style=style)
 
-    console.print(shown(headline(stack), "bold"))
-    console.print(shown(summary(stack), "dim"))
+    console.print(styled(headline(stack), "bold"))
+    console.print(styled(summary(stack), "dim"))
     source = images_table(stack)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, name in enumerate(source.header):
         words = index in (0, 1, 2, len(source.header) - 1)
         table.add_column(name, justify="left" if words else "right", overflow="fold")
     for image, row in zip(stack.images, source.rows, strict=True):
-        cells = [shown(cell.text) for cell in row]
+        cells = [styled(cell.text) for cell in row]
         cells[2].stylize(_STYLES[image.status])
         table.add_row(*cells)
     console.print(table)

@@ -251,7 +251,7 @@ class Equations:
     def precision(
         self, inner: NDArray[np.float64], tied: BoolArray, use: BoolArray, scatter: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """How well the maps are known, and how far pairs check one another.
+        """Returns the covariances of the maps, and how far pairs check one another.
 
         Returns:
             (n, p, p) covariance of each map's parameters between normalised frames, zero for the
@@ -298,7 +298,7 @@ def _factors(normal: coo_array) -> SuperLU:
 
 
 def _root(excess: Callable[[float], float], most: float) -> float:
-    """Where a falling function crosses zero between 0 and `most`, or the nearer end."""
+    """Finds the zero of a falling function between 0 and `most`, or the nearer end."""
     if excess(0.0) <= 0:
         return 0.0
     return float(most if excess(most) >= 0 else brentq(excess, 0.0, most, xtol=1e-6))

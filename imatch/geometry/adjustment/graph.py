@@ -62,7 +62,7 @@ class Adjustment:
         matrices: (n, 3, 3) image frame to the reference's frame; NaN where not tied.
         tied: (n,) bool, connected to the reference by pairs that count.
         agrees: (m,) bool, pairs that count.
-        aside: (m,) bool, pairs between tied images that contradict the rest.
+        rejected: (m,) bool, pairs between tied images that contradict the rest.
         residual: (m,) RMS distance of what a pair says from the solution, pixels of its target;
             NaN where one of its images is not tied.
         misfit: (m,) the same squared and weighed, over what is expected of a right pair: about 1.
@@ -81,7 +81,7 @@ class Adjustment:
     matrices: NDArray[np.float64]
     tied: BoolArray
     agrees: BoolArray
-    aside: BoolArray
+    rejected: BoolArray
     residual: NDArray[np.float64]
     misfit: NDArray[np.float64]
     checked: NDArray[np.float64]
@@ -93,7 +93,7 @@ class Adjustment:
     scales: NDArray[np.float64]
 
     def covariance(self, node: int, xy: ArrayLike, *, own: bool = True) -> NDArray[np.float64]:
-        """How well it is known where an image shows places of the reference.
+        """Returns the covariance of reference positions mapped into an image.
 
         Args:
             node: The image.
@@ -225,13 +225,13 @@ def _solve(
     inner = system.iterate(inner, tied, within, first, _lengths)
     for _ in range(_ROUNDS):
         scatter = system.typical_scatter(inner, within)
-        inner = system.iterate(inner, tied, within, scatter, _redescending, _STEPS)
+        inner = system.iterate(inner, tied, within, scatter, _redescending_weights, _STEPS)
     # Then whole pairs, in or out, until the choice stands.
     agrees = within
     for _ in range(_ROUNDS):
         before = agrees
         agrees = within & (system.misfits(inner, scatter) <= system.improbable)
-        agrees, tied = _held(count, edges, agrees, reference)
+        agrees, tied = _without_unconfirmed(count, edges, agrees, reference)
         inner = system.iterate(inner, tied, agrees, scatter, _equal)
         scatter = system.scatter(inner, tied, agrees)
         if (agrees == before).all():
@@ -247,7 +247,7 @@ def _report(
     agrees: BoolArray,
     scatter: float,
 ) -> Adjustment:
-    """The solution in the frames it was asked in."""
+    """Converts the solution to the caller's frames and reports its accuracy."""
     both = tied[system.a] & tied[system.b]
     covariances, checked = system.precision(inner, tied, agrees, scatter)
     squared = np.where(both, system.misfits(inner, scatter), np.nan)
@@ -271,10 +271,10 @@ def _report(
     )
 
 
-def _held(
+def _without_unconfirmed(
     count: int, edges: Sequence[Edge], agrees: BoolArray, reference: int
 ) -> tuple[BoolArray, BoolArray]:
-    """Without weak pairs that nothing confirms, and without what they alone tie."""
+    """Drops weak pairs that no loop confirms, and the images that they alone tie."""
     weak = np.array([edge.weak for edge in edges], dtype=bool)
     while (lonely := bridges(count, edges, agrees) & weak).any():
         agrees = agrees & ~lonely
@@ -287,8 +287,10 @@ def _lengths(squared: NDArray[np.float64], _cut: NDArray[np.float64]) -> NDArray
     return np.asarray(1 / np.sqrt(np.maximum(squared, 1.0)))
 
 
-def _redescending(squared: NDArray[np.float64], cut: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Geman and McClure's (1985): half of the weight is lost before a pair is improbable."""
+def _redescending_weights(
+    squared: NDArray[np.float64], cut: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Returns weights that fall with the misfit (Geman and McClure, 1985)."""
     return np.asarray(1 / (1 + squared / cut) ** 2)
 
 

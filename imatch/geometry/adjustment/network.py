@@ -90,7 +90,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Support:
-    """What ties an image to the reference.
+    """Evidence that ties an image to the reference.
 
     Attributes:
         sure: Pairs that are sure of themselves, agree, and lead to the reference by ways that
@@ -216,7 +216,7 @@ def paths_from(
 
 
 def loops(root: int, count: int, edges: Sequence[Edge], use: BoolArray) -> list[Loop]:
-    """How well a basis of all loops closes, before any adjustment.
+    """Measures the closure of a basis of all loops, before any adjustment.
 
     The loops are the fundamental ones of a breadth-first tree: each edge beside the tree with the
     shortest ways back, so that they are short where the network is dense.
@@ -242,17 +242,17 @@ def loops(root: int, count: int, edges: Sequence[Edge], use: BoolArray) -> list[
             if number in tree:
                 continue
             edge = edges[number]
-            nodes, around = _around(edge.a, edge.b, number, up)
+            nodes, around = _loop_through(edge.a, edge.b, number, up)
             found.append(_closed(edges, nodes, around))
     return found
 
 
-def _around(
+def _loop_through(
     a: int, b: int, edge: int, up: dict[int, tuple[int, int]]
 ) -> tuple[list[int], list[int]]:
     """The loop a, b, …, back to a through the tree."""
 
-    def climb(node: int) -> tuple[list[int], list[int]]:
+    def path_up(node: int) -> tuple[list[int], list[int]]:
         nodes, edges = [node], []
         while nodes[-1] in up:
             parent, via = up[nodes[-1]]
@@ -260,7 +260,7 @@ def _around(
             edges.append(via)
         return nodes, edges
 
-    (from_a, via_a), (from_b, via_b) = climb(a), climb(b)
+    (from_a, via_a), (from_b, via_b) = path_up(a), path_up(b)
     while len(from_a) > 1 and len(from_b) > 1 and from_a[-2] == from_b[-2]:
         from_a.pop(), from_b.pop(), via_a.pop(), via_b.pop()
     nodes = [a, *from_b, *from_a[-2:0:-1]]
@@ -282,9 +282,9 @@ def _closed(edges: Sequence[Edge], nodes: Sequence[int], around: Sequence[int]) 
 
 
 def support(
-    root: int, node: int, count: int, edges: Sequence[Edge], agrees: BoolArray, aside: BoolArray
+    root: int, node: int, count: int, edges: Sequence[Edge], agrees: BoolArray, rejected: BoolArray
 ) -> Support:
-    """How firmly an image hangs on the reference.
+    """Counts the independent ways of pairs from an image to the reference.
 
     The most ways through agreeing pairs that share no pair equal the fewest pairs whose loss would
     cut the image off (Menger, 1927; found as a maximum flow). Where as many sure pairs across that
@@ -296,18 +296,18 @@ def support(
         count: Number of images.
         edges: Pairs.
         agrees: (M,) bool, pairs the solution rests on.
-        aside: (M,) bool, pairs that contradict it.
+        rejected: (M,) bool, pairs that contradict it.
     """
     capacity = np.array([_WEAK if edge.weak else _SURE for edge in edges], dtype=np.int32)
     sure = np.array([not edge.weak for edge in edges], dtype=bool)
-    flow, side = _cut(root, node, count, edges, agrees, capacity)
-    firm, _ = _cut(root, node, count, edges, agrees & sure, capacity)
+    flow, side = _minimum_cut(root, node, count, edges, agrees, capacity)
+    firm, _ = _minimum_cut(root, node, count, edges, agrees & sure, capacity)
     across = [side[edge.a] != side[edge.b] for edge in edges]
-    against = int((np.array(across, dtype=bool) & aside & sure).sum())
+    against = int((np.array(across, dtype=bool) & rejected & sure).sum())
     return Support(firm / _SURE, flow / _SURE, against)
 
 
-def _cut(
+def _minimum_cut(
     root: int,
     node: int,
     count: int,
@@ -332,7 +332,7 @@ def _cut(
 
 
 def _numbers(use: BoolArray) -> list[int]:
-    """Indices of what is in use."""
+    """Returns the indices of the edges in use."""
     return [int(index) for index in np.flatnonzero(use)]
 
 

@@ -114,7 +114,7 @@ def coarse_search(
         real, imaginary = _spectra(_turned_by(first, quarters), shape)
         return np.conj(real), np.conj(imaginary)
 
-    def turned(angle: float, quarters: Sequence[int]) -> list[Hypothesis]:
+    def at_angle(angle: float, quarters: Sequence[int]) -> list[Hypothesis]:
         return [h for scale in grid.scales for h in at(angle, quarters, scale)]
 
     def at(angle: float, quarters: Sequence[int], scale: float) -> Iterator[Hypothesis]:
@@ -161,7 +161,7 @@ def coarse_search(
     # the results, and so the answer, does not depend on them.
     groups = [(angle, (0,)) for angle in grid.angles] if strip else _by_quarters(grid.angles)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = [h for row in pool.map(turned, *zip(*groups, strict=True)) for h in row]
+        found = [h for row in pool.map(at_angle, *zip(*groups, strict=True)) for h in row]
     found.sort(key=lambda h: -h.score)
     return _distinct(found, ref.size, keep)
 
@@ -213,7 +213,7 @@ def _quarter_turn(quarters: int, size: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def _longer_side(size: tuple[int, int], side: int) -> int:
-    """What the longer side is reduced to, pixels: of a strip, more, for the sake of the shorter."""
+    """Returns the length to reduce the longer side to, pixels; more for a strip."""
     longer, shorter = max(size), min(size)
     if shorter * side >= _SHORTER * longer:
         return side
@@ -224,12 +224,12 @@ def _distinct(found: list[Hypothesis], size: tuple[int, int], keep: int) -> list
     width, height = size
     corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], dtype=float)
     chosen: list[Hypothesis] = []
-    places: list[NDArray[np.float64]] = []
+    centres: list[NDArray[np.float64]] = []
     for hypothesis in found:
         place = corners @ hypothesis.matrix[:2].T
-        if all(np.abs(place - other).max() > 0.1 * max(size) for other in places):
+        if all(np.abs(place - other).max() > 0.1 * max(size) for other in centres):
             chosen.append(hypothesis)
-            places.append(place)
+            centres.append(place)
         if len(chosen) == keep:
             break
     return chosen

@@ -94,7 +94,7 @@ def of_windows(
         one, two = residual[pairs], residual[other[pairs]]
         # Windows overlap: about so many pairs are independent.
         blocks = len(np.unique(np.floor(centre[pairs] / side).astype(np.int64), axis=0))
-        found.append(_of(one, two, max(blocks, 2), excess))
+        found.append(_coherence(one, two, max(blocks, 2), excess))
     return found
 
 
@@ -145,7 +145,7 @@ def of_lines(
         if both.sum() < max(_FEWEST_BANDS, _SEEN * both.size):
             continue
         one, two = offsets[:, both, ::-1] if swapped else offsets[:, both]
-        found.append(_of(one, two, len(one), np.zeros(2)))
+        found.append(_coherence(one, two, len(one), np.zeros(2)))
     return found
 
 
@@ -154,7 +154,7 @@ def _tail(residual: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((np.quantile(np.abs(residual), _NEARLY_ALL, axis=0) / _NORMAL) ** 2)
 
 
-def _of(
+def _coherence(
     one: NDArray[np.float64], two: NDArray[np.float64], count: int, least: NDArray[np.float64]
 ) -> Coherence:
     shared = (one * two).mean(axis=0)

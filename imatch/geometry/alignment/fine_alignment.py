@@ -139,10 +139,10 @@ class Aligner:
             if odds < (self._evidence.distant if last else self._evidence.hopeless):
                 return None
             matrix = found.matrix
-        return None if found is None else self._pulled_on(found)
+        return None if found is None else self._refined_further(found)
 
-    def _pulled_on(self, found: Alignment) -> Alignment:
-        """The same at full resolution, once more from where it stands, while that helps."""
+    def _refined_further(self, found: Alignment) -> Alignment:
+        """Refits an alignment at full resolution for as long as more windows agree."""
         for _ in range(_FURTHER):
             if found.agree > _DOUBTFUL:
                 break
@@ -235,5 +235,5 @@ class Aligner:
 
 
 def _octave(zoom: float) -> float:
-    """Difference of scale, in the steps in which it is evened out."""
+    """Returns the difference of scale in octaves, in the steps in which it is evened out."""
     return round(_STEPS * float(np.log2(zoom))) / _STEPS if zoom > 0 else 0.0

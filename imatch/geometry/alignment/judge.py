@@ -66,7 +66,7 @@ def judge_alignment(
     # The odds and what is explained are those of the alignment as it came, as they were learnt: a
     # richer transform agrees with more of any pair, unrelated ones too, and so proves nothing.
     explained = alignment.explained
-    alignment = _extended(aligner, alignment, options)
+    alignment = _with_shear(aligner, alignment, options)
     kinds = MODEL_KINDS if options.model == "auto" else (options.model,)
     ref_xy, tgt_xy = alignment.matches.ref_xy, alignment.matches.tgt_xy
     found = {k: m for k in kinds if (m := search(k, ref_xy, tgt_xy, AGREES)) is not None}
@@ -122,11 +122,11 @@ def verify(
     found = replace(found, found_by=rough.found_by, log10_nfa=rough.log10_nfa)
     if refine and found.transform is not None:
         return found
-    return _held_against(rough, found, ref.valid.shape)
+    return _limited_by_windows(rough, found, ref.valid.shape)
 
 
-def _held_against(rough: Estimate, found: Estimate, shape: tuple[int, ...]) -> Estimate:
-    """The matches' answer with the status, the evidence and the bounds that the windows allow."""
+def _limited_by_windows(rough: Estimate, found: Estimate, shape: tuple[int, ...]) -> Estimate:
+    """Limits a matcher's estimate to the status, evidence and bounds of the windows."""
     if found.transform is None or rough.transform is None:
         doubt = f"the matches agree, but {found.reason}"
         return replace(rough, status="uncertain", reason=doubt, evidence=found.evidence)
@@ -187,8 +187,8 @@ def _best_rivals(
     return best, excluded
 
 
-def _extended(aligner: Aligner, alignment: Alignment, options: EstimateOptions) -> Alignment:
-    """The same alignment, sheared where that lets many more windows agree.
+def _with_shear(aligner: Aligner, alignment: Alignment, options: EstimateOptions) -> Alignment:
+    """Returns the alignment, refitted as affine where many more windows then agree.
 
     A similarity right in one part of a sheared or tilted view loses the rest, beyond the reach of
     its windows; from the coarsest level an affine transform finds it again.

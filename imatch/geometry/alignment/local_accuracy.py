@@ -51,25 +51,25 @@ class LocalAccuracy:
 
     def field(
         self,
-        places: NDArray[np.float64],
+        coordinates: NDArray[np.float64],
         ref_xy: NDArray[np.float64],
         tgt_xy: NDArray[np.float64],
     ) -> DisplacementGrid | None:
-        """The local displacement at `places`, pixels; None without a local model.
+        """The local displacement at `coordinates`, pixels; None without a local model.
 
         Args:
-            places: (N, 2) tie points in the frame of the local model.
+            coordinates: (N, 2) tie points in the frame of the local model.
             ref_xy: (N, 2) the same in reference pixels.
             tgt_xy: (N, 2) the same in target pixels.
         """
         if self.model is None:
             return None
         left = tgt_xy - apply_matrix(self.matrix, ref_xy)
-        return self._fitted(places, left)
+        return self._fitted(coordinates, left)
 
     def check_points(
         self,
-        places: NDArray[np.float64],
+        coordinates: NDArray[np.float64],
         ref_xy: NDArray[np.float64],
         tgt_xy: NDArray[np.float64],
         block: float,
@@ -78,7 +78,7 @@ class LocalAccuracy:
         """Residuals at tie points that neither fit has seen: a quarter of them, in whole blocks.
 
         Args:
-            places: (N, 2) tie points in the frame of the local model.
+            coordinates: (N, 2) tie points in the frame of the local model.
             ref_xy: (N, 2) the same in reference pixels.
             tgt_xy: (N, 2) the same in target pixels.
             block: Side of the blocks, pixels.
@@ -90,7 +90,7 @@ class LocalAccuracy:
             out = fold == number
             if not out.any() or out.all():
                 continue
-            given = places[~out], ref_xy[~out], tgt_xy[~out]
+            given = coordinates[~out], ref_xy[~out], tgt_xy[~out]
             try:
                 start = least_squares(self.kind, *given[1:], start=self.matrix)
             except np.linalg.LinAlgError:
@@ -102,14 +102,14 @@ class LocalAccuracy:
             predicted = apply_matrix(matrix, ref_xy[out])
             field = part.field(*given)
             if field is not None:
-                predicted = predicted + field.displacement(places[out])
+                predicted = predicted + field.displacement(coordinates[out])
             residual[out] = tgt_xy[out] - predicted
         index = np.flatnonzero(np.isfinite(residual).all(axis=1))
         return CheckPoints(index, residual[index])
 
     def half_width(
         self,
-        places: NDArray[np.float64],
+        coordinates: NDArray[np.float64],
         ref_xy: NDArray[np.float64],
         tgt_xy: NDArray[np.float64],
         at: tuple[NDArray[np.float64], NDArray[np.float64]],
@@ -126,14 +126,14 @@ class LocalAccuracy:
         that are left out.
 
         Args:
-            places: (N, 2) tie points in the frame of the local model.
+            coordinates: (N, 2) tie points in the frame of the local model.
             ref_xy: (N, 2) the same in reference pixels.
             tgt_xy: (N, 2) the same in target pixels.
             at: (M, 2) points to watch, in reference pixels and in the frame of the local model.
             block: Least side of a block, pixels.
             seed: Seed of the draws.
         """
-        watched, watched_places = at
+        watched, watched_coordinates = at
         count = block_count(ref_xy, block)
         if self.model is None:
             given = self.kind, self.matrix, ref_xy, tgt_xy, watched, seed
@@ -147,19 +147,19 @@ class LocalAccuracy:
         drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=_DRAWS)
         samples = np.empty((_DRAWS, len(watched), 2))
         # Outliers stay out of all draws alike.
-        kept = self._weights(places, left)
-        solver = self.model.solver(places)
+        kept = self._weights(coordinates, left)
+        solver = self.model.solver(coordinates)
         for sample, times in zip(samples, drawn, strict=True):
-            sample[:] = solver.solve(left, kept * times[member]).displacement(watched_places)
+            sample[:] = solver.solve(left, kept * times[member]).displacement(watched_coordinates)
         half = np.hypot(half_width_95(samples, len(names)), _INTERPOLATION)
         inside = kept > 0
         return np.asarray(
-            np.hypot(half, self._beyond(places[inside], left[inside], watched_places))
+            np.hypot(half, self._beyond(coordinates[inside], left[inside], watched_coordinates))
         )
 
     def _beyond(
         self,
-        places: NDArray[np.float64],
+        coordinates: NDArray[np.float64],
         left: NDArray[np.float64],
         watched: NDArray[np.float64],
     ) -> NDArray[np.float64]:
@@ -169,36 +169,40 @@ class LocalAccuracy:
         watched places are from all.
         """
         assert self.model is not None
-        tree = cKDTree(places)
-        spacing = float(np.median(tree.query(places, k=2)[0][:, 1]))
+        tree = cKDTree(coordinates)
+        spacing = float(np.median(tree.query(coordinates, k=2)[0][:, 1]))
         away = np.maximum(tree.query(watched)[0] - spacing, 0.0)
         reach = float(away.max())
         if reach <= 0:
             return np.zeros((len(watched), 2))
-        own = ((left - self._fitted(places, left).displacement(places)) ** 2).mean(axis=0)
+        own = ((left - self._fitted(coordinates, left).displacement(coordinates)) ** 2).mean(axis=0)
         squared = []
         for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
-            inwards = sign * places[:, axis]
+            inwards = sign * coordinates[:, axis]
             inwards = inwards - inwards.min()
             # As far out as the watched places are, on average.
             out, judged = inwards < 1.5 * reach, inwards < reach
             if judged.sum() < _LEAST_RIM or (~out).sum() < _LEAST_RIM:
                 continue
-            grid = self._fitted(places[~out], left[~out])
-            squared.append((left[judged] - grid.displacement(places[judged])) ** 2)
+            grid = self._fitted(coordinates[~out], left[~out])
+            squared.append((left[judged] - grid.displacement(coordinates[judged])) ** 2)
         if not squared:
             return np.full((len(watched), 2), np.inf)
         error = np.sqrt(np.maximum(np.concatenate(squared).mean(axis=0) - own, 0.0))
         return np.asarray(_NORMAL_95 * error * (away / reach)[:, None])
 
-    def _fitted(self, places: NDArray[np.float64], left: NDArray[np.float64]) -> DisplacementGrid:
+    def _fitted(
+        self, coordinates: NDArray[np.float64], left: NDArray[np.float64]
+    ) -> DisplacementGrid:
         assert self.model is not None
-        return self.model.fit(places, left, threshold=self.local_threshold)
+        return self.model.fit(coordinates, left, threshold=self.local_threshold)
 
     def _weights(
-        self, places: NDArray[np.float64], left: NDArray[np.float64]
+        self, coordinates: NDArray[np.float64], left: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         assert self.model is not None
-        grid = self._fitted(places, left)
-        inside: BoolArray = np.hypot(*(left - grid.displacement(places)).T) < self.local_threshold
+        grid = self._fitted(coordinates, left)
+        inside: BoolArray = (
+            np.hypot(*(left - grid.displacement(coordinates)).T) < self.local_threshold
+        )
         return inside.astype(np.float64)

@@ -60,7 +60,7 @@ def rival_shifts(
 
 
 def _central(valid: BoolArray) -> tuple[slice, slice]:
-    """The part that is looked at: the middle of the valid ground."""
+    """Returns the middle of the valid ground, which is searched for rivals."""
     sides = []
     for axis, length in enumerate(valid.shape):
         some = np.flatnonzero(valid.any(axis=1 - axis))

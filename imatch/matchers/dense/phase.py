@@ -65,7 +65,7 @@ class Phase(Matcher):
             found
             for y in _starts(ref.size[1], side)
             for x in _starts(ref.size[0], side)
-            if (found := self._follow(ref, tgt, np.array([x, y]), side, shift)) is not None
+            if (found := self._match_window(ref, tgt, np.array([x, y]), side, shift)) is not None
         ]
         table = np.array(points, dtype=np.float64).reshape(-1, 5)
         return Matches(table[:, :2], table[:, 2:4], table[:, 4])
@@ -76,16 +76,16 @@ class Phase(Matcher):
             side //= 2
         return min(side, extent)
 
-    def _follow(
+    def _match_window(
         self, ref: Rendered, tgt: Rendered, start: NDArray[np.int64], side: int, shift: Vector
     ) -> tuple[float, float, float, float, float] | None:
-        """Tie point (ref x, ref y, tgt x, tgt y, score) of one window, or None."""
-        first = self._cut(ref, start, side)
+        """Matches one window; returns (ref x, ref y, tgt x, tgt y, score), or None."""
+        first = self._window(ref, start, side)
         if first is None:
             return None
         whole = np.rint(shift).astype(np.int64)
         for _ in range(self.window.rounds):
-            second = self._cut(tgt, start + whole, side)
+            second = self._window(tgt, start + whole, side)
             if second is None:
                 return None
             rest = _peak(first[0], second[0])
@@ -106,7 +106,7 @@ class Phase(Matcher):
         dx, dy = (float(v) for v in whole + fraction)
         return x, y, x + dx, y + dy, coherence
 
-    def _cut(
+    def _window(
         self, image: Rendered, start: NDArray[np.int64], side: int
     ) -> tuple[Grey, float] | None:
         """A window ready for correlation and the share of it that is valid ground.
@@ -125,7 +125,7 @@ class Phase(Matcher):
 
 
 def _starts(extent: int, side: int) -> list[int]:
-    """Where half-overlapping windows start so that they reach both ends evenly."""
+    """Returns the starts of half-overlapping windows that reach both ends evenly."""
     count = max(1, round(2 * (extent - side) / side) + 1)
     return sorted({int(v) for v in np.linspace(0, max(extent - side, 0), count)})
 

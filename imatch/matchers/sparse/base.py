@@ -95,7 +95,7 @@ class Sparse(Matcher):
         self._found = {**self.extractor._found, **self.pairing._found}
 
     def features(self, image: Rendered) -> Features:
-        """Extract an image, or remember what was extracted."""
+        """Returns the features of an image, from memory or the cache where they are there."""
         digest = hashlib.blake2b(repr(image.pixels.shape).encode(), digest_size=16)
         digest.update(image.pixels.tobytes())
         digest.update(np.packbits(image.valid).tobytes())

@@ -136,8 +136,8 @@ class Timm(nn.Module):
             first = str(error).strip().partition("\n")[0]
             raise WeightsError(f"timm could not make it: {first}", subject=model) from error
         self.channels = int(self.body.num_features)
-        told: Mapping[str, Any] = getattr(self.body, "pretrained_cfg", None) or {}
-        self.licence = str(told.get("license", "see timm"))
+        pretrained_config: Mapping[str, Any] = getattr(self.body, "pretrained_cfg", None) or {}
+        self.licence = str(pretrained_config.get("license", "see timm"))
 
     def forward(self, image: Tensor) -> Tensor:
         """See `Backbone`."""

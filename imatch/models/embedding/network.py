@@ -76,7 +76,7 @@ class EmbeddingNetwork(nn.Module):
         self.register_buffer("std", std, persistent=False)
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Embed.
+        """Embeds images and returns their vectors.
 
         Args:
             image: (B, bands + classes, H, W), bands in [0, 1], classes 0 or 1.
@@ -171,12 +171,12 @@ def save_network(
     """
     from safetensors.torch import save_file
 
-    told = {**(about or {}), "kind": KIND, "architecture": asdict(network.shape)}
+    header = {**(about or {}), "kind": KIND, "architecture": asdict(network.shape)}
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
     with atomic_path(path, overwrite=overwrite) as temporary:
-        save_file(state, temporary, {_META: json.dumps(told)})
+        save_file(state, temporary, {_META: json.dumps(header)})
 
 
 def load_network(path: Path) -> tuple[EmbeddingNetwork, dict[str, Any]]:
@@ -191,11 +191,11 @@ def load_network(path: Path) -> tuple[EmbeddingNetwork, dict[str, Any]]:
     about = read_about(path)
     if about.get("kind") != KIND:
         raise WeightsError("is no embedding network", subject=path, hint=_HINT)
-    told = about.get("architecture", {})
+    stored = about.get("architecture", {})
     known = {field.name for field in fields(Architecture)}
-    if set(told) - known or told.get("backbone") not in BACKBONES:
+    if set(stored) - known or stored.get("backbone") not in BACKBONES:
         raise WeightsError("is of another version", subject=path, hint="update imatch")
-    network = EmbeddingNetwork(Architecture(**told))
+    network = EmbeddingNetwork(Architecture(**stored))
     try:
         state = {
             name: value.float() if value.is_floating_point() else value
@@ -212,7 +212,7 @@ _HINT = "name a file that imatch train embedder --export wrote"
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a ``.safetensors`` file of ours says of itself.
+    """Reads the metadata of a ``.safetensors`` file of ours.
 
     Raises:
         WeightsError: It cannot be read, or says nothing.
@@ -221,13 +221,13 @@ def read_about(path: Path) -> dict[str, Any]:
 
     try:
         with safe_open(path, "pt") as file:
-            told = parse_json((file.metadata() or {}).get(_META, "{}"))
+            header = parse_json((file.metadata() or {}).get(_META, "{}"))
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().partition("\n")[0]
         raise WeightsError(f"cannot be read: {first}", subject=path, hint=_HINT) from error
-    if not isinstance(told, dict) or "kind" not in told:
+    if not isinstance(header, dict) or "kind" not in header:
         raise WeightsError("does not say what it is", subject=path, hint=_HINT)
-    return told
+    return header
 
 
 def _statistics(bands: int) -> tuple[Tensor, Tensor]:

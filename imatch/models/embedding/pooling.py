@@ -92,7 +92,7 @@ class Delf(nn.Module):
         self.score = nn.Conv2d(hidden, 1, 1)
 
     def worth(self, features: Tensor) -> Tensor:
-        """How much each local descriptor is worth, (B, h, w), positive."""
+        """Returns the weight of each local descriptor, (B, h, w), positive."""
         return F.softplus(self.score(F.relu(self.hide(features))).float())[:, 0]
 
     def forward(self, features: Tensor, ground: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 A LoFTR whose backbone is a SuperPoint that knows the seasons need not learn what ground looks like
 again. Its coarse map is that network's descriptors, as sharp as their matching was trained to be,
 so that before its first step it already matches as they do; attention then starts from adding
-nothing to them (`start_silent`). The fine map is new: it sums up what the encoder saw at 1/2, 1/4
+nothing to them (`zero_attention`). The fine map is new: it sums up what the encoder saw at 1/2, 1/4
 and 1/8 of the size, and is put where the coarse cells have their middle.
 """
 
@@ -94,8 +94,8 @@ def _doubled(maps: Tensor) -> Tensor:
     return F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def start_silent(transformer: LocalFeatureTransformer) -> None:
-    """Let attention add nothing to begin with: what it is given is good already.
+def zero_attention(transformer: LocalFeatureTransformer) -> None:
+    """Initialises a transformer to the identity: its input is good already.
 
     The last normalisation of every layer starts at 0, as in ReZero (Bachlechner et al. 2021) and
     the residual blocks of Goyal et al. 2017.

@@ -83,7 +83,7 @@ def tie_points(
     valid_b: Tensor,
     most: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Match two images.
+    """Matches two images and returns their tie points.
 
     Both directions of the refinement, the cell of `a` sought in `b` and the reverse, measure the
     same pair of cells; they are pooled by their variances into one tie point, which lies between

@@ -23,7 +23,7 @@ from kornia.feature.loftr.loftr_module.transformer import LocalFeatureTransforme
 from kornia.feature.loftr.utils.position_encoding import PositionEncodingSine
 from torch import Tensor, nn
 
-from imatch.models.loftr.backbone import EvenBackbone, KeypointBackbone, start_silent
+from imatch.models.loftr.backbone import EvenBackbone, KeypointBackbone, zero_attention
 from imatch.models.loftr.shape import COMPACT, Shape
 
 _UNSEEN = -1e9
@@ -45,7 +45,7 @@ class LoFTR(KorniaLoFTR):
         self.shape = shape
         if shape.backbone == "superpoint":
             self.backbone = KeypointBackbone(shape)  # type: ignore[assignment]
-            start_silent(self.loftr_coarse)
+            zero_attention(self.loftr_coarse)
         elif shape.even:
             self.backbone = EvenBackbone(self.config["resnetfpn"])
         if shape.even:
@@ -53,7 +53,7 @@ class LoFTR(KorniaLoFTR):
             self.pos_encoding = PositionEncodingSine(shape.width, (128, 128), temp_bug_fix=True)
 
     def features(self, images: Tensor, *, fine: bool = True) -> tuple[Tensor, Tensor | None]:
-        """What the backbone sees.
+        """Computes the backbone's feature maps.
 
         Args:
             images: (B, `Shape.channels`, H, W) in [0, 1], sides multiples of `Shape.cell`.
@@ -95,20 +95,20 @@ class LoFTR(KorniaLoFTR):
             larger = max(rows, known[0]), max(columns, known[1])
             self.pos_encoding.update_position_encoding_size(larger)
         place = self.pos_encoding.pe[:, :, shift[0] : rows, shift[1] : columns]
-        tokens, places = (
+        tokens, positions = (
             [x.flatten(2).mT.contiguous() for x in pair]
             for pair in ((a, b), [place[:, :, : x.shape[2], : x.shape[3]] for x in (a, b)])
         )
         masks = [None if seen is None else seen.flatten(1) for seen in (seen_a, seen_b)]
         if self.shape.backbone == "superpoint":
-            return self._told(tokens, places, masks)
-        a, b = (own + there for own, there in zip(tokens, places, strict=True))
+            return self._attend_with_positions(tokens, positions, masks)
+        a, b = (own + there for own, there in zip(tokens, positions, strict=True))
         return self._transformed(self.loftr_coarse, (a, b), (masks[0], masks[1]))
 
-    def _told(
-        self, tokens: list[Tensor], places: list[Tensor], masks: list[Tensor | None]
+    def _attend_with_positions(
+        self, tokens: list[Tensor], positions: list[Tensor], masks: list[Tensor | None]
     ) -> tuple[Tensor, Tensor]:
-        """Attention that is told places anew in every layer, and hands on nothing of them.
+        """Applies attention with positions added in every layer and removed after it.
 
         Descriptors that are alike already would be told apart by their places; so these are not
         part of what is compared.
@@ -116,10 +116,10 @@ class LoFTR(KorniaLoFTR):
         for layer, name in zip(
             self.loftr_coarse.layers, self.loftr_coarse.layer_names, strict=True
         ):
-            seen = [own + there for own, there in zip(tokens, places, strict=True)]
+            seen = [own + there for own, there in zip(tokens, positions, strict=True)]
             other = (0, 1) if name == "self" else (1, 0)
             tokens = [
-                layer(seen[k], seen[other[k]], masks[k], masks[other[k]]) - places[k]
+                layer(seen[k], seen[other[k]], masks[k], masks[other[k]]) - positions[k]
                 for k in (0, 1)
             ]
         return tokens[0], tokens[1]
@@ -144,7 +144,7 @@ class LoFTR(KorniaLoFTR):
     def similarity(
         self, a: Tensor, b: Tensor, seen_a: Tensor | None = None, seen_b: Tensor | None = None
     ) -> Tensor:
-        """How alike cells are, over the temperature; in full precision.
+        """Returns the similarity of cells over the temperature, in full precision.
 
         Args:
             a: (B, L, C) transformed features.
@@ -227,15 +227,15 @@ def expected_offset(own: Tensor, other: Tensor) -> Tensor:
     alike = torch.einsum("md,mrd->mr", own[:, cells // 2], other) / channels**0.5
     heat = alike.softmax(dim=1)
     steps = torch.linspace(-1, 1, side, device=own.device, dtype=own.dtype)
-    places = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(cells, 2)
-    mean = heat @ places
+    positions = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(cells, 2)
+    mean = heat @ positions
     # The root has no slope at 0.
-    variance = (heat @ places.square() - mean.square()).clamp_min(1e-6)
+    variance = (heat @ positions.square() - mean.square()).clamp_min(1e-6)
     return torch.cat([mean, variance.sqrt().sum(dim=1, keepdim=True)], dim=1).view(count, 3)
 
 
 def coarse_parts(network: LoFTR) -> list[nn.Module]:
-    """What the coarse matches are made by, and the fine stage builds upon."""
+    """Returns the modules of the coarse stage, on which the fine stage builds."""
     backbone = network.backbone
     if isinstance(backbone, KeypointBackbone):
         return [backbone.superpoint, backbone.sharpness, network.loftr_coarse]

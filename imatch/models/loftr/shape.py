@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from kornia.feature.loftr.loftr import default_cfg
@@ -136,14 +136,14 @@ class Shape:
         return asdict(self) | {"dims": list(self.dims)}
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Shape:
+    def from_dict(cls, values: dict[str, Any]) -> Shape:
         """The inverse of `to_dict`.
 
         Raises:
             TypeError: There is a value too many.
             ValueError: They make no network.
         """
-        return cls(**(told | {"dims": tuple(told["dims"])}))
+        return cls(**(values | {"dims": tuple(values["dims"])}))
 
 
 COMPACT = Shape()
@@ -165,8 +165,3 @@ TEACHER = Shape(
 """Coarse_LoFTR_TRT's student (Apache-2.0), whose file lacks the fine stage."""
 
 SHAPES = {"compact": COMPACT, "seasons": SEASONS, "published": PUBLISHED, "teacher": TEACHER}
-
-
-def coarse_only(shape: Shape) -> Shape:
-    """The same network before it has learnt the fine stage."""
-    return replace(shape, refined=False)

@@ -46,7 +46,7 @@ def load_loftr(found: WeightsFile) -> LoFTR:
 
 
 def shape_of(path: Path, state: dict[str, Tensor]) -> Shape:
-    """What a checkpoint is made of.
+    """Returns the architecture of a checkpoint.
 
     Args:
         path: The file; one of ours tells it in its metadata, or a file ``about.json`` beside it.
@@ -55,14 +55,14 @@ def shape_of(path: Path, state: dict[str, Tensor]) -> Shape:
     Raises:
         WeightsError: It says nothing and is none of the known ones.
     """
-    told = _told(path)
-    if told is not None:
+    about = _read_metadata(path)
+    if about is not None:
         try:
-            return Shape.from_dict(told["shape"])
+            return Shape.from_dict(about["shape"])
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"tells no LoFTR's shape: {error}", subject=path) from error
     for shape in (PUBLISHED, TEACHER):
-        if _fits(shape, state):
+        if _has_shape(shape, state):
             return shape
     raise WeightsError(
         "does not say what it is made of",
@@ -71,7 +71,7 @@ def shape_of(path: Path, state: dict[str, Tensor]) -> Shape:
     )
 
 
-def _told(path: Path) -> dict[str, Any] | None:
+def _read_metadata(path: Path) -> dict[str, Any] | None:
     texts = []
     if path.suffix == ".safetensors":
         try:
@@ -93,7 +93,7 @@ def _told(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _fits(shape: Shape, state: dict[str, Tensor]) -> bool:
+def _has_shape(shape: Shape, state: dict[str, Tensor]) -> bool:
     names = ["conv1", *(f"layer{k}.0.conv1" for k in range(1, len(shape.dims)))]
     weights = [state.get(f"backbone.{name}.weight") for name in names]
     dims = tuple(0 if weight is None else len(weight) for weight in weights)

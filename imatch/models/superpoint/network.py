@@ -57,7 +57,7 @@ class Describer(nn.Module):
             setattr(self, f"bn{name}", nn.BatchNorm2d(wide, eps=_EPSILON))
 
     def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the encoder sees at three sizes.
+        """Returns the encoder's feature maps at three sizes.
 
         Args:
             image: (B, in_channels, H, W) in [0, 1], sides multiples of 8.
@@ -85,7 +85,7 @@ class Describer(nn.Module):
         return [getattr(self, kind + name) for name in _ENCODER[: 2 * count] for kind in kinds]
 
     def describing(self, shared: Tensor) -> Tensor:
-        """What the last layer makes descriptors of, (B, 256, H/8, W/8)."""
+        """Returns the input of the last descriptor layer, (B, 256, H/8, W/8)."""
         return self._layer("Da", shared)
 
     def describe(self, shared: Tensor) -> Tensor:

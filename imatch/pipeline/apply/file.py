@@ -54,7 +54,7 @@ class ApplyOptions:
 
     @property
     def resampled(self) -> dict[str, Any]:
-        """Those that `apply_raster` and `apply_safe` take, by name."""
+        """Returns the options that `apply_raster` and `apply_safe` take, by name."""
         own = ("geotransform_only", "inexact")
         return {name: value for name, value in vars(self).items() if name not in own}
 
@@ -64,7 +64,7 @@ FileOrPart: TypeAlias = Path | str
 
 
 def kind_of(path: FileOrPart) -> Kind:
-    """What a path holds, by its content.
+    """Returns the kind of a file by its content: raster, vectors or product.
 
     Raises:
         InputError: Neither a raster, nor vectors, nor a Sentinel-2 product.
@@ -95,7 +95,7 @@ def kind_of(path: FileOrPart) -> Kind:
 
 
 def output_name(path: FileOrPart, kind: Kind) -> str:
-    """The name of what is made of a file: a GeoTIFF, vectors in their format, or a folder.
+    """Returns the output's name: a GeoTIFF, vectors in their format, or a folder.
 
     Example:
         >>> output_name(Path("scenes/a.jp2"), "raster")

@@ -68,23 +68,23 @@ def apply_files(
     except OSError as error:
         raise OutputError(error.strerror or str(error), subject=folder) from error
     output_paths(list(paths), folder)
-    told = on_progress or (lambda _share: None)
+    report_progress = on_progress or (lambda _share: None)
     if jobs <= 1 or len(paths) <= 1:
         for path in paths:
             rest = [1.0]
 
-            def tell(share: float, rest: list[float] = rest) -> None:
+            def report(share: float, rest: list[float] = rest) -> None:
                 rest[0] -= share
-                told(share)
+                report_progress(share)
 
-            done = _apply(mapping, folder, options, path, tell)
-            told(rest[0])
+            done = _apply(mapping, folder, options, path, report)
+            report_progress(rest[0])
             yield done
         return
     work = partial(_apply, mapping, folder, options)
     hint = "what was finished is kept: apply the rest with fewer --jobs"
     for done in map_processes(work, paths, jobs, hint=hint):
-        told(1.0)
+        report_progress(1.0)
         yield done
 
 

@@ -130,7 +130,7 @@ def corrected_transform(
     check_geotransform(mapping.reference)
     crs = info.crs if info.geocoded and mapping.crs is not None else mapping.written_crs
     pixels = _lattice(info, 33)
-    true = _truth(mapping, info, crs, pixels)
+    true = _true_coordinates(mapping, info, crs, pixels)
     correction = mapping.correction
     affine = correction.local is None and not correction.matrix[2, :2].any()
     if (
@@ -160,30 +160,30 @@ def _control_points(
     mapping: GeoCorrection, info: RasterInfo, crs: CRS | None
 ) -> list[GroundControlPoint]:
     pixels = _lattice(info, _GCPS)
-    places = _truth(mapping, info, crs, pixels)
+    coordinates = _true_coordinates(mapping, info, crs, pixels)
     return [
         GroundControlPoint(row=float(y + 0.5), col=float(x + 0.5), x=float(east), y=float(north))
-        for (x, y), (east, north) in zip(pixels, places, strict=True)
+        for (x, y), (east, north) in zip(pixels, coordinates, strict=True)
     ]
 
 
-def _truth(
+def _true_coordinates(
     mapping: GeoCorrection, info: RasterInfo, crs: CRS | None, pixels: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, 2) coordinates at which native pixels truly lie."""
-    places = mapping.to_map(info)(pixels)
+    coordinates = mapping.to_map(info)(pixels)
     if mapping.crs is not None and crs is not None:
         near = None
         if crs.is_geographic and info.geocoded:
             near = float((info.transform @ (info.width / 2, info.height / 2))[0])
-        places = reproject_points(places, mapping.crs, crs, near=near)
-    if not (np.abs(places) < _FARTHEST).all():
+        coordinates = reproject_points(coordinates, mapping.crs, crs, near=near)
+    if not (np.abs(coordinates) < _FARTHEST).all():
         raise InputError(
             "part of it has no place on the corrected map",
             subject=info.name,
             hint="resample it onto the reference's grid instead",
         )
-    return places
+    return coordinates
 
 
 def _lattice(info: RasterInfo, count: int) -> NDArray[np.float64]:

@@ -103,7 +103,7 @@ def _own_grid(mapping: GeoCorrection, info: RasterInfo) -> Grid:
 
 
 def _ratio(mapping: GeoCorrection, info: RasterInfo) -> float:
-    """How many reference pixels a pixel of the file is long."""
+    """Returns the length of a pixel of the file in reference pixels."""
     if not mapping.on_map and not (info.geocoded and mapping.target.geocoded):
         # Pixels of the target's frame: the target itself goes on the reference's very grid.
         return _whole(mapping.target.width / info.width)
@@ -133,7 +133,7 @@ def _ratio(mapping: GeoCorrection, info: RasterInfo) -> float:
 
 
 def _whole(ratio: float, slack: float = _WHOLE) -> float:
-    """A ratio that is nearly a whole number, or one over such, made so."""
+    """Rounds a ratio that is nearly a whole number, or one over such."""
     for value, back in ((ratio, lambda n: float(n)), (1 / ratio, lambda n: 1 / n)):
         nearest = round(value)
         if nearest >= 1 and abs(value / nearest - 1) <= slack:

@@ -181,7 +181,7 @@ def named_as_classes(name: str) -> bool:
 
 
 def placed(mapping: GeoCorrection, lattice: Grid) -> Grid:
-    """The lattice as a file says it: with the reference's local CRS, or without any geocoding.
+    """Returns the grid as a file stores it: with the reference's local CRS, or not geocoded.
 
     Args:
         mapping: The registration.
@@ -196,7 +196,7 @@ def placed(mapping: GeoCorrection, lattice: Grid) -> Grid:
 
 
 def provenance_tags(mapping: GeoCorrection, name: str) -> dict[str, str]:
-    """What a file made by a registration says of its making."""
+    """Returns the tags that tell a file's origin: the registration and its inputs."""
     reference, target = mapping.reference.path, mapping.target.path
     local = mapping.correction.local
     return {

@@ -125,16 +125,16 @@ def apply_safe(
     if product.suffix.lower() == ".xml":
         product = product.parent
     _check_folder(product, out, overwrite=overwrite)
-    told = on_progress or (lambda _share: None)
+    report_progress = on_progress or (lambda _share: None)
     counts = {"raster": 0, "vector": 0, "copy": 0}
     with atomic_folder(out, overwrite=overwrite) as made, _members(product) as members:
         _check_names(product, made, members)
         _check_heads(product, members)
 
-        def written(info: RasterInfo) -> tuple[int, int]:
+        def output_size(info: RasterInfo) -> tuple[int, int]:
             return output_lattice(mapping, info, grid=grid, res=res, bounds=bounds).size
 
-        _check_volume(product, out.parent, members, written, max_unpacked)
+        _check_volume(product, out.parent, members, output_size, max_unpacked)
         total = sum(member.size for member in members) or 1
         for member in members:
             share = member.size / total
@@ -152,7 +152,7 @@ def apply_safe(
                     resampling=resampling,
                     creation=creation,
                     cog=cog,
-                    on_progress=partial(_told, told, share),
+                    on_progress=partial(_report_part, report_progress, share),
                 )
                 counts["raster"] += 1
                 continue
@@ -161,11 +161,11 @@ def apply_safe(
             if suffix == ".gml" and _vectors(mapping, place):
                 kind = "vector"
             counts[kind] += 1
-            told(share)
+            report_progress(share)
     return SafeCounts(counts["raster"], counts["vector"], counts["copy"])
 
 
-def _told(on_progress: Callable[[float], None], share: float, part: float) -> None:
+def _report_part(on_progress: Callable[[float], None], share: float, part: float) -> None:
     on_progress(share * part)
 
 
@@ -280,7 +280,7 @@ def _check_volume(
     product: Path,
     folder: Path,
     members: Sequence[_Member],
-    written: Callable[[RasterInfo], tuple[int, int]],
+    output_size: Callable[[RasterInfo], tuple[int, int]],
     asked: int | None,
 ) -> None:
     """Make sure that a product does not become much more than it is.
@@ -300,7 +300,7 @@ def _check_volume(
         if total <= most and member.name.suffix.lower() in _RASTERS:
             with suppress(ImatchError):  # What cannot be used is told when its turn comes.
                 info = raster_info(member.source)
-                width, height = written(info)
+                width, height = output_size(info)
                 total += width * height * sum(np.dtype(kind).itemsize for kind in info.dtypes)
     if total > allowed:
         raise InputError(
@@ -334,7 +334,7 @@ def _head_of_file(file: Path) -> bytes:
 
 @contextmanager
 def _readable(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[None]:
-    """What `zipfile` raises of a member that is damaged, encrypted or packed unusually."""
+    """Turns errors of `zipfile` about damaged, encrypted or unusual members into one line."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:

@@ -188,7 +188,7 @@ def _transformed(shapes: NDArray[Any], convert: Any) -> NDArray[Any]:
 def _longest_segment(
     mapping: GeoCorrection, convert: Any, crs: CRS | None, shapes: NDArray[Any]
 ) -> float:
-    """How long a straight segment may be before the correction bends it visibly.
+    """Returns the longest straight segment that the correction does not bend visibly.
 
     A chord of length L strays from a curve of second derivative k by at most k L**2 / 8.
     """
@@ -200,8 +200,8 @@ def _longest_segment(
     if not (left < right or bottom < top):
         return float("inf")
     x, y = np.linspace(left, right, _LATTICE), np.linspace(bottom, top, _LATTICE)
-    places = np.stack(np.meshgrid(x, y), axis=-1)
-    field = convert(places.reshape(-1, 2)).reshape(places.shape) - places
+    coordinates = np.stack(np.meshgrid(x, y), axis=-1)
+    field = convert(coordinates.reshape(-1, 2)).reshape(coordinates.shape) - coordinates
     bend = 0.0
     for axis, side in ((1, right - left), (0, top - bottom)):
         step = side / (_LATTICE - 1)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError, ImatchError
 from imatch.core.redaction import get_logger
-from imatch.pipeline.batch.executor import BatchExecutor, given_up, out_of_time
+from imatch.pipeline.batch.executor import BatchExecutor, out_of_time, too_many_attempts
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
 from imatch.pipeline.batch.worker import BatchTask, WorkerError, run_pair
@@ -79,15 +79,15 @@ class DaskWorkers(BatchExecutor):
         jobs = min(self.jobs, len(pairs))
         task = replace(task, single_thread=self.address != LOCAL or jobs > 1)
         with _client(self.address, jobs, retries) as client:
-            sitting = _Sitting(client, task, retries, timeout)
+            session = _Session(client, task, retries, timeout)
             try:
-                yield from sitting.run(pairs)
+                yield from session.run(pairs)
             finally:
-                sitting.end()
+                session.end()
 
 
-class _Sitting:
-    """One run over a cluster, seen from the client."""
+class _Session:
+    """Runs pairs on a cluster and collects their rows in the client."""
 
     def __init__(
         self, client: Client, task: BatchTask, retries: int, timeout: float | None
@@ -100,7 +100,7 @@ class _Sitting:
         self.futures: dict[str, Future[Any]] = {}
         self.begun: dict[str, tuple[float, str]] = {}
         self.attempts, self.bounces = Counter[str](), Counter[str]()
-        client.subscribe_topic(self.topic, self._hear)
+        client.subscribe_topic(self.topic, self._on_event)
 
     def run(self, pairs: Sequence[BatchPair]) -> Iterator[BatchResult]:
         by_name = {pair.name: pair for pair in pairs}
@@ -111,8 +111,8 @@ class _Sitting:
             try:
                 name, what = self.events.get(timeout=_TICK)
             except queue.Empty:
-                alive = self._alive(alive)
-                yield from self._late(by_name)
+                alive = self._last_alive(alive)
+                yield from self._end_overdue(by_name)
                 continue
             if isinstance(what, str):
                 self.attempts[name] += 1
@@ -121,10 +121,10 @@ class _Sitting:
                 row = self._outcome(by_name[name], what)
                 if row is not None:
                     yield row
-            yield from self._late(by_name)
+            yield from self._end_overdue(by_name)
 
     def end(self) -> None:
-        """Let go of what was not finished."""
+        """Cancels the futures that are not finished."""
         with suppress(Exception):
             self.client.unsubscribe_topic(self.topic)
             self.client.cancel(list(self.futures.values()))
@@ -150,9 +150,9 @@ class _Sitting:
         name = pair.name
         future.add_done_callback(lambda done: self.events.put((name, done)))
 
-    def _hear(self, event: tuple[float, Any]) -> None:
-        said = event[1]
-        self.events.put((said["pair"], said["worker"]))
+    def _on_event(self, event: tuple[float, Any]) -> None:
+        message = event[1]
+        self.events.put((message["pair"], message["worker"]))
 
     def _outcome(self, pair: BatchPair, future: Future[Any]) -> BatchResult | None:
         """The row of a pair whose future is done; None where it is begun anew."""
@@ -179,13 +179,13 @@ class _Sitting:
         except Exception as error:
             cause, again = f"{type(error).__name__}: {error}", count <= self.retries
         if not again:
-            return given_up(pair, cause, count, worker)
+            return too_many_attempts(pair, cause, count, worker)
         self._check_scheduler()
         _LOG.info("%s is begun anew: %s", pair.name, cause)
         self._submit(pair)
         return None
 
-    def _late(self, by_name: dict[str, BatchPair]) -> Iterator[BatchResult]:
+    def _end_overdue(self, by_name: dict[str, BatchPair]) -> Iterator[BatchResult]:
         """End the pairs that are out of time, and the workers that are at them."""
         if self.timeout is None:
             return
@@ -201,8 +201,8 @@ class _Sitting:
                 self.client.restart_workers([worker], timeout=_CONNECT, raise_for_error=False)
             yield out_of_time(by_name[name], self.timeout, max(1, self.attempts[name]), worker)
 
-    def _alive(self, since: float) -> float:
-        """When the cluster was last seen with a worker.
+    def _last_alive(self, since: float) -> float:
+        """Returns the time at which the cluster was last seen with a worker.
 
         Raises:
             ImatchError: That is too long ago.

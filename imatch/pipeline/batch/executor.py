@@ -37,16 +37,18 @@ class BatchExecutor(ABC):
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What to remember of the engine, JSON-ready."""
+        """Returns the engine's facts for the record of the run, JSON-ready."""
 
 
 def out_of_time(pair: BatchPair, timeout: float, attempts: int, worker: str) -> BatchResult:
-    """The row of a pair that took too long."""
+    """Returns the row of a pair that exceeded the time limit."""
     text = f"took more than {timeout:g} s and was ended; allow more time with --timeout"
-    return replace(BatchResult.lost(pair, text), attempts=attempts, worker=worker, seconds=timeout)
+    return replace(
+        BatchResult.failed(pair, text), attempts=attempts, worker=worker, seconds=timeout
+    )
 
 
-def given_up(pair: BatchPair, cause: str, attempts: int, worker: str) -> BatchResult:
-    """The row of a pair that was tried often enough."""
+def too_many_attempts(pair: BatchPair, cause: str, attempts: int, worker: str) -> BatchResult:
+    """Returns the row of a pair that failed in every attempt."""
     text = cause if attempts < 2 else f"{cause}, the last of {attempts} attempts"
-    return replace(BatchResult.lost(pair, text), attempts=attempts, worker=worker).in_one_line()
+    return replace(BatchResult.failed(pair, text), attempts=attempts, worker=worker).in_one_line()

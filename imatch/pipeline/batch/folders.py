@@ -123,12 +123,12 @@ def pair_folders(
                 subject=targets,
                 hint="to be paired by order they have to be as many",
             )
-        couples = list(zip(refs, tgts, strict=True))
+        pairs = list(zip(refs, tgts, strict=True))
     elif by == "date":
-        couples = _by_date(refs, tgts, 0 if max_gap is None else max_gap)
+        pairs = _by_date(refs, tgts, 0 if max_gap is None else max_gap)
     else:
-        couples = _by_name(refs, tgts)
-    if not couples:
+        pairs = _by_name(refs, tgts)
+    if not pairs:
         within = f" within {max_gap or 0} days" if by == "date" else ""
         hint = "widen --max-gap" if by == "date" else "pair them by order or date, or in a CSV"
         raise InputError(
@@ -137,10 +137,10 @@ def pair_folders(
             hint=hint,
         )
     for folder, files, side in ((references, refs, 0), (targets, tgts, 1)):
-        alone = [path.name for path in files if path not in {couple[side] for couple in couples}]
+        alone = [path.name for path in files if path not in {pair[side] for pair in pairs}]
         if alone:
             _LOG.warning("%d images of %s have no partner: %s", len(alone), folder, _some(alone))
-    return _named(couples)
+    return _named(pairs)
 
 
 def pair_series(
@@ -168,23 +168,23 @@ def pair_series(
         if len(known) == len(images):
             order = sorted(range(len(images)), key=lambda i: (known[i], images[i].name))
             images = [images[i] for i in order]
-        couples = list(combinations(images, 2))
+        pairs = list(combinations(images, 2))
     else:
         first = _reference(folder, reference)
         others = [path for path in images if path.resolve() != first.resolve()]
-        couples = [(first, path) for path in others]
-    if not couples:
+        pairs = [(first, path) for path in others]
+    if not pairs:
         raise InputError("holds no image besides", subject=folder, hint="a pair takes two")
     if max_gap is not None:
-        days = _dated({path for couple in couples for path in couple})
-        couples = [(a, b) for a, b in couples if abs((days[a] - days[b]).days) <= max_gap]
-        if not couples:
+        days = _dated({path for pair in pairs for path in pair})
+        pairs = [(a, b) for a, b in pairs if abs((days[a] - days[b]).days) <= max_gap]
+        if not pairs:
             raise InputError(
                 f"no two of its images are within {max_gap} days",
                 subject=folder,
                 hint="widen --max-gap",
             )
-    return _named(couples)
+    return _named(pairs)
 
 
 def _is_image(path: Path) -> bool:
@@ -202,7 +202,7 @@ def _by_name(refs: Sequence[Path], tgts: Sequence[Path]) -> list[tuple[Path, Pat
         for path in files:
             stems[path.stem.casefold()].append(path)
         by_stem.append(stems)
-    couples = []
+    pairs = []
     for stem, partners in by_stem[0].items():
         others = by_stem[1].get(stem, [])
         if others and len(partners) + len(others) > 2:
@@ -212,21 +212,21 @@ def _by_name(refs: Sequence[Path], tgts: Sequence[Path]) -> list[tuple[Path, Pat
                 subject=twice[0].parent,
                 hint="say in a CSV which goes with which",
             )
-        couples += list(zip(partners, others, strict=False))
-    return couples
+        pairs += list(zip(partners, others, strict=False))
+    return pairs
 
 
 def _by_date(refs: Sequence[Path], tgts: Sequence[Path], max_gap: int) -> list[tuple[Path, Path]]:
     days = _dated({*refs, *tgts})
-    couples = []
+    pairs = []
     for target in tgts:
         # Of two as near, the earlier; of one day, the first by name.
         gap, _, _, reference = min(
             (abs((days[ref] - days[target]).days), days[ref], ref.name, ref) for ref in refs
         )
         if gap <= max_gap:
-            couples.append((reference, target))
-    return couples
+            pairs.append((reference, target))
+    return pairs
 
 
 def _dated(images: set[Path]) -> dict[Path, date]:
@@ -248,8 +248,8 @@ def _reference(folder: Path, reference: Path) -> Path:
     raise InputError("does not exist", subject=reference, hint=f"name a file, or one of {folder}")
 
 
-def _named(couples: Sequence[tuple[Path, Path]]) -> list[BatchPair]:
-    return name_pairs([BatchPair("", str(ref), str(tgt)) for ref, tgt in couples])
+def _named(pairs: Sequence[tuple[Path, Path]]) -> list[BatchPair]:
+    return name_pairs([BatchPair("", str(ref), str(tgt)) for ref, tgt in pairs])
 
 
 def _some(names: Sequence[str]) -> str:

@@ -27,15 +27,15 @@ class BatchFolder:
 
     Args:
         out: The folder, made where it is missing.
-        settings: What must be the same for two sittings to be one run, JSON-ready.
-        sitting: What to remember of this sitting.
+        settings: What must be the same for two sessions to be one run, JSON-ready.
+        session: What to remember of this session.
         resume: Go on with the run it holds, if it holds one.
         overwrite: Throw that away.
 
     Attributes:
         out: The folder.
-        rows: The last row of each pair, by name, those of earlier sittings included.
-        sittings: What is known of each sitting: command, time, engine, versions.
+        rows: The last row of each pair, by name, those of earlier sessions included.
+        sessions: What is known of each session: command, time, engine, versions.
 
     Raises:
         OutputError: It holds something else, is in use, or cannot be written to.
@@ -46,7 +46,7 @@ class BatchFolder:
         self,
         out: Path,
         settings: Mapping[str, Any],
-        sitting: Mapping[str, Any],
+        session: Mapping[str, Any],
         *,
         resume: bool,
         overwrite: bool,
@@ -56,8 +56,8 @@ class BatchFolder:
         self._run = RunFolder(out, "batch", RECORD, SCHEMA, "settings", files, _FOLDERS)
         self._run.lock()
         try:
-            self.sittings = self._run.open(
-                settings, resume=resume, overwrite=overwrite, sitting=sitting
+            self.sessions = self._run.open(
+                settings, resume=resume, overwrite=overwrite, session=session
             )
             with disk_errors(out):
                 # After the record, without which what the folder holds is not known for a batch.

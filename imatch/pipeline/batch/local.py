@@ -19,7 +19,7 @@ from typing import Any
 from imatch.core.errors import ImatchError
 from imatch.core.pool import WorkerPool
 from imatch.core.redaction import get_logger
-from imatch.pipeline.batch.executor import BatchExecutor, given_up, out_of_time
+from imatch.pipeline.batch.executor import BatchExecutor, out_of_time, too_many_attempts
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
 from imatch.pipeline.batch.worker import BatchTask, WorkerError, prepare, run_pair, worker_name
@@ -56,7 +56,7 @@ class LocalWorkers(BatchExecutor):
                     if worker.idle and waiting:
                         attempts[waiting[0].name] += 1
                         worker.begin(waiting.popleft())
-                for worker in _reporting(workers, timeout):
+                for worker in _wait_for_some(workers, timeout):
                     pair, label = worker.pair, worker.label
                     if pair is None:
                         false_starts = 0 if worker.started() else false_starts + 1
@@ -77,7 +77,7 @@ class LocalWorkers(BatchExecutor):
                         _LOG.info("%s is begun anew: %s", pair.name, done)
                         waiting.append(pair)
                     else:
-                        yield given_up(pair, done, count, label)
+                        yield too_many_attempts(pair, done, count, label)
         finally:
             for worker in workers:
                 worker.end()
@@ -104,7 +104,7 @@ class _Worker:
         return self.future is None
 
     def begin(self, pair: BatchPair) -> None:
-        """Give it a pair."""
+        """Hands a pair to the process."""
         self.pair, self._since = pair, time.monotonic()
         try:
             self.future = self._pool.submit(run_pair, self._task, pair)
@@ -135,7 +135,7 @@ class _Worker:
         return True
 
     def take(self, timeout: float | None) -> BatchResult | str | None:
-        """What came of the pair: its row, why there is none, or None when it is out of time."""
+        """Returns the pair's row, or why there is none, or None when it is out of time."""
         assert self.future is not None
         self.pair, future = None, self.future
         if not future.done():
@@ -148,14 +148,14 @@ class _Worker:
             self.future = None
             return str(error)
         except BrokenProcessPool:
-            how = self._death()
+            how = self._why_ended()
             self._reopen()
             return how
         self.future = None
         return result
 
     def end(self) -> None:
-        """End the process, whatever it is at."""
+        """Ends the process, also in the middle of a pair."""
         self._pool.close()
 
     def _open(self) -> None:
@@ -167,7 +167,7 @@ class _Worker:
         self.end()
         self._open()
 
-    def _death(self) -> str:
+    def _why_ended(self) -> str:
         # The pool's own thread waits for the process; two that wait at once may both miss its code.
         self._pool.close()
         code = self._process.exitcode or 0
@@ -185,8 +185,8 @@ def _ready(task: BatchTask) -> str:
     return worker_name()
 
 
-def _reporting(workers: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
-    """Wait until some have something to tell."""
+def _wait_for_some(workers: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
+    """Waits until workers are done or out of time, and returns those."""
     futures = [worker.future for worker in workers if worker.future is not None]
     left = [rest for worker in workers if (rest := worker.remaining(timeout)) is not None]
     wait(futures, timeout=min(left, default=None), return_when=FIRST_COMPLETED)

@@ -47,7 +47,7 @@ class BatchResult(Plain):
         matcher: Registry name.
         found_by: The stage of a cascade that gave the answer.
         seconds: Wall time, reading and writing included.
-        attempts: How often it was begun, in all sittings.
+        attempts: How often it was begun, in all sessions.
         extracted: Images whose keypoints were extracted for it.
         from_cache: Images whose keypoints came from the cache on disk.
         worker: Who ran it: machine and process, or a Dask worker's address.
@@ -114,7 +114,7 @@ class BatchResult(Plain):
 
     @classmethod
     def of(cls, pair: BatchPair, registration: Registration) -> BatchResult:
-        """The figures of a registration."""
+        """Returns the row of a registered pair."""
         r, certificate = registration, registration.certificate
         return cls(
             pair.name,
@@ -144,8 +144,8 @@ class BatchResult(Plain):
         )
 
     @classmethod
-    def lost(cls, pair: BatchPair, error: str) -> BatchResult:
-        """The row of a pair that could not be run."""
+    def failed(cls, pair: BatchPair, error: str) -> BatchResult:
+        """Returns the row of a pair that could not be registered."""
         return cls(
             pair.name,
             "error",
@@ -156,7 +156,7 @@ class BatchResult(Plain):
         )
 
     def in_one_line(self) -> BatchResult:
-        """The same with texts that need no second line in a table."""
+        """Returns the row with each text put on one line."""
         return replace(
             self, reason=" ".join(self.reason.split()), error=" ".join(self.error.split())
         )

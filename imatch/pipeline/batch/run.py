@@ -42,13 +42,13 @@ class BatchRun:
         out: Its folder.
         results: A row for each pair, in their order.
         settings: What was asked of every pair, JSON-ready.
-        sittings: Command, time, engine and versions of each sitting, in order.
+        sessions: Command, time, engine and versions of each session, in order.
     """
 
     out: Path
     results: list[BatchResult]
     settings: dict[str, Any]
-    sittings: list[dict[str, Any]]
+    sessions: list[dict[str, Any]]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -116,7 +116,7 @@ def run_batch(
         finish: See `BatchTask.finish`.
         settings: Of `finish`, JSON-ready: what must be the same when a run is resumed.
         command: Command line to remember.
-        on_result: Called with each row, those of an earlier sitting first.
+        on_result: Called with each row, those of an earlier session first.
 
     Returns:
         A row for each pair.
@@ -141,7 +141,7 @@ def run_batch(
     # What they hold: that of files which single pairs name is in the pairs' keys.
     asked["files"] = list(map(contents, files_of(config)))
     asked["warp"] = None if warp is None else dict(warp)
-    sitting = {
+    session = {
         "command": redacted(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **engine.facts(),
@@ -149,7 +149,7 @@ def run_batch(
         "versions": versions(),
     }
     out = out.absolute()
-    folder = BatchFolder(out, asked, sitting, resume=resume, overwrite=overwrite)
+    folder = BatchFolder(out, asked, session, resume=resume, overwrite=overwrite)
     complete = False
     try:
         tried = {name: row.attempts for name, row in folder.rows.items()}
@@ -168,7 +168,7 @@ def run_batch(
         complete = True
     finally:
         folder.close(pairs if complete else ())
-    return BatchRun(out, [folder.rows[pair.name] for pair in pairs], asked, folder.sittings)
+    return BatchRun(out, [folder.rows[pair.name] for pair in pairs], asked, folder.sessions)
 
 
 def _engine(jobs: int, dask: str | None) -> BatchExecutor:
@@ -180,7 +180,7 @@ def _engine(jobs: int, dask: str | None) -> BatchExecutor:
 
 
 def _absolute(pair: BatchPair) -> BatchPair:
-    """Workers may have another current folder."""
+    """Returns a path made absolute, since workers may have another current folder."""
     here = Path.cwd()
     masks = {
         name: located(str(mask), here)

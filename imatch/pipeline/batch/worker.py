@@ -67,17 +67,17 @@ class WorkerError(Exception):
 
 
 def result_path(out: Path, name: str) -> Path:
-    """The document of a pair."""
+    """Returns the path of a pair's JSON document."""
     return inside(out / RESULTS, f"{name}.json")
 
 
 def registered_path(out: Path, name: str) -> Path:
-    """The warped target of a pair."""
+    """Returns the path of a pair's warped target."""
     return inside(out / REGISTERED, f"{name}.tif")
 
 
 def run_pair(task: BatchTask, pair: BatchPair) -> BatchResult:
-    """Run a pair, write its document, give its row.
+    """Registers a pair, writes its document, and returns its row of the table.
 
     Raises:
         WorkerError: Something other than an `ImatchError` went wrong; it may be worth another try.
@@ -92,9 +92,9 @@ def run_pair(task: BatchTask, pair: BatchPair) -> BatchResult:
             with offline(task.offline):
                 result = replace(_run(task, pair), key=key)
         except ImatchError as error:
-            result = BatchResult.lost(pair, str(error))
+            result = BatchResult.failed(pair, str(error))
         except Exception as error:
-            raise WorkerError(_told(error)) from error
+            raise WorkerError(_error_text(error)) from error
         seconds = time.perf_counter() - started
         return replace(result, seconds=seconds, worker=worker_name()).in_one_line()
 
@@ -110,7 +110,7 @@ def prepare(task: BatchTask) -> None:
 
 
 def worker_name() -> str:
-    """Machine and process."""
+    """Returns the name of this worker: machine and process number."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -180,8 +180,8 @@ def _model(task: BatchTask, config: MatchConfig) -> tuple[Registrar, FeatureCach
     return registrar.configured(config), cache
 
 
-def _told(error: Exception) -> str:
-    """The kind of an error, its text, and where it was raised."""
+def _error_text(error: Exception) -> str:
+    """Formats an unexpected error: its type, its text, and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -136,7 +136,7 @@ class Auto(Registrar):
     def aligned(
         self, aligner: Aligner, stage: str, proposals: Iterable[NDArray[np.float64]]
     ) -> list[Candidate]:
-        """A stage's proposals pulled tight, without those that nothing correlates with."""
+        """Aligns a stage's proposals and drops those without correlation."""
         found = [alignment for m in proposals if (alignment := aligner.align(m)) is not None]
         return [Candidate(self.evidence.log_odds(one), stage, one) for one in found]
 
@@ -148,7 +148,7 @@ class Auto(Registrar):
         tgt: Rendered,
         options: EstimateOptions,
     ) -> Estimate:
-        """The best of all candidates, judged."""
+        """Judges the best of all candidates and returns its estimate."""
         if not candidates:
             none = Matches()
             where = "" if options.limits.prior_shift is None else " within the geocoding's error"
@@ -199,7 +199,7 @@ class Auto(Registrar):
     def proposed_by(
         self, name: str, ref: Rendered, tgt: Rendered, options: EstimateOptions
     ) -> list[NDArray[np.float64]]:
-        """What a matcher says, on reduced images: a proposal need not be precise, but quick.
+        """Matches reduced images and returns the transform as a proposal to be refined.
 
         Args:
             name: One of `learnt`.

@@ -39,7 +39,7 @@ def files_of(config: MatchConfig) -> list[str]:
 
 
 def contents(path: str) -> list[Any]:
-    """What a path stands for and holds, JSON-ready; of what is no file here, only its name.
+    """Returns the name of a path and its files' fingerprints, JSON-ready.
 
     The name first, then the fingerprint of the file, of the archive it is part of, or of every
     file of a folder.

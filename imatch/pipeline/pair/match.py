@@ -99,7 +99,7 @@ class PairEstimate:
         return self.registrar.config
 
     def provenance(self) -> dict[str, Any]:
-        """Where the answer comes from, JSON-ready."""
+        """Returns the record of settings, inputs and versions, JSON-ready."""
         return {
             **provenance(
                 self.config, self.registrar.weights_used, self.sources, self.inputs, self.pair
@@ -108,7 +108,7 @@ class PairEstimate:
         }
 
     def check_inputs(self) -> None:
-        """Make sure that the answer is one of the files as they are.
+        """Checks that the input files have not changed since they were opened.
 
         Raises:
             InputError: A file has changed since it was opened.

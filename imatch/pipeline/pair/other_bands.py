@@ -1,4 +1,4 @@
-"""Asks bands that were not matched what they say of a registration."""
+"""Checks a registration in bands that were not matched, and widens its bounds."""
 
 from __future__ import annotations
 

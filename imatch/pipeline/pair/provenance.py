@@ -70,14 +70,14 @@ def provenance(
 
 
 def _located(info: RasterInfo) -> str | None:
-    """What geocodes an image, or why nothing does, where there is something to say."""
+    """Returns what geocodes an image, or why nothing does; None for a plain geotransform."""
     if info.unlocated is not None:
         return f"nothing: {info.unlocated}"
     return info.located_by
 
 
 def _file(info: RasterInfo, files: tuple[Fingerprint, ...]) -> dict[str, Any]:
-    """What identifies an input: its fingerprint, and of what else it is read from; or its name."""
+    """Returns what identifies an input: the fingerprints of its files, or its name."""
     if info.path is None:
         found: dict[str, Any] = {"name": info.name}
     else:

@@ -54,7 +54,7 @@ class Registrar(ABC):
 
     @property
     def name(self) -> str:
-        """What users type."""
+        """The name that users type for it."""
         return self.config.matcher
 
     @abstractmethod

@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from imatch.core.io.jsontext import json_values
+
 _TOLERANCE = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*(px|m)", re.IGNORECASE)
 
 
@@ -89,15 +91,13 @@ class Certificate:
     passes: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What it adds to the member ``certificate`` of the JSON document."""
-        return {
-            name: [_finite(item) for item in value] if isinstance(value, tuple) else _finite(value)
-            for name, value in asdict(self).items()
-        }
+        """Returns its entries in the member ``certificate`` of the JSON document."""
+        values: dict[str, Any] = json_values(asdict(self))
+        return values
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Certificate:
-        """The certificate of that member."""
+        """Builds the certificate from what `to_dict` returned."""
         values = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         for name in _PAIRS:
             if values.get(name) is not None:
@@ -109,7 +109,7 @@ class Certificate:
 def verdict(
     tolerance: Tolerance | None, *, ok: bool, bound_px: float | None, bound_m: float | None
 ) -> bool | None:
-    """Whether an answer is as near as was asked.
+    """Returns whether a registration meets its tolerance.
 
     Args:
         tolerance: What was asked.
@@ -127,10 +127,3 @@ def verdict(
     if tolerance.unit == "px":
         return bound_px <= tolerance.value
     return None if bound_m is None else bound_m <= tolerance.value
-
-
-def _finite(value: Any) -> Any:
-    """The value; what is unbounded or unknown becomes None, and a tuple a list."""
-    if isinstance(value, tuple):
-        return list(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value

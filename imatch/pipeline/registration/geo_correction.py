@@ -50,7 +50,7 @@ class GeoCorrection:
 
     @classmethod
     def of(cls, registration: Registration) -> GeoCorrection:
-        """The mapping of a registration that has a transform.
+        """Returns the correction of a registration that has a transform.
 
         Raises:
             InputError: It has none, or one that cannot be used.
@@ -73,7 +73,7 @@ class GeoCorrection:
 
     @property
     def written_crs(self) -> CRS | None:
-        """What the reference's coordinates are said to be, a local system included."""
+        """Returns the CRS written into outputs: the reference's own, a local one included."""
         return None if self.reference.crs is None else CRS.from_user_input(self.reference.crs)
 
     @property

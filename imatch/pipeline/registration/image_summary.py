@@ -74,7 +74,7 @@ class ImageSummary:
         return is_geocoded(Affine(*self.transform), CRS.from_user_input(self.crs))
 
     def to_own(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map (N, 2) native pixels to the coordinates of `transform`; to pixels where it is None.
+        """Converts (N, 2) native pixels to the coordinates of `transform`, pixels without one.
 
         Pixels are centred, also those that stand for coordinates.
         """

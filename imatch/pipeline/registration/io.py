@@ -17,7 +17,7 @@ def write_json(registration: Registration, path: Path) -> None:
 
 
 def read_registration(path: Path) -> Registration:
-    """Read back what `write_json` wrote.
+    """Reads a registration from a file that `write_json` wrote.
 
     The working images are not in the file, so `Registration.preview` is None.
 
@@ -58,7 +58,7 @@ def read_registration(path: Path) -> Registration:
 
 
 def _check(data: dict[str, Any]) -> None:
-    """What `Registration.from_dict` takes on trust."""
+    """Checks the parts of a document that `Registration.from_dict` does not."""
     if data["status"] not in get_args(Status):
         raise InputError(f"unknown status {data['status']!r}")
     lengths = {name: len(column) for name, column in data["tie_points"].items()}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
+from imatch.core.io.jsontext import json_values
 from imatch.core.types import BoolArray
 from imatch.geometry.acceptance import Status
 from imatch.geometry.transform import DisplacementGrid, ModelKind, Transform
@@ -70,7 +71,7 @@ class TiePoints:
         }
         if self.map_xy is not None:
             columns |= {"map_x": self.map_xy[:, 0], "map_y": self.map_xy[:, 1]}
-        return {name: _jsonable(values) for name, values in columns.items()}
+        return {name: json_values(values) for name, values in columns.items()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TiePoints:
@@ -244,29 +245,29 @@ class Registration:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, schema `imatch.registration/1`; the class describes each key."""
-        shift = {name: _jsonable(getattr(self, name)) for name in _SHIFT}
-        coverage, bounds = {"coverage": _jsonable(self.coverage)}, self.certificate.to_dict()
+        shift = {name: json_values(getattr(self, name)) for name in _SHIFT}
+        coverage, bounds = {"coverage": json_values(self.coverage)}, self.certificate.to_dict()
         corner = {name: bounds.pop(name) for name in ("corner_ci95_px", "corner_ci95_m")}
         return {
             "schema": SCHEMA,
             "status": self.status,
             "reason": self.reason,
             "model": self.model,
-            "matrix": _jsonable(self.matrix),
-            "map_matrix": _jsonable(self.map_matrix),
+            "matrix": json_values(self.matrix),
+            "map_matrix": json_values(self.map_matrix),
             "local": None if self.local is None else self.local.to_dict(),
             **shift,
-            "rmse_px": _jsonable(self.rmse_px),
-            "rmse_m": _jsonable(self.rmse_m),
-            "ce90_px": _jsonable(self.ce90_px),
-            "ce90_m": _jsonable(self.ce90_m),
+            "rmse_px": json_values(self.rmse_px),
+            "rmse_m": json_values(self.rmse_m),
+            "ce90_px": json_values(self.ce90_px),
+            "ce90_m": json_values(self.ce90_m),
             **coverage,
             "n_matches": self.n_matches,
             "n_inliers": self.n_inliers,
             "n_check": self.n_check,
             "certificate": {**shift, **corner, **coverage, **bounds},
             "matcher": self.matcher,
-            "seconds": _jsonable(self.seconds),
+            "seconds": json_values(self.seconds),
             "reference": self.reference.to_dict(),
             "target": self.target.to_dict(),
             "provenance": self.provenance,
@@ -318,12 +319,3 @@ def _read_pair(values: Sequence[float | None] | None) -> Pair | None:
         return None
     x, y = (math.inf if value is None else value for value in values)
     return x, y
-
-
-def _jsonable(value: Any) -> Any:
-    """Plain Python numbers; NaN and infinities become None, since JSON has neither."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return [_jsonable(item) for item in (value.tolist() if hasattr(value, "tolist") else value)]

@@ -123,7 +123,7 @@ def to_registration(
 def _parts(
     work: WorkModel, found: Estimate, pair: WorkPair, info: RasterInfo, shift_px: Pair
 ) -> dict[str, Any]:
-    """What the interval is made of, and the shift of each band, native target pixels."""
+    """Returns the parts of the interval and the shift of each band, native target pixels."""
     middle = work.apply(np.array([found.centre]))
     at = pair.tgt_map.to_native(middle)
 

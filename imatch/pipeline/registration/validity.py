@@ -38,7 +38,7 @@ def check_usable(registration: Registration) -> None:
 
 
 def _leads_back(matrix: NDArray[np.float64]) -> bool:
-    """Whether a transform is one, and so is its inverse."""
+    """Returns whether a matrix is finite, of a possible scale, and can be inverted."""
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[2, 2] == 0:
         return False
     linear = matrix[:2, :2]

@@ -69,7 +69,7 @@ class SceneState:
             append(self.folder / _TILES, lines.encode())
 
     def _read_tiles(self) -> None:
-        """Whole lines only: the last may have been cut by whatever ended the run."""
+        """Reads the stored tiles, leaving out a last line that was cut off."""
         path = self.folder / _TILES
         mend(path)
         if not path.exists():
@@ -94,7 +94,7 @@ def holds_tiles(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Take a state folder away, if it is one."""
+    """Removes a state folder; leaves any other folder alone."""
     if (folder / _RUN).exists():
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,7 +102,7 @@ def clear(folder: Path) -> None:
 def identity_of(
     config: SceneConfig, sources: tuple[Source, Source], weights: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What decides a scene's tie points: what the files hold, the settings, the versions.
+    """Returns what decides a scene's tie points: files' contents, settings, versions.
 
     Args:
         config: The settings.

@@ -65,7 +65,7 @@ class Processes:
 
 @contextmanager
 def engine(ref: ImageSide, tgt: ImageSide, jobs: int) -> Iterator[TileExecutor]:
-    """Something that measures tiles with so many processes.
+    """Yields an executor that measures tiles in up to `jobs` processes.
 
     Arrays stay in this process: to send them elsewhere would cost more than it saves.
 
@@ -100,7 +100,7 @@ _held = ExitStack()
 
 
 def _start(ref: ImageSide, tgt: ImageSide) -> None:
-    """Give a worker process what its tiles share."""
+    """Initialises a worker process with what its tiles share."""
     global _sides
     _sides = ref, tgt
     _held.enter_context(kept_open())

@@ -102,7 +102,7 @@ class TileWindows:
         )
 
     def agreeing(self, model: WorkModel) -> Consensus:
-        """What the windows say of one another, displacements being those from a model."""
+        """Judges the windows by their neighbours, displacements taken from a model."""
         moved = (self.tgt - model.apply(self.ref)) * self.scale
         return consensus(self.ref * self.scale, moved, self.tile)
 
@@ -144,8 +144,10 @@ def native_scale(solved: PairEstimate) -> float:
     return math.sqrt(abs(float(np.linalg.det(corners[1:] - corners[0]))))
 
 
-def lead(windows: TileWindows, model: WorkModel, kind: ModelKind) -> tuple[WorkModel, Consensus]:
-    """A better prediction for the next level; the same where too little agrees.
+def predict_next(
+    windows: TileWindows, model: WorkModel, kind: ModelKind
+) -> tuple[WorkModel, Consensus]:
+    """Fits the windows of a level to predict the next; returns `model` where too few agree.
 
     Args:
         windows: What was measured.
@@ -163,7 +165,7 @@ def lead(windows: TileWindows, model: WorkModel, kind: ModelKind) -> tuple[WorkM
     frame = _Frame(windows, model)
     left = tgt - apply_matrix(matrix, ref)
     choice = choose_local(
-        frame.places[found.inlier],
+        frame.coordinates[found.inlier],
         left,
         threshold=_LOCAL_THRESHOLD,
         block=frame.units(windows.block),
@@ -173,9 +175,9 @@ def lead(windows: TileWindows, model: WorkModel, kind: ModelKind) -> tuple[WorkM
     local = None
     if choice.model is not None:
         local = frame.grid(
-            choice.model.fit(frame.places[found.inlier], left, threshold=_LOCAL_THRESHOLD)
+            choice.model.fit(frame.coordinates[found.inlier], left, threshold=_LOCAL_THRESHOLD)
         )
-    return WorkModel(_unscaled(matrix, windows.scale), model.pair, local), found
+    return WorkModel(_to_working_pixels(matrix, windows.scale), model.pair, local), found
 
 
 def fit_scene(
@@ -195,22 +197,22 @@ def fit_scene(
     tiles = len(found.tiles), int(found.agrees.sum())
     few = doubt_of_tiles(tiles[1], tiles[0], int(found.inlier.sum()), windows.sought)
     if few is not None:
-        return _refused(solved, few, tiles)
+        return _keep_rough(solved, few, tiles)
     inlier = found.inlier.copy()
     ref, tgt = (xy[inlier] * scale for xy in (windows.ref, windows.tgt))
     chosen = _global(ref, tgt, windows, solved, config)
     if chosen is None:
-        return _refused(solved, "no plausible transform agrees with the tie points", tiles)
+        return _keep_rough(solved, "no plausible transform agrees with the tie points", tiles)
     kind, matrix, threshold = chosen
     frame = _Frame(windows, model)
-    places = frame.places[inlier]
+    coordinates = frame.coordinates[inlier]
     left = tgt - apply_matrix(matrix, ref)
     local_model: LocalModel | None = None
     trials: tuple[Trial, ...] = ()
     if config.local != "none":
         kinds: tuple[LocalKind, ...] = LOCAL_KINDS if config.local == "auto" else (config.local,)
         choice = choose_local(
-            places,
+            coordinates,
             left,
             threshold=_LOCAL_THRESHOLD,
             block=frame.units(windows.block),
@@ -221,27 +223,27 @@ def fit_scene(
         )
         local_model, trials = choice.model, choice.trials
     whole = LocalAccuracy(kind, matrix, local_model, threshold, _LOCAL_THRESHOLD)
-    field = whole.field(places, ref, tgt)
-    rest = left if field is None else left - field.displacement(places)
+    field = whole.field(coordinates, ref, tgt)
+    rest = left if field is None else left - field.displacement(coordinates)
     # A window that its neighbours confirm may still be one the model cannot follow.
     follows = np.hypot(*rest.T) < AGREES
     inlier[inlier] = follows
     if inlier.sum() < TILES.points:
         few = f"only {int(inlier.sum())} tie points agree with one transform"
-        return _refused(solved, few, tiles)
-    ref, tgt, places = ref[follows], tgt[follows], places[follows]
+        return _keep_rough(solved, few, tiles)
+    ref, tgt, coordinates = ref[follows], tgt[follows], coordinates[follows]
 
-    points = whole.check_points(places, ref, tgt, windows.block, seed)
+    points = whole.check_points(coordinates, ref, tgt, windows.block, seed)
     check = np.zeros(len(matches), dtype=bool)
     check_xy = np.full((len(matches), 2), np.nan)
     rows = np.flatnonzero(inlier)[points.index]
     check[rows], check_xy[rows] = True, points.residual_xy / scale
 
-    work = _unscaled(matrix, scale)
+    work = _to_working_pixels(matrix, scale)
     overlap = overlap_mask(work, solved.rendered[0].valid, solved.rendered[1].valid)
-    watched, centre = _watched(overlap, windows.ref[inlier], bent=local_model is not None)
+    watched, centre = _bounded_points(overlap, windows.ref[inlier], bent=local_model is not None)
     at = watched * scale, apply_matrix(frame.ref_frame, watched)
-    half = whole.half_width(places, ref, tgt, at, windows.block, seed)
+    half = whole.half_width(coordinates, ref, tgt, at, windows.block, seed)
     estimate = Estimate(
         "uncertain",
         "not judged",
@@ -278,7 +280,7 @@ class _Frame:
 
     def __init__(self, windows: TileWindows, model: WorkModel) -> None:
         self.ref_frame, tgt_frame = frames(model.pair)
-        self.places = apply_matrix(self.ref_frame, windows.ref)
+        self.coordinates = apply_matrix(self.ref_frame, windows.ref)
         self._linear = tgt_frame[:2, :2] / windows.scale
         self._scale = windows.scale
 
@@ -291,7 +293,7 @@ class _Frame:
         """(N, 2) what a model leaves of the windows' displacements, level pixels."""
         scale = self._scale
         rest = windows.tgt * scale - apply_matrix(matrix, windows.ref * scale)
-        return rest if field is None else np.asarray(rest - field.displacement(self.places))
+        return rest if field is None else np.asarray(rest - field.displacement(self.coordinates))
 
     def units(self, pixels: float) -> float:
         """A length on the reference, in units of the frame."""
@@ -317,7 +319,7 @@ def _fitted(
 def _reach(
     matrix: NDArray[np.float64], ref: NDArray[np.float64], tgt: NDArray[np.float64]
 ) -> float:
-    """Residuals beyond this are no part of a global transform, pixels."""
+    """Returns the largest residual that counts for a global transform, pixels."""
     left = np.hypot(*(tgt - apply_matrix(matrix, ref)).T)
     return max(AGREES, 2 * float(np.percentile(left, 95)))
 
@@ -337,7 +339,7 @@ def _global(
         matrix = _fitted(kind, ref, tgt)
         if matrix is None:
             continue
-        if not implausibility(_unscaled(matrix, windows.scale), shape, Limits()):
+        if not implausibility(_to_working_pixels(matrix, windows.scale), shape, Limits()):
             found[kind] = matrix
     if not found:
         return None
@@ -347,15 +349,15 @@ def _global(
     return kind, found[kind], _reach(found[kind], ref, tgt)
 
 
-def _refused(solved: PairEstimate, why: str, tiles: tuple[int, int]) -> SceneFit:
-    """The rough answer, no longer relied on."""
+def _keep_rough(solved: PairEstimate, why: str, tiles: tuple[int, int]) -> SceneFit:
+    """Returns the rough answer as the fit of the scene, downgraded to uncertain."""
     estimate = solved.estimate
     reason = f"at full resolution {why}; the answer is that of the reduced images"
     rough = replace(estimate, status="uncertain", reason=reason)
     return SceneFit(rough, None, (), tiles[1], tiles[0])
 
 
-def _watched(
+def _bounded_points(
     overlap: BoolArray, tie_points: NDArray[np.float64], *, bent: bool
 ) -> tuple[NDArray[np.float64], tuple[float, float]]:
     """(1 + M, 2) working pixels whose uncertainty is told: the overlap's centre, then its bounds.
@@ -366,18 +368,18 @@ def _watched(
     y, x = np.nonzero(overlap)
     centre = np.array([x.mean(), y.mean()]) if len(x) else tie_points.mean(axis=0)
     height, width = overlap.shape
-    places = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
+    coordinates = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
     if bent and len(x):
         columns = np.linspace(x.min(), x.max(), _WATCHED).astype(np.int64)
         rows = np.linspace(y.min(), y.max(), _WATCHED).astype(np.int64)
         lattice = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
         inside = lattice[overlap[lattice[:, 1], lattice[:, 0]]]
-        places = inside if len(inside) else places
-    return np.vstack([centre, places]), (float(centre[0]), float(centre[1]))
+        coordinates = inside if len(inside) else coordinates
+    return np.vstack([centre, coordinates]), (float(centre[0]), float(centre[1]))
 
 
-def _unscaled(matrix: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """A transform between level pixels as one between working pixels."""
+def _to_working_pixels(matrix: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Converts a transform between level pixels to one between working pixels."""
     zoom = np.diag([scale, scale, 1.0])
     work = np.linalg.inv(zoom) @ matrix @ zoom
     return np.asarray(work / work[2, 2])

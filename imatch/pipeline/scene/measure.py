@@ -191,12 +191,12 @@ def _measured(
         matrix[:, 2] = part.from_native(place[None])[0] - matrix[:, :2] @ (middle, middle)
         second.put(index, *_warped(part, matrix, level.patch))
     # Windows lie in both mosaics alike.
-    places = first.places(len(corners)) + RIM
+    positions = first.positions(len(corners)) + RIM
     fields = [
         orientation_field(side.rendered(mosaic.pixels, mosaic.valid))
         for side, mosaic in ((ref, first), (tgt, second))
     ]
-    found = measure_at(fields[0], fields[1], places, level.window, level.radius)
+    found = measure_at(fields[0], fields[1], positions, level.window, level.radius)
     moved = np.einsum("nij,nj->ni", turns, found.shift)
     return TileResult(
         task.key, "measured", level.to_native(centres), there + moved, found.peak, found.ratio
@@ -221,7 +221,7 @@ class _Mosaic:
         self.pixels = np.zeros((self._bands, *shape), dtype=np.float32)
         self.valid = np.zeros(shape, dtype=bool)
 
-    def places(self, count: int) -> NDArray[np.int64]:
+    def positions(self, count: int) -> NDArray[np.int64]:
         """(count, 2) top-left (x, y) of the patches."""
         rows, columns = np.divmod(np.arange(count), self._columns)
         return np.column_stack([columns, rows]) * self._side
@@ -265,7 +265,7 @@ def _warped(
 
 
 def _read_target(source: Source, task: TileTask) -> _Part | None:
-    """What the target shows of a tile, reduced to about the pixels of the level."""
+    """Reads the part of the target under a tile, reduced to about the level's pixels."""
     x, y = task.origin
     width, height = task.size
     ends = np.linspace(0, 1, 9)
@@ -299,11 +299,11 @@ def _common(valid: BoolArray, part: _Part, task: TileTask) -> NDArray[np.float32
     height, width = valid.shape
     rows, columns = -(-height // _STRIDE), -(-width // _STRIDE)
     y, x = np.mgrid[:rows, :columns] * _STRIDE + (_STRIDE - 1) / 2
-    places = np.column_stack([x.ravel() + task.origin[0], y.ravel() + task.origin[1]])
-    there = np.rint(part.from_native(task.mapping.apply(places))).astype(np.int64)
+    positions = np.column_stack([x.ravel() + task.origin[0], y.ravel() + task.origin[1]])
+    there = np.rint(part.from_native(task.mapping.apply(positions))).astype(np.int64)
     h, w = part.valid.shape
     inside = (there >= 0).all(axis=1) & (there < (w, h)).all(axis=1)
-    seen = np.zeros(len(places), dtype=bool)
+    seen = np.zeros(len(positions), dtype=bool)
     seen[inside] = part.valid[there[inside, 1], there[inside, 0]]
     own = cv2.resize(valid.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
     return np.asarray(own * seen.reshape(rows, columns), dtype=np.float32)
@@ -325,11 +325,11 @@ def _corners(
     small = np.stack(
         [cv2.resize(p, (columns, rows), interpolation=cv2.INTER_AREA) for p in image.pixels]
     ).astype(np.float32)
-    shown = ref.rendered(small, both > 0.5)
+    view = ref.rendered(small, both > 0.5)
     reach = max(1, level.window // _STRIDE)
     sums = np.zeros((3, rows, columns))
     inner = cv2.erode((both > 0.5).astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1)
-    for plane in shown.pixels:
+    for plane in view.pixels:
         gx, gy = (cv2.Scharr(plane, cv2.CV_64F, *d) * inner for d in ((1, 0), (0, 1)))
         sums += [gx * gx, gx * gy, gy * gy]
     # Anchored at the window's corner.

@@ -20,7 +20,7 @@ from imatch.pipeline.registration.work import WorkModel
 from imatch.pipeline.scene.checkpoint import SceneState, identity_of
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config
 from imatch.pipeline.scene.executor import TileExecutor, engine
-from imatch.pipeline.scene.fit import SceneFit, TileWindows, fit_scene, lead, native_scale
+from imatch.pipeline.scene.fit import SceneFit, TileWindows, fit_scene, native_scale, predict_next
 from imatch.pipeline.scene.measure import ImageSide, TileResult
 from imatch.pipeline.scene.tiles import (
     TileLevel,
@@ -131,7 +131,7 @@ def register(
 
 @dataclass(eq=False)
 class _Run:
-    """One scene, level by level, and what is told of it."""
+    """Measures one scene level by level and records how."""
 
     solved: PairEstimate
     config: SceneConfig
@@ -161,7 +161,7 @@ class _Run:
             name = f"level {level.number}"
             self.seconds[name] = time.perf_counter() - began
             if level is not levels[-1]:
-                model, found = lead(windows, model, estimate.transform.kind)
+                model, found = predict_next(windows, model, estimate.transform.kind)
                 self.levels[-1]["agreeing"] = int(found.inlier.sum())
                 continue
             self.stage("fitting")
@@ -173,7 +173,7 @@ class _Run:
         return None
 
     def record(self, fit: SceneFit) -> dict[str, Any]:
-        """What the provenance says of the scene."""
+        """Returns the scene's entries of the provenance."""
         rough = self.solved.estimate
         return {
             "levels": self.levels,
@@ -267,7 +267,7 @@ def _measured(tasks: list[TileTask], measuring: TileExecutor, kept: SceneState |
 
 
 def _resolution(level: TileLevel) -> str:
-    """How a level is called."""
+    """Returns the name of a level in messages: a fraction of the full resolution."""
     x, y = level.factor
     if x == y:
         return "full resolution" if x == 1 else f"1/{x} of full resolution"

@@ -131,7 +131,7 @@ def plan_level(
     share: float,
     radius: int,
 ) -> TileLevel | None:
-    """Lay out a level.
+    """Plans the windows and tiles of a level.
 
     Args:
         number: 0 for the coarsest.
@@ -205,7 +205,7 @@ def plan_tiles(level: TileLevel, tgt: RasterInfo, predict: Predict) -> tuple[lis
 
 
 def _edges(level: TileLevel, length: int) -> list[NDArray[np.int64]]:
-    """The cells' edges of every tile along one axis."""
+    """Returns the edges of every tile's cells along one axis."""
     count = max(1, round(level.tile / level.cell))
     inner = np.floor(np.linspace(0, level.tile, count + 1)).astype(np.int64)
     tiles = []

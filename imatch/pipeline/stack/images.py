@@ -49,7 +49,7 @@ class InputImage:
     copy_of: str = ""
 
     def summary(self, gsd_m: float | None = None) -> ImageSummary:
-        """The image as a side of a registration.
+        """Returns the image's description as the side of a registration.
 
         Args:
             gsd_m: Metres per pixel where the file does not say.
@@ -59,8 +59,10 @@ class InputImage:
         return ImageSummary.of(self.info, gsd_m)
 
 
-def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> list[InputImage]:
-    """Look at all images of a stack.
+def open_stack_images(
+    images: Sequence[str | PathLike[str]], config: MatchConfig
+) -> list[InputImage]:
+    """Opens all images of a stack and returns them in the order of time.
 
     One that cannot be read does not cost the others their answer: it is listed with the cause.
 
@@ -76,8 +78,8 @@ def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> 
         InputError: Fewer than two can be read, or one is named twice.
     """
     paths = [fspath(image) for image in images]
-    places = Counter(p if is_virtual(p) else str(Path(p).resolve()) for p in paths)
-    twice = next((place for place, times in places.items() if times > 1), None)
+    occurrences = Counter(p if is_virtual(p) else str(Path(p).resolve()) for p in paths)
+    twice = next((place for place, times in occurrences.items() if times > 1), None)
     if twice is not None:
         raise InputError("is named twice", subject=twice, hint="name every image once")
     found = sorted(
@@ -92,11 +94,11 @@ def open_members(images: Sequence[str | PathLike[str]], config: MatchConfig) -> 
             + ("" if lost is None else f" ({lost.error})"),
             hint="name more images",
         )
-    return _named_apart(found)
+    return _unique_names(found)
 
 
 def find_reference(members: Sequence[InputImage], reference: str | PathLike[str]) -> int:
-    """Place of the image a user means.
+    """Finds an image of the stack by name or path and returns its index.
 
     Args:
         members: The images.
@@ -159,7 +161,7 @@ def mark_copies(
 
 
 def _digest(member: InputImage, config: MatchConfig, *, whole: bool) -> bytes:
-    """Of an image's grid and pixels: of its middle at full resolution, or all of it, reduced."""
+    """Hashes an image's grid and pixels: the middle at full resolution, or all of it, reduced."""
     source = open_source(
         member.path,
         bands=config.ref_bands,
@@ -201,8 +203,8 @@ def _look(path: str, config: MatchConfig) -> InputImage:
     return InputImage(name, path, day, info)
 
 
-def _named_apart(members: Sequence[InputImage]) -> list[InputImage]:
-    """The same images, those of one name told apart by their folder, else by a number."""
+def _unique_names(members: Sequence[InputImage]) -> list[InputImage]:
+    """Makes the names of images unique by their folder, else by a number."""
     # Not to be told apart on the file systems of Windows and macOS.
     taken = Counter(member.name.casefold() for member in members)
     seen: Counter[str] = Counter()

@@ -32,12 +32,12 @@ class Attempt:
 
     @property
     def status(self) -> Status:
-        """That of the registration; ``failed`` where there is none."""
+        """Status of the registration; ``failed`` without one."""
         return "failed" if self.registration is None else self.registration.status
 
     @property
     def reason(self) -> str:
-        """Why the status is what it is."""
+        """The reason for the status, one sentence."""
         return self.error if self.registration is None else self.registration.reason
 
 
@@ -62,10 +62,10 @@ class StackNetwork:
     joint: Adjustment
 
     def of(self, node: int) -> list[int]:
-        """Attempts an image is in."""
+        """Returns the attempts that an image is part of."""
         return [i for i, attempt in enumerate(self.attempts) if node in (attempt.a, attempt.b)]
 
     def counting(self, node: int) -> list[int]:
-        """Edges of an image that count."""
+        """Returns the edges of an image that the solution rests on."""
         agrees = self.joint.agrees
         return [i for i, e in enumerate(self.edges) if node in (e.a, e.b) and agrees[i]]

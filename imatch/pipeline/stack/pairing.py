@@ -13,7 +13,7 @@ from imatch.core.errors import ConfigError
 from imatch.raster.dates import season_gap
 
 #: Two images, by their places in the stack; the smaller first.
-Couple: TypeAlias = tuple[int, int]
+IndexPair: TypeAlias = tuple[int, int]
 Choice: TypeAlias = Literal["auto", "all", "reference", "neighbours"]
 
 #: Up to so many images `auto` matches all pairs.
@@ -63,35 +63,35 @@ class PairChoice:
         )
 
 
-def first_pairs(choice: PairChoice, dates: Sequence[date | None], hub: int) -> list[Couple]:
+def first_pairs(choice: PairChoice, dates: Sequence[date | None], centre: int) -> list[IndexPair]:
     """The pairs to begin with.
 
     Args:
         choice: How to choose.
         dates: When each image was taken; images stand in the order of time, then of names.
-        hub: The reference, or what serves for one until it is chosen.
+        centre: The reference, or what serves for one until it is chosen.
     """
     count = len(dates)
     if choice.kind == "all" or (choice.kind == "auto" and count <= ALL_UP_TO):
         return list(combinations(range(count), 2))
-    chosen: set[Couple] = set()
+    chosen: set[IndexPair] = set()
     if choice.kind in ("reference", "auto"):
-        chosen |= {_couple(hub, other) for other in range(count) if other != hub}
+        chosen |= {_sorted_pair(centre, other) for other in range(count) if other != centre}
     if choice.kind in ("neighbours", "auto"):
         reach = choice.count
         chosen |= {(i, j) for i in range(count) for j in range(i + 1, min(i + reach + 1, count))}
     if choice.kind == "auto":
         for image in range(count):
-            chosen |= {_couple(image, other) for other in _same_season(image, dates)}
+            chosen |= {_sorted_pair(image, other) for other in _same_season(image, dates)}
     return sorted(chosen)
 
 
 def more_pairs(
     choice: PairChoice,
     dates: Sequence[date | None],
-    tried: Collection[Couple],
+    tried: Collection[IndexPair],
     tied: Collection[int],
-) -> list[Couple]:
+) -> list[IndexPair]:
     """Further pairs for the images that are not tied yet; none when there is nothing left to try.
 
     Those that are tied come first as partners, and among them those of the nearest season.
@@ -104,16 +104,16 @@ def more_pairs(
     """
     if choice.kind != "auto" or not tied:
         return []
-    chosen: set[Couple] = set()
+    chosen: set[IndexPair] = set()
     for image in range(len(dates)):
         if image in tied:
             continue
         partners = sorted(
-            (other not in tied, *_apart(image, other, dates), other)
+            (other not in tied, *_date_distance(image, other, dates), other)
             for other in range(len(dates))
-            if other != image and _couple(image, other) not in tried
+            if other != image and _sorted_pair(image, other) not in tried
         )
-        chosen |= {_couple(image, other) for *_, other in partners[:_MORE]}
+        chosen |= {_sorted_pair(image, other) for *_, other in partners[:_MORE]}
     return sorted(chosen)
 
 
@@ -129,13 +129,13 @@ def _same_season(image: int, dates: Sequence[date | None]) -> list[int]:
     return [other for _, other in sorted(others)[:_SEASONAL]]
 
 
-def _apart(one: int, other: int, dates: Sequence[date | None]) -> tuple[float, float]:
-    """How unlike two dates are: by season, then by time."""
+def _date_distance(one: int, other: int, dates: Sequence[date | None]) -> tuple[float, float]:
+    """Returns the distance of two dates: by season, then by time."""
     first, second = dates[one], dates[other]
     if first is None or second is None:
         return math.inf, float(abs(one - other))
     return season_gap(first, second), float(abs((first - second).days))
 
 
-def _couple(one: int, other: int) -> Couple:
+def _sorted_pair(one: int, other: int) -> IndexPair:
     return (one, other) if one < other else (other, one)

@@ -56,7 +56,7 @@ class Frames:
     def of(
         cls, infos: Sequence[RasterInfo], reference: int, *, use_map: bool, gsd_m: float | None
     ) -> Frames:
-        """The planes of some images.
+        """Returns the frames in which some images are solved.
 
         Args:
             infos: The images.
@@ -169,7 +169,7 @@ def stated_covariance(
     sigma: tuple[float, ...],
     reach: float,
 ) -> NDArray[np.float64]:
-    """What two stated figures say of all points together.
+    """Converts two stated deviations to the covariance of all points together.
 
     The error of a transform is an error of its parameters: a shift, known as well as the centre is,
     and for all but translations a linear part about the centre, known so well that both together

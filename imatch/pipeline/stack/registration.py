@@ -57,7 +57,7 @@ class Tied:
 
     @classmethod
     def of(cls, network: StackNetwork, node: int) -> Tied:
-        """Of an image that is tied."""
+        """Returns the adjusted transform of a tied image."""
         joint, frames = network.joint, network.frames
         member, reference = network.members[node], network.members[joint.reference]
         info, ref_info = _known(member), _known(reference)
@@ -75,10 +75,10 @@ class Tied:
         width, height = ref_info.size
         corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1.0]])
         centre = corners.mean(axis=0, keepdims=True) if middle is None else middle
-        places = np.concatenate([centre, corners])
+        coordinates = np.concatenate([centre, corners])
         if frames.to_plane is not None:
-            places = apply_matrix(frames.to_plane, ref_info.to_map(places))
-        variance = np.diagonal(joint.covariance(node, places), axis1=1, axis2=2)
+            coordinates = apply_matrix(frames.to_plane, ref_info.to_map(coordinates))
+        variance = np.diagonal(joint.covariance(node, coordinates), axis1=1, axis2=2)
         half = NORMAL_95 * np.sqrt(variance)
         pixel, metres = float(frames.pixel[node]), float(frames.metres[node])
         worst = float(np.hypot(*half[1:].T).max())
@@ -98,7 +98,7 @@ class Tied:
             )
         believed = _pixels(Transform("translation", np.eye(3)), member, reference, centre)[0]
         # In the plane of the map a unit is a metre, where metres are known at all.
-        shift = (apply_matrix(to_image, places[:1]) - places[:1])[0] * metres
+        shift = (apply_matrix(to_image, coordinates[:1]) - coordinates[:1])[0] * metres
         own = info.gsd_m or (pixel, pixel)
         return cls(
             **common,
@@ -109,10 +109,10 @@ class Tied:
         )
 
 
-def lay_on(
+def tied_registration(
     network: StackNetwork, node: int, config: MatchConfig, status: Status, reason: str
 ) -> Registration:
-    """An image that is tied, as a registration onto the reference.
+    """Converts the solution for a tied image to a registration onto the reference.
 
     Its accuracy at tie points is that of its pairs: how far each of them, as a whole, lies from the
     solution.
@@ -165,7 +165,7 @@ def lay_on(
 def untied(
     network: StackNetwork, member: InputImage, config: MatchConfig, reason: str
 ) -> Registration:
-    """An image that nothing ties, or that cannot be read, as a registration that failed.
+    """Returns a failed registration for an image that is not tied or cannot be read.
 
     Args:
         network: The solved series.
@@ -199,7 +199,7 @@ def _common(
 
 
 def _provenance(network: StackNetwork, node: int | None, config: MatchConfig) -> dict[str, Any]:
-    """What the registration was made of: the pairs the image is in."""
+    """Returns the provenance: the pairs that the image is part of."""
     joint, own = network.joint, []
     for index in [] if node is None else network.of(node):
         attempt, row = network.attempts[index], network.rows[index]

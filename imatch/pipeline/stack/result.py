@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, TypeAlias
 
+from imatch.core.io.jsontext import json_values
 from imatch.core.redaction import redacted
 from imatch.geometry.acceptance import Status
 from imatch.pipeline.registration.result import Registration
@@ -165,14 +166,14 @@ class Stack:
             "model": self.model,
             "on_map": self.on_map,
             "counts": {kind: statuses.count(kind) for kind in ("ok", "uncertain", "failed")},
-            "scatter_px": _known(self.scatter_px),
-            "scatter_m": _known(self.scatter_m),
-            "chi_squared": _known(self.chi_squared),
+            "scatter_px": json_values(self.scatter_px),
+            "scatter_m": json_values(self.scatter_m),
+            "chi_squared": json_values(self.chi_squared),
             "freedom": self.freedom,
             "seconds": self.seconds,
             "images": [_image(image) for image in self.images],
-            "pairs": [_plain(pair) for pair in self.pairs],
-            "loops": [_plain(loop) for loop in self.loops],
+            "pairs": [json_values(vars(pair)) for pair in self.pairs],
+            "loops": [json_values(vars(loop)) for loop in self.loops],
             "provenance": self.provenance,
         }
 
@@ -206,14 +207,3 @@ def _image(image: StackImage) -> dict[str, Any]:
         "corner_ci95_px": bound.corner_ci95_px,
         "corner_ci95_m": bound.corner_ci95_m,
     }
-
-
-def _plain(row: StackPair | StackLoop) -> dict[str, Any]:
-    return {
-        name: _known(value) if isinstance(value, float) else value
-        for name, value in vars(row).items()
-    }
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None

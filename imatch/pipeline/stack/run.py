@@ -36,12 +36,12 @@ from imatch.pipeline.batch.run import BatchResult, run_batch
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.provenance import inputs_of, versions
 from imatch.pipeline.registration.result import Registration
-from imatch.pipeline.stack.images import InputImage, find_reference, mark_copies, open_members
+from imatch.pipeline.stack.images import InputImage, find_reference, mark_copies, open_stack_images
 from imatch.pipeline.stack.network import Attempt, StackNetwork
-from imatch.pipeline.stack.pairing import Couple, PairChoice, first_pairs, more_pairs
+from imatch.pipeline.stack.pairing import IndexPair, PairChoice, first_pairs, more_pairs
 from imatch.pipeline.stack.pairs import Frames, edge_of
 from imatch.pipeline.stack.result import Stack
-from imatch.pipeline.stack.status import judge, standings
+from imatch.pipeline.stack.status import image_statuses, judge
 
 #: Where the pairs' own results are kept, in the folder of a stack.
 PAIRS = "pairs"
@@ -104,7 +104,7 @@ def stack(
     """
     started = time.perf_counter()
     config = make_config(config, **overrides) if overrides else config or MatchConfig()
-    _check_alike(config)
+    _check_same_options(config)
     choice = pairs if isinstance(pairs, PairChoice) else PairChoice.parse(pairs)
     if choice.kind == "reference" and reference is None:
         raise ConfigError(
@@ -112,7 +112,7 @@ def stack(
             subject="pairs",
             hint="name it with --reference",
         )
-    members = open_members(images, config)
+    members = open_stack_images(images, config)
     fixed = None if reference is None else find_reference(members, reference)
     members = mark_copies(members, config, fixed)
     usable = [i for i, member in enumerate(members) if member.info and not member.copy_of]
@@ -124,7 +124,7 @@ def stack(
         )
     series = _Series([members[i] for i in usable], config, model, out / PAIRS)
     held = None if fixed is None else usable.index(fixed)
-    hub = len(usable) // 2 if held is None else held
+    centre = len(usable) // 2 if held is None else held
     dates = [member.date for member in series.members]
     runner: dict[str, Any] = {
         "jobs": jobs,
@@ -133,8 +133,8 @@ def stack(
         "cache": cache,
         "command": command,
     }
-    wanted = first_pairs(choice, dates, hub)
-    tried: list[Couple] = []
+    wanted = first_pairs(choice, dates, centre)
+    tried: list[IndexPair] = []
     while wanted:
         tried += wanted
         if on_round is not None:
@@ -144,7 +144,7 @@ def stack(
         runner |= {"resume": resume or later, "overwrite": overwrite and not later}
         series.match(tried, on_result=on_result, **runner)
         network = series.solve(held)
-        firm = {i for i, worth in enumerate(standings(network)) if worth.status == "ok"}
+        firm = {i for i, worth in enumerate(image_statuses(network)) if worth.status == "ok"}
         wanted = more_pairs(choice, dates, set(tried), firm)
     _check_one_content(series.attempts.values())
     return judge(
@@ -164,7 +164,7 @@ def stack(
 
 
 def _check_one_content(attempts: Iterable[Attempt]) -> None:
-    """Every pair of an image must have seen the same of it.
+    """Checks that no image changed on disk while its pairs were matched.
 
     Raises:
         InputError: A file has changed between two pairs.
@@ -180,8 +180,8 @@ def _check_one_content(attempts: Iterable[Attempt]) -> None:
                 )
 
 
-def _check_alike(config: MatchConfig) -> None:
-    """Each image of a stack is reference and target by turns."""
+def _check_same_options(config: MatchConfig) -> None:
+    """Checks that options of reference and target agree: each image is both by turns."""
     for name in ("bands", "nodata", "mask"):
         if getattr(config, f"ref_{name}") != getattr(config, f"tgt_{name}"):
             raise ConfigError(
@@ -198,35 +198,35 @@ class _Series:
         self, members: Sequence[InputImage], config: MatchConfig, model: Model, folder: Path
     ) -> None:
         self.members, self.config, self.model, self.folder = members, config, model, folder
-        self.attempts: dict[Couple, Attempt] = {}
+        self.attempts: dict[IndexPair, Attempt] = {}
         self._infos = [member.info for member in members if member.info is not None]
 
     def match(
         self,
-        couples: Sequence[Couple],
+        wanted: Sequence[IndexPair],
         *,
         on_result: Callable[[BatchResult], None] | None,
         **runner: Any,
     ) -> None:
         """Match pairs; those matched in an earlier round are read only once."""
-        named = {self._name(couple): couple for couple in couples}
+        named = {self._name(pair): pair for pair in wanted}
         known = set(self.attempts)
 
         def tell(row: BatchResult) -> None:
             if on_result is not None and named[row.name] not in known:
                 on_result(row)
 
-        pairs = [self._pair(couple) for couple in couples]
+        pairs = [self._pair(pair) for pair in wanted]
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         run = run_batch(pairs, self.config, self.folder, on_result=tell, **runner)
         for row in run.results:
-            couple = named[row.name]
-            if couple in self.attempts:
+            pair = named[row.name]
+            if pair in self.attempts:
                 continue
             found: Registration | None = None
             if row.status != "error":
                 found = run.registration(row.name)
-            self.attempts[couple] = Attempt(*couple, found, row.error, row.seconds)
+            self.attempts[pair] = Attempt(*pair, found, row.error, row.seconds)
 
     def solve(self, reference: int | None) -> StackNetwork:
         """All images together, round the reference or the most central image."""
@@ -239,7 +239,7 @@ class _Series:
         options = AdjustmentOptions(model=None if self.model == "auto" else self.model)
         count = len(self.members)
         joint: Adjustment = solve(count, edges, reference, pixel=frames.pixel, options=options)
-        attempts = [self.attempts[couple] for couple in sorted(self.attempts)]
+        attempts = [self.attempts[pair] for pair in sorted(self.attempts)]
         return StackNetwork(tuple(self.members), frames, tuple(attempts), tuple(edges), rows, joint)
 
     def _frames(self, reference: int) -> Frames:
@@ -250,8 +250,8 @@ class _Series:
         """Edges, and of each attempt (in order) its edge, or why it has none."""
         edges: list[Edge] = []
         rows: dict[int, int | str] = {}
-        for index, couple in enumerate(sorted(self.attempts)):
-            attempt = self.attempts[couple]
+        for index, pair in enumerate(sorted(self.attempts)):
+            attempt = self.attempts[pair]
             if attempt.registration is None:
                 rows[index] = attempt.reason
                 continue
@@ -263,10 +263,10 @@ class _Series:
                 edges.append(edge)
         return edges, rows
 
-    def _name(self, couple: Couple) -> str:
-        a, b = (self.members[index].name for index in couple)
+    def _name(self, pair: IndexPair) -> str:
+        a, b = (self.members[index].name for index in pair)
         return safe_name(f"{a}__{b}")
 
-    def _pair(self, couple: Couple) -> BatchPair:
-        a, b = (self.members[index].path for index in couple)
-        return BatchPair(self._name(couple), a, b)
+    def _pair(self, pair: IndexPair) -> BatchPair:
+        a, b = (self.members[index].path for index in pair)
+        return BatchPair(self._name(pair), a, b)

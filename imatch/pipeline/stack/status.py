@@ -13,11 +13,11 @@ from imatch.geometry.adjustment.network import Support, components, loops, suppo
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.stack.images import InputImage
 from imatch.pipeline.stack.network import StackNetwork
-from imatch.pipeline.stack.registration import Tied, lay_on, untied
+from imatch.pipeline.stack.registration import Tied, tied_registration, untied
 from imatch.pipeline.stack.result import Stack, StackImage, StackLoop, StackPair, Verdict
 
 # So many attempts are told of an image that could not be tied.
-_TOLD = 3
+_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class ImageStatus:
     support: Support | None = None
 
 
-def standings(network: StackNetwork) -> list[ImageStatus]:
-    """What each image of a solved series is worth; `imatch.pipeline.stack.run` tells the rules."""
-    return [_standing(network, node) for node in range(len(network.members))]
+def image_statuses(network: StackNetwork) -> list[ImageStatus]:
+    """Returns the status of each image by the rules of `imatch.pipeline.stack.run`."""
+    return [_image_status(network, node) for node in range(len(network.members))]
 
 
-def _standing(network: StackNetwork, node: int) -> ImageStatus:
+def _image_status(network: StackNetwork, node: int) -> ImageStatus:
     joint, edges, count = network.joint, network.edges, len(network.members)
     if node == joint.reference:
         return ImageStatus("ok", "the reference")
     if not joint.tied[node]:
         return ImageStatus("failed", _why_untied(network, node))
-    held = support(joint.reference, node, count, edges, joint.agrees, joint.aside)
+    held = support(joint.reference, node, count, edges, joint.agrees, joint.rejected)
     pairs = len(network.counting(node))
     bound = Tied.of(network, node).bound_px
     status, reason = judge_stacked(pairs, held.sure, held.agreeing, held.against, bound)
@@ -63,17 +63,17 @@ def _why_untied(network: StackNetwork, node: int) -> str:
         if isinstance(row, str):
             rank, why = 2, f"{attempt.status}: {row}"
         elif attempt.status == "ok":
-            rank, why = 0, "ok, but contradicted" if joint.aside[row] else "ok"
+            rank, why = 0, "ok, but contradicted" if joint.rejected[row] else "ok"
         else:
             rank, why = 1, f"uncertain, and nothing confirms it: {attempt.reason}"
         found.append((rank, -matched, f"{other} ({why})"))
     if not found:
         return "no pair with it was tried"
-    told = "; ".join(text for _, _, text in sorted(found)[:_TOLD])
-    more = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+    listed = "; ".join(text for _, _, text in sorted(found)[:_LISTED])
+    more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     if _on_an_island(network, node):
-        return f"tied to images that nothing ties to the reference: {told}{more}"
-    return f"no pair ties it; the best: {told}{more}"
+        return f"tied to images that nothing ties to the reference: {listed}{more}"
+    return f"no pair ties it; the best: {listed}{more}"
 
 
 def _on_an_island(network: StackNetwork, node: int) -> bool:
@@ -102,7 +102,7 @@ def judge(
     """
     joint, frames = network.joint, network.frames
     place = {member.path: node for node, member in enumerate(network.members)}
-    worth = standings(network)
+    worth = image_statuses(network)
     images = []
     for member in members:
         own = place.get(member.copy_of or member.path)
@@ -133,7 +133,7 @@ def judge(
 def _image(network: StackNetwork, node: int, worth: ImageStatus, config: MatchConfig) -> StackImage:
     member, joint = network.members[node], network.joint
     if joint.tied[node]:
-        registration = lay_on(network, node, config, worth.status, worth.reason)
+        registration = tied_registration(network, node, config, worth.status, worth.reason)
     else:
         registration = untied(network, member, config, worth.reason)
     return StackImage(
@@ -143,7 +143,9 @@ def _image(network: StackNetwork, node: int, worth: ImageStatus, config: MatchCo
         registration,
         pairs=len(network.of(node)),
         counting=len(network.counting(node)),
-        aside=sum(bool(joint.aside[i]) for i, e in enumerate(network.edges) if node in (e.a, e.b)),
+        aside=sum(
+            bool(joint.rejected[i]) for i, e in enumerate(network.edges) if node in (e.a, e.b)
+        ),
         ways=0.0 if worth.support is None else worth.support.sure,
     )
 
@@ -179,7 +181,7 @@ def _pair(network: StackNetwork, index: int) -> StackPair:
     verdict: Verdict = "unused"
     if joint.agrees[row]:
         verdict = "counts"
-    elif joint.aside[row]:
+    elif joint.rejected[row]:
         verdict = "aside"
     elif edge.weak:
         verdict = "unconfirmed"

@@ -46,24 +46,27 @@ def left_out_errors(rows: NDArray[np.float64]) -> LeftOutErrors:
         rows: (N, 4) column, row, x and y; different places that do not lie on one line.
     """
     count = len(rows)
-    places = rows[:, 2:] - rows[:, 2:].mean(axis=0)
-    places = places / np.abs(places).max(axis=0)
-    squared = cdist(places, places, "sqeuclidean")
+    coordinates = rows[:, 2:] - rows[:, 2:].mean(axis=0)
+    coordinates = coordinates / np.abs(coordinates).max(axis=0)
+    squared = cdist(coordinates, coordinates, "sqeuclidean")
     matrix = np.zeros((count + 3, count + 3))
     with np.errstate(divide="ignore", invalid="ignore"):
         matrix[:count, :count] = np.where(squared > 0, squared * np.log(squared), 0)
     matrix[:count, count] = matrix[count, :count] = 1
-    matrix[:count, count + 1 :] = places
-    matrix[count + 1 :, :count] = places.T
+    matrix[:count, count + 1 :] = coordinates
+    matrix[count + 1 :, :count] = coordinates.T
     inverse = np.linalg.pinv(matrix) if count < 6 else np.linalg.inv(matrix)
     weights = inverse[:count, :count] @ rows[:, :2]
     share = np.abs(np.diagonal(inverse)[:count])
     # Where the others lie on one line, they predict nothing.
-    told = share > 1e-9 * share.max()
-    length = np.hypot(*weights[told].T)
+    predictable = share > 1e-9 * share.max()
+    length = np.hypot(*weights[predictable].T)
     spacing = KDTree(rows[:, :2]).query(rows[:, :2], k=2)[0][:, 1]
     return LeftOutErrors(
-        length / share[told], length / np.sqrt(share[told]), spacing[told], rows[told, :2]
+        length / share[predictable],
+        length / np.sqrt(share[predictable]),
+        spacing[predictable],
+        rows[predictable, :2],
     )
 
 

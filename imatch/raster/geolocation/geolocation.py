@@ -57,10 +57,10 @@ class Geolocation:
             The geolocation; None where some of the image has no place.
         """
         pixels = lattice(size)
-        places = to_ground(model, pixels)
-        if not np.isfinite(places).all():
+        coordinates = to_ground(model, pixels)
+        if not np.isfinite(coordinates).all():
             return None
-        return cls(model, fitted_affine(pixels, places), size)
+        return cls(model, fitted_affine(pixels, coordinates), size)
 
     def to_flat(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Map (N, 2) native pixels, corner-based, to flat ones; NaN where there is none."""
@@ -84,7 +84,7 @@ class Geolocation:
         return self.model.dem if self.model.dem is not None else self.model.height
 
     def within(self, left: int, top: int) -> Geolocation:
-        """The same for a window whose first pixel is another."""
+        """Returns the geolocation of a window of the image."""
         return replace(self, origin=(self.origin[0] + left, self.origin[1] + top))
 
     def relief_px(self, height: float = 100.0) -> float | None:
@@ -98,7 +98,7 @@ class Geolocation:
 
     @property
     def note(self) -> str | None:
-        """How far it is to be trusted, where that is worth a word."""
+        """Returns a note on how far the geocoding is to be trusted; None without any."""
         if isinstance(self.model, ControlPoints):
             spread = self.model.agreement_px
             return f"which agree with one another to {spread:.1f} px" if spread > 1 else None

@@ -125,7 +125,7 @@ def _by_rpcs(dataset: DatasetReader, dem: Dem | None) -> Place | str | None:
     nowhere = "its RPCs give no place to some of it"
     if model.dem is not None:
         nowhere = f"the DEM {Path(model.dem).name} does not cover all of it"
-    return _bent(model, (dataset.width, dataset.height), nowhere, "its RPCs")
+    return _curved_place(model, (dataset.width, dataset.height), nowhere, "its RPCs")
 
 
 def _by_gcps(
@@ -134,29 +134,29 @@ def _by_gcps(
     gcps, crs = found
     if not gcps:
         return None
-    said = f"its {len(gcps)} GCPs"
+    subject = f"its {len(gcps)} GCPs"
     if crs is None or not (crs.is_geographic or crs.is_projected):
-        return f"{said} have no CRS" if crs is None else f"{said} are in a local CRS"
+        return f"{subject} have no CRS" if crs is None else f"{subject} are in a local CRS"
     rows = np.array([(gcp.col, gcp.row, gcp.x, gcp.y) for gcp in gcps], dtype=np.float64)
     if not np.isfinite(rows).all():
-        return f"{said} hold numbers that are not finite"
+        return f"{subject} hold numbers that are not finite"
     if crs.is_geographic:
         rows[:, 2] -= 360.0 * np.round((rows[:, 2] - rows[0, 2]) / 360.0)
     rows = np.unique(rows, axis=0)
     if len(rows) < 3:
-        return f"{said} are too few: it takes 3"
+        return f"{subject} are too few: it takes 3"
     if len(np.unique(rows[:, :2], axis=0)) < len(rows):
-        return f"{said} contradict each other: one pixel has two places"
+        return f"{subject} contradict each other: one pixel has two places"
     if len(np.unique(rows[:, 2:], axis=0)) < len(rows):
-        return f"{said} contradict each other: one place has two pixels"
+        return f"{subject} contradict each other: one place has two pixels"
     for xy in (rows[:, :2], rows[:, 2:]):
         spread = np.linalg.svd(xy - xy.mean(axis=0), compute_uv=False)
         if spread[1] < 1e-6 * spread[0]:
-            return f"{said} lie on one line"
+            return f"{subject} lie on one line"
     frame = fitted_affine(rows[:, :2], rows[:, 2:])
     wrong = misplaced(frame, crs, size)
     if wrong is not None:
-        return f"{said} make no sense: {wrong}"
+        return f"{subject} make no sense: {wrong}"
     misfit = np.hypot(*(apply_affine(~frame, rows[:, 2:]) - rows[:, :2]).T)
     chosen = _spread(rows, _MOST_GCPS)
     errors = left_out_errors(chosen)
@@ -167,26 +167,26 @@ def _by_gcps(
         return Place(frame, crs, located_by=by)
     wrong = contradiction(errors)
     if wrong is not None:
-        return f"{said} contradict each other: {wrong}"
+        return f"{subject} contradict each other: {wrong}"
     points = tuple((float(a), float(b), float(x), float(y)) for a, b, x, y in chosen)
     model = ControlPoints(points, crs.to_string(), len(gcps), agreement)
-    return _bent(model, size, f"{said} give no place to some of it", said)
+    return _curved_place(model, size, f"{subject} give no place to some of it", subject)
 
 
-def _bent(model: Model, size: tuple[int, int], nowhere: str, said: str) -> Place | str:
-    """A place by a model that leads somewhere and back, without a fold."""
+def _curved_place(model: Model, size: tuple[int, int], nowhere: str, subject: str) -> Place | str:
+    """Returns the place by a model of GCPs or RPCs, or why the model is no use."""
     try:
         found = Geolocation.over(model, size)
     except InputError as error:
         if isinstance(model, RationalPolynomials) and model.dem is not None:
             raise
-        return f"{said} make no sense: {error.cause}"
+        return f"{subject} make no sense: {error.cause}"
     if found is None:
         return nowhere
     crs = CRS.from_user_input(model.crs)
     wrong = misplaced(found.frame, crs, size)
     if wrong is not None:
-        return f"{said} make no sense: {wrong}"
+        return f"{subject} make no sense: {wrong}"
     pixels = lattice(size, 33)
     flat, right, below = (found.to_flat(pixels + step) for step in ((0, 0), (0.5, 0), (0, 0.5)))
     across, down = right - flat, below - flat
@@ -194,15 +194,15 @@ def _bent(model: Model, size: tuple[int, int], nowhere: str, said: str) -> Place
     if not np.isfinite(areas).all():
         return nowhere
     if areas.min() < _FOLD or areas.max() > 1 / _FOLD:
-        return f"{said} fold it: places lie in another order than pixels"
+        return f"{subject} fold it: places lie in another order than pixels"
     off = np.abs(found.to_native(flat) - pixels)
     if not (off <= _RETURN_PX).all():
-        return f"{said} do not lead back from the ground to it"
+        return f"{subject} do not lead back from the ground to it"
     return Place(found.frame, crs, found, located_by=found.describe())
 
 
 def _spread(rows: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """At most so many GCPs, evenly: of each cell of a lattice the one nearest to its middle."""
+    """Thins GCPs evenly: of each cell of a grid the one nearest to its middle."""
     if len(rows) <= most:
         return rows
     low, high = rows[:, :2].min(axis=0), rows[:, :2].max(axis=0)

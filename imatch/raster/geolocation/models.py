@@ -160,9 +160,9 @@ def to_ground(model: Model, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     return _transformed(model, pixels, TransformDirection.forward)
 
 
-def to_image(model: Model, places: NDArray[np.float64]) -> NDArray[np.float64]:
+def to_image(model: Model, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map (N, 2) coordinates in the model's CRS to (N, 2) corner-based pixels, NaN where none."""
-    return _transformed(model, places, TransformDirection.reverse)
+    return _transformed(model, coordinates, TransformDirection.reverse)
 
 
 def _transformed(
@@ -189,7 +189,7 @@ class _Shared:
 
     @contextmanager
     def used(self) -> Iterator[Any]:
-        """The transformer, for one thread."""
+        """Yields the transformer to one thread at a time."""
         with self._lock, session(), warnings.catch_warnings():
             warnings.simplefilter("ignore", TransformWarning)  # Of points without a place.
             yield self._transformer
@@ -197,5 +197,5 @@ class _Shared:
 
 @lru_cache(maxsize=32)
 def _transformer(model: Model) -> _Shared:
-    """Models are compared and pickled; what GDAL makes of them is made where it is needed."""
+    """Makes GDAL's transformer of a model, which itself has to be comparable and picklable."""
     return _Shared(model)

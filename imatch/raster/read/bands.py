@@ -86,7 +86,7 @@ def _there_are(names: Sequence[str]) -> str:
 
 
 def default_bands(dataset: DatasetReader) -> tuple[int, ...]:
-    """What a sensible person would match: at most three bands, never the alpha band.
+    """Chooses the bands to match by default: at most three, never the alpha band.
 
     Red, green and blue by the bands' names, else by the file's colour interpretation, else the
     first three bands there are.

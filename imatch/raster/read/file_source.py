@@ -34,7 +34,7 @@ from imatch.raster.read.bands import band_names, default_bands, select_bands
 from imatch.raster.read.mask import open_mask
 from imatch.raster.read.overviews import Overview, choose_level, is_wavelet
 from imatch.raster.read.resample import Chunk
-from imatch.raster.read.samples import log_caveats, tell_place
+from imatch.raster.read.samples import log_caveats, log_location
 from imatch.raster.read.sentinel2 import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.read.source import Source, settings_of
 
@@ -225,7 +225,7 @@ def open_source(
     else:
         with opened(name) as dataset:
             source = _assemble(name, known, _file_bands(name, dataset, bands), dem)
-            _tell(dataset, name, source, nodata)
+            _log_caveats(dataset, name, source, nodata)
     if nodata is not None:
         source = _impose_nodata(source, nodata)
     if mask is not None:
@@ -260,16 +260,18 @@ def raster_info(
         names, types = band_names(dataset), dataset.dtypes
         bands = [_Band(name, i, names[i - 1], types[i - 1], None) for i in dataset.indexes]
         source = _assemble(name, known, bands, dem)
-        _tell(dataset, name, source, nodata)
+        _log_caveats(dataset, name, source, nodata)
     return source.info
 
 
-def _tell(dataset: DatasetReader, name: str, source: FileSource, nodata: float | None) -> None:
+def _log_caveats(
+    dataset: DatasetReader, name: str, source: FileSource, nodata: float | None
+) -> None:
     info = source.info
     if info.unlocated is not None:
-        tell_place(info.name, f"is matched as not geocoded: {info.unlocated}")
+        log_location(info.name, f"is matched as not geocoded: {info.unlocated}")
     elif info.geolocation is not None and info.geolocation.note is not None:
-        tell_place(info.name, f"is located by {info.located_by}")
+        log_location(info.name, f"is located by {info.located_by}")
     bands = [b.index for b in source._bands if not b.palette and b.dtype in _GDAL_TYPES]
     if nodata is not None or is_remote(name) or is_granule_file(name):
         bands = []
@@ -316,7 +318,7 @@ def _file_bands(
 
 
 def _unmarked(dataset: DatasetReader, index: int) -> bool:
-    """Whether a band says nothing about missing ground."""
+    """Returns whether a band declares neither nodata nor a mask."""
     return [flag.name for flag in dataset.mask_flag_enums[index - 1]] == ["all_valid"]
 
 

@@ -199,8 +199,8 @@ def _open_polygons(name: str, frame: Grid) -> PolygonMask:
         assert frame.crs is not None
         with reading_vectors(name, "its shapes have no place in the image's CRS"):
             shapes = shapes.to_crs(frame.crs.to_wkt())
-    places = shapely.get_coordinates(shapes.dropna().array)
-    if not (np.abs(places) < _BEYOND).all():  # NaN neither.
+    coordinates = shapely.get_coordinates(shapes.dropna().array)
+    if not (np.abs(coordinates) < _BEYOND).all():  # NaN neither.
         raise InputError(
             "some of its shapes lie where the image's map does not reach",
             subject=name,

@@ -81,5 +81,5 @@ def is_wavelet(dataset: DatasetReader) -> bool:
 
 
 def _masking(dataset: DatasetReader, index: int) -> frozenset[MaskFlags]:
-    """How invalid ground is marked; an overview may lack the mask its image has."""
+    """Returns how invalid ground is marked; an overview may lack its image's mask."""
     return frozenset(dataset.mask_flag_enums[index - 1])

@@ -33,7 +33,7 @@ def true_pixel(source: Source) -> int:
     width, height = source.info.size
     w, h = min(width, _SIDE), min(height, _SIDE)
     image = source.read(Window((width - w) // 2, (height - h) // 2, w, h))
-    return max(repeats(image.pixels, image.valid), repeats(*_turned(image.pixels, image.valid)))
+    return max(repeats(image.pixels, image.valid), repeats(*_transposed(image.pixels, image.valid)))
 
 
 def repeats(pixels: NDArray[np.float32], valid: BoolArray) -> int:
@@ -63,5 +63,7 @@ def repeats(pixels: NDArray[np.float32], valid: BoolArray) -> int:
     return best
 
 
-def _turned(pixels: NDArray[np.float32], valid: BoolArray) -> tuple[NDArray[np.float32], BoolArray]:
+def _transposed(
+    pixels: NDArray[np.float32], valid: BoolArray
+) -> tuple[NDArray[np.float32], BoolArray]:
     return pixels.transpose(0, 2, 1), valid.T

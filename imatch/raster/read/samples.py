@@ -120,24 +120,24 @@ def log_caveats(
     for band in bands:
         found = undeclared_fill(sampled(dataset, name, band))
         if found is not None and found[0] not in known:
-            _warn(name, band, *found)
+            _log_fill(name, band, *found)
             return
 
 
 @lru_cache(maxsize=1024)
-def tell_place(name: str, said: str) -> None:
+def log_location(name: str, clause: str) -> None:
     """Logs a warning of how a file is located, once a file.
 
     Args:
         name: What to call it.
-        said: A clause of which the name is the subject.
+        clause: A clause of which the name is the subject.
     """
-    _LOG.warning("%s: %s", name, said)
+    _LOG.warning("%s: %s", name, clause)
 
 
 @lru_cache(maxsize=1024)
-def _warn(name: str, band: int, fill: float, share: float) -> None:
-    """Once a file: it is opened to be matched, and again to be written."""
+def _log_fill(name: str, band: int, fill: float, share: float) -> None:
+    """Logs an undeclared fill value, once a file: it may be opened twice."""
     _LOG.warning(
         "%s: band %d holds %.9g in %.2g %% of the pixels looked at, far from all others, and does"
         " not declare it as nodata: it is mixed into its neighbours; pass --nodata %.9g if it"

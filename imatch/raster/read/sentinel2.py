@@ -140,10 +140,10 @@ def choose_safe_bands(
 
 
 def _in_granule(file: str) -> bool:
-    """Previews and quality masks are JP2 too, in other folders."""
+    """Returns whether a JP2 is a band: previews and masks lie in other folders."""
     return "IMG_DATA" in PurePosixPath(file.replace("\\", "/")).parts
 
 
 def _granule(file: str) -> str:
-    """The folder above IMG_DATA."""
+    """Returns the granule's folder, which is above IMG_DATA."""
     return file.replace("\\", "/").rsplit("/IMG_DATA/", 1)[0]

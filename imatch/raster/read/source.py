@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import resource
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
@@ -17,7 +19,6 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from imatch.core.errors import InputError
-from imatch.core.memory import check_memory
 from imatch.core.types import BoolArray
 from imatch.raster.common_grid import PixelMap, unwrap_longitude
 from imatch.raster.geodesy import apply_affine
@@ -31,6 +32,8 @@ from imatch.raster.sampling.interpolation import nearest, sample
 
 #: How much finer than asked a chunk is read when it still has to be resampled.
 _OVERSAMPLING = 2.0
+#: Share of the machine's memory, or of the process's limit, that one image may take.
+_MEMORY_SHARE = 0.5
 #: Share of the image a black border must fill to be taken for missing ground.
 _COLLAR_SHARE = 0.01
 #: Native pixels read around what a lattice needs, in pixels of the size they are read at.
@@ -46,7 +49,7 @@ Settings: TypeAlias = tuple[tuple[int | str, ...] | None, float | None, str | No
 def settings_of(
     bands: Sequence[int | str] | None, nodata: float | None, mask: str | PathLike[str] | None
 ) -> Settings:
-    """What was asked of a source, in a form to be compared."""
+    """Returns the settings with which a source was opened, in a form to be compared."""
     # One NaN for all: others differ from themselves.
     return (
         None if bands is None else tuple(bands),
@@ -247,13 +250,19 @@ class Source(ABC):
         return Window(*low, *(high - low)), max(float(spans.min()), least)
 
     def _check_memory(self, size: tuple[int, int]) -> None:
-        """Refuse to make an image that the machine cannot hold: its pixels twice, and masks."""
-        check_memory(
-            size[0] * size[1] * (self.info.count * 9.0 + 2),
-            f"an image of {size[0]} x {size[1]} pixels",
-            subject=self.info.name,
-            hint="read a part of it, or all of it at a smaller size",
-        )
+        """Refuses an image that the machine cannot hold: its pixels twice, and masks."""
+        needed = size[0] * size[1] * (self.info.count * 9.0 + 2)
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            there = min(there, limit)
+        if needed > _MEMORY_SHARE * there:
+            raise InputError(
+                f"an image of {size[0]} x {size[1]} pixels would take {needed / 2**30:,.1f} GiB of"
+                " memory",
+                subject=self.info.name,
+                hint="read a part of it, or all of it at a smaller size",
+            )
 
     def _finish(
         self, parts: list[NDArray[np.float32]], transform: Affine, crs: CRS | None

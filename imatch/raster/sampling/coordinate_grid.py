@@ -78,10 +78,10 @@ def spans(convert: Convert, width: int, height: int) -> tuple[float, float]:
     Returns:
         The medians over the output along x and y of the source; (1, 1) where nothing is mapped.
     """
-    places = _nodes(0, 0, width, height, 17, 17)
+    coordinates = _nodes(0, 0, width, height, 17, 17)
     half = np.array([0.5, 0.0])
-    across = convert(places + half) - convert(places - half)
-    down = convert(places + half[::-1]) - convert(places - half[::-1])
+    across = convert(coordinates + half) - convert(coordinates - half)
+    down = convert(coordinates + half[::-1]) - convert(coordinates - half[::-1])
     lengths = np.hypot(across, down)
     lengths = lengths[np.isfinite(lengths).all(axis=1)]
     if not len(lengths):
@@ -138,20 +138,20 @@ def _nodes(
 
 
 def _coarse_error(plane: NDArray[np.float64]) -> float:
-    """By how much every second node mispredicts the others."""
+    """Returns the error with which every second node predicts the others."""
     guessed = _interpolated(plane[::2, ::2], plane.shape)
     return float(np.abs(guessed - plane).max())
 
 
 def _interpolated(plane: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Bilinear interpolation from nodes that span a block evenly, end to end."""
-    down, across = (_hats(n, side) for n, side in zip(plane.shape, shape, strict=True))
+    down, across = (_hat_weights(n, side) for n, side in zip(plane.shape, shape, strict=True))
     # Accelerate and MKL raise floating-point flags for nothing.
     with np.errstate(all="ignore"):
         return np.asarray(down @ plane @ across.T)
 
 
-def _hats(nodes: int, pixels: int) -> NDArray[np.float64]:
+def _hat_weights(nodes: int, pixels: int) -> NDArray[np.float64]:
     """(pixels, nodes) weight of each node in each pixel."""
     place = np.linspace(0, nodes - 1, pixels)
     return np.asarray(np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(nodes))))

@@ -124,17 +124,17 @@ def _interpolated(
 
 def _linear(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
     if pixels.dtype != np.float32:
-        return _gathered(pixels, x, y, _linear_weights)
+        return _weighted_taps(pixels, x, y, _linear_weights)
     return np.asarray(cv2.remap(pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
     """Cubic convolution with a = -0.5 (R. Keys, 1981), the one that GDAL calls cubic."""
     if pixels.dtype != np.float32:
-        return _gathered(pixels, x, y, _cubic_weights)
+        return _weighted_taps(pixels, x, y, _cubic_weights)
     out = np.zeros(x.shape, dtype=np.float32)
     for strip in _strips(x.shape):
-        columns, rows = _fetches(x[strip]), _fetches(y[strip])
+        columns, rows = _cubic_taps(x[strip]), _cubic_taps(y[strip])
         for row, down in rows:
             line = np.zeros_like(out[strip])
             for column, across in columns:
@@ -144,21 +144,21 @@ def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32])
     return out
 
 
-def _fetches(place: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], NDArray[Any]]]:
-    """Where to fetch along one axis, and with what weight: the outer taps, the inner two as one."""
+def _cubic_taps(place: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], NDArray[Any]]]:
+    """Returns (positions, weights) of cubic taps along an axis, the inner two made one."""
     whole = np.floor(place)
     first, second, third, last = _cubic_weights(place - whole)
     inner = second + third
     return [(whole - 1, first), (whole + third / inner, inner), (whole + 2, last)]
 
 
-def _gathered(
+def _weighted_taps(
     pixels: NDArray[Any],
     x: NDArray[np.float32],
     y: NDArray[np.float32],
     weights: Callable[[NDArray[Any]], list[NDArray[Any]]],
 ) -> NDArray[Any]:
-    """Tap by tap in the precision of the pixels: OpenCV rounds positions in those of 64 bits."""
+    """Sums weighted taps in the precision of the pixels; OpenCV rounds positions of 64 bits."""
     height, width = pixels.shape
     flat = np.ascontiguousarray(pixels).reshape(-1)
     out = np.zeros(x.shape, dtype=pixels.dtype)
@@ -195,6 +195,6 @@ def _cubic_weights(t: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _strips(shape: tuple[int, ...]) -> list[slice]:
-    """Lines whose weights stay in the processor's cache: twice as fast."""
+    """Yields strips of lines whose weights fit into the processor's cache: twice as fast."""
     lines = max(1, _STRIP // shape[1])
     return [slice(top, top + lines) for top in range(0, shape[0], lines)]

@@ -136,7 +136,7 @@ class BlockMaker:
         return out, ground if self._form.masked else None
 
     def _inside(self, where: CoordinateGrid) -> BoolArray:
-        """Where a position lies on the raster; not finite ones do not."""
+        """Returns which positions lie on the raster; those not finite do not."""
         left, top = where.origin
         width, height = self._dataset.width, self._dataset.height
         inside = (where.x >= -0.5 - left) & (where.x <= width - 0.5 - left)

@@ -141,7 +141,7 @@ def _failed(path: Path, error: BaseException) -> OutputError:
 
 
 def _profile(form: RasterProfile, lattice: Grid, creation: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments of `rasterio.open`."""
+    """Returns the arguments of `rasterio.open`."""
     options: dict[str, Any] = {
         "TILED": "YES",
         "COMPRESS": "DEFLATE",
@@ -217,7 +217,7 @@ def _try_options(
     given = " ".join(f"{key}={value}" for key, value in creation.items())
     hint = f"see GDAL's page on its {'GTiff' if copying is None else 'COG'} driver"
     try:
-        with warned() as said, MemoryFile() as memory, MemoryFile() as copy:
+        with warned() as complaints, MemoryFile() as memory, MemoryFile() as copy:
             with memory.open(**{**profile, "width": 64, "height": 64}) as dataset:
                 dataset.write(np.ones((dataset.count, 64, 64), dtype=dataset.dtypes[0]))
             if copying is not None:
@@ -228,9 +228,9 @@ def _try_options(
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
-        said = [str(root)]
-    if said:
-        text = in_words(said[0], "--co")
+        complaints = [str(root)]
+    if complaints:
+        text = in_words(complaints[0], "--co")
         raise ConfigError(f"GDAL refuses it ({text})", subject=f"--co {given}", hint=hint)
 
 

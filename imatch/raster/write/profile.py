@@ -184,8 +184,8 @@ def _nbits(dataset: DatasetReader, dtype: np.dtype[Any], nodata: float | None) -
     """Bits in which a copy can store all bands; None for as many as the type has."""
     if dataset.driver.startswith("JP2"):
         return None  # There it is the sensor's precision, which a copy need not be packed for.
-    said = {dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in dataset.indexes}
-    text = said.pop() if len(said) == 1 else None
+    stored = {dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in dataset.indexes}
+    text = stored.pop() if len(stored) == 1 else None
     bits = int(text) if text is not None and text.isdecimal() else 0
     if not 0 < bits < 8 * dtype.itemsize:
         return None
@@ -207,7 +207,7 @@ def _tags(dataset: DatasetReader, band: int) -> dict[str | None, dict[str, str]]
 
 
 def tells_place(dataset: DatasetReader) -> bool:
-    """Whether a file's metadata repeats where it lies, which another geocoding would belie."""
+    """Returns whether metadata repeats the geocoding, which a new one would contradict."""
     return any(
         _located(dataset.tags(band)) or _ENVI_PLACE & set(dataset.tags(band, ns="ENVI"))
         for band in (0, *dataset.indexes)
@@ -215,7 +215,7 @@ def tells_place(dataset: DatasetReader) -> bool:
 
 
 def _located(tags: Tags) -> set[str]:
-    """Keys of what is true of the old lattice only."""
+    """Returns the metadata keys that are true of the old grid only."""
     # GDAL names attributes of a NetCDF file's variables variable#attribute.
     pairs = {key: key.partition("#") for key in tags}
     grids = {name for name, _, attribute in pairs.values() if attribute in _NETCDF_GRID}

@@ -70,7 +70,7 @@ def _terms(bands: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([x * y * z for x, y, z in chosen])
 
 
-def stained(
+def overlay_mask(
     first: NDArray[np.float32], second: NDArray[np.float32], error: float, valid: BoolArray
 ) -> BoolArray:
     """(H, W) where two pictures differ by far more than they do elsewhere, and right beside it."""

@@ -35,7 +35,7 @@ Tell = Callable[[float], None]
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """A pair and the answer.
+    """A pair of files with its probability and decision.
 
     Attributes:
         a: One file.
@@ -56,7 +56,7 @@ class DuplicatePair:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What was found among files.
+    """Near-duplicates found among files.
 
     Attributes:
         files: Those that could be read, in order.
@@ -158,7 +158,7 @@ def find_duplicates(
     on_start: Callable[[int], None] = lambda _pairs: None,
     on_pair: Tell = lambda _pairs: None,
 ) -> Duplicates:
-    """All near-duplicates among files.
+    """Finds all near-duplicates among files and groups them.
 
     Of more than a few files only pairs are compared whose edges run alike.
 
@@ -271,7 +271,7 @@ def _grouped(
     groups = [sorted(group, key=lambda n: (-pixels(n), n)) for group in members.values()]
     groups = sorted((g for g in groups if len(g) > 1), key=lambda g: (-len(g), g[0]))
     number = {name: i for i, group in enumerate(groups, start=1) for name in group}
-    told = [
+    decided = [
         DuplicatePair(
             pair.a,
             pair.b,
@@ -283,9 +283,9 @@ def _grouped(
         for pair in pairs
     ]
     if only:
-        told.sort(key=lambda pair: (-pair.probability, pair.a, pair.b))
+        decided.sort(key=lambda pair: (-pair.probability, pair.a, pair.b))
     return Duplicates(
-        tuple(names), tuple(told), tuple(map(tuple, groups)), compared, threshold, tuple(skipped)
+        tuple(names), tuple(decided), tuple(map(tuple, groups)), compared, threshold, tuple(skipped)
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imatch.core.types import BoolArray
-from imatch.retrieval.duplicates.color_mapping import fit_colours, recolour, stained
+from imatch.retrieval.duplicates.color_mapping import fit_colours, overlay_mask, recolour
 from imatch.retrieval.duplicates.normalisation import SIDE, NormalisedImage
 
 #: Names of the figures of a pair, and what they are clipped to.
@@ -51,7 +51,7 @@ class Similarity:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _AlignedPair:
     """Two pictures on the same pixels in the same colours.
 
     Attributes:
@@ -79,23 +79,23 @@ class _Seen:
 
     @property
     def clean(self) -> BoolArray:
-        """Where both are known and no mark is."""
-        return self.both & ~stained(self.wanted, self.made, self.error, self.both)
+        """The pixels that both show, without overlays."""
+        return self.both & ~overlay_mask(self.wanted, self.made, self.error, self.both)
 
 
 def compare(a: NormalisedImage, b: NormalisedImage) -> Similarity:
-    """How alike two pictures are."""
-    tried = [_look(a, b, matrix) for matrix in _alignments(a, b)]
+    """Compares two normalised images and returns the figures of their similarity."""
+    tried = [_align_pair(a, b, matrix) for matrix in _alignments(a, b)]
     seen = [view for view in tried if view is not None]
     if not seen:
         return Similarity(0.0, 0.0)
     seen += _refined(a, b, seen[-1])
-    return _likeness(min(seen, key=lambda view: view.unexplained))
+    return _figures(min(seen, key=lambda view: view.unexplained))
 
 
-def _look(a: NormalisedImage, b: NormalisedImage, matrix: Matrix) -> _Seen | None:
-    """Both on the first's pixels; the richer colours explain the poorer, whichever has them."""
-    bands, grey, valid = _moved(b, matrix)
+def _align_pair(a: NormalisedImage, b: NormalisedImage, matrix: Matrix) -> _AlignedPair | None:
+    """Warps the second onto the first, and maps the richer colours to the poorer."""
+    bands, grey, valid = _warped(b, matrix)
     both = a.valid & valid
     if both[::2, ::2].sum() < _FEWEST:
         return None
@@ -103,7 +103,7 @@ def _look(a: NormalisedImage, b: NormalisedImage, matrix: Matrix) -> _Seen | Non
     for backwards, source, wanted in ((False, bands, a.grey), (True, a.bands, grey)):
         weights, error = fit_colours(source, wanted, both)
         made = recolour(source, weights)
-        found.append(_Seen(matrix, backwards, weights, wanted, made, both, error))
+        found.append(_AlignedPair(matrix, backwards, weights, wanted, made, both, error))
     return min(found, key=lambda view: view.unexplained)
 
 
@@ -129,7 +129,7 @@ def _alignments(a: NormalisedImage, b: NormalisedImage) -> list[Matrix]:
     return [none, np.asarray(found, dtype=np.float32)] if _plausible(found) else [none]
 
 
-def _refined(a: NormalisedImage, b: NormalisedImage, seen: _Seen) -> list[_Seen]:
+def _refined(a: NormalisedImage, b: NormalisedImage, seen: _AlignedPair) -> list[_AlignedPair]:
     """Aligned once more, with colours mapped and without what is marked: a mark pulls."""
     for _ in range(_ROUNDS):
         clean = seen.clean
@@ -146,7 +146,7 @@ def _refined(a: NormalisedImage, b: NormalisedImage, seen: _Seen) -> list[_Seen]
             )
         except cv2.error:
             return []
-        view = _look(a, b, np.asarray(found, dtype=np.float32)) if _plausible(found) else None
+        view = _align_pair(a, b, np.asarray(found, dtype=np.float32)) if _plausible(found) else None
         if view is None:
             return []
         seen = view
@@ -158,7 +158,7 @@ def _plausible(matrix: ArrayLike) -> bool:
     return bool(scale.min() > 0.6 and scale.max() < 1.7)
 
 
-def _moved(
+def _warped(
     form: NormalisedImage, matrix: Matrix
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], BoolArray]:
     """Bands, luminance and ground of a form on another's pixels."""
@@ -172,8 +172,8 @@ def _moved(
     return stack[:3], stack[3], np.asarray(inside > 0)
 
 
-def _likeness(seen: _Seen) -> Similarity:
-    """The figures of two pictures on the same pixels."""
+def _figures(seen: _AlignedPair) -> Similarity:
+    """Returns the similarity figures of an aligned pair."""
     clean = seen.clean
     if clean.sum() < _FEWEST:
         clean = seen.both
@@ -191,7 +191,7 @@ def _log(contrast: np.floating[Any], difference: np.floating[Any]) -> float:
 
 
 def _smooth(plane: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
-    """Gaussian means of what is valid."""
+    """Returns Gaussian means over valid pixels."""
     known = valid.astype(np.float32)
     share = np.maximum(cv2.GaussianBlur(known, (0, 0), _SMOOTH), 1e-3)
     return np.asarray(cv2.GaussianBlur(plane * known, (0, 0), _SMOOTH) / share, dtype=np.float32)

@@ -95,8 +95,8 @@ class ChipEmbedder(ABC):
     @property
     def identity(self) -> str:
         """See `Embedder`."""
-        told = {"dim": self.dim, "bands": self.bands, **self.settings}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        facts = {"dim": self.dim, "bands": self.bands, **self.settings}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def embed(self, pixels: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
         """See `Embedder.embed`.
@@ -136,7 +136,7 @@ class ChipEmbedder(ABC):
             )
 
     def _ready(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As many bands as are seen: luminance after ITU-R BT.601, or the grey band thrice."""
+        """Converts chips to the embedder's bands: luminance (ITU-R BT.601), or grey thrice."""
         if pixels.shape[1] == self.bands:
             return pixels.astype(np.float32, copy=False)
         if self.bands == 3:
@@ -145,6 +145,6 @@ class ChipEmbedder(ABC):
 
 
 def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Rows of unit length; zeros stay."""
+    """Scales rows to unit length; zeros stay zero."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

@@ -54,7 +54,7 @@ class Vocabulary:
         """Length of a vector."""
         return self.words.size if self.projection is None else self.projection.shape[1]
 
-    def gather(self, descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
+    def aggregate(self, descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
         """One chip's descriptors as a vector.
 
         Args:
@@ -73,7 +73,7 @@ class Vocabulary:
         return np.asarray(unit((vector - self.mean) @ self.projection)[0])
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write it as one ``.safetensors`` file, in half precision.
+        """Writes the vocabulary as one ``.safetensors`` file, in half precision.
 
         Raises:
             OutputError: The file exists, or cannot be written.
@@ -88,7 +88,7 @@ class Vocabulary:
 
     @staticmethod
     def load(path: Path) -> Vocabulary:
-        """Read a file of `save`.
+        """Reads a vocabulary from a file that `save` wrote.
 
         Raises:
             WeightsError: It is none.
@@ -149,7 +149,7 @@ class Vlad(ChipEmbedder):
 
     def _embed(self, pixels: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float32]:
         found = self.local.on_ground(pixels, valid)
-        return np.stack([self.vocabulary.gather(descriptors) for descriptors in found])
+        return np.stack([self.vocabulary.aggregate(descriptors) for descriptors in found])
 
 
 def learn(
@@ -207,7 +207,7 @@ def learn(
             f"{len(found)} chips are not enough for {components} components",
             hint="give more chips, or ask for fewer components",
         )
-    vectors = np.stack([vocabulary.gather(few) for few in found])
+    vectors = np.stack([vocabulary.aggregate(few) for few in found])
     mean = vectors.mean(axis=0)
     _, spread, axes = np.linalg.svd(vectors - mean, full_matrices=False)
     scale = np.sqrt(len(vectors) - 1) / np.maximum(spread[:components], 1e-6)

@@ -39,7 +39,7 @@ def single_label(
     seed: int = 0,
     on_fit: Callable[[float], None] = lambda _: None,
 ) -> Values:
-    """How well one class an item can be told from embeddings.
+    """Measures how well the one class of each item can be predicted from embeddings.
 
     Args:
         vectors: (N, D).
@@ -78,9 +78,9 @@ def single_label(
             themselves=np.arange(len(ask)),
             apart=places[ask],
         )
-        told = figures(found, _RANKED)
+        measures = figures(found, _RANKED)
         for figure, source in (("map_r", "map_r"), ("map_1", "top_1"), ("map_10", "map_10")):
-            out.setdefault(figure, []).append(told[source])
+            out.setdefault(figure, []).append(measures[source])
     return out
 
 
@@ -96,7 +96,7 @@ def multi_label(
     r: int = 10,
     on_fit: Callable[[float], None] = lambda _: None,
 ) -> Values:
-    """How well the mixture of classes can be told from embeddings.
+    """Measures how well the mixture of classes can be predicted from embeddings.
 
     Args:
         vectors: (N, D).
@@ -155,7 +155,7 @@ def summary(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]
 def _divided(
     places: NDArray[np.int64], draws: int, held_out: float, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(learnt from, asked about) of each draw, by place."""
+    """Returns (training rows, test rows) of each draw, split by place."""
     names = np.unique(places)
     asked = max(1, round(held_out * len(names)))
     if len(names) - asked < 1:

@@ -22,7 +22,7 @@ TOPS = (1, 2, 3, 5, 10, 20)
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """What was found for each query.
+    """The gallery ranked for each query.
 
     Attributes:
         relevant: (Q, K) bool, whether the item at each rank belongs to the query; items that were
@@ -153,13 +153,6 @@ def map_at_r(ranking: Ranking) -> float:
             precision = np.cumsum(first) / np.arange(1, len(first) + 1)
             values.append(float((precision * first).sum() / total))
     return _mean(np.array(values))
-
-
-def first_ranks(ranking: Ranking) -> NDArray[np.float64]:
-    """(Q,) rank of the first item that belongs, from 1; infinite where none was ranked."""
-    found = ranking.relevant.any(axis=1)
-    position = ranking.relevant.argmax(axis=1) + 1.0 if ranking.relevant.shape[1] else found * 0.0
-    return np.where(found, position, np.inf)
 
 
 def figures(ranking: Ranking, tops: Sequence[int] = TOPS) -> dict[str, float]:

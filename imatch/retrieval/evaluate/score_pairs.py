@@ -97,7 +97,7 @@ class ScoredPairs:
 
 @dataclass(frozen=True, eq=False)
 class PairEvaluation:
-    """How good answers about pairs are.
+    """Evaluation of decisions about labelled pairs.
 
     Attributes:
         figures: The figures; of held-out pairs where the decision was learnt from them.
@@ -235,9 +235,9 @@ def score_pairs(
     """
     names, _ = _figures(task)
     if task == "same":
-        kept, rows, skipped = _grounds(pairs, config, embedder, on_pair)
+        kept, rows, skipped = _score_ground(pairs, config, embedder, on_pair)
     else:
-        kept, rows, skipped = _pictures(pairs, on_pair)
+        kept, rows, skipped = _score_duplicates(pairs, on_pair)
     if not kept:
         first = skipped[0]
         raise InputError(
@@ -251,7 +251,7 @@ def score_pairs(
 _Scored = tuple[list[ImagePair], list[dict[str, float]], list[SkippedImage]]
 
 
-def _grounds(
+def _score_ground(
     pairs: Sequence[ImagePair], config: MatchConfig, embedder: Embedder | None, on_pair: Tell
 ) -> _Scored:
     registrar = load_registrar(config)
@@ -261,7 +261,7 @@ def _grounds(
     for pair in pairs:
         try:
             a, b = open_images(pair.a, pair.b, config)
-            similarity = None if embedder is None else same.likeness(a, b, embedder)
+            similarity = None if embedder is None else same.embedding_similarity(a, b, embedder)
             rows.append(same.figures_of(match(a, b, registrar), similarity))
             kept.append(pair)
         except InputError as error:
@@ -270,7 +270,7 @@ def _grounds(
     return kept, rows, skipped
 
 
-def _pictures(pairs: Sequence[ImagePair], on_pair: Tell) -> _Scored:
+def _score_duplicates(pairs: Sequence[ImagePair], on_pair: Tell) -> _Scored:
     forms, unread = read_forms(file for pair in pairs for file in (pair.a, pair.b))
     reasons = {item.path: item.reason for item in unread}
     kept: list[ImagePair] = []

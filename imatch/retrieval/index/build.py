@@ -165,7 +165,7 @@ def find_images(paths: Iterable[str | PathLike[str]]) -> list[str]:
 
 
 def image_key(path: str | PathLike[str]) -> str:
-    """How an index names an image: by its absolute path, links followed; a URL `redacted`."""
+    """Returns the name of an image in an index: its absolute path, or its URL `redacted`."""
     name = _absolute(path)
     return redacted(name) if is_virtual(name) else name
 
@@ -175,7 +175,7 @@ def _absolute(path: str | PathLike[str]) -> str:
 
 
 def _keyed(files: Sequence[str], skipped: list[SkippedImage]) -> dict[str, str]:
-    """Files by their names in an index."""
+    """Returns files by the names they have in an index."""
     found: dict[str, str] = {}
     for file in files:
         if found.setdefault(image_key(file), file) != file:
@@ -371,9 +371,9 @@ def embed_cells(
     with kept_open():
         for cell_batch, chips in _batches(source, cells, embedder, min_valid):
             found = embedder.embed(*stacked(chips))
-            said = np.linalg.norm(found, axis=1) > 0
-            vectors.append(found[said])
-            kept += [cell for cell, good in zip(cell_batch, said, strict=True) if good]
+            nonzero = np.linalg.norm(found, axis=1) > 0
+            vectors.append(found[nonzero])
+            kept += [cell for cell, good in zip(cell_batch, nonzero, strict=True) if good]
     if not vectors:
         return np.zeros((0, embedder.dim), dtype=np.float32), []
     return np.concatenate(vectors), kept

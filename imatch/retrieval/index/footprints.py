@@ -43,8 +43,8 @@ def outlines(image: IndexedImage, cells: NDArray[np.float64]) -> NDArray[np.floa
     centre = reproject_points(middle, crs, WGS84)[0, 0]
     if np.isfinite(centre):
         near = float(centre)
-    places = reproject_points(xy, crs, WGS84, near=near)
-    return places.reshape(-1, len(_RING), 2) if np.isfinite(places).all() else None
+    coordinates = reproject_points(xy, crs, WGS84, near=near)
+    return coordinates.reshape(-1, len(_RING), 2) if np.isfinite(coordinates).all() else None
 
 
 def footprints(store: Store) -> GeoDataFrame:

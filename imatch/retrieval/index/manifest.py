@@ -92,16 +92,16 @@ class IndexManifest(BaseModel):
 
     @property
     def chip_grid(self) -> ChipGrid:
-        """How its images are cut."""
+        """The chip grid of the index's images."""
         return ChipGrid(self.model.chip_px, self.stride, self.gsd_m, self.levels, self.min_valid)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that an index is made with, but for its embedder, which `check` looks at."""
+        """Returns the settings that an index is made with, without the embedder's."""
         return self.model_dump(exclude={"schema_", "model", "generation", "version"})
 
     def check(self, embedder: Embedder, path: Path) -> None:
-        """Refuse an embedder that is not the index's.
+        """Checks that an embedder is the index's.
 
         Args:
             embedder: The embedder at hand.

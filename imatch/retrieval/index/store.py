@@ -73,7 +73,7 @@ class IndexedImage:
 
     @property
     def rows(self) -> range:
-        """Its rows."""
+        """The image's rows in the index."""
         return range(self.first, self.first + self.count)
 
     def unchanged(self) -> bool:
@@ -153,7 +153,7 @@ class Store:
         remove_leftovers(path)
         if manifest is None or (path / FILE).exists():
             read_manifest(path)
-        elif path.exists() and (not path.is_dir() or any(_strangers(path))):
+        elif path.exists() and (not path.is_dir() or any(_foreign_files(path))):
             raise OutputError("exists and is no index", subject=path, hint="choose another folder")
         lock = lock_folder(path, "another process is writing to this index")
         try:
@@ -161,7 +161,7 @@ class Store:
                 if manifest is not None and not (path / FILE).exists():
                     (path / f"g{manifest.generation}").mkdir(exist_ok=True)
                     write_manifest(path, manifest)
-                store = cls._mended(path)
+                store = cls._open_repaired(path)
         except BaseException:
             lock.release()
             raise
@@ -169,8 +169,8 @@ class Store:
         return store
 
     @classmethod
-    def _mended(cls, path: Path) -> Self:
-        """Open, and cut off what an interruption left."""
+    def _open_repaired(cls, path: Path) -> Self:
+        """Opens an index to write, after removing what an interruption left."""
         manifest = read_manifest(path)
         folder = path / f"g{manifest.generation}"
         folder.mkdir(exist_ok=True)
@@ -197,7 +197,7 @@ class Store:
             )
 
     def close(self) -> None:
-        """Let others write."""
+        """Releases the lock of the index."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -213,7 +213,7 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """Where this generation lies."""
+        """The folder of the current generation."""
         return self.path / f"g{self.manifest.generation}"
 
     @property
@@ -245,8 +245,8 @@ class Store:
         """The image of each row."""
         images = [image for image in self.images.values() if image.count]
         starts = np.array([image.first for image in images], dtype=np.int64)
-        places = np.searchsorted(starts, rows, side="right") - 1
-        return [images[int(place)] for place in places]
+        owners = np.searchsorted(starts, rows, side="right") - 1
+        return [images[int(place)] for place in owners]
 
     def append(
         self, image: IndexedImage, vectors: NDArray[np.float32], cells: Iterable[ChipWindow]
@@ -325,7 +325,7 @@ def _line(image: IndexedImage) -> bytes:
 
 
 def _read_images(path: Path) -> list[IndexedImage]:
-    """The whole lines of a journal."""
+    """Reads the complete lines of a journal of images."""
     if not path.exists():
         return []
     try:
@@ -352,6 +352,6 @@ def _read_image(line: str) -> IndexedImage:
     return image
 
 
-def _strangers(path: Path) -> Iterable[Path]:
-    """What lies in a folder that no index has put there."""
+def _foreign_files(path: Path) -> Iterable[Path]:
+    """Returns the files in a folder that are not an index's."""
     return (file for file in path.iterdir() if file.name not in (LOCK, "g1"))

@@ -47,7 +47,7 @@ def require_faiss() -> ModuleType:
 
 
 def cells_for(count: int) -> int:
-    """How many cells divide `count` vectors: about the root, a power of two.
+    """Returns the number of cells for `count` vectors: about the root, a power of two.
 
     More would make each search a little shorter and building much longer.
 
@@ -216,7 +216,7 @@ class Searcher:
 
 
 def check_finite(vectors: NDArray[np.float32]) -> None:
-    """Refuse vectors that are no numbers, which a search passes over without a word.
+    """Checks that vectors are finite: a search would skip others silently.
 
     Raises:
         InputError: There are such.

@@ -104,7 +104,7 @@ class EmbedderViews(Dataset[EmbedderBatch]):
 
 
 class BatchPlans(Sampler[tuple[int, BatchPlan]]):
-    """Plans without end, each with its number; made where the training runs.
+    """Yields plans without end, each with its number; runs in the training process.
 
     Args:
         sampler: Makes them.

@@ -50,12 +50,12 @@ def make_miner(config: MiningConfig, *, cosine: bool) -> Miner | None:
             theirs = miners.MultiSimilarityMiner()
         case _:
             hard_positive = kind == "random-hard-positive"
-            return lambda e, labels: half_hard(e, labels, hard_positive=hard_positive)
+            return lambda e, labels: half_hardest(e, labels, hard_positive=hard_positive)
     return lambda e, labels: tuple(theirs(e.detach(), labels))
 
 
 @torch.no_grad()
-def half_hard(embeddings: Tensor, labels: Tensor, *, hard_positive: bool) -> Tuples:
+def half_hardest(embeddings: Tensor, labels: Tensor, *, hard_positive: bool) -> Tuples:
     """Takes of each anchor the hardest positive and a random negative, or the other way round.
 
     Args:

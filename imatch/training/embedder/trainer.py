@@ -109,7 +109,7 @@ class EmbedderTrainer(
     def training_step(self, model: nn.Module, batch: EmbedderBatch) -> dict[str, Tensor]:
         """See `Trainer.training_step`."""
         if self.mined.due(self.step):
-            self._mine(model)
+            self._update_confusions(model)
         embeddings = model(batch.image.to(self.device), batch.valid.to(self.device))
         labels = batch.labels.to(self.device)
         # Distances would have two digits in bfloat16.
@@ -144,8 +144,8 @@ class EmbedderTrainer(
         )
         return figures(found)
 
-    def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """See `Trainer.pictures`: the validation chips as points, coloured by what they show."""
+    def example_images(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """See `Trainer.example_images`: the validation chips as points, in their class's colour."""
         method = self.config.validation.picture
         if method == "none" or self._embedded is None:
             return {}
@@ -183,7 +183,7 @@ class EmbedderTrainer(
             found.append(model(image.to(self.device), valid.to(self.device)).float().cpu().numpy())
         return np.concatenate(found)
 
-    def _mine(self, model: nn.Module) -> None:
+    def _update_confusions(self, model: nn.Module) -> None:
         """Embeds all training chips, and remembers which places are taken for each other."""
         assert isinstance(self.sampler, Random)
         model.eval()

@@ -97,7 +97,7 @@ class LoFTRModelConfig(Settings):
         return self
 
     def made_of(self, *, refined: bool) -> Shape:
-        """Returns the shape asked for.
+        """Returns the architecture asked for.
 
         Args:
             refined: Whether the fine stage is learnt.
@@ -139,7 +139,7 @@ class LoFTRLossConfig(Settings):
 
 
 class LoFTRDistilConfig(Settings):
-    """Who aligns the pairs whose residual is unknown.
+    """Settings of the matchers that align pairs of unknown residual.
 
     Attributes:
         matchers: Rows of ``imatch matchers``.
@@ -206,5 +206,5 @@ class LoFTRConfig(TrainerConfig):
 
     @property
     def shape(self) -> Shape:
-        """What the network is made of."""
+        """The architecture of the network."""
         return self.model.made_of(refined=self.loss.fine_weight > 0)

@@ -23,7 +23,7 @@ from imatch.training.loftr.config import (
     LoFTRDataConfig,
     LoFTRDistilConfig,
 )
-from imatch.training.loftr.labels import AlignedTargets, Alignments, as_aligned
+from imatch.training.loftr.labels import AlignedTargets, Alignments, with_alignment
 from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs
 
 Kind = Literal["season", "hard", "self", "landscape", "distil"]
@@ -60,7 +60,7 @@ class Part:
         own = self.indices[index]
         if self.aligned is not None:
             # Labels are of the pair as it lies on disk, first date first.
-            pair = as_aligned(in_order(self.pairs, own), self.aligned[own], self.reach_px)
+            pair = with_alignment(in_order(self.pairs, own), self.aligned[own], self.reach_px)
             swap = np.random.default_rng([17, epoch or 0, own]).random() < 0.5
             return pair.swapped() if swap else pair
         sample = self.pairs[own if epoch is None else (epoch, own)]

@@ -8,9 +8,6 @@ from __future__ import annotations
 from imatch.training.checkpoint import Checkpoint
 from imatch.training.export import Exporter
 
-LARGEST_BYTES = 12_000_000
-"""Of the compact shape in half precision."""
-
 _INPUT = {1: "luminance", 3: "three bands"}
 
 

@@ -93,7 +93,7 @@ def _from_file(network: LoFTR, path: Path) -> Initialisation[LoFTR]:
             hint="set model.shape, or the widths, to its own",
         )
     state = network.state_dict()
-    network.load_state_dict(state | _learnt(source))
+    network.load_state_dict(state | _learnt_parameters(source))
     licence, parent = lineage_of(path)
     origin, licence = _KNOWN.get(sha256, (path.name, licence))
     return Initialisation(
@@ -101,7 +101,7 @@ def _from_file(network: LoFTR, path: Path) -> Initialisation[LoFTR]:
     )
 
 
-def _learnt(source: LoFTR) -> dict[str, Any]:
+def _learnt_parameters(source: LoFTR) -> dict[str, Any]:
     """Returns all parameters but those of a stage that was never learnt."""
     fresh = () if source.shape.refined else ("fine_preprocess.", "loftr_fine.")
     return {

@@ -118,7 +118,7 @@ def align(sample: PairSample, config: LoFTRDistilConfig) -> AlignedTargets | Non
     return None
 
 
-def as_aligned(sample: PairSample, known: AlignedTargets, reach_px: float) -> PairSample:
+def with_alignment(sample: PairSample, known: AlignedTargets, reach_px: float) -> PairSample:
     """Returns a pair with the alignment that was found; ground far from tie points is changed.
 
     Args:

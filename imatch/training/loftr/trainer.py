@@ -28,7 +28,7 @@ from imatch.training.loftr.labels import Alignments
 from imatch.training.loftr.losses import coarse_loss, fine_loss
 from imatch.training.loftr.truth import Truth, truth_of
 from imatch.training.network_trainer import PairTrainer, settings_key
-from imatch.training.validation import match_figures, match_picture
+from imatch.training.validation import draw_matches_on, match_figures
 from imatch.training.views import Pairs, validation_pairs
 
 _PLACES = 64
@@ -134,12 +134,12 @@ class LoFTRTrainer(PairTrainer[LoFTRConfig, PairBatch, Initialisation[LoFTR]]):
         matches = find_matches(model, case)
         return match_figures(case, matches, mma_px=(1, 3, 8), auc_px=(3, 5, 10))
 
-    def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
-        """See `Trainer.pictures`: the first validation pair's matches."""
+    def example_images(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
+        """See `Trainer.example_images`: the first validation pair's matches."""
         assert isinstance(model, LoFTR)
         (case,) = self.cases(1)
         model.eval()
-        return {"matches": match_picture(case, find_matches(model, case))}
+        return {"matches": draw_matches_on(case, find_matches(model, case))}
 
     def architecture(self) -> dict[str, Any]:
         """See `NetworkTrainer.architecture`."""

@@ -61,8 +61,8 @@ def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
         there = batch.homography[index]
         back = torch.linalg.inv(there)
         ground_a, ground_b = seen_a[index], seen_b[index]
-        moved, nearest, inside = _carried(there, ground_a, ground_b, shape)
-        returned, nearest_back, inside_back = _carried(back, ground_b, ground_a, shape)
+        moved, nearest, inside = _map_cells(there, ground_a, ground_b, shape)
+        returned, nearest_back, inside_back = _map_cells(back, ground_b, ground_a, shape)
         lost_a[index] = (ground_a.flatten() & ~inside).view_as(ground_a)
         lost_b[index] = (ground_b.flatten() & ~inside_back).view_as(ground_b)
         own = torch.arange(len(nearest), device=nearest.device)
@@ -71,8 +71,8 @@ def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
         true &= inside_back[nearest] & (nearest_back[nearest] == own)
         a = own[true]
         b = nearest[a]
-        there_px = moved[a] - _places(ground_b, shape)[b]
-        back_px = returned[b] - _places(ground_a, shape)[a]
+        there_px = moved[a] - _cell_centres(ground_b, shape)[b]
+        back_px = returned[b] - _cell_centres(ground_a, shape)[a]
         known = torch.full((len(a),), sigma, device=a.device)
         parts.append((torch.full_like(a, index), a, b, there_px, back_px, known))
     if not parts:
@@ -87,13 +87,13 @@ def truth_of(batch: PairBatch, shape: Shape, max_sigma: float) -> Truth:
     )
 
 
-def _places(grid: Tensor, shape: Shape) -> Tensor:
+def _cell_centres(grid: Tensor, shape: Shape) -> Tensor:
     """Returns (L, 2) float64 pixels at which the cells of a (h, w) grid lie, in our frame."""
     index = torch.arange(grid.numel(), device=grid.device)
     return centres(index, grid.shape[1], shape.cell).double() + shape.offset
 
 
-def _carried(
+def _map_cells(
     matrix: Tensor, ground: Tensor, other: Tensor, shape: Shape
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Carries the centres of cells into the other image.
@@ -102,7 +102,7 @@ def _carried(
         (L, 2) pixels there, (L,) the nearest cell there (0 where there is none), and (L,) bool
         whether that exists and lies on valid ground.
     """
-    moved = map_points(matrix, _places(ground, shape))
+    moved = map_points(matrix, _cell_centres(ground, shape))
     column, row = ((moved - shape.offset) / shape.cell).round().long().unbind(dim=1)
     height, width = other.shape
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)

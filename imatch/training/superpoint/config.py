@@ -114,7 +114,7 @@ class SuperPointLossConfig(Settings):
 
 
 class SuperPointDistilConfig(Settings):
-    """The teacher.
+    """Settings of the teacher.
 
     Attributes:
         teacher: ``aliked``; its descriptors have 128 numbers and a published LightGlue.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from imatch.training.checkpoint import Checkpoint
 from imatch.training.export import Exporter
 
-LARGEST_BYTES = 6_000_000
-
 
 def _rows(checkpoint: Checkpoint) -> dict[str, str]:
     config, shape = checkpoint.about["config"], checkpoint.about["architecture"]

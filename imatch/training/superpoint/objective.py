@@ -238,8 +238,8 @@ def distil_objective(
     """
     near = too_near(xy[1], config.loss.apart_px)
     losses = []
-    for ours, places in zip(dense, xy, strict=True):
-        cosine = sample(ours, places.float(), convention="centred") @ wanted.T
+    for ours, keypoints in zip(dense, xy, strict=True):
+        cosine = sample(ours, keypoints.float(), convention="centred") @ wanted.T
         alike = (1 - cosine.diagonal()).mean() if len(cosine) else cosine.sum()
         contrast = info_nce(cosine, near, config.loss.temperature)
         losses.append(alike + config.loss.contrast * contrast)

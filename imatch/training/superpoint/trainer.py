@@ -51,10 +51,10 @@ from imatch.training.superpoint.teachers import (
 )
 from imatch.training.validation import (
     as_rgb,
+    draw_matches_on,
     keypoint_figures,
     match_figures,
     match_keypoints,
-    match_picture,
 )
 from imatch.training.views import Pairs, open_pairs, validation_pairs
 
@@ -197,14 +197,14 @@ class SuperPointTrainer(
             figures |= {f"{prefix}{name}": value for name, value in found.items()}
         return figures
 
-    def pictures(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
-        """See `Trainer.pictures`: the first validation pair's heat map and matches."""
+    def example_images(self, model: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
+        """See `Trainer.example_images`: the first validation pair's heat map and matches."""
         assert isinstance(model, SuperPoint)
         (case,) = self.cases(1)
         matches = match_keypoints(*self._features(model, case), self.pairings[""])
         return {
-            "heat": heat_picture(model, case.a, self.device),
-            "matches": match_picture(case, matches),
+            "heat": draw_response(model, case.a, self.device),
+            "matches": draw_matches_on(case, matches),
         }
 
     def architecture(self) -> dict[str, Any]:
@@ -317,7 +317,7 @@ def extract(
     return Features(xy[kept], scores[kept], descriptors.float().cpu().numpy(), (width, height))
 
 
-def heat_picture(
+def draw_response(
     model: SuperPoint, pixels: NDArray[np.float32], device: torch.device
 ) -> NDArray[np.uint8]:
     """Draws an image and the detector's response, side by side, (H, 2 W, 3)."""

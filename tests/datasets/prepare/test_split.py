@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imatch.datasets.prepare.split import Box, Partition, allot, partition
+from imatch.datasets.prepare.split import Box, Partition, assign_groups, partition
 
 SHARES = {"train": 0.8, "val": 0.2}
 
@@ -87,7 +87,7 @@ def test_one_split_takes_everything() -> None:
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=12), st.integers(0, 99))
 def test_groups_stay_whole_and_every_split_gets_one(sizes: list[int], seed: int) -> None:
     weights = {f"event{i}": float(size) for i, size in enumerate(sizes)}
-    dealt = allot(weights, SHARES, np.random.default_rng(seed))
+    dealt = assign_groups(weights, SHARES, np.random.default_rng(seed))
     assert set(dealt) == set(weights)
     assert len(set(dealt.values())) == min(2, len(sizes))
     largest = max(weights.values())

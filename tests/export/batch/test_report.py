@@ -33,11 +33,11 @@ def run(tmp_path: Path, registration: Registration) -> BatchRun:
         replace(fine, name="far", passes=0, bound_px=3.5, attempts=2, from_cache=1),
         replace(fine, name="met", passes=1, worker="host:2"),
         replace(fine, name="torn", status="uncertain", reason="two places fit <as well>"),
-        BatchResult.lost(BatchPair("gone", "/r/b.tif", "/t/b.tif"), "b.tif: is 'empty' & sad"),
+        BatchResult.failed(BatchPair("gone", "/r/b.tif", "/t/b.tif"), "b.tif: is 'empty' & sad"),
         BatchResult("blind", "failed", reason="no part of the images correlates"),
     ]
-    sitting = {"command": "imatch batch <x>", "started": "2020-01-01", "engine": "local", "jobs": 2}
-    return BatchRun(tmp_path, rows, {"matcher": "sift", "size": 1024}, [sitting])
+    session = {"command": "imatch batch <x>", "started": "2020-01-01", "engine": "local", "jobs": 2}
+    return BatchRun(tmp_path, rows, {"matcher": "sift", "size": 1024}, [session])
 
 
 def test_the_summary(run: BatchRun) -> None:

@@ -199,8 +199,8 @@ def test_wrong_pairs_are_switched_off_and_named(seed: int) -> None:
         for i, (a, b) in enumerate(pairs)
     ]
     joint = solve(8, edges, 0)
-    assert set(np.flatnonzero(joint.aside).tolist()) == wrong
-    assert (joint.agrees == ~joint.aside).all()
+    assert set(np.flatnonzero(joint.rejected).tolist()) == wrong
+    assert (joint.agrees == ~joint.rejected).all()
     assert joint.tied.all()
     assert errors(joint.matrices, maps).max() < 0.6
     assert joint.residual[list(wrong)].min() > 5
@@ -221,7 +221,7 @@ def test_a_pair_a_few_pixels_off_is_switched_off_too() -> None:
         "similarity",
     )
     joint = solve(7, edges, 0)
-    assert np.flatnonzero(joint.aside).tolist() == [4]
+    assert np.flatnonzero(joint.rejected).tolist() == [4]
 
 
 def test_what_is_not_connected_is_not_tied() -> None:
@@ -231,7 +231,7 @@ def test_what_is_not_connected_is_not_tied() -> None:
     assert np.isnan(joint.matrices[3:]).all()
     assert np.isnan(joint.covariance(4, CORNERS)).all()
     assert joint.agrees.tolist() == [True] * 3 + [False]
-    assert not joint.aside.any()
+    assert not joint.rejected.any()
     assert np.isnan(joint.residual[3])
 
 
@@ -251,7 +251,7 @@ def test_a_weak_pair_counts_only_where_a_loop_confirms_it() -> None:
     joint = solve(5, [*sure, *confirmed, *lonely], 0)
     assert joint.agrees.tolist() == [True] * 5 + [False]
     assert joint.tied.tolist() == [True] * 4 + [False]
-    assert not joint.aside.any()
+    assert not joint.rejected.any()
     contradicted = [
         confirmed[0],
         measured(maps, 2, 3, rng, weak=True, off=random_map(rng)),
@@ -266,7 +266,7 @@ def test_weak_pairs_do_not_move_what_sure_ones_say() -> None:
     sure = [measured(maps, a, b, rng) for a, b in combinations(range(4), 2)]
     wrong = [measured(maps, 0, b, rng, weak=True, off=random_map(rng)) for b in (1, 2, 3)]
     alone, with_wrong = solve(4, sure, 0), solve(4, [*sure, *wrong], 0)
-    assert with_wrong.aside.tolist() == [False] * 6 + [True] * 3
+    assert with_wrong.rejected.tolist() == [False] * 6 + [True] * 3
     np.testing.assert_allclose(with_wrong.matrices, alone.matrices, atol=1e-5)
 
 
@@ -302,7 +302,7 @@ def test_the_order_of_images_and_pairs_changes_nothing(seed: int) -> None:
     one, other = solve(6, edges, 2), solve(6, shuffled, int(place[2]))
     assert one.model == other.model
     np.testing.assert_allclose(other.matrices[place], one.matrices, atol=1e-5)
-    assert (other.aside == one.aside[order]).all()
+    assert (other.rejected == one.rejected[order]).all()
 
 
 def test_a_pair_may_be_told_either_way_round() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from imatch.matchers.dense.loftr_s2 import LoFTRS2
 from imatch.matchers.images import convert_bands
 from imatch.matchers.tiling import Tiling
 from imatch.models.loftr.network import LoFTR
-from imatch.models.loftr.shape import Shape, coarse_only
+from imatch.models.loftr.shape import Shape
 from imatch.models.weights import sha256_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def test_another_file_is_refused(tmp_path: Path, landscape: Landscape) -> None:
 
 
 def test_cells_alone_are_refused(tmp_path: Path, landscape: Landscape) -> None:
-    shape = coarse_only(TINY)
+    shape = replace(TINY, refined=False)
     told = {"architecture": {"kind": "loftr", "shape": shape.to_dict()}}
     path = tmp_path / "coarse.safetensors"
     save_file(LoFTR(shape).state_dict(), path, {"imatch": json.dumps(told)})

@@ -14,7 +14,7 @@ from imatch.models.loftr.match import (
     tie_points,
 )
 from imatch.models.loftr.network import LoFTR
-from imatch.models.loftr.shape import COMPACT, Shape, coarse_only
+from imatch.models.loftr.shape import COMPACT, Shape
 
 TINY = Shape((8, 8, 12, 16), heads=2, rounds=1, fine_heads=2)
 
@@ -94,7 +94,7 @@ class TestTiePoints:
 
     def test_without_the_fine_stage_cells_are_matched(self) -> None:
         image, seen = ground(64, 80)
-        xy_a, xy_b, _ = tie_points(telling(coarse_only(TINY)), image, image, seen, seen)
+        xy_a, xy_b, _ = tie_points(telling(replace(TINY, refined=False)), image, image, seen, seen)
         assert torch.equal(xy_a, xy_b)
         assert (xy_a % 8 == 0).all()
 
@@ -102,7 +102,7 @@ class TestTiePoints:
         image, _ = ground(216, 224)
         seen = torch.ones(200, 200, dtype=torch.bool)
         a, b = image[:, 16:, 24:], image[:, :200, :200]
-        xy_a, xy_b, _ = tie_points(telling(coarse_only(TINY)), a, b, seen, seen)
+        xy_a, xy_b, _ = tie_points(telling(replace(TINY, refined=False)), a, b, seen, seen)
         moved = xy_b - xy_a
         assert ((moved == torch.tensor([24.0, 16.0])).all(dim=1)).float().mean() > 0.8
 
@@ -132,7 +132,7 @@ class TestTiePoints:
         image, seen = ground(60, 60)
         hidden = seen.clone()
         hidden[:, 30:] = False
-        network = telling(replace(coarse_only(TINY), border=0))
+        network = telling(replace(TINY, refined=False, border=0))
         xy_a, _, _ = tie_points(network, image, image, hidden, seen)
         assert len(xy_a) > 3
         assert (xy_a[:, 0] < 30).all()

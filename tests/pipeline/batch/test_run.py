@@ -101,7 +101,7 @@ def test_every_pair_has_a_row_and_a_document(series: Path, tmp_path: Path) -> No
     assert len({row.worker for row in run.results}) == 1
     record = json.loads((tmp_path / "out" / "batch.json").read_text())
     assert record["settings"]["matcher"] == "sift"
-    assert [sitting["engine"] for sitting in record["sittings"]] == ["local"]
+    assert [session["engine"] for session in record["sittings"]] == ["local"]
 
 
 def test_what_fails_is_a_row_and_stops_nobody(series: Path, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_resuming_keeps_answers_and_tries_errors_again(series: Path, tmp_path: P
     assert made_by_the_dead(out / "results") == []
     # Kept to the letter, times and worker included.
     assert [after[name].row() == before[name].row() for name in NAMES] == [True, False, True, False]
-    assert len(again.sittings) == 2
+    assert len(again.sessions) == 2
     # Nothing is left to do, so no worker is begun.
     assert [
         r.row() for r in run_batch(pairs, SIFT, out, resume=True, executor=Nobody()).results
@@ -208,7 +208,7 @@ def test_what_is_there_is_kept_unless_told(series: Path, tmp_path: Path) -> None
     assert (out / "results.csv").read_bytes() == before
     (out / "results" / "old.json").write_text("{}")
     replaced = run_batch(pairs, SIFT, out, overwrite=True, executor=Here())
-    assert len(replaced.sittings) == 1
+    assert len(replaced.sessions) == 1
     assert not (out / "results" / "old.json").exists()
     assert (out / "notes.txt").read_text() == "mine"
     (out / "batch.json").write_text("[]")

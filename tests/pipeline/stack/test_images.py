@@ -9,14 +9,14 @@ import pytest
 
 from imatch.core.errors import InputError
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.stack.images import find_reference, open_members
+from imatch.pipeline.stack.images import find_reference, open_stack_images
 
 MakeScene = Callable[..., Any]
 CONFIG = MatchConfig()
 
 
 def names(paths: list[Path]) -> list[str]:
-    return [member.name for member in open_members(paths, CONFIG)]
+    return [member.name for member in open_stack_images(paths, CONFIG)]
 
 
 def test_images_stand_in_the_order_of_time_whatever_order_they_came_in(scene: MakeScene) -> None:
@@ -27,7 +27,7 @@ def test_images_stand_in_the_order_of_time_whatever_order_they_came_in(scene: Ma
     expected = ["z_20160212", "b_20190402", "a_20190407", "undated"]
     assert names(paths) == expected
     assert names(paths[::-1]) == expected
-    members = open_members(paths, CONFIG)
+    members = open_stack_images(paths, CONFIG)
     assert members[0].date == date(2016, 2, 12)
     assert members[3].date is None
     assert members[0].summary().width == 40
@@ -53,7 +53,7 @@ def test_an_image_that_cannot_be_read_is_listed_with_the_cause(
     broken = tmp_path / "broken_20190101.tif"
     broken.write_bytes(b"")
     good = [scene(name, size=(40, 40)).path for name in ("a_20180101.tif", "b_20200101.tif")]
-    members = open_members([broken, *good], CONFIG)
+    members = open_stack_images([broken, *good], CONFIG)
     assert [member.info is None for member in members] == [False, True, False]
     assert "empty" in members[1].error
     assert members[1].date == date(2019, 1, 1)
@@ -64,18 +64,18 @@ def test_an_image_that_cannot_be_read_is_listed_with_the_cause(
 def test_one_image_is_no_stack(scene: MakeScene, tmp_path: Path) -> None:
     path = scene("a.tif", size=(40, 40)).path
     with pytest.raises(InputError, match="two images or more, and 1 can be read"):
-        open_members([path, tmp_path / "absent.tif"], CONFIG)
+        open_stack_images([path, tmp_path / "absent.tif"], CONFIG)
 
 
 def test_an_image_is_named_once(scene: MakeScene, tmp_path: Path) -> None:
     path = scene("a.tif", size=(40, 40)).path
     with pytest.raises(InputError, match="named twice"):
-        open_members([path, tmp_path / "." / "a.tif"], CONFIG)
+        open_stack_images([path, tmp_path / "." / "a.tif"], CONFIG)
 
 
 def test_the_reference_is_found_by_path_and_by_name(scene: MakeScene) -> None:
     paths = [scene(name, size=(40, 40)).path for name in ("a.tif", "b.tif")]
-    members = open_members(paths, CONFIG)
+    members = open_stack_images(paths, CONFIG)
     assert [find_reference(members, name) for name in ("b", "b.tif", str(paths[1]))] == [1, 1, 1]
     with pytest.raises(InputError, match="not among the images; name one of them, such as a"):
         find_reference(members, "c.tif")

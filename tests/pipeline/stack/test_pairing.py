@@ -66,7 +66,7 @@ def test_more_pairs_only_for_what_is_not_tied_and_with_what_is() -> None:
     choice, tried = PairChoice("auto"), [(0, 5), (0, 1), (0, 2), (0, 12)]
     tied = set(range(1, 24)) - {13}
     more = more_pairs(choice, MONTHLY, tried, tied)
-    assert all({0, 13} & set(couple) for couple in more)
+    assert all({0, 13} & set(pair) for pair in more)
     assert not set(more) & set(tried)
     # The nearest in season that is tied and was not tried.
     assert (0, 11) in more

@@ -70,7 +70,7 @@ class Here(BatchExecutor):
             if self.spoil is not None:
                 made = self.spoil(read_registration(path), pair.name)
                 if isinstance(made, str):
-                    row = BatchResult.lost(pair, made)
+                    row = BatchResult.failed(pair, made)
                 else:
                     write_json(made, path)
                     row = BatchResult.of(pair, made)
@@ -284,17 +284,17 @@ def test_what_nothing_ties_is_named_with_the_best_attempts(
         return replace(found, status="failed", reason="clouds", transform=None, map_matrix=None)
 
     solved = stack(paths, tmp_path / "out", matcher="sift", executor=Here(spoil))
-    lost = by_name(solved)["a_20190120"]
-    assert lost.status == "failed"
-    assert lost.registration.matrix is None
-    assert solved.untied == [lost]
-    assert lost.reason.startswith("no pair ties it; the best: a_20180115 (uncertain, and nothing")
-    assert "few agree" in lost.reason
-    assert "and 1 more" in lost.reason
+    failed = by_name(solved)["a_20190120"]
+    assert failed.status == "failed"
+    assert failed.registration.matrix is None
+    assert solved.untied == [failed]
+    assert failed.reason.startswith("no pair ties it; the best: a_20180115 (uncertain, and nothing")
+    assert "few agree" in failed.reason
+    assert "and 1 more" in failed.reason
     verdicts = {p.reference: p.verdict for p in solved.pairs if p.target == "a_20190120"}
     assert verdicts["a_20180115"] == "unconfirmed"
     assert verdicts["a_20180420"] == "unused"
-    assert all(image.status == "ok" for image in solved.images if image is not lost)
+    assert all(image.status == "ok" for image in solved.images if image is not failed)
 
 
 def test_two_uncertain_pairs_that_agree_tie_an_image_but_not_firmly(
@@ -331,8 +331,8 @@ def test_images_tied_among_themselves_only_say_so(
     solved = stack(
         paths, tmp_path / "out", reference="a_20180715", matcher="sift", executor=Here(two_islands)
     )
-    lost = {image.name for image in solved.untied}
-    assert lost == {"a_20180115", "a_20190120"}
+    failed = {image.name for image in solved.untied}
+    assert failed == {"a_20180115", "a_20190120"}
     for image in solved.untied:
         assert image.reason.startswith("tied to images that nothing ties to the reference")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from imatch.retrieval.duplicates.color_mapping import fit_colours, recolour, stained
+from imatch.retrieval.duplicates.color_mapping import fit_colours, overlay_mask, recolour
 
 LUMA = np.array([0.3, 0.6, 0.1], np.float32)
 
@@ -41,7 +41,7 @@ def test_what_is_covered_does_not_count(bands: NDArray[np.float32]) -> None:
     weights, error = fit_colours(bands, marked, EVERYWHERE)
     made = recolour(bands, weights)
     assert np.abs(made - wanted).max() < 0.01
-    found = stained(marked, made, error, EVERYWHERE)
+    found = overlay_mask(marked, made, error, EVERYWHERE)
     assert found[20:36].mean() > 0.95
     assert not found[:18].any()
     assert not found[38:].any()

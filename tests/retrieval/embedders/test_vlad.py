@@ -54,16 +54,16 @@ def test_residuals_by_hand() -> None:
     # To the first word (-0.2, 0.6) + (-0.2, -0.6), to the second (0.6, -0.2), each of unit length.
     first, second = np.array([-1.0, 0.0]), np.array([0.6, -0.2]) / np.hypot(0.6, 0.2)
     expected = np.concatenate([first, second]) / np.sqrt(2)
-    vector = Vocabulary("means", words).gather(found)
+    vector = Vocabulary("means", words).aggregate(found)
     assert np.allclose(vector, expected, atol=1e-6)
 
 
 def test_no_descriptors_give_zeros() -> None:
     words = np.eye(2, 6, dtype=np.float32)
     nothing = np.zeros((0, 6), dtype=np.float32)
-    assert not Vocabulary("means", words).gather(nothing).any()
+    assert not Vocabulary("means", words).aggregate(nothing).any()
     projected = Vocabulary("means", words, np.ones(12, np.float32), np.ones((12, 3), np.float32))
-    assert projected.gather(nothing).tolist() == [0, 0, 0]
+    assert projected.aggregate(nothing).tolist() == [0, 0, 0]
 
 
 def test_learnt_vocabulary_tells_chips_apart() -> None:
@@ -88,7 +88,7 @@ def test_components_are_white() -> None:
     assert vocabulary.projection is not None
     raw = Vocabulary("means", vocabulary.words)
     cells = make_local("means")
-    vectors = np.stack([raw.gather(cells.on_ground(p[None], v[None])[0]) for p, v in seen])
+    vectors = np.stack([raw.aggregate(cells.on_ground(p[None], v[None])[0]) for p, v in seen])
     white = (vectors - vocabulary.mean) @ vocabulary.projection
     assert np.allclose(np.cov(white.T), np.eye(5), atol=1e-3)
 

@@ -221,6 +221,6 @@ def test_plane_keeps_groups_apart() -> None:
     xy = plane(vectors, "pca")
     assert xy.shape == (40, 2)
     assert abs(xy[:20, 0].mean() - xy[20:, 0].mean()) > 10
-    picture = scatter(xy, groups)
-    assert picture.shape == (512, 512, 3)
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 2
+    image = scatter(xy, groups)
+    assert image.shape == (512, 512, 3)
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 2

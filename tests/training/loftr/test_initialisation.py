@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from safetensors.torch import save_file
 from imatch.core.errors import ConfigError, InputError, WeightsError
 from imatch.models.loftr.backbone import KeypointBackbone
 from imatch.models.loftr.network import LoFTR, coarse_parts
-from imatch.models.loftr.shape import coarse_only
 from imatch.models.superpoint.network import load_superpoint
 from imatch.models.weights import require_weights
 from imatch.training.initialisation import Initialisation
@@ -29,7 +29,7 @@ def begun(config: LoFTRConfig) -> Initialisation[LoFTR]:
 @pytest.fixture
 def coarse(configure: Configure, tmp_path: Path) -> Path:
     """What a run of the coarse stage ends with."""
-    shape = coarse_only(configure().shape)
+    shape = replace(configure().shape, refined=False)
     told = {
         "architecture": {"kind": "loftr", "shape": shape.to_dict()},
         "licence": "CC-BY-4.0",

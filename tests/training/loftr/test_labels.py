@@ -12,7 +12,7 @@ import pytest
 from imatch.core.errors import MatcherError
 from imatch.training.loftr import labels
 from imatch.training.loftr.config import LoFTRDistilConfig
-from imatch.training.loftr.labels import AlignedTargets, Alignments, align, as_aligned
+from imatch.training.loftr.labels import AlignedTargets, Alignments, align, with_alignment
 
 
 def answer(shift: float, bound: float | None, status: str = "ok") -> Any:
@@ -87,13 +87,15 @@ def test_ground_far_from_tie_points_is_not_vouched_for(pairs: Any) -> None:
     changed = np.zeros((96, 96), bool)
     changed[50, 50] = True
     known = AlignedTargets(np.eye(3), 0.3, np.array([[20.0, 30.0], [99.0, 30.0]], np.float32))
-    pair = as_aligned(replace(pairs[1], changed=changed), known, 10.0)
+    pair = with_alignment(replace(pairs[1], changed=changed), known, 10.0)
     assert pair.sigma_px == 0.3
     assert (pair.homography == np.eye(3)).all()
     assert not pair.changed[30, [10, 20, 30, 95]].any()
     assert pair.changed[30, [5, 40, 80]].all()
     assert pair.changed[50, 50]
-    nowhere = as_aligned(pairs[1], replace(known, tie_points=np.zeros((0, 2), np.float32)), 10.0)
+    nowhere = with_alignment(
+        pairs[1], replace(known, tie_points=np.zeros((0, 2), np.float32)), 10.0
+    )
     assert nowhere.changed.all()
 
 

@@ -20,6 +20,7 @@ from imatch.training.loftr.trainer import LoFTRTrainer
 from imatch.training.loftr.truth import truth_of
 from imatch.training.tracking import read_log
 from imatch.training.validation import match_figures
+from tests.support.resumed_training import check_resumed_bit_for_bit
 
 Configure = Callable[..., LoFTRConfig]
 
@@ -104,16 +105,9 @@ def test_resumed_bit_for_bit(
     workers: int, pairs: Any, configure: Configure, tmp_path: Path
 ) -> None:
     settings = ["steps=3", "validate_every=3", "loss.fine_matches=10"]
-    trainer(configure(*settings), tmp_path / "straight", pairs).fit()
-    broken = [*settings, f"workers={workers}"]
-    cut = trainer(configure(*broken, "max_minutes=1e-9"), tmp_path / "run", pairs).fit()
-    assert cut.step == 1
-    trainer(configure(*broken), tmp_path / "run", pairs).fit(resume=True)
-    one, two = (
-        Checkpoints(tmp_path / name / "checkpoints").load(3) for name in ("straight", "run")
+    check_resumed_bit_for_bit(
+        lambda folder, more: trainer(configure(*settings, *more), folder, pairs), tmp_path, workers
     )
-    assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
-    assert all(torch.equal(one.average[name], two.average[name]) for name in one.average)
 
 
 def test_learns_a_batch_by_heart(
@@ -202,6 +196,6 @@ class TestFigures:
 
 def test_pictures(pairs: Any, configure: Configure, tmp_path: Path) -> None:
     work = trainer(configure(), tmp_path / "run", pairs)
-    pictures = work.pictures(work.build_model())
-    assert pictures["matches"].shape == (64, 128, 3)
-    assert pictures["matches"].dtype == np.uint8
+    example_images = work.example_images(work.build_model())
+    assert example_images["matches"].shape == (64, 128, 3)
+    assert example_images["matches"].dtype == np.uint8

@@ -14,6 +14,7 @@ from imatch.training.checkpoint import Checkpoints
 from imatch.training.superpoint.config import SuperPointConfig
 from imatch.training.superpoint.trainer import SuperPointTrainer
 from imatch.training.tracking import read_log
+from tests.support.resumed_training import check_resumed_bit_for_bit
 
 Configure = Callable[..., SuperPointConfig]
 OBJECTIVES = {
@@ -48,16 +49,9 @@ def test_resumed_bit_for_bit(
     workers: int, pairs: Any, configure: Configure, tmp_path: Path
 ) -> None:
     settings = [*OBJECTIVES["all"], "steps=3", "validate_every=3"]
-    trainer(configure(*settings), tmp_path / "straight", pairs).fit()
-    broken = [*settings, f"workers={workers}"]
-    cut = trainer(configure(*broken, "max_minutes=1e-9"), tmp_path / "run", pairs).fit()
-    assert cut.step == 1
-    trainer(configure(*broken), tmp_path / "run", pairs).fit(resume=True)
-    one, two = (
-        Checkpoints(tmp_path / name / "checkpoints").load(3) for name in ("straight", "run")
+    check_resumed_bit_for_bit(
+        lambda folder, more: trainer(configure(*settings, *more), folder, pairs), tmp_path, workers
     )
-    assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
-    assert all(torch.equal(one.average[name], two.average[name]) for name in one.average)
 
 
 def test_labels_of_other_settings_are_not_taken(
