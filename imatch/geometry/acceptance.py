@@ -118,7 +118,7 @@ class WindowRules:
 class AppearanceRules:
     """How far season and sun may move all windows alike.
 
-    On 189 of OMBRIA's training tiles, the truth of each being the median of its scene's others, 95 %
+    On 189 of OMBRIA's training tiles, whose truth is the median of their scene's others, 95 %
     intervals hold 95.2 % in x and in y with these, and 79 and 82 % without
     (``experiments.benchmarks.trust appearance``). The likeliest values there are 0.39, 0.11 and
     0.18, and hold 96 %; the scatter's factor is kept as an earlier trial on other pairs gave it,
