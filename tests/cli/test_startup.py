@@ -74,8 +74,9 @@ def test_a_pair_that_needs_no_network_loads_no_library_for_others() -> None:
     loaded = run_fresh(matching)[0].modules
     assert "scipy.fft" in loaded
     networks, pages, tables = {"torch", "kornia"}, {"matplotlib", "jinja2"}, {"pandas", "geopandas"}
-    # SciPy's parts are loaded when they are first named, these take longer than all others.
-    parts = {f"scipy.{name}" for name in ("stats", "interpolate", "optimize", "ndimage")}
+    # SciPy's parts are loaded when they are first named, and take longer than all others.
+    rarely = "interpolate", "linalg", "ndimage", "optimize", "sparse", "spatial", "stats"
+    parts = {f"scipy.{name}" for name in rarely}
     others = {"pyogrio", "rich", "filelock"}
     assert not loaded & (networks | pages | tables | parts | others)
 
