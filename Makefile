@@ -1,4 +1,4 @@
-# Everything on a fresh machine with Python 3.11 and nothing else: `make demo`, `make test`.
+# Everything on a fresh machine with Python 3.11 to 3.13 and nothing else: `make demo`, `make test`.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -13,7 +13,7 @@ SAMPLE := data/sample/bouconne_2018-08.tif data/sample/bouconne_2018-11.tif
 TESTED_MATCHERS := aliked-lightglue disk-lightglue xfeat-lighterglue
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install install-dev clean
+.PHONY: help demo test package install install-dev clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,13 @@ test: install-dev ## Lint, format check, types, architecture, tests.
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
 
+package: install-dev ## Build the wheel and the source distribution into dist/, and check them.
+	rm -rf build dist imatch.egg-info
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	@ls -l dist
+
 install: $(VENV)/.imatch ## Make .venv with torch and this package.
 
 install-dev: $(VENV)/.imatch-dev ## The same, with what the tests need.
@@ -44,9 +51,9 @@ clean: ## Remove .venv, demo/, build products and caches (downloaded weights sta
 # Each stamp is touched last, so an interrupted step is done again.
 
 $(VENV)/.made:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: set PYTHON=/path/to/python"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "$(PYTHON) is too old: set PYTHON=/path/to/python3.11"; exit 1; }
+		{ echo "$(PYTHON) is too old: set PYTHON=/path/to/python, 3.11 or newer"; exit 1; }
 	"$(PYTHON)" -m venv --clear $(VENV)
 	@touch $@
 

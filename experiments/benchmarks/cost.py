@@ -1,4 +1,4 @@
-r"""What things cost: time and memory of pairs, scenes, training and search; types of a match.
+r"""What things cost: time and memory of pairs, scenes, training, search and the start.
 
     python -m experiments.benchmarks.cost pairs ../shared/data/bench_cases.csv \
         --source ombria --every 40 -m superpoint-s2 -m aliked-lightglue
@@ -8,6 +8,7 @@ r"""What things cost: time and memory of pairs, scenes, training and search; typ
     python -m experiments.benchmarks.cost matching --side 512
     python -m experiments.benchmarks.cost search -o out/index --threads 2
     python -m experiments.benchmarks.cost types
+    python -m experiments.benchmarks.cost startup
 
 Time of a processor is that of the process, so that a busy machine does not count. What is measured
 runs in a process of its own, so that its peak of memory is its own.
@@ -31,7 +32,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
-import psutil
 
 # Torch and faiss are imported where they are used: a child's peak memory includes its parent's.
 from imatch.bench.cases import Case, read_cases
@@ -39,7 +39,9 @@ from imatch.bench.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
+from tests.support.startup import run_fresh
 from tests.support.types_on_path import classes_on_path
+from tests.support.vector_search import HITS, search_one_by_one
 from tests.support.vectors import make_queries, mapped, write_vectors
 
 if TYPE_CHECKING:
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: Hits of a query.
-_K = 10
 
 
 def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -153,6 +153,23 @@ def types(_asked: argparse.Namespace) -> None:
     print("\n".join([*found, f"{len(found)} classes"]))
 
 
+def startup(asked: argparse.Namespace) -> None:
+    """Import imatch and match the sample pair twice, in fresh interpreters; prints the medians."""
+    pair = [str(path) for path in sorted(Path("data/sample").glob("*.tif"))]
+    statements = ["import imatch", *[f"imatch.match(*{pair})"] * 2]
+    # The first reads the libraries from the disk, and compiles where that was not done.
+    runs = [run_fresh(*statements) for _ in range(asked.repeat + 1)][1:]
+    print(f"median of {asked.repeat}        wall  processor  modules")
+    for number, name in enumerate(["import imatch", "the first match", "the second"]):
+        wall, busy = (
+            statistics.median(getattr(run[number], clock) for run in runs)
+            for clock in ("wall", "processor")
+        )
+        print(f"{name:18}{1e3 * wall:7.0f} ms{1e3 * busy:7.0f} ms{len(runs[0][number].modules):9}")
+    more = statistics.median(first.processor - second.processor for _, first, second in runs)
+    print(f"the first costs {more:.2f} s of processor over the second")
+
+
 def train_superpoint(asked: argparse.Namespace, settings: list[str], folder: Path) -> None:
     """Measure SuperPoint; its labels and the teacher's descriptors are made once in a run."""
     from imatch.core.settings import load_settings
@@ -250,54 +267,6 @@ def matching(asked: argparse.Namespace) -> None:
     print(f", peak {peak_mb() / 1e3:.2f} GB")
 
 
-def search_one_by_one(vectors: Path, structure: str, queries: Path, threads: int) -> dict[str, Any]:
-    """Search, and measure.
-
-    Returns:
-        Milliseconds of the wall and of the processor a query, memory, and the rows found.
-    """
-    from imatch.retrieval.index.vector_index import Searcher, require_faiss
-
-    require_faiss().omp_set_num_threads(threads)
-    process = psutil.Process()
-    before = process.memory_info().rss
-    file = vectors.with_name(f"{vectors.stem}.{structure}.faiss")
-    begun = time.perf_counter()
-    searcher = Searcher(mapped(vectors), None if structure == "flat" else file)
-    opened = time.perf_counter() - begun
-    asked = mapped(queries)
-    # The first queries find nothing in the disk's cache.
-    for query in asked[:20]:
-        searcher.search(query[None], _K)
-    walls, processors, rows = [], [], []
-    for query in asked:
-        wall, processor = time.perf_counter(), time.process_time()
-        found = searcher.search(query[None], _K)[1]
-        walls.append(1e3 * (time.perf_counter() - wall))
-        processors.append(1e3 * (time.process_time() - processor))
-        rows.append(found[0].tolist())
-    return {
-        "structure": structure,
-        "open_ms": 1e3 * opened,
-        "ms": statistics.median(walls),
-        "ms_p95": float(np.percentile(walls, 95)),
-        "processor_ms": statistics.median(processors),
-        "resident_mb": (process.memory_info().rss - before) / 1e6,
-        "own_mb": _own_mb(process),
-        "file_mb": (vectors if structure == "flat" else file).stat().st_size / 1e6,
-        "rows": rows,
-    }
-
-
-def _own_mb(process: psutil.Process) -> float:
-    """Memory that is not a file's: what the system cannot take back."""
-    told = Path("/proc/self/smaps_rollup")
-    if not told.exists():
-        return float(process.memory_full_info().uss) / 1e6
-    rows = dict(line.split(":", 1) for line in told.read_text().splitlines()[1:])
-    return int(rows["Anonymous"].split()[0]) * 1024 / 1e6
-
-
 def search_all(work: Path, count: int, queries: int, threads: int) -> dict[str, Any]:
     """Build every structure over a set of vectors and search it."""
     from imatch.retrieval.index.vector_index import build, require_faiss
@@ -318,7 +287,7 @@ def search_all(work: Path, count: int, queries: int, threads: int) -> dict[str, 
         row = apart(search_one_by_one, vectors, structure, asked, threads)
         found = [set(rows) for rows in row.pop("rows")]
         truth = found if structure == "flat" else truth
-        shares = [len(a & b) / _K for a, b in zip(found, truth, strict=True)]
+        shares = [len(a & b) / HITS for a, b in zip(found, truth, strict=True)]
         row |= {
             "recall_at_10": statistics.mean(shares),
             "build_seconds": seconds,
@@ -366,6 +335,9 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--bands", type=int, default=3, choices=(1, 3))
     part = parts.add_parser("types", help="the classes on the path of one match")
     part.set_defaults(run=types)
+    part = parts.add_parser("startup", help="importing imatch, and the first match of a program")
+    part.set_defaults(run=startup)
+    part.add_argument("--repeat", type=int, default=7, help="fresh interpreters")
     part = parts.add_parser("training", help="pairs a second that one core trains on")
     part.set_defaults(run=training)
     part.add_argument("trainer", choices=("superpoint", "loftr"))

@@ -21,9 +21,9 @@ class ImatchError(Exception):
     def __init__(
         self, cause: str, *, subject: str | PathLike[str] | None = None, hint: str | None = None
     ) -> None:
-        self.cause = redacted(cause)
-        self.subject = None if subject is None else redacted(fspath(subject))
-        self.hint = None if hint is None else redacted(hint)
+        self.cause: str = redacted(cause)
+        self.subject: str | None = None if subject is None else redacted(fspath(subject))
+        self.hint: str | None = None if hint is None else redacted(hint)
         super().__init__(str(self))
 
     def __str__(self) -> str:

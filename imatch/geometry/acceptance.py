@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 if TYPE_CHECKING:
     from imatch.geometry.alignment.fine_alignment import Alignment
@@ -282,7 +282,7 @@ def _enough_tiles(agree: int, tiles: int) -> bool:
     """Whether so many tiles that agree bear out the rough answer."""
     if agree >= TILES.tiles * tiles:
         return True
-    by_chance = float(binom.sf(agree - 1, tiles, TILES.by_chance))
+    by_chance = float(bdtrc(agree - 1, tiles, TILES.by_chance))
     return agree >= TILES.clouded * tiles and by_chance < TILES.chance
 
 

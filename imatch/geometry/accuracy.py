@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from imatch.core.types import BoolArray
 from imatch.geometry.fit import jacobian, minimum_points, normalisation
@@ -150,12 +151,10 @@ def half_width_95(samples: NDArray[np.float64], blocks: int) -> NDArray[np.float
     Returns:
         (..., 2) half-widths.
     """
-    from scipy.stats import t
-
     if not np.isfinite(samples).all():
         return np.full(samples.shape[1:], np.inf)
     widen = np.sqrt(blocks / max(blocks - 1, 1))
-    return np.asarray(float(t.ppf(0.975, max(blocks - 1, 1))) * widen * samples.std(axis=0))
+    return np.asarray(float(stdtrit(max(blocks - 1, 1), 0.975)) * widen * samples.std(axis=0))
 
 
 def block_count(ref_xy: NDArray[np.float64], block: float = 0.0) -> int:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from imatch.core.types import BoolArray
 from imatch.geometry.alignment.fine_alignment import AGREES
@@ -87,7 +87,7 @@ def _confirmed(xy: NDArray[np.float64], moved: NDArray[np.float64]) -> BoolArray
     count = min(_NEIGHBOURS, len(xy) - 1)
     if count < _LEAST_NEIGHBOURS:
         return np.zeros(len(xy), dtype=bool)
-    _, index = cKDTree(xy).query(xy, k=count + 1)
+    _, index = scipy.spatial.cKDTree(xy).query(xy, k=count + 1)
     # The window itself comes first, unless another lies on the same place.
     own = np.equal(index, np.arange(len(xy))[:, None])
     own[~own.any(axis=1), -1] = True

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import map_coordinates
 
 from imatch.core.errors import InputError
 from imatch.core.types import FloatArray
@@ -60,7 +60,9 @@ class DisplacementGrid:
         row = np.clip((points[:, 1] - self.origin[1]) / self.step[1], 1.0, rows - 2.0)
         return np.column_stack(
             [
-                map_coordinates(plane, [row, column], order=3, prefilter=False, mode="nearest")
+                scipy.ndimage.map_coordinates(
+                    plane, [row, column], order=3, prefilter=False, mode="nearest"
+                )
                 for plane in np.moveaxis(self.coefficients, 2, 0)
             ]
         )

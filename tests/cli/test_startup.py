@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.support.startup import run_fresh
+
+SAMPLE = [str(path) for path in sorted(Path(__file__).parents[2].glob("data/sample/*.tif"))]
 HEAVY = ("torch", "kornia", "cv2", "numpy", "rasterio", "pydantic", "rich", "matplotlib")
 
 
@@ -63,6 +67,18 @@ def test_exports_need_no_torch() -> None:
 
 def test_sift_needs_no_torch() -> None:
     assert "torch" not in imported_by("import imatch; imatch.load_matcher('sift')")
+
+
+def test_a_pair_that_needs_no_network_loads_no_library_for_others() -> None:
+    matching = f"import imatch; assert imatch.match(*{SAMPLE}).status == 'ok'"
+    loaded = run_fresh(matching)[0].modules
+    assert "scipy.fft" in loaded
+    networks, pages, tables = {"torch", "kornia"}, {"matplotlib", "jinja2"}, {"pandas", "geopandas"}
+    # SciPy's parts are loaded when they are first named, and take longer than all others.
+    rarely = "interpolate", "linalg", "ndimage", "optimize", "sparse", "spatial", "stats"
+    parts = {f"scipy.{name}" for name in rarely}
+    others = {"pyogrio", "rich", "filelock"}
+    assert not loaded & (networks | pages | tables | parts | others)
 
 
 def test_help_comes_within_half_a_second() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from shapely import STRtree, points
 
 from imatch.core.types import BoolArray
 from imatch.geometry.alignment.refine import peaks
@@ -84,10 +84,10 @@ def of_windows(
         One for neighbours across and one for those down, where there are enough.
     """
     found = []
-    tree = cKDTree(centre)
+    tree = STRtree(points(centre))
     excess = np.zeros(2) if far else _excess(tree, centre, residual, side)
     for step in ((side, 0.0), (0.0, side)):
-        distance, other = tree.query(centre + step)
+        distance, other = _nearest(tree, centre + step)
         pairs = np.flatnonzero(distance < _NEAR * side)
         if len(pairs) < _FEWEST_PAIRS:
             continue
@@ -99,7 +99,7 @@ def of_windows(
 
 
 def _excess(
-    tree: cKDTree, centre: NDArray[np.float64], residual: NDArray[np.float64], side: float
+    tree: STRtree, centre: NDArray[np.float64], residual: NDArray[np.float64], side: float
 ) -> NDArray[np.float64]:
     """(2,) variance of the windows beyond their noise.
 
@@ -108,7 +108,7 @@ def _excess(
     """
     noise = np.full(2, np.inf)
     for step in ((side, 0.0), (0.0, side)):
-        near = [tree.query(centre + np.multiply(sign, step)) for sign in (1, -1)]
+        near = [_nearest(tree, centre + np.multiply(sign, step)) for sign in (1, -1)]
         inside = np.flatnonzero((near[0][0] < _NEAR * side) & (near[1][0] < _NEAR * side))
         if len(inside) < _FEWEST_PAIRS:
             continue
@@ -117,9 +117,19 @@ def _excess(
         noise = np.minimum(noise, (bend**2).mean(axis=0) / 6)
     excess = np.maximum((residual**2).mean(axis=0) - noise, 0.0)
     # A window that errs alone is chance; several in one place are ground that departs.
-    near = tree.query_ball_point(centre, side / 2)
-    smooth = np.array([residual[index].mean(axis=0) for index in near if len(index) >= _FEW])
+    own, other = tree.query(points(centre), predicate="dwithin", distance=side / 2)
+    count = np.bincount(own, minlength=len(centre))
+    total = np.column_stack([np.bincount(own, values[other]) for values in residual.T])
+    smooth = (total / count[:, None])[count >= _FEW]
     return np.asarray(np.maximum(excess, _tail(smooth)) if len(smooth) else excess)
+
+
+def _nearest(
+    tree: STRtree, at: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distance and index of the window nearest to each of (N, 2) places."""
+    pairs, distance = tree.query_nearest(points(at), return_distance=True, all_matches=False)
+    return distance, pairs[1]
 
 
 def of_lines(

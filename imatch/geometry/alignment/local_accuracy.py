@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from imatch.core.types import BoolArray
 from imatch.geometry.accuracy import (
@@ -169,7 +169,7 @@ class LocalAccuracy:
         watched places are from all.
         """
         assert self.model is not None
-        tree = cKDTree(coordinates)
+        tree = scipy.spatial.cKDTree(coordinates)
         spacing = float(np.median(tree.query(coordinates, k=2)[0][:, 1]))
         away = np.maximum(tree.query(watched)[0] - spacing, 0.0)
         reach = float(away.max())

@@ -15,10 +15,8 @@ from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.interpolate import BSpline, RBFInterpolator
-from scipy.linalg import cho_factor, cho_solve
 
 from imatch.geometry.transform import DisplacementGrid
 
@@ -195,7 +193,8 @@ class _Spline:
     def solve(self, moved: NDArray[np.float64], weights: NDArray[np.float64]) -> DisplacementGrid:
         weighted = self._basis.multiply(weights[:, None]).tocsr()
         normal = (weighted.T @ self._basis).toarray() + self._penalty
-        solved = cho_solve(cho_factor(normal, check_finite=False), weighted.T @ moved)
+        factor = scipy.linalg.cho_factor(normal, check_finite=False)
+        solved = scipy.linalg.cho_solve(factor, weighted.T @ moved)
         return self._model.grid(np.asarray(solved).reshape(self._shape))
 
 
@@ -218,7 +217,7 @@ class _ThinPlate:
 
         # A cell's smoothing falls with the weight behind its mean.
         smoothing = self._model.smoothness * len(self._unit) / used.sum() / total[used]
-        field = RBFInterpolator(
+        field = scipy.interpolate.RBFInterpolator(
             mean(self._unit), mean(moved), smoothing=smoothing, kernel="thin_plate_spline"
         )
         return _sampled(self._model, field)
@@ -249,14 +248,15 @@ def _sampled(model: LocalModel, field: Any) -> DisplacementGrid:
     return model.grid(np.einsum("ri,ijk,cj->rck", down, planes, across, optimize=True))
 
 
-def _spline_basis(at: NDArray[np.float64], count: int) -> sparse.csr_array:
+def _spline_basis(at: NDArray[np.float64], count: int) -> scipy.sparse.csr_array:
     """(N, count) values of uniform cubic B-splines round the nodes 0 to count - 1, four a line."""
-    return BSpline.design_matrix(at, np.arange(-2.0, count + 2.0), 3)
+    return scipy.interpolate.BSpline.design_matrix(at, np.arange(-2.0, count + 2.0), 3)
 
 
 @lru_cache(maxsize=4)
 def _penalties(columns: int, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(R C, R C) quadratic forms of a lattice's second differences, and of its first ones."""
+    sparse = scipy.sparse
     across, down = np.eye(columns), np.eye(rows)
     (x1, x2), (y1, y2) = (
         [sparse.csr_array(np.diff(unit, order, axis=0)) for order in (1, 2)]
@@ -272,11 +272,13 @@ def _penalties(columns: int, rows: int) -> tuple[NDArray[np.float64], NDArray[np
     return form(bending), form(slope) + 1e-5 * np.eye(rows * columns)
 
 
-def _khatri_rao(down: sparse.csr_array, across: sparse.csr_array) -> sparse.csr_array:
+def _khatri_rao(
+    down: scipy.sparse.csr_array, across: scipy.sparse.csr_array
+) -> scipy.sparse.csr_array:
     """(N, R C) products of the rows of (N, R) and (N, C), four entries each."""
     count, columns = down.shape[0], across.shape[1]
     values = down.data.reshape(count, 4, 1) * across.data.reshape(count, 1, 4)
     index = down.indices.reshape(count, 4, 1) * columns + across.indices.reshape(count, 1, 4)
     rows = np.repeat(np.arange(count), 16)
     shape = count, down.shape[1] * columns
-    return sparse.csr_array((values.ravel(), (rows, index.ravel())), shape=shape)
+    return scipy.sparse.csr_array((values.ravel(), (rows, index.ravel())), shape=shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
@@ -104,6 +105,8 @@ def _start(ref: ImageSide, tgt: ImageSide) -> None:
     global _sides
     _sides = ref, tgt
     _held.enter_context(kept_open())
+    # Closed while the interpreter still stands: rasterio 1.5 complains of those that it finds open.
+    atexit.register(_held.close)
 
 
 def _measure(tasks: list[TileTask]) -> list[TileResult]:

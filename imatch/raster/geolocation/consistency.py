@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
-from scipy.spatial.distance import cdist
 
 #: Errors below this are nobody's contradiction, pixels.
 _LEAST_PX = 1.0
@@ -48,7 +47,7 @@ def left_out_errors(rows: NDArray[np.float64]) -> LeftOutErrors:
     count = len(rows)
     coordinates = rows[:, 2:] - rows[:, 2:].mean(axis=0)
     coordinates = coordinates / np.abs(coordinates).max(axis=0)
-    squared = cdist(coordinates, coordinates, "sqeuclidean")
+    squared = scipy.spatial.distance.cdist(coordinates, coordinates, "sqeuclidean")
     matrix = np.zeros((count + 3, count + 3))
     with np.errstate(divide="ignore", invalid="ignore"):
         matrix[:count, :count] = np.where(squared > 0, squared * np.log(squared), 0)
@@ -61,7 +60,7 @@ def left_out_errors(rows: NDArray[np.float64]) -> LeftOutErrors:
     # Where the others lie on one line, they predict nothing.
     predictable = share > 1e-9 * share.max()
     length = np.hypot(*weights[predictable].T)
-    spacing = KDTree(rows[:, :2]).query(rows[:, :2], k=2)[0][:, 1]
+    spacing = scipy.spatial.KDTree(rows[:, :2]).query(rows[:, :2], k=2)[0][:, 1]
     return LeftOutErrors(
         length / share[predictable],
         length / np.sqrt(share[predictable]),

@@ -10,11 +10,11 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
+import scipy
 from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
-from scipy import ndimage
 
 from imatch.core.errors import InputError
 from imatch.core.redaction import redacted
@@ -122,7 +122,7 @@ class FileSource(Source):
                 dataset.read(window=part, out=pixels, resampling=Resampling.average)
                 masks &= dataset.read_masks(window=part, out_shape=pixels.shape)
             if level.number is not None:
-                masks = ndimage.minimum_filter(masks, size=(1, 5, 5))
+                masks = scipy.ndimage.minimum_filter(masks, size=(1, 5, 5))
         pixels[masks == 0] = np.nan
         scale = Affine.scale(part.width / shape[1], part.height / shape[0])
         return Chunk(pixels, to_native @ Affine.translation(part.col_off, part.row_off) @ scale)

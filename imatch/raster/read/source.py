@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import scipy
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.windows import Window
-from scipy import ndimage
 
 from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
@@ -287,10 +287,10 @@ def _collar(pixels: NDArray[np.float32], valid: BoolArray) -> BoolArray:
     if black.mean() <= _COLLAR_SHARE:
         return nothing
     # Ground already known to be missing (outside the image on a grid) is edge as well.
-    labels, _ = ndimage.label(black | ~valid)
+    labels, _ = scipy.ndimage.label(black | ~valid)
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     collar = np.isin(labels, np.setdiff1d(edge, [0])) & black
     if collar.mean() <= _COLLAR_SHARE:
         return nothing
     # Pixels beside it are mixed with black by the averaging.
-    return np.asarray(ndimage.binary_dilation(collar, iterations=1) & valid)
+    return np.asarray(scipy.ndimage.binary_dilation(collar, iterations=1) & valid)
