@@ -23,6 +23,8 @@ _SAME = 0.9
 # A pixel stands alone when it departs from the median of its neighbours by so many times what is
 # usual.
 _ALONE = 8.0
+# From this share of a band on, marks leave nothing of it.
+_MOST = 0.5
 # Lines looked at across, at most, and least correlation of two profiles, beside its significance.
 _ACROSS, _LIKE, _SIGNIFICANT = 384, 0.15, 4.5
 # Steps beyond so many times the mean one count as that many, in so many rounds.
@@ -47,12 +49,16 @@ def without_marks(ref: GeoImage, tgt: GeoImage, offset: Offset) -> tuple[GeoImag
     if parts is None:
         return ref, tgt
     seen = ref.valid[parts[0]] & tgt.valid[parts[1]]
-    marked = common_marks(ref.pixels[:, *parts[0]], tgt.pixels[:, *parts[1]], seen)
+    marks = common_marks(ref.pixels[:, *parts[0]], tgt.pixels[:, *parts[1]], seen)
+    mostly = np.array([band.sum() > _MOST * seen.sum() for band in marks])
+    if mostly.any() and not mostly.all():
+        # Such a band says nothing, and the others may.
+        ref, tgt = _flat(ref, mostly), _flat(tgt, mostly)
+        marks = marks[~mostly]
+    marked = np.asarray(marks.any(axis=0), dtype=np.uint8)
     if marked.any():
-        marked = cv2.dilate(marked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        ref, tgt = (
-            _without(image, part, marked) for image, part in zip((ref, tgt), parts, strict=True)
-        )
+        beside = cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0
+        ref, tgt = _without(ref, parts[0], beside), _without(tgt, parts[1], beside)
     return _level_lines(ref, tgt, parts)
 
 
@@ -67,10 +73,10 @@ def common_marks(
         seen: (H, W) pixels that count.
 
     Returns:
-        (H, W), True where a band of both has a mark.
+        (C, H, W), True where the band has a mark in both.
     """
-    found = np.zeros(one.shape[1:], dtype=bool)
-    for first, second in zip(one, other, strict=True):
+    marks = np.zeros(one.shape, dtype=bool)
+    for first, second, found in zip(one, other, marks, strict=True):
         same = (first == second) & seen
         sure = _runs(first, same)
         if sure.sum() >= _LEAST:
@@ -81,7 +87,7 @@ def common_marks(
                 found |= _same_patches(patch, sure & (first == value))
         if same.any():
             found |= same & _alone(first) & _alone(second)
-    return found
+    return marks
 
 
 def _same_patches(either: BoolArray, both: BoolArray) -> BoolArray:
@@ -123,13 +129,13 @@ def _level_lines(
     for axis in (1, 0):
         for band in range(len(ref.pixels)):
             steps = [line_steps(image.pixels[band], image.valid, axis) for image in (ref, tgt)]
-            cut = [step[part[axis]][:-1] for step, part in zip(steps, parts, strict=True)]
+            cut = [step[:, part[axis]][:, :-1] for step, part in zip(steps, parts, strict=True)]
             if not _alike(*cut):
                 continue
             for number, (image, step) in enumerate(zip((ref, tgt), steps, strict=True)):
                 if pixels[number] is image.pixels:
                     pixels[number] = image.pixels.copy()
-                level = np.concatenate([[0], np.cumsum(step[:-1])]).astype(np.float32)
+                level = np.concatenate([[0], np.cumsum(step.mean(axis=0)[:-1])]).astype(np.float32)
                 level -= np.median(level)
                 plane = pixels[number][band]
                 plane -= level if axis == 1 else level[:, None]
@@ -146,35 +152,46 @@ def line_steps(band: NDArray[np.float32], valid: BoolArray, axis: int) -> NDArra
         axis: 1 for columns, 0 for lines.
 
     Returns:
-        (N,) usual difference to the next; 0 for the last, and where nothing is seen.
+        (2, N) usual difference to the next, in the first and in the second half of the columns; 0
+        for the last, and where nothing is seen.
     """
     if axis == 0:
         band, valid = band.T, valid.T
     every = max(1, len(band) // _ACROSS)
     band, valid = band[::every], valid[::every]
+    middle = len(band) // 2
+    halves = [_steps(band[part], valid[part]) for part in (np.s_[:middle], np.s_[middle:])]
+    return np.pad(np.stack(halves), ((0, 0), (0, 1)))
+
+
+def _steps(band: NDArray[np.float32], valid: BoolArray) -> NDArray[np.float64]:
     step = np.diff(band, axis=1)
     both = valid[:, 1:] & valid[:, :-1]
     step[~both] = 0
-    count = both.sum(axis=0)
-    reach = _HUBER * float(np.abs(step).sum() / max(count.sum(), 1))
+    count = np.maximum(both.sum(axis=0), 1)
+    reach = _HUBER * float(np.abs(step).sum() / count.sum())
     # Huber's estimate of the middle: a median of whole numbers is one, too, and a pattern of less
     # than a grey level would stay.
-    found = np.zeros(step.shape[1], dtype=np.float32)
+    found = np.zeros(step.shape[1])
     for _ in range(_ROUNDS):
-        left = np.clip(step - found, -reach, reach)
+        left = np.clip(step - found.astype(np.float32), -reach, reach)
         left[~both] = 0
-        found += left.sum(axis=0) / np.maximum(count, 1)
-    return np.append(found, 0.0).astype(np.float64)
+        found += left.sum(axis=0) / count
+    return found
 
 
 def _alike(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    """Whether two profiles of steps agree beyond chance."""
-    if len(one) < 4 * _LEAST:
+    """Whether steps (2, N) of two images agree beyond chance, one half with the other's other.
+
+    Ground is another in the other half, even where both images show it at the same pixels.
+    """
+    count = one.shape[1]
+    if count < 4 * _LEAST:
         return False
-    one, other = one - one.mean(), other - other.mean()
+    one, other = (steps - steps.mean(axis=1, keepdims=True) for steps in (one, other))
     size = float(np.sqrt((one**2).sum() * (other**2).sum()))
-    like = float((one * other).sum()) / size if size > 0 else 0.0
-    return bool(like > max(_LIKE, _SIGNIFICANT / np.sqrt(len(one))))
+    like = float((one * other[::-1]).sum()) / size if size > 0 else 0.0
+    return bool(like > max(_LIKE, _SIGNIFICANT / np.sqrt(count)))
 
 
 def _common(one: Offset, other: Offset, offset: Offset) -> tuple[tuple[slice, slice], ...] | None:
@@ -188,6 +205,12 @@ def _common(one: Offset, other: Offset, offset: Offset) -> tuple[tuple[slice, sl
         parts[0].append(slice(start, stop))
         parts[1].append(slice(start + offset[axis], stop + offset[axis]))
     return tuple((rows, columns) for rows, columns in parts)
+
+
+def _flat(image: GeoImage, bands: BoolArray) -> GeoImage:
+    pixels = image.pixels.copy()
+    pixels[bands] = 0
+    return replace(image, pixels=pixels)
 
 
 def _without(image: GeoImage, part: tuple[slice, slice], marked: BoolArray) -> GeoImage:
