@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 from imatch.core.errors import ConfigError
 from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
 from imatch.core.types import Rendered
+from imatch.geometry.alignment.pixel_fixed import (
+    DOUBT,
+    SamePixels,
+    block_bound,
+    pixel_upon_pixel,
+)
 from imatch.geometry.alignment.systematic import grid_bound
 from imatch.geometry.estimate import Estimate
 from imatch.matchers import MATCHERS
@@ -27,6 +33,7 @@ from imatch.pipeline.registration.certificate import Tolerance
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.registration.to_registration import to_registration
 from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
+from imatch.raster.fixed.blocks import common_blocks
 from imatch.raster.read.source import settings_of
 
 Image: TypeAlias = "str | PathLike[str] | NDArray[Any] | Source"
@@ -188,9 +195,12 @@ def estimate_pair(
     rendered = render(pair.ref, registrar.channels), render(pair.tgt, registrar.channels)
     within = _within(config, sources[0], pair)
     found = registrar.solve(*rendered, geocoded=pair.geocoded, within=within, on_stage=stage)
+    found = held_by_ground(found, rendered, pair, registrar, within, stage)
     found = ask_other_bands(found, sources, pair, config)
     if pair.repeated > 1:
         found = grid_bound(found, pair.repeated)
+    elif found.status == "ok":
+        found = block_bound(found, common_blocks(pair.ref, pair.tgt))
     return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance)
 
 
@@ -223,6 +233,39 @@ def _within(config: MatchConfig, ref: Source, pair: WorkPair) -> float | None:
     x, y = (side / 2 for side in pair.ref.size)
     native = pair.ref_map.to_native(np.array([[x, y], [x + 1, y]]))
     return pixels / float(np.hypot(*(native[1] - native[0])))
+
+
+def held_by_ground(
+    found: Estimate,
+    rendered: tuple[Rendered, Rendered],
+    pair: WorkPair,
+    registrar: Registrar,
+    within: float | None,
+    on_stage: Callable[[str], None],
+) -> Estimate:
+    """An estimate that the ground bears out, or one that says what it stands on.
+
+    Args:
+        found: What was found.
+        rendered: What the registrar saw.
+        pair: How it was read.
+        registrar: Asked once more, without what may be fixed to the pixels.
+        within: As for `Registrar.solve`.
+        on_stage: As for `match`.
+    """
+    offset = pair.same_pixels
+    if offset is None or not pixel_upon_pixel(found, offset):
+        return found
+    same = SamePixels(*rendered, offset)
+    if same.borne_out():
+        return found
+    on_stage("matching without what lies at the same pixels")
+    other = registrar.solve(
+        *same.without(), geocoded=pair.geocoded, within=within, on_stage=on_stage
+    )
+    if other.status == "ok" and not pixel_upon_pixel(other, offset):
+        return other
+    return replace(found, status="uncertain", reason=f"{found.reason}, {DOUBT}")
 
 
 def _check_metres(

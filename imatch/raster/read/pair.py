@@ -6,13 +6,16 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imatch.core.errors import InputError, NoOverlapError
 from imatch.raster.common_grid import PixelMap, common_grid
+from imatch.raster.fixed.alike import without_marks
+from imatch.raster.fixed.collar import band_collars
+from imatch.raster.fixed.repeated import true_pixel
 from imatch.raster.grid import Grid
 from imatch.raster.image import GeoImage
 from imatch.raster.info import RasterInfo
-from imatch.raster.read.repeated import true_pixel
 from imatch.raster.read.source import Source
 
 #: Working pixels either side of an image needs.
@@ -21,6 +24,9 @@ MIN_SIDE_PX = 16
 _ENOUGH = 64
 #: Native pixels a working pixel from which on repeated ones do not matter.
 _AVERAGED = 8.0
+#: Working pixels to which equal pixels of two files lie one shift apart, and to which that shift is
+#: one of whole pixels.
+_SHIFTED, _ON_GRID = 0.5, 0.05
 #: Sizes within this factor of each other are reduced alike.
 _ALIKE = 2.0
 
@@ -49,6 +55,19 @@ class WorkPair:
     def geocoded(self) -> bool:
         """Whether both lie on one map grid."""
         return self.grid is not None
+
+    @property
+    def same_pixels(self) -> NDArray[np.float64] | None:
+        """(2,) from a reference pixel to the target pixel of the same number in its file.
+
+        None where that is not one shift, or less than half of them have such a partner.
+        """
+        size = np.array(self.ref.size)
+        ends = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (size - 1.0)
+        moved = self.tgt_map.to_work(self.ref_map.to_native(ends)) - ends
+        if not np.abs(moved - moved[0]).max() < _SHIFTED:
+            return None
+        return None if np.any(np.abs(moved[0]) > size / 2) else np.asarray(moved.mean(axis=0))
 
 
 def read_pair(
@@ -82,13 +101,33 @@ def read_pair(
     pair = _read(ref, tgt, size, margin, use_geocoding)
     factor = _repeated(pair, ref, tgt)
     if factor <= 1:
-        return pair
+        return _without_marks(pair)
     # No finer than what was measured: the edges of repeated pixels are none of the ground.
     shapes = pair.ref.valid.shape, pair.tgt.valid.shape
     if min(map(min, shapes)) < _ENOUGH * factor:
         return replace(pair, repeated=factor)
     coarser = math.floor(max(map(max, shapes)) / factor)
     return _read(ref, tgt, coarser, margin, use_geocoding)
+
+
+def _without_collars(source: Source, image: GeoImage) -> GeoImage:
+    """The image without collars of single bands, where zero may be one."""
+    if source.info.nodata is not None or not set(source.info.dtypes) <= {"uint8", "uint16"}:
+        return image
+    collar = band_collars(image.pixels, image.valid)
+    if not collar.any():
+        return image
+    valid = image.valid & ~collar
+    return replace(image, pixels=np.where(valid, image.pixels, np.float32(0)), valid=valid)
+
+
+def _without_marks(pair: WorkPair) -> WorkPair:
+    """The pair without what both show at the same pixels of their files."""
+    moved = pair.same_pixels
+    if moved is None or np.abs(moved - np.rint(moved)).max() > _ON_GRID:
+        return pair
+    ref, tgt = without_marks(pair.ref, pair.tgt, (round(moved[0]), round(moved[1])))
+    return replace(pair, ref=ref, tgt=tgt)
 
 
 def _repeated(pair: WorkPair, ref: Source, tgt: Source) -> float:
@@ -113,7 +152,7 @@ def _read(ref: Source, tgt: Source, size: int, margin: float, use_geocoding: boo
         _check_size(source.info, work)
         image = source.read(size=work)
         _check_valid(source.info, image)
-        images.append(image)
+        images.append(_without_collars(source, image))
         maps.append(PixelMap.resize((w, h), work))
     return WorkPair(images[0], images[1], maps[0], maps[1], None)
 
@@ -127,7 +166,7 @@ def _on_grid(ref: Source, tgt: Source, size: int, margin: float) -> WorkPair:
     for source in (ref, tgt):
         image = source.read_on(grid)
         _check_valid(source.info, image, where=" in the overlap")
-        images.append(image)
+        images.append(_without_collars(source, image))
     if not (images[0].valid & images[1].valid).any():
         raise NoOverlapError(
             f"shares no valid ground with {tgt.info.name}, though their frames overlap",

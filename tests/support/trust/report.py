@@ -22,10 +22,12 @@ Counted = dict[str, Any]
 # What tells pairs of one kind apart, by a key of their parameters.
 GROUPS = {
     "lattices": "pattern",
+    "other_fixed": "structure",
     "lattice_true": "pattern",
     "bent": "bend",
     "seasons": "source",
     "pixel_fixed": "structure",
+    "band_collars": "collars",
     "gaps_marked": "declared",
 }
 _REAL_DIFFERENT = ("other", "adjacent", "mirrored", "other_date")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.pairs.trust.different import other
 from tests.support.pairs.trust.ground import draw_ground, draw_size, present, seen_twice
 from tests.support.pairs.trust.pair import (
     Side,
@@ -148,17 +150,104 @@ def _repeated(size: Size, rng: np.random.Generator) -> Drawn:
     return mark, {"factor": factor, "phase": list(phase)}
 
 
-def _jpeg(size: Size, rng: np.random.Generator) -> Drawn:
-    quality = int(rng.integers(3, 21))
+def _codec(size: Size, rng: np.random.Generator) -> Drawn:
+    """Strong compression in blocks: JPEG, WebP, or JPEG 2000 in tiles.
+
+    The image is a part of a larger one, so that the blocks begin at any pixel; and it may have been
+    enlarged or reduced since, so that they have any side.
+    """
+    name = str(rng.choice([".jpg", ".jpg", ".webp", ".jp2"]))
+    quality = int(rng.integers(3, 31))
+    zoom = 1.0 if rng.random() < 0.6 else log_uniform(rng, 0.7, 1.6)
+    stored = [max(16, round(side / zoom)) for side in size]
+    before = [int(v) for v in rng.integers(0, 16, 2)]
+    tile = int(2 ** rng.integers(5, 8)) if name == ".jp2" else 1 << 14
+    flags = {
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        ".webp": [cv2.IMWRITE_WEBP_QUALITY, max(1, quality - 3)],
+        # Each tile has a header of some 300 bytes.
+        ".jp2": [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 2 * quality + 350_000 // tile**2],
+    }[name]
 
     def mark(pixels: Pixels) -> Pixels:
         image = np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
-        _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        out = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
-        assert out is not None
-        return np.asarray(np.moveaxis(np.atleast_3d(out), 2, 0), dtype=np.uint8)
+        if zoom != 1:
+            image = np.asarray(cv2.resize(image, stored, interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.atleast_3d(image)
+        image = np.pad(image, ((before[1], 0), (before[0], 0), (0, 0)), "reflect")
+        # No tile so narrow that a codec refuses it.
+        down, across = (
+            [slice(a, a + tile if a + tile + 32 <= n else n) for a in range(0, n - 31, tile)]
+            for n in image.shape[:2]
+        )
+        for y, x in product(down, across):
+            image[y, x] = _encoded(image[y, x], name, flags)
+        image = image[before[1] :, before[0] :]
+        if zoom != 1:
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        return np.asarray(np.moveaxis(np.atleast_3d(image), 2, 0), dtype=np.uint8)
 
-    return mark, {"quality": quality}
+    about = {"codec": name, "quality": quality, "zoom": zoom, "phase": before, "tile": tile}
+    return mark, about
+
+
+def _encoded(image: Pixels, name: str, flags: list[int]) -> Pixels:
+    """(h, w, C) written and read again."""
+    bands = image.shape[2]
+    _, code = cv2.imencode(name, np.ascontiguousarray(image), flags)
+    out = cv2.imdecode(code, cv2.IMREAD_UNCHANGED if bands == 3 else cv2.IMREAD_GRAYSCALE)
+    assert out is not None
+    return np.asarray(np.atleast_3d(out)[:, :, :bands], dtype=np.uint8)
+
+
+def _dust(size: Size, rng: np.random.Generator) -> Drawn:
+    """Spots on the sensor that let less light through, and dead pixels."""
+    width, height = size
+    cover = np.zeros((height, width), np.float32)
+    count = int(log_uniform(rng, 3, 60))
+    for _ in range(count):
+        at = int(rng.integers(width)), int(rng.integers(height))
+        cv2.circle(cover, at, int(log_uniform(rng, 1, 12)), float(rng.uniform(0.2, 1)), -1)
+    cover = np.asarray(cv2.GaussianBlur(cover, (0, 0), float(rng.uniform(0.3, 2))), np.float32)
+    dead = rng.random((height, width)) < log_uniform(rng, 1e-5, 3e-3)
+    level = int(rng.choice([0, 255]))
+
+    def mark(pixels: Pixels) -> Pixels:
+        out = np.round(pixels * (1 - cover)).astype(np.uint8)
+        out[:, dead] = level
+        return out
+
+    return mark, {"spots": count, "dead": int(dead.sum())}
+
+
+def _band_gaps(size: Size, rng: np.random.Generator) -> Drawn:
+    """Scan-line gaps, a swath edge or dead lines in one band alone."""
+    kind = str(rng.choice(["gaps", "edge", "lines"]))
+    if kind == "gaps":
+        mask = gaps(size, rng)
+    elif kind == "edge":
+        mask = swath_edge(size, rng)
+    else:
+        mask = np.zeros((size[1], size[0]), bool)
+        lines = rng.random(size[0] if rng.random() < 0.5 else size[1]) < log_uniform(rng, 0.01, 0.1)
+        mask |= lines[None] if len(lines) == size[0] else lines[:, None]
+    band = int(rng.integers(3))
+    value = 0 if rng.random() < 0.7 else int(rng.integers(1, 256))
+
+    def mark(pixels: Pixels) -> Pixels:
+        out = pixels.copy()
+        out[band % len(pixels), mask] = value
+        return out
+
+    return mark, {"missing": kind, "band": band, "value": value, "share": float(mask.mean())}
+
+
+def swath_edge(size: Size, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(H, W) bool, True beyond a straight edge of any direction, 3 to 35 % of the image."""
+    angle, share = float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.03, 0.35))
+    y, x = np.mgrid[: size[1], : size[0]].astype(np.float64)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    return np.asarray(along > np.quantile(along, 1 - share))
 
 
 def _detector(size: Size, rng: np.random.Generator) -> Drawn:
@@ -183,17 +272,20 @@ STRUCTURES: dict[str, Callable[[Size, np.random.Generator], Drawn]] = {
     "seams": _seams,
     "stamp": _stamp,
     "repeated": _repeated,
-    "jpeg": _jpeg,
+    "codec": _codec,
     "detector": _detector,
+    "dust": _dust,
+    "band_gaps": _band_gaps,
 }
 
 
 def _shifted(data: Path, split: str, rng: np.random.Generator, low: int) -> tuple[TrustPair, Size]:
-    """Two dates, or one with noise, displaced by a fraction of up to 12 px."""
+    """Two dates, or one with noise, displaced by up to 12 px, a third of them by up to 2.5."""
     size = draw_size(rng, low, 512)
     one_date = bool(rng.random() < 0.5)
     ground = draw_ground(data, split, size, rng, one_date=one_date)
-    shift = float(rng.uniform(-12, 12)), float(rng.uniform(-12, 12))
+    reach = 12.0 if rng.random() < 0.67 else 2.5
+    shift = float(rng.uniform(-reach, reach)), float(rng.uniform(-reach, reach))
     truth = Truth(similarity(size, 0.0, 1.0, shift), ground.shift, None, ground.sd_px)
     pair = seen_twice(ground, truth, log_uniform(rng, 0.5, 6), rng)
     about = pair.params | {"one_date": one_date, "shift": list(shift)}
@@ -208,6 +300,16 @@ def pixel_fixed(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
     mark, about = STRUCTURES[name](size, rng)
     ref, tgt = (Side(mark(side.pixels), side.valid) for side in (pair.ref, pair.tgt))
     return TrustPair(ref, tgt, pair.truth, pair.params | {"structure": name} | about)
+
+
+def other_fixed(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
+    """Two grounds with one structure at the same pixels of both, which nothing declares."""
+    pair = present(other(data, split, rng), rng, depth="uint8")
+    height, width = np.minimum(pair.ref.pixels.shape[1:], pair.tgt.pixels.shape[1:]).tolist()
+    name = str(rng.choice(list(STRUCTURES)))
+    mark, about = STRUCTURES[name]((width, height), rng)
+    ref, tgt = (Side(mark(side.pixels[:, :height, :width])) for side in (pair.ref, pair.tgt))
+    return TrustPair(ref, tgt, None, pair.params | {"structure": name} | about)
 
 
 def gaps_marked(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
@@ -232,4 +334,23 @@ def gaps_marked(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
             values[:, missing] = np.nan
             sides.append(Side(values))
     about = pair.params | {"declared": how, "share": float(mask.mean())}
+    return TrustPair(sides[0], sides[1], pair.truth, about)
+
+
+def band_collars(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
+    """Beyond a swath edge of its own for each band lies zero, which nothing declares."""
+    pair, size = _shifted(data, split, rng, 128)
+    pair = present(pair, rng)
+    shared = rng.random() < 0.5
+    fixed = [swath_edge(size, rng) for _ in range(3)]
+    hit = rng.random(3) < 0.6
+    hit[int(rng.integers(3))] = True
+    sides = []
+    for side in (pair.ref, pair.tgt):
+        pixels = side.pixels.copy()
+        for band in range(len(pixels)):
+            if hit[band] or len(pixels) == 1:
+                pixels[band, fixed[band] if shared else swath_edge(size, rng)] = 0
+        sides.append(Side(pixels, side.valid))
+    about = pair.params | {"collars": "shared" if shared else "own", "hit": hit.tolist()}
     return TrustPair(sides[0], sides[1], pair.truth, about)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.support.pairs.trust.bent import bent
 from tests.support.pairs.trust.different import adjacent, mirrored, other, other_date
-from tests.support.pairs.trust.fixed import gaps_marked, pixel_fixed
+from tests.support.pairs.trust.fixed import band_collars, gaps_marked, other_fixed, pixel_fixed
 from tests.support.pairs.trust.ground import SPLITS
 from tests.support.pairs.trust.known import exact, seasons, small, strips, warped
 from tests.support.pairs.trust.lattices import lattice_true, lattices
@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
     "adjacent": Kind(adjacent, _REAL, "refuse"),
     "mirrored": Kind(mirrored, right="refuse"),
     "other_date": Kind(other_date, _REAL, "refuse"),
+    "other_fixed": Kind(other_fixed, right="refuse"),
     "lattices": Kind(lattices, _MADE, "refuse"),
     "lattice_true": Kind(lattice_true, _MADE),
     "bent": Kind(bent),
@@ -47,6 +48,7 @@ KINDS: dict[str, Kind] = {
     "warped": Kind(warped, right="answer"),
     "seasons": Kind(seasons, right="answer"),
     "pixel_fixed": Kind(pixel_fixed),
+    "band_collars": Kind(band_collars, right="answer"),
     "gaps_marked": Kind(gaps_marked, right="answer"),
     "strips": Kind(strips, right="answer"),
     "small": Kind(small, right="answer"),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 import imatch
 from imatch.raster import array_source
-from imatch.raster.read.repeated import repeats, true_pixel
+from imatch.raster.fixed.repeated import repeats, true_pixel
 from tests.support.ground import waves
 
 
