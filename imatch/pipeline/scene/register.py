@@ -61,7 +61,8 @@ def register(
     A rough answer comes from the reduced pair, as `imatch.match` gives it. Tie points are then
     measured tile by tile, at one or more levels up to the pixels of the coarser image, each level
     predicted from the one before. Memory does not grow with the scene. Accuracy figures come from
-    blocks of tie points that were held out of the global and the local fit.
+    blocks of tie points that were held out of the global and the local fit, those that contradict
+    it included; bounds hold what contiguous patches show of the ground between tie points as well.
 
     Args:
         ref: Reference image: a path, an array or a `Source`.

@@ -24,6 +24,8 @@ GROUPS = {
     "lattices": "pattern",
     "lattice_true": "pattern",
     "bent": "bend",
+    "scene_smooth": "bend",
+    "scene_bent": "bend",
     "seasons": "source",
     "pixel_fixed": "structure",
     "gaps_marked": "declared",
