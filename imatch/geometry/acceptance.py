@@ -300,6 +300,8 @@ def judge_tiles(found: Estimate, sought: int, agree: int, tiles: int, scale: flo
     if found.coverage < TILES.coverage:
         return "uncertain", f"{count}, but they cover only {found.coverage:.0%} of the overlap"
     if not found.corner_ci95 * scale <= TILES.corner:
+        if found.corner_statistical * scale <= TILES.corner and max(found.misfit) > 0:
+            return "uncertain", f"{count}, but between them the ground departs from their transform"
         return "uncertain", f"{count}, but they do not pin down the image's corners"
     return "ok", f"{count}, over {found.coverage:.0%} of the overlap"
 

@@ -205,6 +205,7 @@ def assess(
     tgt_valid: BoolArray,
     options: EstimateOptions,
     block: float = 0.0,
+    reliable: BoolArray | None = None,
 ) -> Estimate:
     """Measure the accuracy of a transform on the matches that support it.
 
@@ -217,16 +218,21 @@ def assess(
         options: Threshold and seed.
         block: What a tie point stands for and how far its error reaches, pixels: the side of a
             window, 0 for keypoints.
+        reliable: (N,) bool, matches that were measured as well as the inliers and may contradict
+            them: check points as well. None for keypoints, of which those that disagree are taken
+            to be mistaken for others, and say nothing of accuracy.
 
     Returns:
         An estimate whose status is ``uncertain`` until someone judges it.
     """
     kind, matrix = transform.kind, transform.matrix
     ref, tgt = matches.ref_xy[inlier], matches.tgt_xy[inlier]
-    points = check_points(kind, matrix, ref, tgt, options.threshold, options.seed, block)
+    held = inlier if reliable is None else inlier | reliable
+    given = matches.ref_xy[held], matches.tgt_xy[held]
+    points = check_points(kind, matrix, *given, options.threshold, options.seed, block)
     check = np.zeros(len(matches), dtype=bool)
     check_xy = np.full((len(matches), 2), np.nan)
-    rows = np.flatnonzero(inlier)[points.index]
+    rows = np.flatnonzero(held)[points.index]
     check[rows], check_xy[rows] = True, points.residual_xy
 
     overlap = overlap_mask(matrix, ref_valid, tgt_valid)

@@ -11,7 +11,7 @@ import rasterio
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from tests.support.pairs.trust import fixed, lattices
+from tests.support.pairs.trust import fixed, lattices, scenes
 from tests.support.pairs.trust.bent import BENDS, sine
 from tests.support.pairs.trust.ground import Ground, dates, images, real_ground, seen_twice
 from tests.support.pairs.trust.kinds import KINDS, make_pair
@@ -43,7 +43,8 @@ def off(pair: TrustPair) -> float:
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_a_seed_is_a_pair(kind: str) -> None:
+def test_a_seed_is_a_pair(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scenes.MOST, "made", 150)
     one, two, other = (make_pair(kind, "made", seed, DATA) for seed in (5, 5, 6))
     assert one.params == two.params != other.params
     for a, b in ((one.ref, two.ref), (one.tgt, two.tgt)):
@@ -83,6 +84,27 @@ def test_jitter_is_the_sine_it_says() -> None:
     np.testing.assert_allclose(
         turned, [[0, 0], [0, 0], [0, 2 * np.cos(2 * np.pi * 3 / 40)]], atol=1e-12
     )
+
+
+def test_a_wave_runs_and_points_where_it_says() -> None:
+    # Crests along x, displacement along y; then both along the diagonal.
+    at: Points = np.array([[7.0, 0.0], [3.0, 10.0], [0.0, 30.0]])
+    plain = scenes.wave(3, 40, 0.0, 0.0, np.pi / 2)(at)
+    np.testing.assert_allclose(plain, [[0, 0], [0, 3], [0, -3]], atol=1e-12)
+    diagonal = scenes.wave(2, 40, np.pi / 2, np.pi / 4, np.pi / 4)
+    along = diagonal(np.array([[0.0, 0.0], [5.0, 5.0], [10 * np.sqrt(2), -10 * np.sqrt(2)]]))
+    np.testing.assert_allclose(along, np.sqrt(2) * np.array([[1, 1], [1, 1], [-1, -1]]), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if kind.whole])
+def test_a_scene_is_registered_tile_by_tile(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scenes.MOST, "made", 400)
+    pair = make_pair(kind, "made", 4, DATA)
+    row = judge(pair, "sift", whole=True)
+    assert row["status"] in ("ok", "uncertain")
+    assert row["wrong"] == 0
+    if row["status"] == "ok":
+        assert row["bound_share"] >= 0.95
 
 
 def test_where_a_bend_tears_there_is_no_truth() -> None:

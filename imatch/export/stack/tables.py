@@ -59,6 +59,7 @@ def pairs_table(stack: Stack) -> HtmlTable:
                 pair.status,
                 pair.verdict,
                 _number(pair.stated_px),
+                _number(pair.chance_px),
                 _number(pair.residual_px),
                 _number(pair.residual_m),
                 _number(pair.misfit),
@@ -68,8 +69,10 @@ def pairs_table(stack: Stack) -> HtmlTable:
         for pair in pairs
     )
     note = (
-        "`stated`: standard deviation the pair states. `residual`: how far it lies from the"
-        " solution. `misfit`: the same squared, over what is expected; about 1 for a right pair."
+        "`stated`: standard deviation the pair states in all. `chance`: the part of it that other"
+        " pairs check; the rest, appearance and bent ground, cancels round every loop. `residual`:"
+        " how far it lies from the solution. `misfit`: the same squared, over what is expected;"
+        " about 1 for a right pair."
         " `checked`: share of it that other pairs check."
     )
     header = (
@@ -77,6 +80,7 @@ def pairs_table(stack: Stack) -> HtmlTable:
         "says of itself",
         "verdict",
         "stated, px",
+        "chance, px",
         "residual, px",
         "m",
         "misfit",

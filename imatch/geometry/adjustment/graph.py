@@ -10,7 +10,9 @@ A wrong pair is wrong as a whole, so weights are given to whole pairs: first a s
 the majority wins wherever one begins, then a redescending function (Chatterjee & Govindu, ICCV
 2013), and in the end each pair counts fully or not at all. Pairs disagree by more than they state,
 as sun and season shift what they see; that scatter is estimated along with the maps (a variance
-component, Paule & Mandel 1982) and added to what every pair states.
+component, Paule & Mandel 1982) and added to what every pair states. What season and sun move in an
+image, all its pairs share: round a loop it cancels, so pairs are weighed without it, and what is
+known of an image's place holds it undiminished.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from scipy.sparse.csgraph import dijkstra
 from imatch.core.types import BoolArray
 from imatch.geometry.adjustment.equations import JOINT_MODELS, Equations, JointModel
 from imatch.geometry.adjustment.network import Edge, bridges, components
+from imatch.geometry.adjustment.shares import systematic_variances
 from imatch.geometry.fit import PARAMETERS, jacobian
 from imatch.geometry.transform import apply_matrix
 
@@ -74,6 +77,8 @@ class Adjustment:
         pixel: (n,) length of a pixel in each frame.
         covariances: (n, p, p) of the parameters, in normalised frames.
         scales: (n, 3, 3) those normalisations.
+        systematic: (n, 2) variance along x and y of what an image and the reference show alike in
+            all their pairs, in the image's frame.
     """
 
     model: JointModel
@@ -91,6 +96,7 @@ class Adjustment:
     pixel: NDArray[np.float64]
     covariances: NDArray[np.float64]
     scales: NDArray[np.float64]
+    systematic: NDArray[np.float64]
 
     def covariance(self, node: int, xy: ArrayLike, *, own: bool = True) -> NDArray[np.float64]:
         """Returns the covariance of reference positions mapped into an image.
@@ -98,8 +104,8 @@ class Adjustment:
         Args:
             node: The image.
             xy: (N, 2) places in the reference's frame.
-            own: Add the scatter once more, for what shifts an image alike in all its pairs: no
-                loop can show that.
+            own: Add what shifts an image alike in all its pairs, which no loop can show: what the
+                pairs state of it, or the scatter once more where that is larger.
 
         Returns:
             (N, 2, 2) covariance in the image's frame; zero for the reference, NaN if not tied.
@@ -115,8 +121,10 @@ class Adjustment:
         back = np.linalg.inv(scale[:2, :2]) @ np.linalg.inv(inner[:2, :2])
         spread = back @ jacobian(self.model, inner, apply_matrix(scale, there))
         found = spread @ self.covariances[node] @ np.swapaxes(spread, 1, 2)
-        alike = (self.scatter * self.pixel[node]) ** 2 if own else 0.0
-        return np.asarray(found + alike * np.eye(2))
+        alike = np.zeros(2)
+        if own:
+            alike = np.maximum((self.scatter * self.pixel[node]) ** 2, self.systematic[node])
+        return np.asarray(found + np.diag(alike))
 
 
 def solve(
@@ -162,7 +170,7 @@ def central(count: int, edges: Sequence[Edge], pixel: ArrayLike = 1.0) -> int:
     shortest: dict[tuple[int, int], float] = {}
     for edge in edges:
         ends = min(edge.a, edge.b), max(edge.a, edge.b)
-        long = (0.25 + (edge.sigma / lengths[edge.b]) ** 2) * (_WEAK_LENGTH if edge.weak else 1.0)
+        long = (0.25 + (edge.total / lengths[edge.b]) ** 2) * (_WEAK_LENGTH if edge.weak else 1.0)
         shortest[ends] = min(long, shortest.get(ends, math.inf))
     ends_of = np.array(list(shortest)).reshape(-1, 2)
     graph = coo_array(
@@ -252,6 +260,10 @@ def _report(
     covariances, checked = system.precision(inner, tied, agrees, scatter)
     squared = np.where(both, system.misfits(inner, scatter), np.nan)
     matrices = np.linalg.inv(system.scales[system.reference]) @ inner @ system.scales
+    scale = np.sqrt(np.abs(np.linalg.det(matrices[:, :2, :2])))
+    own = systematic_variances(system.count, system.edges, agrees, scale)
+    own = (own + own[system.reference]) / scale[:, None] ** 2
+    own[system.reference] = 0.0
     return Adjustment(
         system.model,
         system.reference,
@@ -268,6 +280,7 @@ def _report(
         system.pixel,
         covariances,
         system.scales,
+        np.where(tied[:, None], own, np.nan),
     )
 
 

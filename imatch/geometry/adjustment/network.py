@@ -39,7 +39,10 @@ class Edge:
         b: Index of its target image.
         a_xy: (K, 2) points of the overlap in the frame of `a`, at least 3 and not on one line.
         b_xy: (K, 2) where the pair puts them in the frame of `b`.
-        covariance: (2K, 2K) of `b_xy`, the x and y of each point in turn.
+        covariance: (2K, 2K) of `b_xy`, the x and y of each point in turn, by chance.
+        systematic: (x, y) variance of what either image shows alike in all its pairs, in the frame
+            of `b`: appearance and bent ground. It cancels round a loop, so that no loop shows it
+            and no number of pairs averages it out.
         kind: Family of the transform that was found.
         weak: The pair is not sure of itself: it may confirm, but proves nothing alone.
     """
@@ -51,6 +54,7 @@ class Edge:
     covariance: NDArray[np.float64]
     kind: ModelKind = "affine"
     weak: bool = False
+    systematic: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         k = len(self.a_xy)
@@ -68,8 +72,13 @@ class Edge:
 
     @property
     def sigma(self) -> float:
-        """Standard deviation of a coordinate of `b_xy`, over all points."""
+        """Standard deviation of a coordinate of `b_xy` by chance, over all points."""
         return float(np.sqrt(np.trace(self.covariance) / len(self.covariance)))
+
+    @property
+    def total(self) -> float:
+        """The same with what is systematic."""
+        return float(np.sqrt(self.sigma**2 + np.mean(self.systematic)))
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,7 @@ def reliable_tree(
     if not edges:
         return np.zeros(0, dtype=np.int64)
     share = triangle_votes(count, edges, pixel)
-    fine = np.array([min(edge.sigma / pixel[edge.b], 10.0) for edge in edges])
+    fine = np.array([min(edge.total / pixel[edge.b], 10.0) for edge in edges])
     weak = np.array([edge.weak for edge in edges])
     cost = 1.01 + 2.0 * weak - share + 1e-3 * fine
     picked: dict[tuple[int, int], int] = {}

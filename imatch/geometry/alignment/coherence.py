@@ -8,7 +8,9 @@ whole lines: of every few of them the displacement is measured twice, in alterna
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import scipy.fft
@@ -33,8 +35,18 @@ _LINES, _SEGMENT = 8, 64
 _FEWEST_BANDS = 8
 # A share of bands in which a displacement is found twice: else the ground tells nothing of lines.
 _SEEN = 0.3
+# A band is found twice in one place where it is to within this, pixels.
+_ALIKE = 1.0
+# Covariance of lines, square pixels, from which a few of them are asked how far they depart.
+_TOLD = 0.02
+# Least correlation of a band, as a share of what is usual.
+_CORRELATED = 0.6
 # Least energy of a band, as a share of what is usual.
 _FULL = 0.5
+
+
+#: Offsets of bands of rows and of columns.
+LineOffsets: TypeAlias = tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]
 
 
 @dataclass(frozen=True)
@@ -145,17 +157,52 @@ def of_lines(
     Returns:
         One for rows and one for columns, where there are enough of them.
     """
+    return of_offsets([line_offsets(first, second, reach)])
+
+
+def line_offsets(
+    first: NDArray[np.complex64], second: NDArray[np.complex64], reach: int = 6
+) -> LineOffsets:
+    """Measures every few lines twice, in alternate segments; returns the offsets of both measures.
+
+    Args:
+        first: (H, W) directions of the reference.
+        second: (H, W) directions of the target resampled onto the reference.
+        reach: Largest displacement sought, pixels.
+
+    Returns:
+        Of rows and of columns: (2, L, 2) displacement (x, y) of each of L bands of lines by either
+        measure, NaN for none; None where there is too little ground.
+    """
+    rows, columns = row_offsets(first, second, reach), row_offsets(first.T, second.T, reach)
+    return rows, None if columns is None else columns[:, :, ::-1]
+
+
+def of_offsets(patches: Sequence[LineOffsets], *, tail: bool = False) -> list[Coherence]:
+    """Measures what lines share from end to end, in all patches together.
+
+    Args:
+        patches: `line_offsets` of each.
+        tail: Whether the variance is as large as nearly all lines ask for: a few lines that depart
+            far, in one of many patches, add little to the mean.
+
+    Returns:
+        One for rows and one for columns, where there are enough of them.
+    """
     found = []
-    for swapped in (False, True):
-        one, other = (first.T, second.T) if swapped else (first, second)
-        offsets = _band_offsets(one, other, reach)
-        if offsets is None:
+    for axis in (0, 1):
+        parts = [offsets for patch in patches if (offsets := patch[axis]) is not None]
+        if not parts:
             continue
+        offsets = np.concatenate(parts, axis=1)
         both: BoolArray = np.asarray(np.isfinite(offsets).all(axis=(0, 2)))
         if both.sum() < max(_FEWEST_BANDS, _SEEN * both.size):
             continue
-        one, two = offsets[:, both, ::-1] if swapped else offsets[:, both]
-        found.append(_coherence(one, two, len(one), np.zeros(2)))
+        one, two = offsets[:, both]
+        alike = np.abs(one - two).max(axis=1) < _ALIKE
+        told = tail and alike.any() and (one * two).mean(axis=0).max() > _TOLD
+        least = _tail((one + two)[alike] / 2) if told else np.zeros(2)
+        found.append(_coherence(one, two, len(one), least))
     return found
 
 
@@ -176,10 +223,10 @@ def _coherence(
     return Coherence((x[0], y[0]), (x[1], y[1]), (x[2], y[2]))
 
 
-def _band_offsets(
+def row_offsets(
     first: NDArray[np.complex64], second: NDArray[np.complex64], reach: int
 ) -> NDArray[np.float64] | None:
-    """(2, L, 2) displacement of each band of lines, by even and by odd segments; NaN for none."""
+    """(2, L, 2) displacement of each band of rows, by even and by odd segments; NaN for none."""
     height, width = first.shape
     margin = reach + 2
     tall, segment = _LINES + 2 * margin, min(_SEGMENT, width // 4)
@@ -204,7 +251,9 @@ def _band_offsets(
         surface = np.fft.fftshift(surface, axes=(1, 2)).astype(np.float32)
         y, x = tall // 2, segment // 2
         near = surface[:, y - margin : y + margin + 1, x - margin : x + margin + 1]
-        offsets[half] = peaks(near, reach)[0]
+        offsets[half], peak, _ = peaks(near, reach)
+        # What correlates far less than the others does found something by chance: open water, say.
+        offsets[half, peak < _CORRELATED * np.median(peak)] = np.nan
         # Hardly any ground, at the rim or between gaps, says nothing of its lines.
         offsets[half, energy.min(axis=0) < _FULL * np.median(energy.min(axis=0))] = np.nan
     return offsets

@@ -30,6 +30,16 @@ _RELIABLE = 0.7
 _SHORTER = 64
 
 
+def reliable_peaks(peak: NDArray[np.float64], agrees: BoolArray) -> BoolArray:
+    """Finds the windows that correlate as the agreeing ones do, wherever they lie; returns a mask.
+
+    Args:
+        peak: (N,) correlation of windows.
+        agrees: (N,) bool, whether they lie where they should.
+    """
+    return np.asarray(peak >= _RELIABLE * np.median(peak[agrees]) if agrees.any() else agrees)
+
+
 @dataclass(frozen=True, eq=False)
 class Alignment:
     """An aligned transform and the agreement of its correlation windows.
@@ -65,9 +75,7 @@ class Alignment:
     @property
     def reliable(self) -> BoolArray:
         """(N,) windows that correlate as the agreeing ones do, wherever they lie."""
-        peak = self.matches.scores
-        agrees = np.hypot(*self.residual.T) < AGREES
-        return np.asarray(peak >= _RELIABLE * np.median(peak[agrees]) if agrees.any() else agrees)
+        return reliable_peaks(self.matches.scores, np.hypot(*self.residual.T) < AGREES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,9 +81,8 @@ def judge_alignment(
     inlier = residuals(matrix, matches.ref_xy, matches.tgt_xy) < AGREES
     if inlier.sum() < 6 or implausibility(matrix, shape, options.limits):
         return failed(matches, "no plausible transform aligns the images")
-    estimate = assess(
-        matches, inlier, Transform(kind, matrix), ref_valid, tgt_valid, options, _BLOCK
-    )
+    transform, reliable = Transform(kind, matrix), alignment.reliable
+    estimate = assess(matches, inlier, transform, ref_valid, tgt_valid, options, _BLOCK, reliable)
     images = aligner.images(matrix)
     bands = tuple(band_shifts(split_bands(images)))
     seen = appearance(bands, alignment.strength)

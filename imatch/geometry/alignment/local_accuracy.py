@@ -74,6 +74,7 @@ class LocalAccuracy:
         tgt_xy: NDArray[np.float64],
         block: float,
         seed: int,
+        fits: BoolArray | None = None,
     ) -> CheckPoints:
         """Residuals at tie points that neither fit has seen: a quarter of them, in whole blocks.
 
@@ -83,14 +84,17 @@ class LocalAccuracy:
             tgt_xy: (N, 2) the same in target pixels.
             block: Side of the blocks, pixels.
             seed: Seed of the hold-out.
+            fits: (N,) bool, tie points that go into the fits; the others are only held against
+                them. All when None.
         """
         fold = folds(ref_xy, _FOLDS, seed, block)
         residual = np.full((len(ref_xy), 2), np.nan)
         for number in range(1 if len(ref_xy) >= _ONE_FOLD_FROM else _FOLDS):
             out = fold == number
-            if not out.any() or out.all():
+            used = ~out if fits is None else fits & ~out
+            if not out.any() or not used.any():
                 continue
-            given = coordinates[~out], ref_xy[~out], tgt_xy[~out]
+            given = coordinates[used], ref_xy[used], tgt_xy[used]
             try:
                 start = least_squares(self.kind, *given[1:], start=self.matrix)
             except np.linalg.LinAlgError:

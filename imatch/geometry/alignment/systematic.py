@@ -25,9 +25,9 @@ from imatch.geometry.estimate import BandShift, Estimate
 from imatch.geometry.transform import apply_matrix
 
 NORMAL_95 = 1.96
-# What departs from a transform does so in places, and most of all at the rim, which no window looks
-# beyond: more than a normal error would.
-_BENT_95 = 3.4
+#: What departs from a transform does so in places, and most of all at the rim, which no window
+#: looks beyond: more than a normal error would.
+BENT_95 = 3.4
 # A covariance counts from so many times its standard error; what was sought far, where peaks of
 # clouds and floods come in, from more: of 42 training pairs of OMBRIA that were sought far 4 then
 # seem bent by over 1 px, at 1.8 times 16, and of 36 with rows displaced by 4 to 8 px all do.
@@ -57,7 +57,7 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
             *_scaled(coherence.of_lines(first, second), images.scale),
         ]
     )
-    if variance.max() > _BENT or alignment.agree < _AGREEING:
+    if reaches_further(np.sqrt(variance), alignment.agree):
         windows = CorrelationWindows(radius=_FURTHER)
         moved = measure(first, second, images.common, windows)
         usable = np.isfinite(moved.shift).all(axis=1)
@@ -157,6 +157,21 @@ def with_bands(found: Estimate, more: Sequence[BandShift]) -> Estimate:
     return replace(found, status=status, reason=reason)
 
 
+def grown(found: Estimate, half: float, doubt: str) -> Estimate:
+    """An estimate whose bounds hold one more error, judged anew.
+
+    Args:
+        found: As the images show it.
+        half: Half-width of the 95 % interval of each coordinate of that error, working pixels.
+        doubt: What it comes from, to end the sentence of a refusal.
+    """
+    x, y = np.hypot(found.ci95, half)
+    corner = math.hypot(found.corner_ci95, half, half)
+    found = replace(found, ci95=(float(x), float(y)), corner_ci95=corner)
+    status, reason = judge_bound(found, doubt)
+    return replace(found, status=status, reason=reason)
+
+
 def grid_bound(found: Estimate, side: float) -> Estimate:
     """An estimate no finer than its pixels, whose edges stand on the grid and not on the ground.
 
@@ -164,12 +179,19 @@ def grid_bound(found: Estimate, side: float) -> Estimate:
         found: As the images show it.
         side: Side of a measured pixel, working pixels: the edges hold the answer anywhere in it.
     """
-    half = 0.475 * side
-    x, y = np.hypot(found.ci95, half)
-    corner = math.hypot(found.corner_ci95, half, half)
-    found = replace(found, ci95=(float(x), float(y)), corner_ci95=corner)
-    status, reason = judge_bound(found, f"both images repeat each pixel {side:.0f} times")
-    return replace(found, status=status, reason=reason)
+    return grown(found, 0.475 * side, f"both images repeat each pixel {side:.0f} times")
+
+
+def located_bound(found: Estimate, error: float) -> Estimate:
+    """An estimate no finer than the ground control points that locate its images.
+
+    Args:
+        found: As the images show it.
+        error: Root mean square distance of a GCP from where the others put it, working pixels: so
+            far may the spline err between them.
+    """
+    half = NORMAL_95 * error / math.sqrt(2)
+    return grown(found, half, f"the GCPs agree with one another only to {error:.1f} working px")
 
 
 def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64]) -> Estimate:
@@ -180,8 +202,8 @@ def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64
         bent: (2,) standard deviation of the ground from the transform, working target pixels.
         seen: (2,) that of the appearance.
     """
-    x, y = np.hypot(found.statistical, np.hypot(_BENT_95 * bent, NORMAL_95 * seen))
-    corner = math.hypot(found.corner_statistical, *(_BENT_95 * bent), *(NORMAL_95 * seen))
+    x, y = np.hypot(found.statistical, np.hypot(BENT_95 * bent, NORMAL_95 * seen))
+    corner = math.hypot(found.corner_statistical, *(BENT_95 * bent), *(NORMAL_95 * seen))
     return replace(
         found,
         ci95=(float(x), float(y)),
@@ -191,9 +213,22 @@ def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64
     )
 
 
-def misfit_of(found: Sequence[coherence.Coherence]) -> NDArray[np.float64]:
-    """(2,) standard deviation along x and y of the largest variance that stands out of chance."""
-    return np.asarray(np.sqrt(_variance(found)))
+def reaches_further(misfit: NDArray[np.float64], agree: float) -> bool:
+    """Whether so large a (2,) misfit, or so few agreeing windows, ask for a wider search."""
+    return bool((misfit**2).max() > _BENT or agree < _AGREEING)
+
+
+def misfit_of(
+    found: Sequence[coherence.Coherence], *, far: bool = False, times: float = _SIGNIFICANT
+) -> NDArray[np.float64]:
+    """(2,) standard deviation along x and y of the largest variance that stands out of chance.
+
+    Args:
+        found: What neighbours share.
+        far: Whether they were sought far.
+        times: How many standard errors stand out where they were not.
+    """
+    return np.asarray(np.sqrt(_variance(found, _SIGNIFICANT_FAR if far else times)))
 
 
 def _variance(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from imatch.geometry.alignment.pixel_fixed import (
     block_bound,
     pixel_upon_pixel,
 )
-from imatch.geometry.alignment.systematic import grid_bound
+from imatch.geometry.alignment.systematic import grid_bound, located_bound
 from imatch.geometry.estimate import Estimate
 from imatch.matchers import MATCHERS
 from imatch.pipeline.pair.config import MatchConfig, make_config
@@ -34,6 +35,7 @@ from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.registration.to_registration import to_registration
 from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
 from imatch.raster.fixed.blocks import common_blocks
+from imatch.raster.geolocation.models import ControlPoints
 from imatch.raster.read.source import settings_of
 
 Image: TypeAlias = "str | PathLike[str] | NDArray[Any] | Source"
@@ -196,11 +198,15 @@ def estimate_pair(
     within = _within(config, sources[0], pair)
     found = registrar.solve(*rendered, geocoded=pair.geocoded, within=within, on_stage=stage)
     found = held_by_ground(found, rendered, pair, registrar, within, stage)
-    found = ask_other_bands(found, sources, pair, config)
+    found, besides = ask_other_bands(found, sources, pair, config)
+    inputs = tuple((*own, *more) for own, more in zip(inputs, besides, strict=True))
     if pair.repeated > 1:
         found = grid_bound(found, pair.repeated)
     elif found.status == "ok":
         found = block_bound(found, common_blocks(pair.ref, pair.tgt))
+    error = gcp_error(sources, pair)
+    if error > 0:
+        found = located_bound(found, error)
     return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance)
 
 
@@ -266,6 +272,27 @@ def held_by_ground(
     if other.status == "ok" and not pixel_upon_pixel(other, offset):
         return other
     return replace(found, status="uncertain", reason=f"{found.reason}, {DOUBT}")
+
+
+def gcp_error(sources: tuple[Source, Source], pair: WorkPair) -> float:
+    """How far GCPs that locate the images err, as each is put by the others; RMS, working pixels.
+
+    Args:
+        sources: Reference and target.
+        pair: How they were read.
+    """
+    squares = 0.0
+    for source, pixel_map, image in zip(
+        sources, (pair.ref_map, pair.tgt_map), (pair.ref, pair.tgt), strict=True
+    ):
+        bend = source.info.geolocation
+        if pair.grid is None or bend is None or not isinstance(bend.model, ControlPoints):
+            continue
+        middle = np.array([[(side - 1) / 2 for side in image.valid.shape[::-1]]])
+        ends = pixel_map.to_native(middle + np.array([[0, 0], [1, 0], [0, 1.0]]))
+        native = abs(float(np.linalg.det(ends[1:] - ends[0])))
+        squares += bend.model.agreement_px**2 / native
+    return math.sqrt(squares)
 
 
 def _check_metres(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from imatch.core.errors import ImatchError
+from imatch.core.io.fingerprint import Fingerprint, fingerprints
 from imatch.geometry.alignment.systematic import band_shifts_of, with_bands
-from imatch.geometry.estimate import Estimate
+from imatch.geometry.estimate import BandShift, Estimate
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, WorkPair, open_source, render
 from imatch.raster.image import GeoImage
@@ -18,52 +21,76 @@ _INFRARED = (("B08", "B8", "nir", "nir08", "B8A"), ("B11", "swir16", "swir1", "s
 
 def ask_other_bands(
     found: Estimate, sources: tuple[Source, Source], pair: WorkPair, config: MatchConfig
-) -> Estimate:
+) -> tuple[Estimate, tuple[tuple[Fingerprint, ...], ...]]:
     """Measures a registration in the infrared of both files and returns it with its bounds renewed.
-
-    Only where the bands were left to imatch: who names bands wants these.
 
     Args:
         found: The estimate of the bands that were matched.
         sources: Reference and target.
         pair: How they were read.
         config: The settings.
+
+    Returns:
+        The estimate; and the fingerprints of the files that were read besides, of each image.
+    """
+    if found.transform is None:
+        return found, ((), ())
+    shifts: list[BandShift] = []
+    files: tuple[list[Fingerprint], list[Fingerprint]] = [], []
+    for opened in infrared(sources, config):
+        before = [fingerprints(source.files) for source in opened]
+        read = _read(opened, pair)
+        if read is not None:
+            ref, tgt = read
+            shift = band_shifts_of(render(ref, 1), render(tgt, 1), found.transform.matrix)
+            name = opened[1].info.band_names[0]
+            shifts += [replace(one, name=name) for one in shift]
+            for side, known in zip(files, before, strict=True):
+                side += known
+    besides = tuple(
+        tuple({f.path: f for f in side if Path(f.path) not in known}.values())
+        for side, known in zip(
+            files, ({p.absolute() for p in s.files} for s in sources), strict=True
+        )
+    )
+    return with_bands(found, shifts) if shifts else found, besides
+
+
+def infrared(
+    sources: tuple[Source, Source], config: MatchConfig
+) -> Iterator[tuple[Source, Source]]:
+    """Opens the infrared bands that both files have and that were not matched, one by one.
+
+    None where someone named the bands: who does wants these.
+
+    Args:
+        sources: Reference and target.
+        config: The settings.
     """
     asked = config.ref_bands is not None or config.tgt_bands is not None
-    if found.transform is None or asked or any(s.info.path is None for s in sources):
-        return found
-    shifts = []
+    if asked or any(source.info.path is None for source in sources):
+        return
     for names in _INFRARED:
-        read = _read(names, sources, pair, config)
-        if read is not None:
-            name, ref, tgt = read
-            shift = band_shifts_of(render(ref, 1), render(tgt, 1), found.transform.matrix)
-            shifts += [replace(one, name=name) for one in shift]
-    return with_bands(found, shifts) if shifts else found
+        ref = _open(names, sources[0], config, "ref")
+        tgt = None if ref is None else _open(names, sources[1], config, "tgt")
+        if ref is not None and tgt is not None:
+            yield ref, tgt
 
 
-def _read(
-    names: tuple[str, ...], sources: tuple[Source, Source], pair: WorkPair, config: MatchConfig
-) -> tuple[str, GeoImage, GeoImage] | None:
+def _read(opened: tuple[Source, Source], pair: WorkPair) -> tuple[GeoImage, GeoImage] | None:
     images: list[GeoImage] = []
-    name = names[0]
-    for side, source in zip(("ref", "tgt"), sources, strict=True):
-        opened = _open(names, source, config, side)
-        if opened is None:
-            return None
-        work = pair.ref if side == "ref" else pair.tgt
+    for source, work in zip(opened, (pair.ref, pair.tgt), strict=True):
         try:
             if pair.grid is not None:
-                images.append(opened.read_on(pair.grid))
+                images.append(source.read_on(pair.grid))
             else:
                 height, width = work.valid.shape
-                images.append(opened.read(size=(width, height)))
+                images.append(source.read(size=(width, height)))
         except ImatchError:
             return None
         if not images[-1].valid.any():
             return None
-        name = opened.info.band_names[0]
-    return name, images[0], images[1]
+    return images[0], images[1]
 
 
 def _open(names: tuple[str, ...], source: Source, config: MatchConfig, side: str) -> Source | None:

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from imatch.core.pool import WorkerPool
-from imatch.pipeline.scene.measure import ImageSide, TileResult, measure_tile
+from imatch.pipeline.scene.measure import TileResult, measure_tile
+from imatch.pipeline.scene.reading import ImageSide
 from imatch.pipeline.scene.tiles import TileTask
 from imatch.raster.gdal import kept_open
 from imatch.raster.read.array_source import ArraySource

@@ -7,7 +7,7 @@ in working pixels of the rough pair, so that it is told in the same terms as any
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from imatch.core.types import BoolArray, Matches
 from imatch.geometry.acceptance import TILES, doubt_of_tiles, judge_tiles
 from imatch.geometry.accuracy import coverage, overlap_mask
-from imatch.geometry.alignment import coherence, systematic
-from imatch.geometry.alignment.fine_alignment import AGREES
+from imatch.geometry.alignment import systematic
+from imatch.geometry.alignment.fine_alignment import AGREES, reliable_peaks
 from imatch.geometry.alignment.local_accuracy import LocalAccuracy
 from imatch.geometry.consensus import Consensus, consensus
 from imatch.geometry.estimate import Estimate
@@ -33,10 +33,11 @@ from imatch.geometry.transform import (
     apply_matrix,
 )
 from imatch.geometry.transform_limits import Limits, implausibility
-from imatch.pipeline.pair.match import PairEstimate
+from imatch.pipeline.pair.match import PairEstimate, gcp_error
 from imatch.pipeline.registration.work import WorkModel, frames
 from imatch.pipeline.scene.config import SceneConfig
 from imatch.pipeline.scene.measure import TileResult
+from imatch.pipeline.scene.patches import ScenePatches
 from imatch.pipeline.scene.tiles import TileLevel
 
 # Windows and blocks: their errors go together over somewhat more than one of them, and a block
@@ -181,7 +182,11 @@ def predict_next(
 
 
 def fit_scene(
-    windows: TileWindows, model: WorkModel, solved: PairEstimate, config: SceneConfig
+    windows: TileWindows,
+    model: WorkModel,
+    solved: PairEstimate,
+    config: SceneConfig,
+    look: Callable[[WorkModel], ScenePatches],
 ) -> SceneFit:
     """Fit the whole scene and judge the answer.
 
@@ -190,6 +195,7 @@ def fit_scene(
         model: What was predicted there.
         solved: The rough answer.
         config: Settings.
+        look: Gives patches of the scene, the target resampled by a model.
     """
     found = windows.agreeing(model)
     scale, seed = windows.scale, config.seed
@@ -199,6 +205,8 @@ def fit_scene(
     if few is not None:
         return _keep_rough(solved, few, tiles)
     inlier = found.inlier.copy()
+    # What correlates as well as those that agree was measured as well: accuracy is that of all.
+    reliable = reliable_peaks(windows.peak, inlier) | inlier
     ref, tgt = (xy[inlier] * scale for xy in (windows.ref, windows.tgt))
     chosen = _global(ref, tgt, windows, solved, config)
     if chosen is None:
@@ -233,10 +241,17 @@ def fit_scene(
         return _keep_rough(solved, few, tiles)
     ref, tgt, coordinates = ref[follows], tgt[follows], coordinates[follows]
 
-    points = whole.check_points(coordinates, ref, tgt, windows.block, seed)
+    points = whole.check_points(
+        frame.coordinates[reliable],
+        windows.ref[reliable] * scale,
+        windows.tgt[reliable] * scale,
+        windows.block,
+        seed,
+        inlier[reliable],
+    )
     check = np.zeros(len(matches), dtype=bool)
     check_xy = np.full((len(matches), 2), np.nan)
-    rows = np.flatnonzero(inlier)[points.index]
+    rows = np.flatnonzero(reliable)[points.index]
     check[rows], check_xy[rows] = True, points.residual_xy / scale
 
     work = _to_working_pixels(matrix, scale)
@@ -261,16 +276,13 @@ def fit_scene(
         log10_nfa=solved.estimate.log10_nfa,
         evidence=solved.estimate.evidence,
     )
-    # Beside those that agree, whatever neighbours share that the model does not follow.
-    confirmed = found.inlier
-    rest = frame.left(windows, matrix, field)
-    shared = coherence.of_windows(
-        windows.ref[confirmed] * scale, rest[confirmed], windows.level.window
-    )
-    bent = systematic.misfit_of(shared) / scale
-    estimate = systematic.widened(estimate, bent, np.array(solved.estimate.appearance))
-    status, reason = judge_tiles(estimate, windows.sought, tiles[1], tiles[0], windows.scale)
     local = None if field is None else frame.grid(field)
+    patches = look(WorkModel(work, model.pair, local))
+    estimate = patches.widen(estimate, matrix, scale)
+    if local is None and (error := gcp_error(solved.sources, solved.pair)) > 0:
+        # A field that follows the tie points follows what the GCPs err by, too.
+        estimate = systematic.located_bound(estimate, error)
+    status, reason = judge_tiles(estimate, windows.sought, tiles[1], tiles[0], windows.scale)
     judged = replace(estimate, status=status, reason=reason)
     return SceneFit(judged, local, trials, tiles[1], tiles[0])
 
@@ -283,17 +295,6 @@ class _Frame:
         self.coordinates = apply_matrix(self.ref_frame, windows.ref)
         self._linear = tgt_frame[:2, :2] / windows.scale
         self._scale = windows.scale
-
-    def left(
-        self,
-        windows: TileWindows,
-        matrix: NDArray[np.float64],
-        field: DisplacementGrid | None,
-    ) -> NDArray[np.float64]:
-        """(N, 2) what a model leaves of the windows' displacements, level pixels."""
-        scale = self._scale
-        rest = windows.tgt * scale - apply_matrix(matrix, windows.ref * scale)
-        return rest if field is None else np.asarray(rest - field.displacement(self.coordinates))
 
     def units(self, pixels: float) -> float:
         """A length on the reference, in units of the frame."""

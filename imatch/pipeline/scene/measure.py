@@ -12,43 +12,24 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import cv2
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from imatch.core.types import BoolArray, Rendered
+from imatch.core.types import BoolArray
 from imatch.geometry.alignment.orientation import orientation_field
 from imatch.geometry.alignment.refine import measure_at
+from imatch.pipeline.scene.reading import ImageSide, TargetPart, read_target
 from imatch.pipeline.scene.tiles import RIM, TileTask
-from imatch.raster import GeoImage, Source, render
+from imatch.raster import GeoImage
 
 # Where both images show less valid ground than this, nothing is measured.
 _LEAST_VALID = 0.7
 # Corners of windows are sought on every fourth pixel.
 _STRIDE = 4
-# Target pixels read beyond what is needed: the reach of the resampling, and some.
+# Target pixels beyond what a patch needs: the reach of the resampling, and some.
 _MARGIN = 8
 
 Outcome: TypeAlias = Literal["measured", "outside", "invalid", "flat"]
-
-
-@dataclass(frozen=True, eq=False)
-class ImageSide:
-    """Reference or target of a scene, with its stretch.
-
-    Attributes:
-        source: Where its pixels come from.
-        limits: (C, 2) values of each band that become 0 and 1, the same for all tiles.
-    """
-
-    source: Source
-    limits: NDArray[np.float64]
-
-    def rendered(self, pixels: NDArray[np.float32], valid: BoolArray) -> Rendered:
-        """Pixels of this image, stretched as the whole image is."""
-        names = tuple(str(number) for number in range(len(pixels)))
-        image = GeoImage(pixels, valid, Affine.identity(), None, names)
-        return render(image, 1 if len(pixels) == 1 else 3, limits=self.limits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,27 +95,6 @@ class TileResult:
         return cls((level, row, column), data["outcome"], *columns)
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A piece of the target as it was read.
-
-    Attributes:
-        pixels: (C, H, W) float32.
-        valid: (H, W) bool.
-        scale: (2,) native pixels per pixel read.
-        shift: (2,) native pixel position of the first pixel's corner.
-    """
-
-    pixels: NDArray[np.float32]
-    valid: BoolArray
-    scale: NDArray[np.float64]
-    shift: NDArray[np.float64]
-
-    def from_native(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map (N, 2) native target pixels to pixels of the part."""
-        return np.asarray((xy + 0.5 - self.shift) / self.scale - 0.5)
-
-
 def measure_tile(ref: ImageSide, tgt: ImageSide, task: TileTask) -> TileResult:
     """Find the ground of a tile's windows on the target.
 
@@ -153,7 +113,7 @@ def measure_tile(ref: ImageSide, tgt: ImageSide, task: TileTask) -> TileResult:
     image = ref.source.read(Window(x * fx, y * fy, width * fx, height * fy), task.size)
     if image.valid.mean() * width * height < _LEAST_VALID * level.window**2:
         return TileResult.without(task, "invalid")
-    part = _read_target(tgt.source, task)
+    part = read_target(tgt.source, task)
     if part is None:
         return TileResult.without(task, "outside")
     both = _common(image.valid, part, task)
@@ -170,7 +130,7 @@ def _measured(
     tgt: ImageSide,
     task: TileTask,
     image: GeoImage,
-    part: _Part,
+    part: TargetPart,
     corners: NDArray[np.int64],
 ) -> TileResult:
     """Correlate the windows whose (M, 2) top-left corners in the tile are given."""
@@ -236,7 +196,7 @@ class _Mosaic:
 
 
 def _warped(
-    part: _Part, matrix: NDArray[np.float64], side: int
+    part: TargetPart, matrix: NDArray[np.float64], side: int
 ) -> tuple[NDArray[np.float32], BoolArray]:
     """A patch of the target, resampled as `alignment.orientation.warp_image` does."""
     # Only what the patch needs: OpenCV refuses images of more than 32767 pixels a side.
@@ -264,37 +224,7 @@ def _warped(
     return np.stack(planes), np.asarray(valid)
 
 
-def _read_target(source: Source, task: TileTask) -> _Part | None:
-    """Reads the part of the target under a tile, reduced to about the level's pixels."""
-    x, y = task.origin
-    width, height = task.size
-    ends = np.linspace(0, 1, 9)
-    lattice = np.stack(np.meshgrid(x + width * ends, y + height * ends), axis=-1).reshape(-1, 2)
-    there = task.mapping.apply(lattice)
-    turns = task.mapping.jacobian(lattice)
-    # Native pixels that a step of one level pixel crosses along either axis of the target.
-    steps = np.median(np.hypot(turns[:, :, 0], turns[:, :, 1]), axis=0)
-    scale = np.maximum(1, np.floor(steps + 0.25)).astype(int)
-    size = np.array(source.info.size)
-    low = np.floor((there.min(axis=0) + 0.5) / scale - _MARGIN).astype(int) * scale
-    high = np.ceil((there.max(axis=0) + 0.5) / scale + _MARGIN).astype(int) * scale
-    # Whole pixels of the reduced image, so that each is the plain mean of a block.
-    low, high = np.maximum(low, 0), np.minimum(high, size // scale * scale)
-    if (high - low < 4 * scale).any():
-        return None
-    span = high - low
-    wanted = int(span[0] // scale[0]), int(span[1] // scale[1])
-    image = source.read(Window(*low.tolist(), *span.tolist()), wanted)
-    pixels = image.pixels
-    if not image.valid.any():
-        return None
-    if not image.valid.all():
-        # The resampling reaches over the rim of missing ground: let it find nothing strange there.
-        pixels[:, ~image.valid] = np.median(pixels[:, image.valid], axis=1)[:, None]
-    return _Part(pixels, image.valid, scale.astype(np.float64), low.astype(np.float64))
-
-
-def _common(valid: BoolArray, part: _Part, task: TileTask) -> NDArray[np.float32]:
+def _common(valid: BoolArray, part: TargetPart, task: TileTask) -> NDArray[np.float32]:
     """(h, w) share of ground valid in both images, on every fourth pixel of the tile."""
     height, width = valid.shape
     rows, columns = -(-height // _STRIDE), -(-width // _STRIDE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from imatch.geometry.accuracy import overlap_mask
 from imatch.pipeline.pair.match import Image, PairEstimate, estimate_pair
+from imatch.pipeline.pair.other_bands import infrared
 from imatch.pipeline.pair.registrar import Asked, with_settings
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.registration.to_registration import to_registration
@@ -21,7 +23,9 @@ from imatch.pipeline.scene.checkpoint import SceneState, identity_of
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config
 from imatch.pipeline.scene.executor import TileExecutor, engine
 from imatch.pipeline.scene.fit import SceneFit, TileWindows, fit_scene, native_scale, predict_next
-from imatch.pipeline.scene.measure import ImageSide, TileResult
+from imatch.pipeline.scene.measure import TileResult
+from imatch.pipeline.scene.patches import ScenePatches, read_patches
+from imatch.pipeline.scene.reading import ImageSide
 from imatch.pipeline.scene.tiles import (
     TileLevel,
     TileTask,
@@ -30,10 +34,12 @@ from imatch.pipeline.scene.tiles import (
     plan_level,
     plan_tiles,
 )
-from imatch.raster import stretch_limits
+from imatch.raster import Source, stretch_limits
 
 # Search radius, level pixels; more where the rough answer is known less well.
 _RADIUS, _WIDEST = 8, 24
+# Longest side at which a band's range of values is found, pixels.
+_OVERVIEW = 512
 # Rough pixels by which deformation may have escaped the rough answer.
 _UNSEEN = 0.3
 
@@ -55,7 +61,8 @@ def register(
     A rough answer comes from the reduced pair, as `imatch.match` gives it. Tie points are then
     measured tile by tile, at one or more levels up to the pixels of the coarser image, each level
     predicted from the one before. Memory does not grow with the scene. Accuracy figures come from
-    blocks of tie points that were held out of the global and the local fit.
+    blocks of tie points that were held out of the global and the local fit, those that contradict
+    it included; bounds hold what contiguous patches show of the ground between tie points as well.
 
     Args:
         ref: Reference image: a path, an array or a `Source`.
@@ -93,7 +100,16 @@ def register(
     solved = estimate_pair(ref, tgt, asked, on_stage=stage)
     settings = cast("SceneConfig", solved.config)
     rough = time.perf_counter() - started
-    run = _Run(solved, settings, stage, on_progress or (lambda _done, _all: None))
+    sides = (
+        ImageSide(solved.sources[0], stretch_limits(solved.pair.ref)),
+        ImageSide(solved.sources[1], stretch_limits(solved.pair.tgt)),
+    )
+    others = {
+        pair[1].info.band_names[0]: (_side(pair[0]), _side(pair[1]))
+        for pair in infrared(solved.sources, settings)
+        if all(o.info.size == s.info.size for o, s in zip(pair, solved.sources, strict=True))
+    }
+    run = _Run(solved, settings, sides, others, stage, on_progress or (lambda _done, _all: None))
     estimate = solved.estimate
     if estimate.status != "ok" or estimate.transform is None:
         return solved.registration(started)
@@ -104,10 +120,6 @@ def register(
             identity_of(settings, solved.sources, solved.registrar.weights_used),
             overwrite=overwrite,
         )
-    sides = (
-        ImageSide(solved.sources[0], stretch_limits(solved.pair.ref)),
-        ImageSide(solved.sources[1], stretch_limits(solved.pair.tgt)),
-    )
     with engine(*sides, jobs) as measuring:
         fit = run.measure(measuring, kept)
     if fit is None:
@@ -129,12 +141,22 @@ def register(
     )
 
 
+def _side(source: Source) -> ImageSide:
+    """A band that was not matched, stretched as its overview asks."""
+    width, height = source.info.size
+    factor = max(1.0, max(width, height) / _OVERVIEW)
+    small = source.read(size=(max(1, round(width / factor)), max(1, round(height / factor))))
+    return ImageSide(source, stretch_limits(small))
+
+
 @dataclass(eq=False)
 class _Run:
     """Measures one scene level by level and records how."""
 
     solved: PairEstimate
     config: SceneConfig
+    sides: tuple[ImageSide, ImageSide]
+    others: dict[str, tuple[ImageSide, ImageSide]]
     stage: Callable[[str], None]
     progress: Callable[[int, int], None]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -166,7 +188,8 @@ class _Run:
                 continue
             self.stage("fitting")
             began = time.perf_counter()
-            fit = fit_scene(windows, model, self.solved, self.config)
+            look = partial(self._patches, level, windows)
+            fit = fit_scene(windows, model, self.solved, self.config, look)
             self.seconds["fitting"] = time.perf_counter() - began
             self.levels[-1]["agreeing"] = int(fit.estimate.inlier.sum())
             return fit
@@ -189,6 +212,12 @@ class _Run:
                 "candidates": [trial.to_dict() for trial in fit.trials],
             },
         }
+
+    def _patches(self, level: TileLevel, windows: TileWindows, model: WorkModel) -> ScenePatches:
+        """Patches of the scene at the finest level, the target resampled by a model."""
+        native = self.solved.pair.ref_map.to_native(windows.ref)
+        places, predict = level.to_level(native), self._predict(model)
+        return read_patches(self.sides, self.others, level, places, predict, self.config.seed)
 
     def _plan(self, model: WorkModel) -> list[TileLevel]:
         config, ref = self.config, self.solved.sources[0].info

@@ -66,6 +66,10 @@ class TileLevel:
         """Map (N, 2) level pixels to native pixels of the reference."""
         return np.asarray((xy + 0.5) * self.factor - 0.5)
 
+    def to_level(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map (N, 2) native pixels of the reference to level pixels."""
+        return np.asarray((xy + 0.5) / self.factor - 0.5)
+
 
 @dataclass(frozen=True, eq=False)
 class TileTask:
@@ -193,7 +197,7 @@ def plan_tiles(level: TileLevel, tgt: RasterInfo, predict: Predict) -> tuple[lis
                 continue
             low = np.maximum(areas[:, :2].min(axis=0), 0)
             high = areas[:, 2:].max(axis=0) + level.patch
-            mapping = _local_map(level, low, high, predict)
+            mapping = smooth_map(level, low, high, predict)
             if mapping is None or not _reaches(mapping, low, high, tgt):
                 outside += 1
                 continue
@@ -242,9 +246,17 @@ def _areas(
     ).reshape(-1, 4)
 
 
-def _local_map(
+def smooth_map(
     level: TileLevel, low: NDArray[np.int64], high: NDArray[np.int64], predict: Predict
 ) -> SmoothMap | None:
+    """Fits a smooth map over a box of a level and returns it, None where there is too little of it.
+
+    Args:
+        level: The level.
+        low: (2,) first pixel of the box.
+        high: (2,) last pixel of the box.
+        predict: (N, 2) native pixels of the reference to those of the target.
+    """
     x, y = np.meshgrid(*(np.linspace(a, b, _LATTICE) for a, b in zip(low, high, strict=True)))
     xy = np.column_stack([x.ravel(), y.ravel()])
     there = predict(level.to_native(xy))

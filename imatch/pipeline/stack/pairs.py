@@ -12,6 +12,7 @@ from rasterio.crs import CRS
 from shapely.geometry import Polygon, box
 
 from imatch.geometry.adjustment.network import Edge
+from imatch.geometry.alignment.systematic import BENT_95
 from imatch.geometry.fit import jacobian
 from imatch.geometry.transform import ModelKind, apply_matrix
 from imatch.pipeline.registration.geo_correction import GeoCorrection
@@ -138,11 +139,14 @@ def edge_of(registration: Registration, a: int, b: int, frames: Frames) -> Edge 
         return "it sends places to infinity"
     model = registration.transform.kind
     reach = np.hypot(*(end[count:] - end[0]).T).max()
-    covariance = stated_covariance(
-        model, end[:count], end[0], tuple(frames.pixel[b] * s for s in sigma), float(reach)
-    )
+    pixel = float(frames.pixel[b])
+    alike = systematic_variance(registration)
+    chance = tuple(pixel * float(np.sqrt(s**2 - alike.mean())) for s in sigma)
+    covariance = stated_covariance(model, end[:count], end[0], chance, float(reach))
     weak = registration.status != "ok"
-    return Edge(a, b, start[:count], end[:count], covariance, model, weak)
+    x, y = pixel**2 * alike
+    systematic = float(x), float(y)
+    return Edge(a, b, start[:count], end[:count], covariance, model, weak, systematic)
 
 
 def stated_sigma(registration: Registration) -> tuple[float, float] | None:
@@ -160,6 +164,17 @@ def stated_sigma(registration: Registration) -> tuple[float, float] | None:
     one = float(np.hypot(*centre)) / np.sqrt(2) / NORMAL_95
     other = corner / np.sqrt(2) / NORMAL_95
     return one, max(one, other)
+
+
+def systematic_variance(registration: Registration) -> NDArray[np.float64]:
+    """(2,) variance of the part of the stated uncertainty that both images carry into other pairs.
+
+    What season and sun move, and ground that is bent: square target pixels along x and y.
+    """
+    stated, none = registration.certificate, (0.0, 0.0)
+    bent, seen = np.array(stated.misfit_px or none), np.array(stated.appearance_px or none)
+    whole = (np.array(registration.ci95_px or none) / NORMAL_95) ** 2
+    return np.asarray(np.minimum((BENT_95 / NORMAL_95 * bent) ** 2 + seen**2, whole))
 
 
 def stated_covariance(

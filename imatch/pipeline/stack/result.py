@@ -67,7 +67,9 @@ class StackPair:
         status: What the pair says of itself.
         reason: Why.
         verdict: What the solution makes of it.
-        stated_px: Standard deviation it states, over the overlap, target pixels.
+        stated_px: Standard deviation it states in all, over the overlap, target pixels.
+        chance_px: The part of it that is chance: the other, appearance and bent ground, no loop
+            checks and no number of pairs averages out.
         residual_px: RMS distance of what it says from the solution, target pixels.
         residual_m: The same in metres.
         misfit: The same squared and weighed, over its expectation: about 1 for a right pair.
@@ -81,6 +83,7 @@ class StackPair:
     reason: str
     verdict: Verdict
     stated_px: float = math.nan
+    chance_px: float = math.nan
     residual_px: float = math.nan
     residual_m: float = math.nan
     misfit: float = math.nan

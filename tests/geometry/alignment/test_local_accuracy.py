@@ -52,6 +52,19 @@ def test_check_points_show_what_a_model_cannot_follow() -> None:
     assert whole(given[0], None).check_points(*given, BLOCK, 0).rmse > 2.0
 
 
+def test_tie_points_that_contradict_the_fit_are_check_points_too() -> None:
+    places, ref, tgt = tie_points(1200, 0.0)
+    # A tenth was measured as well as the others, and lies elsewhere.
+    fits = np.arange(1200) % 10 > 0
+    tgt[~fits] += (4.0, 0.0)
+    points = whole(places, None).check_points(places, ref, tgt, BLOCK, 0, fits)
+    assert (~fits)[points.index].mean() == pytest.approx(0.1, abs=0.03)
+    assert points.rmse == pytest.approx(np.sqrt(0.1 * 16 + 2 * NOISE**2), rel=0.2)
+    # They move nothing: the others are as near as ever.
+    others = points.residual_xy[fits[points.index]]
+    assert np.sqrt((others**2).sum(axis=1).mean()) == pytest.approx(NOISE * np.sqrt(2), rel=0.15)
+
+
 def test_check_points_are_held_out_of_the_local_fit_too() -> None:
     """A model that could fit each tie point exactly does not look exact."""
     given = tie_points(300, 0.0)

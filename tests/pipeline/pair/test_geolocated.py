@@ -20,6 +20,8 @@ from imatch.pipeline.apply.geotransform import apply_geotransform
 from imatch.pipeline.apply.raster import apply_raster
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.io import read_registration, write_json
+from imatch.raster.geodesy import apply_affine
+from imatch.raster.geolocation.models import ControlPoints
 from imatch.raster.read.file_source import raster_info
 from tests.support.geolocated import (
     GRID,
@@ -125,6 +127,32 @@ def test_a_geotransform_alone_is_refused(tmp_path: Path, ground: NDArray[np.floa
     at = np.array([(50.0, 50), (350, 80), (200, 300)])
     off = info.to_map(at) - raster_info(target).to_map(at)
     assert np.abs(off).max() < 3  # metres, of pixels of 10
+
+
+@pytest.mark.parametrize("noise", [0.4, 1.0])
+def test_what_gcps_err_by_is_in_the_interval(
+    tmp_path: Path, ground: NDArray[np.float32], noise: float
+) -> None:
+    """A spline goes through each of them, right or wrong, and errs as much in between."""
+    gcps = grid_gcps(sine(8.0), noise=noise)
+    target = write_located(tmp_path / "tgt.tif", bent(ground, 8.0), gcps=gcps)
+    found = match(plain(tmp_path / "ref.tif", ground), target)
+    bend = raster_info(target).geolocation
+    assert bend is not None
+    assert isinstance(bend.model, ControlPoints)
+    stated = bend.model.agreement_px
+    assert stated > noise
+    assert found.ci95_px is not None
+    assert min(found.ci95_px) > 1.85 * stated / np.sqrt(2)
+    # Where the GCPs and the registration put pixels of the target, against where they lie.
+    rows, columns = np.mgrid[20:380:15, 20:380:15]
+    at = np.column_stack([columns.ravel(), rows.ravel()]).astype(float)
+    moved = np.column_stack([sine(8.0)(*(at + 0.5).T), np.zeros(len(at))])
+    back = GeoCorrection.of(found).to_map(raster_info(target))(at)
+    error = np.hypot(*((back - apply_affine(GRID, at + moved + 0.5)) / 10).T)
+    bound = found.certificate.corner_ci95_px
+    assert bound is not None
+    assert (error <= bound).mean() >= 0.95
 
 
 def test_contradicting_gcps_are_matched_by_pixels(

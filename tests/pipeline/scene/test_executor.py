@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter
 
 from imatch.core.errors import ImatchError
 from imatch.pipeline.scene.executor import Processes, engine
-from imatch.pipeline.scene.measure import ImageSide, TileResult, measure_tile
+from imatch.pipeline.scene.measure import TileResult, measure_tile
+from imatch.pipeline.scene.reading import ImageSide
 from imatch.pipeline.scene.tiles import TileTask, plan_level, plan_tiles
 from imatch.raster import open_source, stretch_limits
 

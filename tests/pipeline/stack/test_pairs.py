@@ -22,6 +22,7 @@ from imatch.pipeline.stack.pairs import (
     spread,
     stated_covariance,
     stated_sigma,
+    systematic_variance,
 )
 from imatch.raster import RasterInfo
 
@@ -202,6 +203,28 @@ def test_stated_deviations_are_those_of_one_coordinate() -> None:
     assert stated_sigma(registration(np.eye(3), ci95=0.2, corner=0.01)) == pytest.approx(
         (0.2 / NORMAL_95, 0.2 / NORMAL_95)
     )
+
+
+def test_what_no_loop_shows_is_kept_apart_from_chance() -> None:
+    """The parts of an edge make up the whole of what the pair states."""
+    frames = Frames.of([raster(crs=None)] * 2, 0, use_map=True, gsd_m=None)
+    stated = Certificate(corner_ci95_px=0.9, misfit_px=(0.05, 0.0), appearance_px=(0.1, 0.15))
+    pair = registration(shift(3, 0), ci95=0.5, certificate=stated)
+    found, plain = (
+        edge(pair, 0, 1, frames),
+        edge(registration(shift(3, 0), ci95=0.5, corner=0.9), 0, 1, frames),
+    )
+    assert found.systematic == pytest.approx(((3.4 / 1.96 * 0.05) ** 2 + 0.1**2, 0.15**2), rel=1e-3)
+    assert found.sigma < plain.sigma
+    assert plain.total == plain.sigma
+    assert found.total == pytest.approx(plain.sigma)
+
+
+def test_no_more_is_systematic_than_is_stated_in_all() -> None:
+    stated = Certificate(corner_ci95_px=0.4, appearance_px=(5.0, 0.0))
+    found = systematic_variance(registration(shift(3, 0), ci95=0.2, certificate=stated))
+    assert found == pytest.approx(((0.2 / NORMAL_95) ** 2, 0.0))
+    assert not systematic_variance(registration(shift(3, 0), ci95=0.2)).any()
 
 
 def test_points_spread_over_what_both_images_show() -> None:

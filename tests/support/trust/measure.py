@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ImatchError
+from imatch.geometry.accuracy import overlap_mask
 from imatch.pipeline.pair.config import MatchConfig, make_config
-from imatch.pipeline.pair.match import PairEstimate, estimate_pair
+from imatch.pipeline.pair.match import match
 from imatch.pipeline.pair.registrar import Registrar, load_registrar
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
-from tests.support.pairs.trust.kinds import make_pair
+from imatch.pipeline.scene.register import register
+from tests.support.pairs.trust.kinds import KINDS, make_pair
 from tests.support.pairs.trust.pair import Points, Side, TrustPair
 
 COLUMNS = (
@@ -103,15 +106,19 @@ def measure(task: Task) -> list[Row]:
     pair = make_pair(task.kind, task.split, task.seed, task.data)
     about = {"kind": task.kind, "split": task.split, "seed": task.seed}
     about["params"] = json.dumps(pair.params, separators=(",", ":"), default=float)
-    return [about | {"matcher": name} | judge(pair, name) for name in task.matchers]
+    whole = KINDS[task.kind].whole
+    return [about | {"matcher": name} | judge(pair, name, whole=whole) for name in task.matchers]
 
 
-def judge(pair: TrustPair, matcher: str) -> Row:
-    """Register a pair and compare what is stated with the truth."""
+def judge(pair: TrustPair, matcher: str, *, whole: bool = False) -> Row:
+    """Register a pair, or a whole scene, and compare what is stated with the truth."""
     started = time.perf_counter()
+    images, registrar = (pair.ref.source(), pair.tgt.source()), _registrar(matcher)
     try:
-        estimate = estimate_pair(pair.ref.source(), pair.tgt.source(), _registrar(matcher))
-        found = estimate.registration(started)
+        if whole:
+            found = register(*images, registrar, size=pair.params["working"])
+        else:
+            found = match(*images, registrar)
     except ImatchError as error:
         seconds = time.perf_counter() - started
         return {"status": "error", "reason": str(error), "seconds": seconds, "wrong": 0}
@@ -131,7 +138,7 @@ def judge(pair: TrustPair, matcher: str) -> Row:
     if found.shift_px is not None and found.ci95_px is not None:
         row |= dict(zip(("shift_x_px", "shift_y_px"), found.shift_px, strict=True))
         row |= dict(zip(("ci95_x_px", "ci95_y_px"), found.ci95_px, strict=True))
-    held = _held(pair, estimate, found)
+    held = _held(pair, found)
     wrong = pair.truth is None
     if pair.truth is not None and "error_95_px" in held:
         bound = certificate.corner_ci95_px
@@ -139,12 +146,11 @@ def judge(pair: TrustPair, matcher: str) -> Row:
     return row | held | {"wrong": int(found.status == "ok" and wrong)}
 
 
-def _held(pair: TrustPair, estimate: PairEstimate, found: Registration) -> Row:
+def _held(pair: TrustPair, found: Registration) -> Row:
     """The truth where the answer speaks of it, and how far the answer is off everywhere."""
     if pair.truth is None or found.transform is None:
         return {}
-    # The place that `Registration.shift_px` speaks of.
-    centre = estimate.pair.ref_map.to_native(np.array([estimate.estimate.centre]))
+    centre = _centre(found)
     true_shift = (pair.truth.to_tgt(centre) - centre)[0]
     row: Row = {
         "at_x": centre[0, 0],
@@ -156,7 +162,7 @@ def _held(pair: TrustPair, estimate: PairEstimate, found: Registration) -> Row:
     places, there = seen_by_both(pair)
     if len(places) == 0:
         return row
-    error = np.hypot(*(found.transform.apply(places) - there).T)
+    error = np.hypot(*(GeoCorrection.of(found).correction.apply(places) - there).T)
     # Without a bound nothing is promised.
     bound = found.certificate.corner_ci95_px
     allowed = np.hypot(np.inf if bound is None else bound, _CIRCULAR_95 * pair.truth.sd_px)
@@ -166,6 +172,17 @@ def _held(pair: TrustPair, estimate: PairEstimate, found: Registration) -> Row:
         "error_max_px": float(error.max()),
         "bound_share": float((error <= allowed).mean()),
     }
+
+
+def _centre(found: Registration) -> Points:
+    """(1, 2) the place that `Registration.shift_px` speaks of: the middle of the overlap."""
+    shown = found.preview
+    assert shown is not None
+    assert shown.matrix is not None
+    rows, columns = np.nonzero(overlap_mask(shown.matrix, shown.ref_valid, shown.tgt_valid))
+    height, width = shown.ref_valid.shape
+    scale = np.array([found.reference.width / width, found.reference.height / height])
+    return np.asarray((np.array([[columns.mean(), rows.mean()]]) + 0.5) * scale - 0.5)
 
 
 def seen_by_both(pair: TrustPair) -> tuple[Points, Points]:

@@ -25,6 +25,8 @@ GROUPS = {
     "other_fixed": "structure",
     "lattice_true": "pattern",
     "bent": "bend",
+    "scene_smooth": "bend",
+    "scene_bent": "bend",
     "seasons": "source",
     "pixel_fixed": "structure",
     "band_collars": "collars",

@@ -22,8 +22,8 @@ from tests.support.pairs.trust.pair import (
 Drawn = tuple[Bend, dict[str, Any]]
 Size = tuple[int, int]
 
-# A bend whose gradient is larger folds.
-_STEEPEST = 0.8
+#: A bend whose gradient is larger folds.
+STEEPEST = 0.8
 
 
 def sine(amplitude: float, period: float, phase: float, axis: int) -> Bend:
@@ -57,7 +57,7 @@ def _both(amplitude: float, size: Size, rng: np.random.Generator) -> Drawn:
     ratio = float(rng.uniform(0.3, 1))
     if rng.random() < 0.5:
         # Rows must not overtake one another.
-        along = min(ratio * amplitude, _STEEPEST * other / (2 * np.pi))
+        along = min(ratio * amplitude, STEEPEST * other / (2 * np.pi))
         shake = sine(amplitude, period, float(phase), 0)
 
         def bend(xy: Points) -> Points:
@@ -66,7 +66,7 @@ def _both(amplitude: float, size: Size, rng: np.random.Generator) -> Drawn:
             return out
 
         return bend, {"period": [period, other], "along": along}
-    steep = _STEEPEST / (2 * np.pi)
+    steep = STEEPEST / (2 * np.pi)
     crossed = min(ratio * amplitude, steep**2 * period * other / amplitude)
     one, two = sine(amplitude, period, float(phase), 0), sine(crossed, other, float(second), 1)
     return lambda xy: one(xy) + two(xy), {"period": [period, other], "across": crossed}
@@ -157,7 +157,7 @@ def _scaled(plain: Bend, amplitude: float, size: Size) -> Bend:
     at = plain(grid)
     slopes = [np.abs(plain(grid + step) - at).sum(axis=1).max() for step in np.eye(2)]
     least = max(float(np.hypot(*at.T).max()), 1e-12)
-    factor = min(amplitude / least, _STEEPEST / max(*slopes, 1e-12) / 2)
+    factor = min(amplitude / least, STEEPEST / max(*slopes, 1e-12) / 2)
     return lambda xy: factor * plain(xy)
 
 

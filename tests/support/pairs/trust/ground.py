@@ -281,11 +281,12 @@ def draw_ground(
     *,
     rim: int = 20,
     one_date: bool = False,
+    sources: tuple[str, ...] | None = None,
 ) -> Ground:
-    """Real ground, or made where the split is ``made``."""
+    """Real ground of some sources, or made where the split is ``made``."""
     if split == "made":
         return made_ground(size, rng, rim=rim, one_date=one_date)
-    return real_ground(data, split, size, rng, rim=rim, one_date=one_date)
+    return real_ground(data, split, size, rng, rim=rim, one_date=one_date, sources=sources)
 
 
 def draw_size(rng: np.random.Generator, low: int = 96, high: int = 512) -> tuple[int, int]:

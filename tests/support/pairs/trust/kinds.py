@@ -16,6 +16,7 @@ from tests.support.pairs.trust.ground import SPLITS
 from tests.support.pairs.trust.known import exact, seasons, small, strips, warped
 from tests.support.pairs.trust.lattices import lattice_true, lattices
 from tests.support.pairs.trust.pair import TrustPair
+from tests.support.pairs.trust.scenes import scene, scene_bent, scene_smooth
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class Kind:
         splits: Where it can be made from.
         right: What is asked: ``refuse``, ``answer`` (and be right), or ``honest``: be right, or
             refuse.
+        whole: Whether a whole scene is registered tile by tile, not a pair at once.
     """
 
     make: Callable[[Path, str, np.random.Generator], TrustPair]
     splits: tuple[str, ...] = SPLITS
     right: str = "honest"
+    whole: bool = False
 
 
 _REAL, _MADE = ("train", "bench"), ("made",)
@@ -52,6 +55,9 @@ KINDS: dict[str, Kind] = {
     "gaps_marked": Kind(gaps_marked, right="answer"),
     "strips": Kind(strips, right="answer"),
     "small": Kind(small, right="answer"),
+    "scene": Kind(scene, ("train", "made"), "answer", whole=True),
+    "scene_smooth": Kind(scene_smooth, ("train", "made"), whole=True),
+    "scene_bent": Kind(scene_bent, ("train", "made"), whole=True),
 }
 
 
