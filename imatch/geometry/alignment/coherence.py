@@ -178,13 +178,17 @@ def line_offsets(
     return rows, None if columns is None else columns[:, :, ::-1]
 
 
-def of_offsets(patches: Sequence[LineOffsets], *, tail: bool = False) -> list[Coherence]:
+def of_offsets(
+    patches: Sequence[LineOffsets], *, tail: bool = False, least_alike: float = 0.0
+) -> list[Coherence]:
     """Measures what lines share from end to end, in all patches together.
 
     Args:
         patches: `line_offsets` of each.
         tail: Whether the variance is as large as nearly all lines ask for: a few lines that depart
             far, in one of many patches, add little to the mean.
+        least_alike: Share of lines that have to be found twice in one place: where fewer are, what
+            a few of them share is another place that looks alike, on clouds or water.
 
     Returns:
         One for rows and one for columns, where there are enough of them.
@@ -200,6 +204,8 @@ def of_offsets(patches: Sequence[LineOffsets], *, tail: bool = False) -> list[Co
             continue
         one, two = offsets[:, both]
         alike = np.abs(one - two).max(axis=1) < _ALIKE
+        if alike.sum() < least_alike * both.size:
+            continue
         told = tail and alike.any() and (one * two).mean(axis=0).max() > _TOLD
         least = _tail((one + two)[alike] / 2) if told else np.zeros(2)
         found.append(_coherence(one, two, len(one), least))

@@ -29,6 +29,8 @@ _COUNT_OF_BAND = 16
 # Lines of all patches count from so many standard errors, and those of one, or of a direction that
 # was sought, from more: of many, some stand out by chance.
 _TOGETHER, _ALONE = 3.0, 4.0
+# Of the lines of one patch so many have to be sure of where they lie.
+_MOST_LINES = 0.6
 _FEWEST_WINDOWS = 4
 # Waves are sought in fields reduced by so much, and in so many of their pixels at least.
 _REDUCED, _LEAST_SPECTRUM = 4, 32
@@ -122,7 +124,12 @@ def _of_lines(patches: Sequence[AlignedImages], reach: int) -> NDArray[np.float6
     lines = [coherence.line_offsets(*pair, reach) for pair in fields]
     near = reach == _RADIUS
     # Sought far, single patches and single lines find others that look alike.
-    alone = [found for own in lines if near for found in coherence.of_offsets([own], tail=True)]
+    alone = [
+        found
+        for own in lines
+        if near
+        for found in coherence.of_offsets([own], tail=True, least_alike=_MOST_LINES)
+    ]
     angle = crest(fields)
     if angle is not None:
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
