@@ -38,7 +38,7 @@ _RADIUS, _WIDEST = 8, 24
 _UNSEEN = 0.3
 
 
-def register(
+def register_scene(
     ref: Image,
     tgt: Image,
     config: Asked | None = None,
@@ -83,7 +83,7 @@ def register(
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> noise = rng.random((100, 100)).repeat(8, axis=0).repeat(8, axis=1)
-        >>> r = register(noise[:, :780], noise[:, 20:], matcher="phase", window=32)
+        >>> r = register_scene(noise[:, :780], noise[:, 20:], matcher="phase", window=32)
         >>> r.status, [round(v) for v in r.shift_px]
         ('ok', [-20, 0])
     """

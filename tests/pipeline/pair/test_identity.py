@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imatch.bench.runner import BenchPlan
+from imatch.benchmark.runner import BenchPlan
 from imatch.core.errors import ConfigError
 from imatch.matchers.base import Matcher, MatcherOptions
 from imatch.matchers.dense.phase import Phase

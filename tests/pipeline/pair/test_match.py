@@ -256,7 +256,12 @@ class TestTolerance:
 def test_stages_are_told(scene: MakeScene) -> None:
     told: list[str] = []
     ref = scene("ref.tif")
-    imatch.match(Path(ref.path), str(ref.path), matcher="sift", on_stage=told.append)
+    imatch.match(
+        Path(ref.path),
+        str(ref.path),
+        matcher="sift",
+        progress=lambda label, _done, _total: told.append(label),
+    )
     assert told == ["reading", "loading sift", "matching with sift", "estimating", "certifying"]
 
 
@@ -317,5 +322,11 @@ def test_a_file_that_changes_meanwhile_costs_the_answer(
             os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
     with pytest.raises(InputError, match="has changed while it was read") as caught:
-        match(ref.path, tgt.path, matcher="sift", tgt_mask=mask, on_stage=replace)
+        match(
+            ref.path,
+            tgt.path,
+            matcher="sift",
+            tgt_mask=mask,
+            progress=lambda label, _done, _total: replace(label),
+        )
     assert str(caught.value).startswith(str(path))

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.bench.cases import Case
+from imatch.benchmark.cases import Case
 from imatch.core.types import BoolArray
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, array_source, open_source

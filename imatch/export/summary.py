@@ -1,10 +1,14 @@
-"""The summary of a registration on a terminal."""
+"""The summary of a registration: on a terminal, as text, and as a notebook shows it."""
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from imatch.export.text import (
+    STATUS_COLOURS,
     accuracy_text,
     bands_text,
     certificate_text,
@@ -26,6 +30,10 @@ _STYLES: dict[Status, str] = {
     "uncertain": "bold yellow",
     "failed": "bold red",
 }
+# Columns of the text, and of its labels.
+_WIDTH, _LABEL = 96, 14
+# Longest side of the picture, pixels, and its quality as JPEG.
+_SIDE, _QUALITY = 320, 82
 _ASCII = str.maketrans({"±": "+/-", "°": " deg", "×": "x", "·": "|", "…": "..."})
 
 
@@ -77,6 +85,44 @@ def summary(registration: Registration) -> Table:
 def print_summary(registration: Registration, console: Console) -> None:
     """Prints the summary, in ASCII on a console without Unicode."""
     console.print(_table(registration, plain=console.options.ascii_only))
+
+
+def to_text(registration: Registration) -> str:
+    """Writes a registration as a summary of one screen.
+
+    Returns:
+        The status and its reason, the images, the shift with its 95 % interval in pixels and
+        metres, accuracy, certificate, and how it was found; what is unknown is left out.
+    """
+    (status, reason), *rows = summary_rows(registration)
+    lines = _wrapped(f"Registration: {status}, ", reason, 2)
+    for label, text in rows:
+        lines += _wrapped(f"  {label}".ljust(_LABEL), text, _LABEL)
+    return "\n".join(lines)
+
+
+def to_html(registration: Registration) -> str:
+    """Writes a registration as a fragment of HTML.
+
+    Returns:
+        The rows of `to_text` as a table, beside a checkerboard of both images as registered where
+        the working images are at hand.
+    """
+    from imatch.export.html import data_url, templates
+
+    (status, reason), *rows = summary_rows(registration)
+    picture = _picture(registration)
+    return (
+        templates()
+        .get_template("registration.html.j2")
+        .render(
+            status=status,
+            reason=reason,
+            rows=rows,
+            colour=STATUS_COLOURS[registration.status],
+            picture=None if picture is None else data_url(picture, "jpeg"),
+        )
+    )
 
 
 def _table(registration: Registration, *, plain: bool) -> Table:
@@ -133,3 +179,27 @@ def _components(registration: Registration) -> str | None:
         pair(r.shift_m, r.ci95_m, ("east", "north"), "m"),
     )
     return " · ".join(text for text in texts if text is not None) or None
+
+
+def _wrapped(label: str, text: str, indent: int) -> list[str]:
+    return textwrap.wrap(
+        f"{label}{text}",
+        _WIDTH,
+        initial_indent="",
+        subsequent_indent=" " * indent,
+        drop_whitespace=True,
+        replace_whitespace=False,
+        break_on_hyphens=False,
+    )
+
+
+def _picture(registration: Registration) -> bytes | None:
+    """The checkerboard as a JPEG file; None without the working images."""
+    from imatch.export.images import checkerboard, detail_window, jpeg, thumbnail
+
+    preview = registration.preview
+    if preview is None:
+        return None
+    matrix = np.eye(3) if preview.matrix is None else preview.matrix
+    window = detail_window(preview, registration.tie_points.inlier)
+    return jpeg(thumbnail(checkerboard(preview, matrix, window), _SIDE), _QUALITY)

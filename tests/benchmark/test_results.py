@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from imatch.bench.detectors import DetectorResult
-from imatch.bench.results import Result
+from imatch.benchmark.detectors import DetectorResult
+from imatch.benchmark.results import Result
 from imatch.core.errors import InputError
 from imatch.core.io.tables import Journal, mend, read_rows, write_rows
 

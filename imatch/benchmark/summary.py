@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from imatch.bench.detectors import MEASURES, DetectorResult
-from imatch.bench.metrics import (
+from imatch.benchmark.detectors import MEASURES, DetectorResult
+from imatch.benchmark.metrics import (
     AUC_PX,
     FALSE_ACCEPT_PX,
     LEVELS,
@@ -18,8 +18,8 @@ from imatch.bench.metrics import (
     observed_coverage,
     recall,
 )
-from imatch.bench.results import OUTCOMES, Result
-from imatch.bench.runner import BenchPlan, Run
+from imatch.benchmark.results import OUTCOMES, Result
+from imatch.benchmark.runner import BenchPlan, Run
 
 SCHEMA = "imatch.bench/1"
 #: The imaginary matcher that answers where any of the real ones is right.

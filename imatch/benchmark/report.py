@@ -1,19 +1,102 @@
-"""The report of a benchmark: ``summary.json``, ``summary.md`` and ``report.html``."""
+"""Runs a benchmark and writes its report: ``summary.json``, ``summary.md``, ``report.html``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from imatch.bench import plots, tables
-from imatch.bench.gallery import PER_MATCHER, ResultFigure, false_accepts, result_figures, worst
-from imatch.bench.results import Result
-from imatch.bench.runner import SUMMARIES, BenchPlan, Run
-from imatch.bench.summary import summarise
+from imatch.benchmark import plots, tables
+from imatch.benchmark.gallery import PER_MATCHER, ResultFigure, false_accepts, result_figures, worst
+from imatch.benchmark.results import Result
+from imatch.benchmark.runner import SUMMARIES, BenchPlan, Run, run_benchmark
+from imatch.benchmark.summary import summarise
 from imatch.core.io.files import atomic_path
+from imatch.core.progress import ProgressOption, shown
+from imatch.core.settings import check_options
 from imatch.export.html import render
+from imatch.pipeline.pair.config import MatchConfig, MatchOptions, make_config
+
+
+def bench(
+    cases: str | PathLike[str],
+    matchers: str | Sequence[str],
+    out: str | PathLike[str],
+    *,
+    config: MatchConfig | None = None,
+    root: str | PathLike[str] | None = None,
+    filters: Sequence[str] = (),
+    limit: int | None = None,
+    detectors: bool = False,
+    jobs: int = 1,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str = "",
+    progress: ProgressOption = None,
+    **options: Unpack[MatchOptions],
+) -> Run:
+    """Run matchers over image pairs whose true transform is known, and write a report.
+
+    The report tells recall, false accepts, calibration, time and memory. Cases run in processes of
+    their own: a script calls this below ``if __name__ == "__main__":``.
+
+    Args:
+        cases: CSV of the cases (`read_cases`).
+        matchers: Name of a matcher, or several names.
+        out: Folder for ``results.csv``, ``summary.json``, ``summary.md`` and ``report.html``.
+        config: Settings that the matchers share; the defaults when None. A ``size`` that is named
+            is kept, otherwise nothing is reduced.
+        root: Folder that the image paths start from; that of `cases` when None.
+        filters: ``KEY=VALUE``: only cases whose case, source, variant or tag is VALUE.
+        limit: At most so many cases, spread evenly over those selected.
+        detectors: Measure keypoints too: repeatability, MMA and matching score.
+        jobs: Worker processes; more than one take one thread each, which slows each case.
+        resume: Go on with the run that the folder holds.
+        overwrite: Throw it away.
+        command: Command line to remember.
+        progress: True shows how many cases are done on a terminal's stderr; a callback is told.
+        **options: Fields of `MatchConfig` to replace.
+
+    Returns:
+        A row for each case and matcher, and the summary.
+
+    Raises:
+        ConfigError: An option does not exist or makes no sense, or no case passes the filters.
+        InputError: The table or an image cannot be read.
+        OutputError: The folder holds something else, or the disk refused.
+        ImatchError: A matcher cannot be loaded.
+
+    Example:
+        >>> import imatch
+        >>> run = imatch.bench("cases.csv", ["sift", "auto"], "results")  # doctest: +SKIP
+        >>> run.summary["matchers"]["auto"]["recall"]  # doctest: +SKIP
+        0.98
+    """
+    check_options(options, MatchConfig, bench)
+    folder = Path(out)
+    plan = BenchPlan.of_table(
+        Path(cases),
+        [matchers] if isinstance(matchers, str) else matchers,
+        root=None if root is None else Path(root),
+        filters=filters,
+        limit=limit,
+        detectors=detectors,
+        config=make_config(config, **options),
+    )
+    with shown(progress)("matching", len(plan.cases) * len(plan.configs)) as advance:
+        done = run_benchmark(
+            plan,
+            folder,
+            jobs=jobs,
+            resume=resume,
+            overwrite=overwrite,
+            command=command,
+            on_result=lambda _result: advance(1),
+        )
+    return replace(done, summary=write_report(done, plan, folder))
 
 
 def write_report(run: Run, plan: BenchPlan, out: Path) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imatch.bench.cases import read_cases
-from imatch.bench.detectors import Keypoints, measure_keypoints, repeatability, shared_keypoints
-from imatch.bench.prepare_case import prepare_case
+from imatch.benchmark.cases import read_cases
+from imatch.benchmark.detectors import Keypoints, measure_keypoints, repeatability, shared_keypoints
+from imatch.benchmark.prepare_case import prepare_case
 from imatch.matchers import load_matcher
 from imatch.matchers.sparse.base import Sparse
 from imatch.pipeline.pair.config import MatchConfig

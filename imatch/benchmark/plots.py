@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from imatch.bench.metrics import recall_curve
-from imatch.bench.results import Result
+from imatch.benchmark.metrics import recall_curve
+from imatch.benchmark.results import Result
 from imatch.export.figures import (
     BLUE,
     FAINT,

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imatch.bench import worker
-from imatch.bench.cases import read_cases
-from imatch.bench.results import Result
-from imatch.bench.runner import BenchPlan, run_benchmark
+from imatch.benchmark import worker
+from imatch.benchmark.cases import read_cases
+from imatch.benchmark.results import Result
+from imatch.benchmark.runner import BenchPlan, run_benchmark
 from imatch.core.errors import ConfigError, InputError, MatcherError, OutputError
 from imatch.core.io.tables import read_rows
 from imatch.pipeline.pair.config import MatchConfig

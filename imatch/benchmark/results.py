@@ -8,8 +8,8 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.bench.cases import UNRELATED
-from imatch.bench.metrics import FALSE_ACCEPT_PX
+from imatch.benchmark.cases import UNRELATED
+from imatch.benchmark.metrics import FALSE_ACCEPT_PX
 from imatch.core.io.tables import Plain
 
 Outcome: TypeAlias = Literal["ok", "uncertain", "failed", "error"]

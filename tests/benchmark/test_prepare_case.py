@@ -11,8 +11,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from imatch.bench.cases import Case
-from imatch.bench.prepare_case import PreparedCase, prepare_case, warp_image
+from imatch.benchmark.cases import Case
+from imatch.benchmark.prepare_case import PreparedCase, prepare_case, warp_image
 from imatch.pipeline.pair.config import MatchConfig
 
 SHIFT = np.array([[1.0, 0, 7], [0, 1, -4], [0, 0, 1]])

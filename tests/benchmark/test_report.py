@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from imatch.bench.cases import read_cases
-from imatch.bench.gallery import PER_MATCHER, false_accepts, result_figures, worst
-from imatch.bench.report import to_html, to_markdown, write_report
-from imatch.bench.results import Result
-from imatch.bench.runner import BenchPlan, Run
-from imatch.bench.summary import summarise
+from imatch.benchmark.cases import read_cases
+from imatch.benchmark.gallery import PER_MATCHER, false_accepts, result_figures, worst
+from imatch.benchmark.report import to_html, to_markdown, write_report
+from imatch.benchmark.results import Result
+from imatch.benchmark.runner import BenchPlan, Run
+from imatch.benchmark.summary import summarise
 from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.pair.config import MatchConfig
 

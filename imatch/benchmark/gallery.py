@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.bench.cases import Case
-from imatch.bench.prepare_case import PreparedCase, longest_side, prepare_case
-from imatch.bench.results import Result
+from imatch.benchmark.cases import Case
+from imatch.benchmark.prepare_case import PreparedCase, longest_side, prepare_case
+from imatch.benchmark.results import Result
 from imatch.core.errors import ImatchError
 from imatch.core.types import BoolArray
 from imatch.export.images import Window, checkerboard, jpeg, thumbnail

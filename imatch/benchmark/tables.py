@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from imatch.bench.metrics import AUC_PX, WITHIN_PX
+from imatch.benchmark.metrics import AUC_PX, WITHIN_PX
 from imatch.export.html import HtmlCell, HtmlTable
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imatch.bench.cases import (
+from imatch.benchmark.cases import (
     COLUMNS,
     Case,
     check_images,

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from imatch.bench.cases import Case
-from imatch.bench.prepare_case import PreparedCase, longest_side
-from imatch.bench.results import NAN
+from imatch.benchmark.cases import Case
+from imatch.benchmark.prepare_case import PreparedCase, longest_side
+from imatch.benchmark.results import NAN
 from imatch.core.io.tables import Plain
 from imatch.core.types import BoolArray, FloatArray
 from imatch.geometry.transform import apply_matrix

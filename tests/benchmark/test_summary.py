@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imatch.bench.cases import Case
-from imatch.bench.results import Result
-from imatch.bench.runner import BenchPlan, Run
-from imatch.bench.summary import (
+from imatch.benchmark.cases import Case
+from imatch.benchmark.results import Result
+from imatch.benchmark.runner import BenchPlan, Run
+from imatch.benchmark.summary import (
     CLEAR,
     CLOUD,
     FLOOD,
@@ -22,7 +22,7 @@ from imatch.bench.summary import (
     scores,
     summarise,
 )
-from imatch.bench.tables import all_tables
+from imatch.benchmark.tables import all_tables
 from imatch.pipeline.pair.config import MatchConfig
 
 Make = Callable[..., Result]

@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from imatch.bench.environment import commit, environment
+from imatch.benchmark.environment import commit, environment
 
 
 def git(folder: Path, *arguments: str) -> None:

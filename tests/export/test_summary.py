@@ -9,7 +9,7 @@ import pytest
 from pyproj import CRS
 from rich.console import Console
 
-from imatch.export.terminal import print_summary, summary, summary_rows
+from imatch.export.summary import print_summary, summary, summary_rows
 from imatch.pipeline.registration.certificate import Certificate
 from imatch.pipeline.registration.result import Registration
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from imatch.bench import worker
-from imatch.bench.cases import (
+from imatch.benchmark import worker
+from imatch.benchmark.cases import (
     Case,
     check_images,
     fingerprint,
@@ -19,9 +19,9 @@ from imatch.bench.cases import (
     read_cases,
     select_cases,
 )
-from imatch.bench.detectors import DetectorResult
-from imatch.bench.environment import environment
-from imatch.bench.results import Result
+from imatch.benchmark.detectors import DetectorResult
+from imatch.benchmark.environment import environment
+from imatch.benchmark.results import Result
 from imatch.core.io.files import atomic_path
 from imatch.core.io.tables import Journal, write_rows
 from imatch.core.pool import WorkerPool
@@ -129,11 +129,13 @@ class Run:
         results: A row for each case and matcher, by matcher in order, then case in order.
         detectors: The keypoints' rows.
         sittings: Machine, commit, command and time of each sitting of the run, in order.
+        summary: What ``summary.json`` says; empty before there is one.
     """
 
     results: list[Result]
     detectors: list[DetectorResult]
     sittings: list[dict[str, Any]]
+    summary: dict[str, Any] = field(default_factory=dict)
 
 
 def run_benchmark(

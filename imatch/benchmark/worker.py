@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.bench.cases import Case
-from imatch.bench.detectors import DetectorResult, measure_keypoints
-from imatch.bench.metrics import corner_error
-from imatch.bench.prepare_case import PreparedCase, for_prepared, longest_side, prepare_case
-from imatch.bench.results import Result
+from imatch.benchmark.cases import Case
+from imatch.benchmark.detectors import DetectorResult, measure_keypoints
+from imatch.benchmark.metrics import corner_error
+from imatch.benchmark.prepare_case import PreparedCase, for_prepared, longest_side, prepare_case
+from imatch.benchmark.results import Result
 from imatch.core.errors import ImatchError
 from imatch.geometry.accuracy import overlap_mask
 from imatch.geometry.transform import apply_matrix

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imatch.bench.metrics import (
+from imatch.benchmark.metrics import (
     LEVELS,
     auc,
     corner_error,
