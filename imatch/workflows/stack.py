@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias, Unpack
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast
 
-from imatch.core.errors import ImatchError, OutputError
+from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.io.files import inside
 from imatch.core.progress import ProgressOption, ProgressStages, shown
 from imatch.core.settings import check_options
@@ -20,15 +23,20 @@ from imatch.pipeline.apply.raster import Choice, apply_raster
 from imatch.pipeline.pair.config import MatchConfig, MatchOptions, make_config
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.stack.pairing import PairChoice
-from imatch.pipeline.stack.result import Stack
+from imatch.pipeline.stack.result import Stack, StackImage
 from imatch.pipeline.stack.run import Model, solve_stack
+from imatch.raster.dataarrays.frame import is_data_array
+from imatch.workflows.cube import IMAGES, write_times
+
+if TYPE_CHECKING:
+    from xarray import DataArray
 
 Place: TypeAlias = str | PathLike[str]
 
 
 def stack(
-    images: Sequence[Place],
-    out: Place,
+    images: Sequence[Place] | DataArray,
+    out: Place | None = None,
     *,
     config: MatchConfig | None = None,
     reference: Place | None = None,
@@ -58,9 +66,10 @@ def stack(
     calls this below ``if __name__ == "__main__":``.
 
     Args:
-        images: Paths or URLs, two or more.
+        images: Paths or URLs, two or more; or a DataArray with a dimension ``time``, each of whose
+            times is written once as a GeoTIFF, block by block, into ``images/``.
         out: Folder for ``stack.json``, ``transforms/``, ``edges.csv``, ``report.html`` and the
-            pairs' results, made where it is missing.
+            pairs' results, made where it is missing; None to keep no file.
         config: Settings of the pairs; the defaults when None.
         reference: The image the others are laid on, by its path or name; the most central one when
             None.
@@ -87,7 +96,8 @@ def stack(
             for all images.
 
     Returns:
-        The images, tied as far as they can be, the pairs and the loops.
+        The images, tied as far as they can be, the pairs and the loops. `Stack.warp` gives the
+        corrected cube of a DataArray.
 
     Raises:
         InputError: Fewer than two different images can be read, one is named twice, or the
@@ -96,19 +106,33 @@ def stack(
         OutputError: The folder holds something else, or cannot be used.
         ImatchError: The matcher cannot be loaded.
 
-    Example:
+    Examples:
         >>> import imatch
         >>> dates = ["2018-08.tif", "2018-11.tif", "2019-02.tif"]
         >>> solved = imatch.stack(dates, "out", jobs=2, warp=True)  # doctest: +SKIP
         >>> [(image.name, image.status) for image in solved.images]  # doctest: +SKIP
         [('2018-08', 'ok'), ('2018-11', 'ok'), ('2019-02', 'uncertain')]
+        >>> corrected = imatch.stack(cube).warp(cube)  # doctest: +SKIP
     """
     check_options(options, MatchConfig, stack)
-    settings, folder = make_config(config, **options), Path(out)
-    check_folder(folder, resume=resume, overwrite=overwrite)
-    with ProgressStages(progress) as stages:
+    settings = make_config(config, **options)
+    if warp and out is None:
+        raise ConfigError("needs a folder to write into", subject="warp", hint="pass out")
+    with ExitStack() as kept:
+        if out is None:
+            folder = Path(kept.enter_context(TemporaryDirectory(prefix="imatch-")))
+        else:
+            folder = Path(out)
+            check_folder(folder, resume=resume, overwrite=overwrite)
+        stages = kept.enter_context(ProgressStages(progress))
+        paths: Sequence[Place]
+        if is_data_array(images):
+            stages.begin("writing the times")
+            paths = write_times(images, folder / IMAGES, settings)
+        else:
+            paths = cast("Sequence[Place]", images)
         solved = solve_stack(
-            images,
+            paths,
             folder,
             settings,
             reference=reference,
@@ -123,6 +147,9 @@ def stack(
             on_round=lambda count: stages.begin("matching", count),
             on_result=lambda _row: stages.advance(1),
         )
+        stages.end()
+        if out is None:
+            return _without_files(solved) if is_data_array(images) else solved
     write_stack(solved, folder)
     told = WriteLog() if log is None else log
     if warp:
@@ -140,6 +167,18 @@ def stack(
     if log is None:
         told.check()
     return solved
+
+
+def _without_files(solved: Stack) -> Stack:
+    """The same of images whose files were for a while."""
+
+    def bare(image: StackImage) -> StackImage:
+        found = image.registration
+        reference, target = (replace(side, path=None) for side in (found.reference, found.target))
+        registration = replace(found, reference=reference, target=target)
+        return replace(image, path=image.name, registration=registration)
+
+    return replace(solved, images=tuple(map(bare, solved.images)))
 
 
 def _write_images(

@@ -1,20 +1,23 @@
-"""Lay an array of the target's scene on the reference's pixels."""
+"""Lay an array or a DataArray of the target's scene on the reference's pixels."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from affine import Affine
-from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.pipeline.apply.output_grid import Bounds, GridKind, check_overlap, output_lattice
+from imatch.pipeline.apply.raster import placed
 from imatch.pipeline.registration.image_summary import ImageSummary
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import RasterInfo
+from imatch.raster.dataarrays.frame import frame_of, is_data_array
+from imatch.raster.dataarrays.warp import warp_data_array
 from imatch.raster.read.array_source import bands_first
 from imatch.raster.sampling.interpolation import RESAMPLINGS, Resampling
 from imatch.raster.warp.array import averaging, warp_array
@@ -36,7 +39,7 @@ def warp(
 
     Args:
         registration: The registration.
-        image: A numpy array.
+        image: A numpy array or a DataArray.
         grid: Whose pixel lattice the answer has.
         res: Side of a pixel in units of the answer's CRS.
         bounds: (left, bottom, right, top) to cover, in the answer's CRS.
@@ -51,15 +54,35 @@ def warp(
         InputError: The image cannot be used, or the registration is not to be applied.
         ConfigError: An option makes no sense.
     """
-    if resampling not in RESAMPLINGS:
-        raise ConfigError(
-            f"is no resampling: {resampling}",
-            subject="resampling",
-            hint=f"it is one of {', '.join(RESAMPLINGS)}",
-        )
+    check_resampling(resampling)
     mapping = usable(registration, force=force)
+    if is_data_array(image):
+        frame = frame_of(image, nodata=nodata, placed=mapping.on_map)
+        if not mapping.on_map:
+            frame = replace(frame, info=target_info(mapping.target, frame.info))
+        lattice = output_lattice(mapping, frame.info, grid=grid, res=res, bounds=bounds)
+        check_overlap(mapping, frame.info, lattice)
+        to_pixels = mapping.to_pixels(lattice, frame.info)
+        lattice = placed(mapping, lattice)
+        return warp_data_array(frame, lattice, to_pixels, nodata=nodata, resampling=resampling)
     pixels, valid, bands_last = bands_first(image, nodata)
-    info = frame_of(mapping.target, pixels)
+    count, height, width = pixels.shape
+    names = tuple(str(band) for band in range(1, count + 1))
+    info = target_info(
+        mapping.target,
+        RasterInfo(
+            None,
+            width,
+            height,
+            count,
+            (str(pixels.dtype),) * count,
+            names,
+            Affine.identity(),
+            None,
+            nodata,
+            "array",
+        ),
+    )
     lattice = output_lattice(mapping, info, grid=grid, res=res, bounds=bounds)
     check_overlap(mapping, info, lattice)
     to_pixels = mapping.to_pixels(lattice, info)
@@ -81,33 +104,39 @@ def warp(
     return np.moveaxis(out, 0, -1) if bands_last else out
 
 
-def frame_of(target: ImageSummary, pixels: NDArray[Any]) -> RasterInfo:
-    """Describes an array that shows what the target of a registration shows.
+def check_resampling(resampling: str) -> None:
+    """Refuses what is no kernel.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if resampling not in RESAMPLINGS:
+        raise ConfigError(
+            f"is no resampling: {resampling}",
+            subject="resampling",
+            hint=f"it is one of {', '.join(RESAMPLINGS)}",
+        )
+
+
+def target_info(target: ImageSummary, image: RasterInfo) -> RasterInfo:
+    """Describes an image that shows what the target of a registration shows.
 
     Args:
         target: The target.
-        pixels: (C, H, W).
+        image: What is known of the image, but for its place.
 
     Raises:
         InputError: It has another size.
     """
-    count, height, width = pixels.shape
-    if (width, height) != (target.width, target.height):
+    if image.size != (target.width, target.height):
         raise InputError(
-            f"has {width}x{height} pixels, the target {target.width}x{target.height}",
-            subject="array",
-            hint="pass an array of the target's pixels, or a DataArray that says where it lies",
+            f"has {image.width}x{image.height} pixels, the target {target.width}x{target.height}",
+            subject=image.name,
+            hint="pass an image of the target's pixels, or a DataArray that says where it lies",
         )
-    return RasterInfo(
-        None,
-        width,
-        height,
-        count,
-        (str(pixels.dtype),) * count,
-        tuple(str(band) for band in range(1, count + 1)),
-        Affine.identity() if target.transform is None else Affine(*target.transform),
-        None if target.crs is None else CRS.from_user_input(target.crs),
-        None,
-        "array",
+    return replace(
+        image,
+        transform=Affine.identity() if target.transform is None else Affine(*target.transform),
+        crs=None if target.crs is None else CRS.from_user_input(target.crs),
         geolocation=target.geolocation,
     )

@@ -37,12 +37,14 @@ class DataArrayFrame:
         x: Name of the dimension along rows.
         y: Name of the dimension along columns.
         info: Its size, bands and place; the bands are all pixels at one place.
+        dims: Its dimensions in the order in which they came.
     """
 
     array: DataArray
     x: Hashable
     y: Hashable
     info: RasterInfo
+    dims: tuple[Hashable, ...]
 
     @property
     def others(self) -> tuple[Hashable, ...]:
@@ -93,7 +95,7 @@ def frame_of(
     name = str(array.name or "DataArray")
     if array.dtype.kind not in "biuf":
         raise InputError(f"holds {array.dtype}", subject=name, hint="pass real numbers")
-    x, y = _spatial(array, name)
+    (x, y), dims = _spatial(array, name), array.dims
     array = array.transpose(..., y, x)
     height, width = array.shape[-2:]
     if 0 in array.shape:
@@ -128,7 +130,7 @@ def frame_of(
         name,
         located_by="geotransform" if is_geocoded(transform, crs) else None,
     )
-    return DataArrayFrame(array, x, y, info)
+    return DataArrayFrame(array, x, y, info, dims)
 
 
 def _spatial(array: DataArray, name: str) -> tuple[Hashable, Hashable]:

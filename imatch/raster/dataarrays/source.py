@@ -6,10 +6,12 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.windows import Window
 
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.types import BoolArray
@@ -20,7 +22,9 @@ from imatch.raster.names import local_files
 from imatch.raster.read.array_source import ArraySource, not_marked
 from imatch.raster.read.bands import select_bands
 from imatch.raster.read.mask import open_mask
-from imatch.raster.read.source import Source, settings_of
+from imatch.raster.read.source import settings_of
+from imatch.raster.write.geotiff import created
+from imatch.raster.write.profile import plain_profile
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -113,6 +117,34 @@ class DataArraySource(ArraySource):
             good &= not_marked(pixels, self.info.nodata, self.info.name)
         return pixels, good
 
+    def write(self, path: Path) -> None:
+        """Write all of it as a GeoTIFF, block by block.
+
+        Args:
+            path: A file that does not exist.
+
+        Raises:
+            InputError: What makes a block fails.
+            OutputError: The disk refused.
+        """
+        info = self.info
+        kind = np.dtype(info.dtypes[0])
+        # GDAL has no type for some of NumPy's.
+        kept = {"bool": "uint8", "float16": "float32"}.get(str(kind), str(kind))
+        form = plain_profile(
+            info.count,
+            kept,
+            missing="none" if info.nodata is None else "nodata",
+            nodata=float("nan") if info.nodata is None and kind.kind == "f" else info.nodata,
+            names=info.band_names,
+        )
+        lattice = Grid(info.transform, info.crs, *info.size)
+        with created(path, form, lattice, creation={"COMPRESS": "NONE"}, overviews=False) as put:
+            for rows, columns in self._blocks((slice(0, info.height), slice(0, info.width))):
+                pixels = self._compute(rows, columns).astype(kept)
+                window = Window.from_slices(rows, columns)
+                put(window, list(range(1, info.count + 1)), pixels, None)
+
     def _compute(self, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[Any]:
         """(C, h, w) of a block.
 
@@ -141,7 +173,7 @@ def data_array_source(
     nodata: float | None = None,
     mask: str | PathLike[str] | None = None,
     placed: bool = True,
-) -> Source:
+) -> DataArraySource:
     """Treat a DataArray as an image.
 
     Args:

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -16,7 +15,7 @@ from imatch.core.types import BoolArray
 from imatch.raster.sampling.coordinate_grid import Convert, spans
 from imatch.raster.sampling.interpolation import Resampling
 from imatch.raster.warp.block_plan import Block, BlockMaker, plan_blocks
-from imatch.raster.write.profile import RasterProfile
+from imatch.raster.write.profile import plain_profile
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,21 +90,9 @@ def warp_array(
         (C, h, w) of the array's type, and (h, w) bool where it has ground.
     """
     count = len(pixels)
-    form = RasterProfile(
-        count,
-        str(pixels.dtype),
-        missing="mask",
-        nodata=fill,
-        masked=True,
-        alpha=None,
-        colours=(ColorInterp.undefined,) * count,
-        colormaps={},
-        descriptions=(None,) * count,
-        units=(None,) * count,
-        scales=(1.0,) * count,
-        offsets=(0.0,) * count,
-        pixelwise=True,
-    )
+    if pixels.dtype.kind == "b":  # Nothing lies between yes and no.
+        resampling, factor = "nearest", (1, 1)
+    form = plain_profile(count, str(pixels.dtype), missing="mask", nodata=fill, masked=True)
     source = cast("DatasetReader", _Bands(pixels, valid))
     maker = BlockMaker(source, "array", form, to_pixels, resampling, factor)
     width, height = int(window.width), int(window.height)
