@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Self, TypeAlias
 
+#: A notebook's line: seconds from one writing to the next, and its length.
+_EVERY_S, _COLUMNS = 0.2, 80
+
 #: Called with what is being done, how many steps of it are done, and of how many; None where their
 #: number is not known.
 ProgressCallback: TypeAlias = Callable[[str, float, float | None], None]
-#: What functions take as ``progress``: a callback; True for bars on a terminal's stderr; else
-#: nothing is shown.
+#: What functions take as ``progress``: a callback; True for bars on a terminal's stderr, or a line
+#: in a notebook; else nothing is shown.
 ProgressOption: TypeAlias = bool | ProgressCallback | None
 #: Shows one stage, given its label and its number of steps, and yields what advances it.
 Progress: TypeAlias = Callable[[str, float | None], AbstractContextManager[Callable[[float], None]]]
@@ -34,6 +39,10 @@ def progress(
     Yields:
         A function that advances the bar by a number of steps.
     """
+    if enabled and "ipykernel" in sys.modules:
+        with _line(label, total) as advance:
+            yield advance
+        return
     if not (enabled and sys.stderr.isatty()):
         yield lambda _step: None
         return
@@ -71,6 +80,29 @@ def progress(
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda step: bar.advance(task, step)
+
+
+@contextmanager
+def _line(label: str, total: float | None) -> Iterator[Callable[[float], None]]:
+    """Progress in a notebook: a line that is written over, as its front end can."""
+    done, told = 0.0, -math.inf
+
+    def advance(steps: float) -> None:
+        nonlocal done, told
+        done += steps
+        if time.monotonic() - told < _EVERY_S and (total is None or done < total):
+            return
+        told = time.monotonic()
+        count = "" if total is None else f"{done:.0f}/{total:.0f}"
+        sys.stderr.write(f"\r{f'{label} {count}':<{_COLUMNS}}")
+        sys.stderr.flush()
+
+    advance(0)
+    try:
+        yield advance
+    finally:
+        sys.stderr.write(f"\r{'':<{_COLUMNS}}\r")
+        sys.stderr.flush()
 
 
 def shown(option: ProgressOption) -> Progress:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from imatch.core.errors import ConfigError, OutputError
+from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.export.figures import INK, save_figure
 from imatch.export.images import detail_window
 from imatch.export.panels import (
@@ -33,6 +33,7 @@ from imatch.export.text import (
     shift_text,
     tolerance_text,
 )
+from imatch.pipeline.pair.restored import restored_preview
 from imatch.pipeline.registration.actions import Panel
 from imatch.pipeline.registration.result import Preview, Registration
 
@@ -57,7 +58,8 @@ def plot(registration: Registration, axes: Axes | None = None, panel: Panel = "a
     has its reason instead of the last two. The title states the status and the accuracy.
 
     Args:
-        registration: As `imatch.match` returned it, with its working images.
+        registration: As `imatch.match` returned it, with its working images; of one that was read
+            from a file the images are read again.
         axes: Where to draw; None makes a figure of 14 x 10 inches that belongs to no window.
         panel: What to draw into `axes`.
 
@@ -66,19 +68,16 @@ def plot(registration: Registration, axes: Axes | None = None, panel: Panel = "a
 
     Raises:
         ConfigError: There is no such panel.
-        OutputError: It was read back from a file and has no working images.
+        OutputError: It was read back from a file, and its images are not where they were.
     """
-    preview = registration.preview
-    if preview is None:
-        raise OutputError(
-            "the registration was read from a file, which holds no images to draw",
-            hint="draw it in the run that matches, with --plot",
-        )
+    preview = _preview(registration)
     if axes is not None:
         if panel not in get_args(Panel):
             known = ", ".join(get_args(Panel))
             raise ConfigError("is no panel", subject=str(panel), hint=f"panels are {known}")
         _draw(axes, registration, preview, panel)
+        axes.set_xticks([])
+        axes.set_yticks([])
         theirs = axes.get_figure(root=True)
         assert theirs is not None, "axes stand in a figure"
         return theirs
@@ -94,6 +93,19 @@ def plot(registration: Registration, axes: Axes | None = None, panel: Panel = "a
     else:
         _draw(vectors, registration, preview, "residuals")
     return figure
+
+
+def _preview(registration: Registration) -> Preview:
+    """The working images, read again where there are none."""
+    if registration.preview is not None:
+        return registration.preview
+    try:
+        return restored_preview(registration)
+    except ImatchError as error:
+        raise OutputError(
+            f"the registration was read from a file, which holds no images to draw ({error})",
+            hint="draw it where its images are, or in the run that matches, with --plot",
+        ) from error
 
 
 def _draw(axes: Axes, registration: Registration, preview: Preview, panel: Panel) -> None:

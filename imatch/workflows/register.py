@@ -107,8 +107,8 @@ def register(
     Example:
         >>> import imatch, numpy as np
         >>> rng = np.random.default_rng(0)
-        >>> ground = rng.random((100, 100)).repeat(8, axis=0).repeat(8, axis=1)
-        >>> found = imatch.register(ground[:, :780], ground[:, 20:], matcher="phase", window=32)
+        >>> ground = rng.random((50, 50)).repeat(8, axis=0).repeat(8, axis=1)
+        >>> found = imatch.register(ground[:, :380], ground[:, 20:], matcher="phase", window=32)
         >>> found.status, [round(v) for v in found.shift_px]
         ('ok', [-20, 0])
     """

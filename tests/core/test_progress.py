@@ -1,4 +1,5 @@
 import io
+import sys
 
 import pytest
 
@@ -72,3 +73,15 @@ def test_nothing_is_shown_unless_asked_for(
     with shown(option)("matching", 3) as advance:
         advance(3)
     assert terminal.getvalue() == ""
+
+
+def test_a_notebook_has_a_line_that_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stderr", written)
+    monkeypatch.setitem(sys.modules, "ipykernel", io)
+    with ProgressStages(True) as stages:
+        stages.begin("matching", 2)
+        stages.advance(1)  # Too soon after the one before to be worth a line.
+        stages.advance(1)
+    lines = [line.strip() for line in written.getvalue().split("\r")]
+    assert lines == ["", "matching 0/2", "matching 2/2", "", ""]

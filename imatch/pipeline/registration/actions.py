@@ -97,7 +97,7 @@ class Actions:
             The figure. One of its own belongs to no window; notebooks show it.
 
         Raises:
-            OutputError: It was read back from a file and has no working images.
+            OutputError: It was read back from a file, and its images are not where they were.
         """
         figure: Figure = _work("plot")(self, axes, panel)
         return figure

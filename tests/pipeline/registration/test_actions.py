@@ -18,6 +18,7 @@ from shapely import Point
 
 import imatch
 from imatch.export.formats import FORMATS
+from imatch.pipeline.pair.restored import restored_preview
 from imatch.pipeline.registration.actions import WORK, Actions
 
 SHIFT = (12, -7)
@@ -157,8 +158,26 @@ def test_all_panels_are_drawn_where_no_axes_are_given(found: imatch.Registration
     assert figure._repr_png_()[:4] == b"\x89PNG"  # type: ignore[attr-defined]
     with pytest.raises(imatch.ImatchError, match="panels are matches, before, after, residuals"):
         found.plot(figure.axes[0], panel="all")  # type: ignore[arg-type]
+
+
+def test_what_was_read_back_is_drawn_from_its_images(
+    found: imatch.Registration, tmp_path: Path
+) -> None:
+    found.save(tmp_path / "result.json")
+    back = imatch.read_registration(tmp_path / "result.json")
+    assert back.preview is None
+    again, first = restored_preview(back), found.preview
+    assert first is not None
+    np.testing.assert_array_equal(again.ref, first.ref)
+    np.testing.assert_array_equal(again.tgt_valid, first.tgt_valid)
+    np.testing.assert_allclose(again.tgt_xy, first.tgt_xy, atol=1e-6)
+    assert again.matrix is not None
+    assert first.matrix is not None
+    np.testing.assert_allclose(again.matrix, first.matrix, atol=1e-4)
+    assert len(back.plot().axes) == 4
+    elsewhere = replace(back, target=replace(back.target, path=str(tmp_path / "gone.tif")))
     with pytest.raises(imatch.ImatchError, match="holds no images to draw"):
-        replace(found, preview=None).plot()
+        elsewhere.plot()
 
 
 def test_the_evidence_is_written_from_the_files_or_from_what_is_given(
