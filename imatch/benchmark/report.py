@@ -70,10 +70,18 @@ def bench(
         ImatchError: A matcher cannot be loaded.
 
     Example:
-        >>> import imatch
-        >>> run = imatch.bench("cases.csv", ["sift", "auto"], "results")  # doctest: +SKIP
-        >>> run.summary["matchers"]["auto"]["recall"]  # doctest: +SKIP
-        0.98
+        >>> import cv2, imatch, numpy as np
+        >>> folder = getfixture("tmp_path")
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
+        >>> for name, left in (("a.png", 0), ("b.png", 20)):
+        ...     _ = cv2.imwrite(str(folder / name), ground[:, left : left + 280])
+        >>> from imatch.benchmark.cases import Case, write_cases
+        >>> truth = np.array([[1, 0, -20], [0, 1, 0], [0, 0, 1.0]])
+        >>> case = Case("shift", "made", "near", "", "a.png", "b.png", np.eye(3), truth)
+        >>> write_cases(folder / "cases.csv", [case])
+        >>> run = imatch.bench(folder / "cases.csv", "sift", folder / "results")
+        >>> [(row.case, row.status) for row in run.results]
+        [('shift', 'ok')]
     """
     check_options(options, MatchConfig, bench)
     folder = Path(out)

@@ -44,9 +44,15 @@ def open_index(
         ImatchError: The embedder cannot be loaded.
 
     Example:
-        >>> import imatch
-        >>> index = imatch.open_index("archive.index")  # doctest: +SKIP
-        >>> found = [imatch.search(index, query) for query in queries]  # doctest: +SKIP
+        >>> import cv2, imatch, numpy as np
+        >>> folder = getfixture("tmp_path")
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
+        >>> for name, left in (("a.png", 0), ("b.png", 20)):
+        ...     _ = cv2.imwrite(str(folder / name), ground[:, left : left + 280])
+        >>> _ = imatch.build_index(folder, folder / "index", embedder="edges")
+        >>> index = imatch.open_index(folder / "index")
+        >>> imatch.search(index, ground[:, 20:300], 1).hits[0].image.path.endswith("b.png")
+        True
     """
     folder = Path(path)
     name = read_manifest(folder).model.source if embedder is None else embedder
@@ -94,11 +100,18 @@ def search(
         ImatchError: The matcher or the embedder cannot be loaded.
 
     Example:
-        >>> import imatch
-        >>> found = imatch.search("archive.index", "unknown.jpg", verify=True)  # doctest: +SKIP
-        >>> found.hits[0].image.path, found.registration.status  # doctest: +SKIP
-        ('/archive/2018-08.tif', 'ok')
-        >>> found.save("hits.geojson")  # doctest: +SKIP
+        >>> import cv2, imatch, numpy as np
+        >>> folder = getfixture("tmp_path")
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
+        >>> for name, left in (("a.png", 0), ("b.png", 20)):
+        ...     _ = cv2.imwrite(str(folder / name), ground[:, left : left + 280])
+        >>> _ = imatch.build_index(folder, folder / "index", embedder="edges")
+        >>> found = imatch.search(
+        ...     folder / "index", folder / "b.png", 2, verify=True, matcher="sift"
+        ... )
+        >>> [hit.verification.status for hit in found.hits]
+        ['ok', 'ok']
+        >>> found.save(folder / "hits.geojson")
     """
     check_options(options, MatchConfig, search)
     settings = make_config(config, **options)

@@ -102,11 +102,15 @@ def batch(
         ImatchError: The matcher cannot be loaded, or the cluster cannot be reached.
 
     Example:
-        >>> import imatch
-        >>> pairs = [("a.tif", "b.tif"), ("a.tif", "c.tif")]
-        >>> run = imatch.batch(pairs, "out", jobs=4, exports=["gpkg"])  # doctest: +SKIP
-        >>> [(row.name, row.status, row.shift_m) for row in run.results]  # doctest: +SKIP
-        [('a__b', 'ok', 14.2), ('a__c', 'uncertain', 3.1)]
+        >>> import cv2, imatch, numpy as np
+        >>> folder = getfixture("tmp_path")
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
+        >>> for name, left in (("a.png", 0), ("b.png", 20)):
+        ...     _ = cv2.imwrite(str(folder / name), ground[:, left : left + 280])
+        >>> pair = folder / "a.png", folder / "b.png"
+        >>> run = imatch.batch([pair], folder / "out", exports=["csv"], matcher="sift")
+        >>> [(row.name, row.status) for row in run.results]
+        [('a__b', 'ok')]
     """
     check_options(options, SceneConfig if register else MatchConfig, batch)
     make = make_scene_config if register else make_config

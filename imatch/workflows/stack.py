@@ -107,11 +107,17 @@ def stack(
         ImatchError: The matcher cannot be loaded.
 
     Examples:
-        >>> import imatch
-        >>> dates = ["2018-08.tif", "2018-11.tif", "2019-02.tif"]
-        >>> solved = imatch.stack(dates, "out", jobs=2, warp=True)  # doctest: +SKIP
-        >>> [(image.name, image.status) for image in solved.images]  # doctest: +SKIP
-        [('2018-08', 'ok'), ('2018-11', 'ok'), ('2019-02', 'uncertain')]
+        >>> import cv2, imatch, numpy as np
+        >>> folder = getfixture("tmp_path")
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
+        >>> for name, left in (("a.png", 0), ("b.png", 20)):
+        ...     _ = cv2.imwrite(str(folder / name), ground[:, left : left + 280])
+        >>> solved = imatch.stack([folder / "a.png", folder / "b.png"], matcher="sift")
+        >>> [(image.name, image.status) for image in solved.images]
+        [('a', 'ok'), ('b', 'ok')]
+
+        Of a DataArray:
+
         >>> corrected = imatch.stack(cube).warp(cube)  # doctest: +SKIP
     """
     check_options(options, MatchConfig, stack)

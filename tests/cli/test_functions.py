@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import click
@@ -240,6 +241,14 @@ def test_options_are_named(name: str) -> None:
     by_place = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert len(by_place) <= 3
     assert all(p.annotation is not p.empty for p in parameters)
+
+
+@pytest.mark.parametrize("name", imatch.__all__)
+def test_no_module_hides_a_function(name: str) -> None:
+    """Importing ``imatch.x.y`` puts the module ``x`` where a function of that name would be."""
+    folder = Path(imatch.__file__).parent
+    assert not (folder / name).exists()
+    assert not (folder / f"{name}.py").exists()
 
 
 @pytest.mark.parametrize(

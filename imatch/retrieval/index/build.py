@@ -132,10 +132,14 @@ def build_index(
         ImatchError: The embedder cannot be loaded.
 
     Example:
-        >>> import imatch
-        >>> grown = imatch.build_index("archive/", "archive.index")  # doctest: +SKIP
-        >>> grown.images, grown.rows  # doctest: +SKIP
-        (212, 5130)
+        >>> import cv2, imatch, numpy as np
+        >>> folder = getfixture("tmp_path")
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
+        >>> for name, left in (("a.png", 0), ("b.png", 20)):
+        ...     _ = cv2.imwrite(str(folder / name), ground[:, left : left + 280])
+        >>> grown = imatch.build_index(folder, folder / "index", embedder="edges")
+        >>> grown.images, grown.skipped
+        (2, [])
     """
     index = Path(out)
     given = {
