@@ -137,6 +137,7 @@ def test_a_registration_survives_a_pickle(registration: Registration) -> None:
     back = pickle.loads(pickle.dumps(registration))  # noqa: S301 - it is our own.
     assert back.to_dict() == registration.to_dict()
     assert back.certificate == registration.certificate
+    assert "Registration" in repr(back)
     np.testing.assert_array_equal(back.tie_points.tgt_xy, registration.tie_points.tgt_xy)
 
 

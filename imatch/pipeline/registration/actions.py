@@ -47,7 +47,10 @@ class Actions:
     """Methods of `Registration`."""
 
     def __repr__(self) -> str:
-        return str(_work("__repr__")(self))
+        try:
+            return str(_work("__repr__")(self))
+        except Exception:  # Debuggers show what is broken, too.
+            return object.__repr__(self)
 
     def _repr_html_(self) -> str:
         """The summary as a notebook shows it, with a small picture where there are images."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: Least side of a block that is read at once, pixels; smaller chunks are taken together.
 _SIDE = 1024
 #: Bytes of blocks that are kept for the next tile.
-_KEPT = 1 << 28
+_KEPT = 1 << 27
 
 
 class DataArraySource(ArraySource):
