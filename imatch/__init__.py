@@ -2,10 +2,14 @@
 
 Everything here is imported when first used, so that ``import imatch`` costs next to nothing.
 
+Every verb of the command line is a function here that takes what the verb takes, as keyword
+options. Settings of a match are such options too, or one object, `MatchConfig`.
+
 Example:
     >>> import imatch
-    >>> result = imatch.match("august.tif", "november.tif")  # doctest: +SKIP
-    >>> print(result.status, result.shift_m, result.ce90_m)  # doctest: +SKIP
+    >>> found = imatch.match("august.tif", "november.tif")  # doctest: +SKIP
+    >>> print(found.status, found.shift_m, found.ce90_m)  # doctest: +SKIP
+    >>> found.apply("november.tif", "november_registered.tif")  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -17,20 +21,22 @@ from imatch._version import __version__
 from imatch.core.errors import ImatchError
 
 if TYPE_CHECKING:
+    from imatch.benchmark.report import bench
     from imatch.matchers import load_matcher
-    from imatch.pipeline.apply.files import apply_files
     from imatch.pipeline.pair.config import MatchConfig
     from imatch.pipeline.pair.match import match
+    from imatch.pipeline.registration.io import read_registration
     from imatch.pipeline.registration.result import Registration
     from imatch.pipeline.scene.config import SceneConfig
-    from imatch.pipeline.scene.register import register
-    from imatch.retrieval.duplicates.find import duplicates_among
-    from imatch.retrieval.index.build import index_images
-    from imatch.retrieval.locate import locate_image
-    from imatch.retrieval.same import compare_images
-    from imatch.workflows.batch import register_batch
-    from imatch.workflows.register import register_files
-    from imatch.workflows.stack import register_stack
+    from imatch.retrieval.duplicates.find import find_duplicates
+    from imatch.retrieval.embedders.registry import load_embedder
+    from imatch.retrieval.index.build import build_index
+    from imatch.retrieval.locate import open_index, search
+    from imatch.retrieval.same import same_ground
+    from imatch.workflows.apply import apply
+    from imatch.workflows.batch import batch
+    from imatch.workflows.register import register
+    from imatch.workflows.stack import stack
 
 __all__ = [
     "ImatchError",
@@ -38,34 +44,40 @@ __all__ = [
     "Registration",
     "SceneConfig",
     "__version__",
-    "apply_files",
-    "compare_images",
-    "duplicates_among",
-    "index_images",
+    "apply",
+    "batch",
+    "bench",
+    "build_index",
+    "find_duplicates",
+    "load_embedder",
     "load_matcher",
-    "locate_image",
     "match",
+    "open_index",
+    "read_registration",
     "register",
-    "register_batch",
-    "register_files",
-    "register_stack",
+    "same_ground",
+    "search",
+    "stack",
 ]
 
 _LAZY = {
     "MatchConfig": "imatch.pipeline.pair.config",
     "Registration": "imatch.pipeline.registration.result",
     "SceneConfig": "imatch.pipeline.scene.config",
-    "apply_files": "imatch.pipeline.apply.files",
-    "compare_images": "imatch.retrieval.same",
-    "duplicates_among": "imatch.retrieval.duplicates.find",
-    "index_images": "imatch.retrieval.index.build",
+    "apply": "imatch.workflows.apply",
+    "batch": "imatch.workflows.batch",
+    "bench": "imatch.benchmark.report",
+    "build_index": "imatch.retrieval.index.build",
+    "find_duplicates": "imatch.retrieval.duplicates.find",
+    "load_embedder": "imatch.retrieval.embedders.registry",
     "load_matcher": "imatch.matchers",
-    "locate_image": "imatch.retrieval.locate",
     "match": "imatch.pipeline.pair.match",
-    "register": "imatch.pipeline.scene.register",
-    "register_batch": "imatch.workflows.batch",
-    "register_files": "imatch.workflows.register",
-    "register_stack": "imatch.workflows.stack",
+    "open_index": "imatch.retrieval.locate",
+    "read_registration": "imatch.pipeline.registration.io",
+    "register": "imatch.workflows.register",
+    "same_ground": "imatch.retrieval.same",
+    "search": "imatch.retrieval.locate",
+    "stack": "imatch.workflows.stack",
 }
 
 

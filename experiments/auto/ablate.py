@@ -31,9 +31,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.bench.cases import Case, read_cases
-from imatch.bench.prepare_case import prepare_case
-from imatch.bench.worker import to_result, unreduced
+from imatch.benchmark.cases import Case, read_cases
+from imatch.benchmark.prepare_case import prepare_case
+from imatch.benchmark.worker import to_result, unreduced
 from imatch.core.progress import progress
 from imatch.core.types import Rendered
 from imatch.geometry.alignment import orientation

@@ -33,12 +33,12 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.scene import register, write_markdown, write_rows
-from imatch.bench.cases import read_cases, select_cases, write_cases
-from imatch.bench.environment import environment
-from imatch.bench.metrics import recall
-from imatch.bench.report import write_report
-from imatch.bench.results import Result
-from imatch.bench.runner import BenchPlan, run_benchmark
+from imatch.benchmark.cases import read_cases, select_cases, write_cases
+from imatch.benchmark.environment import environment
+from imatch.benchmark.metrics import recall
+from imatch.benchmark.report import write_report
+from imatch.benchmark.results import Result
+from imatch.benchmark.runner import BenchPlan, run_benchmark
 from imatch.core.errors import ImatchError
 from imatch.core.io.tables import write_rows as write_table
 from imatch.export.html import HtmlCell, HtmlTable

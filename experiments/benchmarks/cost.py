@@ -34,8 +34,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 # Torch and faiss are imported where they are used: a child's peak memory includes its parent's.
-from imatch.bench.cases import Case, read_cases
-from imatch.bench.environment import environment
+from imatch.benchmark.cases import Case, read_cases
+from imatch.benchmark.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
@@ -64,8 +64,8 @@ def pair_seconds(name: str, cases: list[Case], root: Path) -> tuple[list[float],
     """
     import torch
 
-    from imatch.bench.prepare_case import prepare_case
-    from imatch.bench.worker import peak_mb, unreduced
+    from imatch.benchmark.prepare_case import prepare_case
+    from imatch.benchmark.worker import peak_mb, unreduced
     from imatch.pipeline.pair.config import MatchConfig
     from imatch.pipeline.pair.match import match
     from imatch.pipeline.pair.registrar import load_registrar
@@ -241,7 +241,7 @@ def matching(asked: argparse.Namespace) -> None:
     """Match a square pair of a procedural landscape at two seasons with the shipped LoFTR."""
     import torch
 
-    from imatch.bench.worker import peak_mb
+    from imatch.benchmark.worker import peak_mb
     from imatch.datasets.synthetic.pairs import LandscapePairs
     from imatch.matchers.base import MatcherOptions
     from imatch.models.loftr.match import tie_points

@@ -26,7 +26,7 @@ import rasterio
 from numpy.typing import NDArray
 
 import imatch
-from imatch.bench.environment import commit, environment
+from imatch.benchmark.environment import commit, environment
 from imatch.core.errors import ImatchError
 from imatch.core.io.files import atomic_path
 from imatch.export.html import HtmlCell, HtmlTable

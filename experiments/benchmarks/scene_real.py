@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, spline_filter
 
 from experiments.benchmarks.scene import Places, distances, write_markdown, write_rows
-from imatch.bench.environment import environment
+from imatch.benchmark.environment import environment
 from imatch.core.errors import ImatchError
 from imatch.export.html import HtmlCell, HtmlTable
 from imatch.pipeline.pair.registrar import Registrar, load_registrar
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.config import make_scene_config
-from imatch.pipeline.scene.register import register
+from imatch.pipeline.scene.register import register_scene
 from imatch.raster import Source, array_source, open_source
 from tests.support.scenes.truth import Truth
 
@@ -199,7 +199,7 @@ def measure(pair: RealPair, local_px: float, registrar: Registrar, seed: int) ->
     shown = warped(target, truth)
 
     started = time.perf_counter()
-    found = register(reference, shown, registrar)
+    found = register_scene(reference, shown, registrar)
     seconds = time.perf_counter() - started
     row = Row(
         pair.source,
@@ -222,7 +222,7 @@ def measure(pair: RealPair, local_px: float, registrar: Registrar, seed: int) ->
         residual = np.array(pair.residual)
         off = distances(answer, lambda xy: truth.apply(xy + residual), size, _COUNT)
         row = replace(row, error_px=_rms(off))
-    unwarped = register(reference, plain, registrar)
+    unwarped = register_scene(reference, plain, registrar)
     if unwarped.status == "ok":
         own = _places(unwarped, plain)
         off = distances(answer, lambda xy: truth.apply(own(xy)), size, _COUNT)

@@ -27,13 +27,13 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from imatch.bench.metrics import corner_error
+from imatch.benchmark.metrics import corner_error
 from imatch.core.progress import progress
 from imatch.export.stack.files import write_stack
 from imatch.pipeline.batch.run import BatchResult
 from imatch.pipeline.registration.io import read_registration
 from imatch.pipeline.stack.result import Stack
-from imatch.pipeline.stack.run import PAIRS, stack
+from imatch.pipeline.stack.run import PAIRS, solve_stack
 
 #: Largest turn in degrees, change of scale, and shift as a share of the width.
 VARIANTS = {"near": (2.0, 0.02, 12 / 1024), "free": (30.0, 0.2, 0.1)}
@@ -237,7 +237,7 @@ def main() -> None:
         for matcher in options.matcher or ["auto", "sift"]:
             folder = options.out / f"{matcher}_{variant}"
             with progress(f"{matcher} {variant}", len(images) * (len(images) - 1) // 2) as advance:
-                solved = stack(
+                solved = solve_stack(
                     sorted(dates.glob("*.tif")),
                     folder,
                     matcher=matcher,

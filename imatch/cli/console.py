@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import is_quiet, note
-from imatch.core.progress import Progress, progress
 from imatch.core.redaction import redacted
 
 if TYPE_CHECKING:
@@ -117,7 +115,7 @@ def show_registration(registration: Registration, fmt: str, log: WriteLog) -> No
         ImatchError: One of them could not be.
     """
     from imatch.core.io.jsontext import to_json
-    from imatch.export.terminal import print_summary
+    from imatch.export.summary import print_summary
     from imatch.export.text import refusal_text
 
     if fmt == "json":
@@ -135,31 +133,6 @@ def show_registration(registration: Registration, fmt: str, log: WriteLog) -> No
         click.get_current_context().exit(NOT_REGISTERED)
 
 
-def bars() -> Progress:
-    """Progress bars on a terminal's stderr, none with ``-q``."""
-    return partial(progress, enabled=not is_quiet())
-
-
-@contextmanager
-def status_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
-    """Shows a line of status on a terminal's stderr, cleared when the block ends.
-
-    No spinner with a thread of its own: a download's progress bar may take the line over.
-
-    Args:
-        enabled: False for ``--quiet``.
-
-    Yields:
-        A function that replaces the line.
-    """
-    if not (enabled and sys.stderr.isatty()):
-        yield lambda _text: None
-        return
-
-    def say(text: str) -> None:
-        click.echo(f"\r\x1b[K{text} …\r", nl=False, err=True)
-
-    try:
-        yield say
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)
+def seen() -> bool:
+    """Whether progress is shown: on a terminal's stderr, unless with ``-q``."""
+    return not is_quiet()

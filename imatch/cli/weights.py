@@ -10,7 +10,6 @@ from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import format_option
 from imatch.cli.options.match import matchers_option
 from imatch.cli.options.values import complete_weights
-from imatch.core.errors import WeightsError
 
 
 @click.group(cls=SuggestingGroup)
@@ -24,9 +23,9 @@ def list_(fmt: str) -> None:
     """List all checkpoints and whether they are on this machine."""
     from rich.table import Table
 
-    from imatch.models.weights import WEIGHTS, weight_row
+    from imatch.matchers.weights import list_weights
 
-    rows = [weight_row(spec) for spec in WEIGHTS.values()]
+    rows = list_weights()
     if fmt == "json":
         print_json(rows)
         return
@@ -61,25 +60,11 @@ def fetch(
 
     What is on this machine already is left as it is.
     """
-    from imatch.core.io.files import remove_leftovers
-    from imatch.matchers import MATCHERS
-    from imatch.models.weights import WEIGHTS, cache_dir, ensure_weights, spec_of
+    from imatch.matchers.weights import fetch_all
 
     if not (names or matchers or all_default):
         raise click.UsageError("name weights, or pass --matcher NAME or --all-default")
-    wanted = [spec_of(name).name for name in names]
-    wanted += [name for matcher in matchers for name in MATCHERS[matcher].weights]
-    if all_default:
-        wanted += [spec.name for spec in WEIGHTS.values() if spec.default]
-    remove_leftovers(cache_dir())
-    failure = None
-    for name in dict.fromkeys(wanted):
-        try:
-            note(ensure_weights(name, overwrite=overwrite))
-        except WeightsError as error:
-            failure = failure or error  # One server that is down does not cost the others.
-    if failure is not None:
-        raise failure
+    fetch_all(names, matchers=matchers, all_default=all_default, overwrite=overwrite, on_file=note)
 
 
 @weights.command(cls=Verb)

@@ -18,8 +18,10 @@ EXTRAS = {
     "pystac": "fetch",
     "pystac_client": "fetch",
     "pytorch_metric_learning": "retrieval",
+    "rioxarray": "xarray",
     "sklearn": "retrieval",
     "tensorboard": "train",
+    "xarray": "xarray",
 }
 
 

@@ -1,15 +1,26 @@
-"""Progress for people: a bar on a terminal's stderr, nothing anywhere else."""
+"""Progress of long work: a bar on a terminal's stderr, calls of a callback, or nothing."""
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Self
+from typing import Self, TypeAlias
 
-#: What long work shows its progress by, given a label and a number of steps: `progress`, for one.
-Progress = Callable[[str, float | None], AbstractContextManager[Callable[[float], None]]]
+#: A notebook's line: seconds from one writing to the next, and its length.
+_EVERY_S, _COLUMNS = 0.2, 80
+
+#: Called with what is being done, how many steps of it are done, and of how many; None where their
+#: number is not known.
+ProgressCallback: TypeAlias = Callable[[str, float, float | None], None]
+#: What functions take as ``progress``: a callback; True for bars on a terminal's stderr, or a line
+#: in a notebook; else nothing is shown.
+ProgressOption: TypeAlias = bool | ProgressCallback | None
+#: Shows one stage, given its label and its number of steps, and yields what advances it.
+Progress: TypeAlias = Callable[[str, float | None], AbstractContextManager[Callable[[float], None]]]
 
 
 @contextmanager
@@ -20,15 +31,29 @@ def progress(
 
     Args:
         label: What is being done.
-        total: The number of steps (or bytes, with ``unit="B"``); None for a spinner.
+        total: The number of steps (or bytes, with ``unit="B"``). None for one line that says what
+            is done, over which a download may draw its own bar.
         unit: ``"B"`` shows sizes and speed as a download does.
         enabled: False for ``--quiet``.
 
     Yields:
         A function that advances the bar by a number of steps.
     """
+    if enabled and "ipykernel" in sys.modules:
+        with _line(label, total) as advance:
+            yield advance
+        return
     if not (enabled and sys.stderr.isatty()):
         yield lambda _step: None
+        return
+    if total is None and not unit:
+        sys.stderr.write(f"\r\x1b[K{label} …\r")
+        sys.stderr.flush()
+        try:
+            yield lambda _step: None
+        finally:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
         return
     from rich.console import Console
     from rich.progress import (
@@ -57,19 +82,71 @@ def progress(
         yield lambda step: bar.advance(task, step)
 
 
-#: Shows nothing.
-no_progress: Progress = partial(progress, enabled=False)
+@contextmanager
+def _line(label: str, total: float | None) -> Iterator[Callable[[float], None]]:
+    """Progress in a notebook: a line that is written over, as its front end can."""
+    done, told = 0.0, -math.inf
+
+    def advance(steps: float) -> None:
+        nonlocal done, told
+        done += steps
+        if time.monotonic() - told < _EVERY_S and (total is None or done < total):
+            return
+        told = time.monotonic()
+        count = "" if total is None else f"{done:.0f}/{total:.0f}"
+        sys.stderr.write(f"\r{f'{label} {count}':<{_COLUMNS}}")
+        sys.stderr.flush()
+
+    advance(0)
+    try:
+        yield advance
+    finally:
+        sys.stderr.write(f"\r{'':<{_COLUMNS}}\r")
+        sys.stderr.flush()
+
+
+def shown(option: ProgressOption) -> Progress:
+    """What shows the stages of work in the way a caller asked for.
+
+    Args:
+        option: As given for ``progress``.
+
+    Example:
+        >>> with shown(lambda *told: print(*told))("reading", 2) as advance:
+        ...     advance(1)
+        reading 0.0 2
+        reading 1.0 2
+    """
+    if callable(option):
+        return partial(_told, option)
+    return partial(progress, enabled=bool(option))
+
+
+@contextmanager
+def _told(
+    tell: ProgressCallback, label: str, total: float | None
+) -> Iterator[Callable[[float], None]]:
+    done = 0.0
+
+    def advance(steps: float) -> None:
+        nonlocal done
+        done += steps
+        tell(label, done, total)
+
+    tell(label, done, total)
+    yield advance
 
 
 class ProgressStages:
-    """Shows work of several stages, a bar for each, one after another.
+    """Shows work of several stages, one after another.
 
     Args:
-        progress: Makes a bar.
+        option: As given for ``progress``.
     """
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._shown, self._done = progress, ExitStack(), 0.0
+    def __init__(self, option: ProgressOption) -> None:
+        self._progress, self._shown, self._done = shown(option), ExitStack(), 0.0
+        self._label = ""
         self._advance: Callable[[float], None] | None = None
 
     def __enter__(self) -> Self:
@@ -79,8 +156,9 @@ class ProgressStages:
         self.end()
 
     def begin(self, label: str, total: float | None = None) -> None:
-        """Shows a new bar in place of the one before; without steps one that only turns."""
+        """Shows a new bar in place of the one before; without steps one line."""
         self.end()
+        self._label = label
         self._advance = self._shown.enter_context(self._progress(label, total or None))
 
     def advance(self, steps: float) -> None:
@@ -90,8 +168,8 @@ class ProgressStages:
             self._advance(steps)
 
     def show(self, label: str, done: float, total: float) -> None:
-        """Shows how many steps are done, on a new bar where none is shown."""
-        if self._advance is None:
+        """Shows how many steps are done, on a new bar where another or none is shown."""
+        if self._advance is None or self._label != label:
             self.begin(label, total)
         self.advance(done - self._done)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
@@ -72,6 +73,35 @@ def make_settings(
             raise ConfigError("is no setting", subject=subject, hint=hint) from error
         cause = first["msg"].removeprefix("Value error, ")
         raise ConfigError(cause[:1].lower() + cause[1:], subject=subject) from error
+
+
+def check_options(
+    options: Mapping[str, Any], kind: type[Settings], function: Callable[..., Any]
+) -> None:
+    """Refuses keyword options that are neither settings nor a function's own.
+
+    Args:
+        options: What the function took by ``**``.
+        kind: The settings it passes them to.
+        function: The function, whose own keyword-only options may have been meant as well.
+
+    Raises:
+        ConfigError: An option that does not exist; the nearest one is suggested.
+    """
+    own = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    for name in options:
+        if name not in kind.model_fields:
+            known = [*own, *kind.model_fields]
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"is no option of imatch.{function.__name__}",
+                subject=name,
+                hint=f"did you mean {close[0]!r}?" if close else f"options are {', '.join(known)}",
+            )
 
 
 def as_yaml(settings: Settings) -> str:

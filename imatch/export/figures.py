@@ -16,7 +16,6 @@ INK, FAINT, GRID = "#222222", "#777777", "#e6e6e6"
 # Okabe and Ito's colours: told apart with any colour vision.
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 ORANGE, SKY_BLUE = "#e69f00", "#56b4e9"
-STATUS_COLOURS = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
 
 
 def style_axes(axes: Axes, title: str = "") -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from imatch.core.errors import OutputError
-from imatch.export.figures import INK, STATUS_COLOURS, save_figure
+from imatch.core.errors import ConfigError, ImatchError, OutputError
+from imatch.export.figures import INK, save_figure
 from imatch.export.images import detail_window
 from imatch.export.panels import (
     ELONGATED,
@@ -22,6 +24,7 @@ from imatch.export.panels import (
     is_wide,
 )
 from imatch.export.text import (
+    STATUS_COLOURS,
     accuracy_text,
     bound_text,
     counts_text,
@@ -30,49 +33,94 @@ from imatch.export.text import (
     shift_text,
     tolerance_text,
 )
+from imatch.pipeline.pair.restored import restored_preview
+from imatch.pipeline.registration.actions import Panel
 from imatch.pipeline.registration.result import Preview, Registration
 
-_DPI = 150
+_DPI, _NOTEBOOK_DPI = 150, 72
 _SIZE = (14.0, 10.0)
 
 
-def plot(registration: Registration) -> Figure:
-    """Draws a registration as a figure.
+class NotebookFigure(Figure):
+    """A figure of no window that notebooks show, whether pyplot is in use or not."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        save_figure(self, file, format="png", dpi=_NOTEBOOK_DPI)
+        return file.getvalue()
+
+
+def plot(registration: Registration, axes: Axes | None = None, panel: Panel = "after") -> Figure:
+    """Draws a registration as a figure, or a panel of it into axes.
 
     Four panels: the matches between the two images, coloured by residual; a checkerboard of both
     as they came; the same once registered; and the residuals, exaggerated. A failed registration
     has its reason instead of the last two. The title states the status and the accuracy.
 
     Args:
-        registration: As `imatch.match` returned it, with its working images.
+        registration: As `imatch.match` returned it, with its working images; of one that was read
+            from a file the images are read again.
+        axes: Where to draw; None makes a figure of 14 x 10 inches that belongs to no window.
+        panel: What to draw into `axes`.
 
     Returns:
-        A figure of 14 x 10 inches that belongs to no window.
+        The figure.
 
     Raises:
-        OutputError: It was read back from a file and has no working images.
+        ConfigError: There is no such panel.
+        OutputError: It was read back from a file, and its images are not where they were.
     """
-    preview = registration.preview
-    if preview is None:
-        raise OutputError(
-            "the registration was read from a file, which holds no images to draw",
-            hint="draw it in the run that matches, with --plot",
-        )
-    figure = Figure(figsize=_SIZE, facecolor="white")
+    preview = _preview(registration)
+    if axes is not None:
+        if panel not in get_args(Panel):
+            known = ", ".join(get_args(Panel))
+            raise ConfigError("is no panel", subject=str(panel), hint=f"panels are {known}")
+        _draw(axes, registration, preview, panel)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        theirs = axes.get_figure(root=True)
+        assert theirs is not None, "axes stand in a figure"
+        return theirs
+    figure = NotebookFigure(figsize=_SIZE, facecolor="white")
     FigureCanvasAgg(figure)
     below = _title(figure, registration)
     matches, before, after, vectors = _panels(figure, preview, below)
-    draw_matches(matches, registration, preview)
-    window = detail_window(preview, registration.tie_points.inlier)
+    _draw(matches, registration, preview, "matches")
+    _draw(before, registration, preview, "before")
+    _draw(after, registration, preview, "after")
     if preview.matrix is None:
-        draw_checkerboard(before, preview, np.eye(3), window, "Before")
         vectors.remove()
-        _draw_reason(after, registration)
-        return figure
-    draw_checkerboard(before, preview, np.eye(3), window, "Before")
-    draw_checkerboard(after, preview, preview.matrix, window, "After")
-    draw_residuals(vectors, registration, preview, window)
+    else:
+        _draw(vectors, registration, preview, "residuals")
     return figure
+
+
+def _preview(registration: Registration) -> Preview:
+    """The working images, read again where there are none."""
+    if registration.preview is not None:
+        return registration.preview
+    try:
+        return restored_preview(registration)
+    except ImatchError as error:
+        raise OutputError(
+            f"the registration was read from a file, which holds no images to draw ({error})",
+            hint="draw it where its images are, or in the run that matches, with --plot",
+        ) from error
+
+
+def _draw(axes: Axes, registration: Registration, preview: Preview, panel: Panel) -> None:
+    """Draws one panel; the reason of a failure instead of what there is only with a transform."""
+    window = detail_window(preview, registration.tie_points.inlier)
+    if panel == "matches":
+        draw_matches(axes, registration, preview)
+    elif panel == "before":
+        draw_checkerboard(axes, preview, np.eye(3), window, "Before")
+    elif preview.matrix is None:
+        _draw_reason(axes, registration)
+    elif panel == "after":
+        draw_checkerboard(axes, preview, preview.matrix, window, "After")
+    else:
+        draw_residuals(axes, registration, preview, window)
 
 
 def write_png(registration: Registration, path: Path) -> None:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from imatch.pipeline.registration.result import ImageSummary, Pair, Registration
 
+#: Of each status, on white.
+STATUS_COLOURS = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
+
 
 def number(value: float, *, sign: bool = False) -> str:
     """Formats a number with about three significant digits.

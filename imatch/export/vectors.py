@@ -35,7 +35,7 @@ def write_geojson(registration: Registration, path: Path) -> None:
     """
     from pyproj.exceptions import ProjError
 
-    frame = _tie_points(registration)
+    frame = tie_point_frame(registration)
     if frame.crs is not None:
         try:
             frame = frame.to_crs("OGC:CRS84")
@@ -90,7 +90,7 @@ def write_geopackage(registration: Registration, path: Path) -> None:
     import pyogrio
     from pyogrio.errors import DataLayerError, DataSourceError
 
-    layers = {"tie_points": (_tie_points(registration), "Point")}
+    layers = {"tie_points": (tie_point_frame(registration), "Point")}
     vectors = _shift_vectors(registration)
     metadata = {"imatch": to_json(_without_tie_points(registration))}
     if vectors is not None:
@@ -118,7 +118,12 @@ def _without_tie_points(registration: Registration) -> dict[str, Any]:
     return document
 
 
-def _tie_points(registration: Registration) -> GeoDataFrame:
+def tie_point_frame(registration: Registration) -> GeoDataFrame:
+    """Returns the tie points with the columns of `imatch.export.tables.columns`.
+
+    Raises:
+        OutputError: The reference's CRS is not understood.
+    """
     return _frame(registration, columns(registration), _points(reference_xy(registration)))
 
 

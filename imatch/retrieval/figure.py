@@ -14,10 +14,11 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
-from imatch.export.figures import FAINT, INK, STATUS_COLOURS, save_figure
+from imatch.export.figures import FAINT, INK, save_figure
 from imatch.export.images import rgba
 from imatch.export.panels import FITTED
 from imatch.export.subsample import subsample
+from imatch.export.text import STATUS_COLOURS
 from imatch.pipeline.registration.result import Preview, Registration
 from imatch.raster import GeoImage, Source, open_source, render
 from imatch.retrieval.chips import ChipWindow

@@ -1,97 +1,142 @@
-"""Find where an image was taken: look it up in an index, verify the hits, write the result."""
+"""Find where an image was taken: open an index, look the image up, verify the hits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike, fspath
 from pathlib import Path
+from typing import Unpack
 
 from imatch.core.errors import ConfigError
-from imatch.core.progress import Progress, no_progress
-from imatch.export.formats import WriteLog, check_outputs
-from imatch.export.formats import write as write_registration
-from imatch.pipeline.pair.config import MatchConfig, make_config
-from imatch.raster import open_source
+from imatch.core.progress import ProgressOption, shown
+from imatch.core.settings import check_options
+from imatch.pipeline.pair.config import MatchConfig, MatchOptions, make_config
+from imatch.pipeline.pair.match import Image, open_image
 from imatch.retrieval.embedders.registry import load_embedder
-from imatch.retrieval.formats import check_result_files, write_result
 from imatch.retrieval.index.manifest import read_manifest
 from imatch.retrieval.results import SearchResult
-from imatch.retrieval.search import Finder
+from imatch.retrieval.search import Index
 from imatch.retrieval.verify import verify as verify_hits
 
 
-def locate_image(
-    index: Path,
-    query: str,
+def open_index(
+    path: str | PathLike[str],
+    *,
+    embedder: str | PathLike[str] | None = None,
+    device: str = "cpu",
+    fetch: bool = False,
+    probes: int | None = None,
+) -> Index:
+    """Open an index with its embedder, to search it more than once.
+
+    Args:
+        path: Folder of the index (`imatch.build_index`).
+        embedder: Name or file of the index's embedder; where the index has it from when None.
+        device: Where it runs.
+        fetch: Download its weights where they are missing.
+        probes: Cells to look into, where the index has a structure; one in 6 when None.
+
+    Returns:
+        The index, for `imatch.search`.
+
+    Raises:
+        InputError: It is no index, is damaged, or was made with another embedder.
+        ImatchError: The embedder cannot be loaded.
+
+    Example:
+        >>> import cv2, imatch, numpy as np
+        >>> folder = getfixture("tmp_path")
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
+        >>> for name, left in (("a.png", 0), ("b.png", 20)):
+        ...     _ = cv2.imwrite(str(folder / name), ground[:, left : left + 280])
+        >>> _ = imatch.build_index(folder, folder / "index", embedder="edges")
+        >>> index = imatch.open_index(folder / "index")
+        >>> imatch.search(index, ground[:, 20:300], 1).hits[0].image.path.endswith("b.png")
+        True
+    """
+    folder = Path(path)
+    name = read_manifest(folder).model.source if embedder is None else embedder
+    return Index(folder, load_embedder(name, device=device, fetch=fetch), probes=probes)
+
+
+def search(
+    index: str | PathLike[str] | Index,
+    query: Image,
     k: int = 10,
     *,
     verify: bool = False,
     config: MatchConfig | None = None,
-    outputs: Sequence[Path] = (),
-    registration: Path | None = None,
     probes: int | None = None,
     stand_out: bool = False,
-    embedder: str | None = None,
-    device: str = "cpu",
-    fetch: bool = False,
+    embedder: str | PathLike[str] | None = None,
     bands: Sequence[int | str] | None = None,
-    overwrite: bool = False,
-    progress: Progress = no_progress,
-) -> tuple[SearchResult, WriteLog]:
+    progress: ProgressOption = None,
+    **options: Unpack[MatchOptions],
+) -> SearchResult:
     """Find where an image lies among the images of an index.
 
     Args:
-        index: The folder of the index.
-        query: The image, a path or a URL.
+        index: Folder of the index, or one that is open (`imatch.open_index`).
+        query: The image: a path or URL, an array, a DataArray or a `Source`.
         k: Hits to give.
         verify: Match the query with each hit and rank by what the matcher certifies.
-        config: Settings of the match; nodata and mask of the target are the query's.
-        outputs: Files for the hits, the format from the suffix (see `formats`).
-        registration: File for the best hit's registration, with `verify`.
-        probes: See `Searcher`.
-        stand_out: See `Finder.search`.
+        config: Settings of the match; bands, nodata and mask of the target are the query's.
+        probes: Cells to look into, where the index has a structure; one in 6 when None.
+        stand_out: Rank by how far a chip stands out among those of its own image: for few large
+            images at several dates.
         embedder: Name or file of the index's embedder; where the index has it from when None.
-        device: Where it runs.
-        fetch: Download its weights where they are missing.
-        bands: Bands of the query; those of `config`, else of the index when None.
-        overwrite: Replace files that exist.
-        progress: Shows how many hits are verified.
+        bands: Bands of the query; those of the settings, else of the index when None.
+        progress: True shows how many hits are verified on a terminal's stderr; a callback is told.
+        **options: Fields of `MatchConfig` to replace. ``device`` and ``fetch`` also hold for the
+            embedder of an index that is opened here.
 
     Returns:
-        The hits, best first, and what became of the files.
+        The hits, best first; `SearchResult.save` writes them, and its `registration` says how the
+        query lies on the best.
 
     Raises:
-        ConfigError: A suffix tells no format, or the arguments contradict each other.
-        OutputError: A file exists, or is the query.
-        ImatchError: As `load_embedder`, `Finder` and `verify_hits`.
+        ConfigError: An option does not exist, or the arguments contradict each other.
+        InputError: The index or the query cannot be used.
+        ImatchError: The matcher or the embedder cannot be loaded.
+
+    Example:
+        >>> import cv2, imatch, numpy as np
+        >>> folder = getfixture("tmp_path")
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
+        >>> for name, left in (("a.png", 0), ("b.png", 20)):
+        ...     _ = cv2.imwrite(str(folder / name), ground[:, left : left + 280])
+        >>> _ = imatch.build_index(folder, folder / "index", embedder="edges")
+        >>> found = imatch.search(
+        ...     folder / "index", folder / "b.png", 2, verify=True, matcher="sift"
+        ... )
+        >>> [hit.verification.status for hit in found.hits]
+        ['ok', 'ok']
+        >>> found.save(folder / "hits.geojson")
     """
-    if registration is not None and not verify:
-        raise ConfigError("a registration comes of verifying the hits", subject=registration)
-    check_result_files(outputs, overwrite=overwrite)
-    if registration is not None:
-        check_outputs([registration], overwrite=overwrite, inputs=[Path(query)])
-    manifest = read_manifest(index)
-    config = config or MatchConfig()
+    check_options(options, MatchConfig, search)
+    settings = make_config(config, **options)
+    if isinstance(index, Index):
+        if probes is not None or embedder is not None:
+            raise ConfigError("is open already", subject=index.store.path, hint="open it with that")
+        manifest = index.store.manifest
+    else:
+        manifest = read_manifest(Path(index))
     wanted = None if bands is None else tuple(bands)
-    wanted = wanted or config.tgt_bands or manifest.band_list
+    wanted = wanted or settings.tgt_bands or manifest.band_list
     # The query is the target of what is matched when hits are verified.
-    source = open_source(
-        query, bands=wanted, nodata=config.tgt_nodata, mask=config.tgt_mask, dem=config.dem
-    )
-    name = manifest.model.source if embedder is None else embedder
-    loaded = load_embedder(name, device=device, fetch=fetch)
-    hits = Finder(index, loaded, probes=probes).search(source, k, stand_out=stand_out)
+    settings = make_config(settings, tgt_bands=wanted)
+    source = open_image(query, "tgt", settings)
+    if not isinstance(index, Index):
+        index = open_index(
+            index,
+            embedder=embedder,
+            device=settings.device,
+            fetch=settings.fetch,
+            probes=probes,
+        )
+    hits = index.search(source, k, stand_out=stand_out)
     if verify:
-        config = make_config(config, tgt_bands=wanted)
-        with progress("verifying", len(hits)) as advance:
-            hits = verify_hits(source, hits, config, bands=manifest.band_list, on_hit=advance)
-    result, log = SearchResult(query, index, manifest, hits), WriteLog()
-    for path in outputs:
-        with log.attempt(path):
-            write_result(result, source, path, overwrite=overwrite)
-    if registration is not None:
-        if result.registration is None:
-            log.refused(registration, "no hit was registered")
-        else:
-            with log.attempt(registration):
-                write_registration(result.registration, registration, overwrite=overwrite)
-    return result, log
+        with shown(progress)("verifying", len(hits)) as advance:
+            hits = verify_hits(source, hits, settings, bands=manifest.band_list, on_hit=advance)
+    name = fspath(query) if isinstance(query, str | PathLike) else source.info.name
+    return SearchResult(name, index.store.path, manifest, hits, source)

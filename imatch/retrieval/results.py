@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.io.tables import as_cell, write_csv
 from imatch.core.redaction import redacted
 from imatch.pipeline.pair.provenance import versions
+from imatch.retrieval.formats import write_result
 from imatch.retrieval.index.manifest import IndexManifest
 from imatch.retrieval.search import Hit, centre
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imatch.pipeline.registration.result import Registration
+    from imatch.raster import Source
 
 SCHEMA = "imatch.search/1"
 #: Columns of the table of hits.
@@ -46,12 +49,14 @@ class SearchResult:
         index: The index's folder.
         manifest: What it was made with.
         hits: Best first.
+        source: The query's pixels, for the picture.
     """
 
     query: str
     index: Path
     manifest: IndexManifest
     hits: Sequence[Hit]
+    source: Source
 
     @property
     def registration(self) -> Registration | None:
@@ -69,6 +74,19 @@ class SearchResult:
             "hits": [hit.to_dict() for hit in self.hits],
             "versions": versions(),
         }
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the hits in the format that the suffix of a path names (`FORMATS`).
+
+        Args:
+            path: Where to.
+            overwrite: Whether an existing file may be replaced.
+
+        Raises:
+            ConfigError: Another suffix.
+            OutputError: The place refuses.
+        """
+        write_result(self, self.source, Path(path), overwrite=overwrite)
 
     def rows(self) -> list[dict[str, str]]:
         """Returns one row of texts for each hit, by `COLUMNS`."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from imatch.core.errors import InputError, NoOverlapError, WeightsError
-from imatch.export.formats import check_outputs, write
-from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.match import match, open_images
+from imatch.core.progress import ProgressOption, ProgressStages
+from imatch.core.settings import check_options
+from imatch.pipeline.pair.config import MatchConfig, MatchOptions, make_config
+from imatch.pipeline.pair.match import Image, estimate_pair, open_images
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, common_grid
 from imatch.retrieval.chips import Chip, render_chip
@@ -39,6 +42,7 @@ class SameGround:
         similarity: Of their embeddings, None without an embedder.
         evidence: Of the matcher's certificate, None where there was too little to measure.
         registration: What the matcher found, None where it was not asked.
+        notes: Why the embedder has no say, where it has none.
     """
 
     same: bool
@@ -47,6 +51,7 @@ class SameGround:
     similarity: float | None = None
     evidence: float | None = None
     registration: Registration | None = None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; of the registration its status, reason and transform."""
@@ -70,7 +75,7 @@ class SameGround:
         }
 
 
-def same_ground(
+def judge_ground(
     a: Source,
     b: Source,
     decision: Decision,
@@ -110,7 +115,8 @@ def same_ground(
         if on_stage is not None:
             on_stage("embedding")
         similarity = embedding_similarity(a, b, embedder)
-    found = match(a, b, config, on_stage=on_stage)
+    started = time.perf_counter()
+    found = estimate_pair(a, b, config, on_stage=on_stage).registration(started)
     figures = figures_of(found, similarity)
     probability = decision.probability(figures)
     same = probability >= decision.threshold
@@ -124,66 +130,75 @@ def same_ground(
     )
 
 
-def compare_images(
-    a: str,
-    b: str,
+def same_ground(
+    a: Image,
+    b: Image,
     config: MatchConfig | None = None,
     *,
-    embedder: str | None = None,
+    embedder: str | PathLike[str] | None = None,
     match_only: bool = False,
-    device: str = "cpu",
-    fetch: bool = False,
-    decision: Path | None = None,
-    registration: Path | None = None,
-    overwrite: bool = False,
-    on_stage: Callable[[str], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
+    decision: str | PathLike[str] | None = None,
+    progress: ProgressOption = None,
+    **options: Unpack[MatchOptions],
 ) -> SameGround:
-    """Decide whether two image files show the same ground, see `same_ground`.
+    """Decide whether two images show the same ground.
+
+    The answer rests on what the matcher certifies and, with weights, on how alike the images'
+    embeddings are. Two geocoded images that share no ground by what their files say do not, unless
+    ``use_geocoding=False``.
 
     Args:
-        a: One image, a path or a URL.
+        a: One image: a path or URL, an array, a DataArray or a `Source`.
         b: The other.
         config: Settings of the match; the defaults when None.
         embedder: Name or file of an embedder. When None, the default one if its weights can be had.
         match_only: Decide by the match alone, without an embedder.
-        device: Where the embedder runs.
-        fetch: Download its weights where they are missing.
-        decision: A stored decision; the embedder's when None.
-        registration: File to write how `b` lies on `a` into, where anything was matched.
-        overwrite: Replace the file if it exists.
-        on_stage: Called with what is being done now.
-        on_note: Called with why the embedder has no say, where it has none.
+        decision: File of a stored decision; the embedder's when None.
+        progress: True shows what is being done on a terminal's stderr; a callback is told.
+        **options: Fields of `MatchConfig` to replace. ``device`` and ``fetch`` also hold for the
+            embedder.
 
     Returns:
-        The answer.
+        The answer, how probable it is, and why.
 
     Raises:
-        OutputError: The file is an image, exists, or cannot be written.
-        ImatchError: As `load_embedder`, `decision_for` and `same_ground`.
+        ConfigError: An option does not exist or makes no sense.
+        InputError: An image cannot be read or shows nothing.
+        ImatchError: The matcher or the embedder named cannot be loaded.
+
+    Example:
+        >>> import cv2, imatch, numpy as np
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320))
+        >>> told = imatch.same_ground(
+        ...     ground[:, :280], ground[:, 20:300], match_only=True, matcher="sift"
+        ... )
+        >>> told.same
+        True
     """
-    tell = on_note or (lambda _text: None)
-    config = config or MatchConfig()
-    if registration is not None:
-        check_outputs([registration], overwrite=overwrite, inputs=[Path(a), Path(b)])
-    sources = open_images(a, b, config)
-    loaded = None
+    check_options(options, MatchConfig, same_ground)
+    settings = make_config(config, **options)
+    sources = open_images(a, b, settings)
+    loaded, notes = None, list[str]()
     if not match_only:
         try:
-            loaded = load_embedder(embedder, device=device, fetch=fetch)
+            loaded = load_embedder(embedder, device=settings.device, fetch=settings.fetch)
         except WeightsError as error:
             if embedder is not None:
                 raise
-            tell(f"deciding by the match alone: {error.subject}: {error.cause}")
+            notes.append(f"deciding by the match alone: {error.subject}: {error.cause}")
     identity = None if loaded is None else loaded.identity
-    chosen = decision_for("same", identity, source=embedder, file=decision)
+    chosen = decision_for(
+        "same",
+        identity,
+        source=None if embedder is None else fspath(embedder),
+        file=None if decision is None else Path(decision),
+    )
     if loaded is not None and chosen.identity is None:
         unlearnt = f"nothing was learnt for {loaded.name} (eval pairs --fit)"
-        tell(f"deciding by the match alone: {unlearnt}")
-    answer = same_ground(*sources, chosen, config, embedder=loaded, on_stage=on_stage)
-    if registration is not None and answer.registration is not None:
-        write(answer.registration, registration, overwrite=overwrite)
-    return answer
+        notes.append(f"deciding by the match alone: {unlearnt}")
+    with ProgressStages(progress) as stages:
+        answer = judge_ground(*sources, chosen, settings, embedder=loaded, on_stage=stages.begin)
+    return replace(answer, notes=tuple(notes))
 
 
 def figures_of(found: Registration, similarity: float | None) -> dict[str, float]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from imatch.core.errors import InputError
 from imatch.raster import RasterInfo, Source
 from imatch.retrieval.chips import ChipGrid, ChipWindow, chip_factor
-from imatch.retrieval.index.build import STRUCTURE, embed_cells
+from imatch.retrieval.index.build import STRUCTURE
+from imatch.retrieval.index.embed import embed_cells
 from imatch.retrieval.index.footprints import outlines
 from imatch.retrieval.index.store import IndexedImage, Store
 from imatch.retrieval.index.vector_index import Searcher, check_finite
@@ -102,7 +103,7 @@ def query_cells(info: RasterInfo, grid: ChipGrid) -> list[ChipWindow]:
     return list(dict.fromkeys(cells))
 
 
-class Finder:
+class Index:
     """An index opened for searching, with the model it was made with.
 
     Args:

@@ -86,7 +86,7 @@ class Checkpoints:
         """The best step and its figure, None before the first measurement."""
         path = self.folder / _BEST
         try:
-            content = parse_json(path.read_text())
+            content = parse_json(path.read_text(), finite=False)
             step, figure = int(content["step"]), float(content["figure"])
         except FileNotFoundError:
             return None
@@ -156,7 +156,7 @@ class Checkpoints:
                 load_file(place / WEIGHTS),
                 load_file(place / RUN),
                 torch.load(place / STATE, map_location="cpu", weights_only=True),
-                parse_json((place / ABOUT).read_text()),
+                parse_json((place / ABOUT).read_text(), finite=False),
             )
         # Zip, unpickling and safetensors errors share no base class.
         except Exception as error:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import nn
 
-from imatch.bench.environment import environment
+from imatch.benchmark.environment import environment
 from imatch.datasets.sample import PairSample
 from imatch.models.device import seeded
 from imatch.training.initialisation import SCRATCH, Initialisation

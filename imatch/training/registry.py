@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError, ImatchError
-from imatch.core.progress import Progress, no_progress
+from imatch.core.progress import ProgressOption, shown
 from imatch.core.registry import Registry, Row
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def train(
     resume: bool = False,
     overfit: bool = False,
     on_licence: Callable[[str], None] | None = None,
-    progress: Progress = no_progress,
+    progress: ProgressOption = None,
 ) -> Outcome:
     """Trains a network.
 
@@ -121,6 +121,6 @@ def train(
     licence = work.about().get("licence")
     if licence and on_licence is not None:
         on_licence(licence)
-    with progress(f"training {trainer}", chosen.steps) as advance:
+    with shown(progress)(f"training {trainer}", chosen.steps) as advance:
         outcome: Outcome = work.fit(resume=resume, overfit=overfit, on_step=advance)
     return outcome

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.bench.detectors import CORRECT_PX, repeatability, shared_keypoints
-from imatch.bench.metrics import auc, corner_error
+from imatch.benchmark.detectors import CORRECT_PX, repeatability, shared_keypoints
+from imatch.benchmark.metrics import auc, corner_error
 from imatch.core.types import Features, Matches
 from imatch.datasets.sample import PairSample
 from imatch.geometry.estimate import EstimateOptions, estimate

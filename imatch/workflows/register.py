@@ -3,144 +3,237 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from imatch.core.errors import ConfigError, OutputError
 from imatch.core.io.files import check_output
-from imatch.core.progress import Progress, ProgressStages, no_progress
+from imatch.core.progress import ProgressOption, ProgressStages, shown
+from imatch.core.settings import check_options
 from imatch.export.formats import WriteLog, check_outputs, write_all
 from imatch.export.quality.assess import check_report, write_quality
 from imatch.pipeline.apply.file import ApplyOptions
-from imatch.pipeline.apply.geotransform import apply_geotransform, check_geotransform
-from imatch.pipeline.apply.raster import apply_raster, choose_resampling
-from imatch.pipeline.pair.match import open_images
+from imatch.pipeline.apply.geotransform import Inexact, apply_geotransform, check_geotransform
+from imatch.pipeline.apply.output_grid import Bounds, GridKind
+from imatch.pipeline.apply.raster import Choice, apply_raster, choose_resampling
+from imatch.pipeline.pair.match import Image, open_images
 from imatch.pipeline.pair.provenance import inputs_of
+from imatch.pipeline.pair.registrar import Asked, Registrar, with_settings
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.pipeline.scene.checkpoint import clear, holds_tiles
-from imatch.pipeline.scene.config import SceneConfig, make_scene_config
-from imatch.pipeline.scene.register import register
-from imatch.raster import open_source
+from imatch.pipeline.scene.config import SceneConfig, SceneOptions, make_scene_config
+from imatch.pipeline.scene.register import register_scene
+from imatch.raster import Source
 from imatch.raster.names import is_virtual
 
 
-@dataclass(frozen=True, eq=False)
-class RegisteredFiles:
-    """A scene's registration, and what became of the files that were to be written.
-
-    Attributes:
-        registration: The registration.
-        log: The files; ``log.check()`` raises where an export or the report could not be written.
-    """
-
-    registration: Registration
-    log: WriteLog
-
-
-def register_files(
-    ref: str | PathLike[str],
-    tgt: str | PathLike[str],
-    out: Path,
-    config: SceneConfig | None = None,
+def register(
+    ref: Image,
+    tgt: Image,
+    out: str | PathLike[str] | None = None,
     *,
-    outputs: Sequence[Path] = (),
-    report: Path | None = None,
-    options: ApplyOptions | None = None,
-    jobs: int | None = None,
+    config: Asked | None = None,
+    outputs: Sequence[str | PathLike[str]] = (),
+    report: str | PathLike[str] | None = None,
+    grid: GridKind = "reference",
+    res: float | None = None,
+    bounds: Bounds | None = None,
+    resampling: Choice = "auto",
+    creation: Mapping[str, str] | None = None,
+    cog: bool = False,
+    geotransform_only: bool = False,
+    inexact: Inexact = "refuse",
+    jobs: int = 1,
     resume: bool = False,
     force: bool = False,
     overwrite: bool = False,
-    on_stage: Callable[[str], None] | None = None,
-    progress: Progress = no_progress,
-    **overrides: Any,
-) -> RegisteredFiles:
-    """Register a whole scene and write the target on the reference's pixels.
+    log: WriteLog | None = None,
+    progress: ProgressOption = None,
+    **options: Unpack[SceneOptions],
+) -> Registration:
+    """Register a whole scene and, given a place, write the target on the reference's pixels.
 
-    Tiles that are measured are kept beside `out` until all is done, unless an image is no local
-    file: a call that breaks off leaves them there, says so in a note of its exception, and one with
-    `resume` goes on with them.
+    A rough answer comes from the reduced pair, as `imatch.match` gives it. Tie points are then
+    measured tile by tile, at one or more levels up to the pixels of the coarser image, each level
+    predicted from the one before. Memory does not grow with the scene. Accuracy figures come from
+    blocks of tie points that were held out of the global and the local fit.
+
+    With `out`, tiles that are measured are kept beside it until all is done, unless an image is no
+    local file: a call that breaks off leaves them there, says so in a note of its exception, and
+    one with `resume` goes on with them.
 
     Args:
-        ref: The reference, a path or a URL.
-        tgt: The target.
-        out: The GeoTIFF to write, if the registration is accepted.
-        config: Settings; the defaults when None.
-        outputs: Files for the registration itself, the format from the suffix (`FORMATS`).
-        report: File for the evidence, ``.html`` or ``.json``.
-        options: How `out` is written, and whether its pixels are; the defaults when None.
-        jobs: Processes that measure tiles; as many as the machine has cores when None.
+        ref: Reference image: a path or URL, an array, a DataArray or a `Source`.
+        tgt: Target image; a path or URL where `out` is given.
+        out: The GeoTIFF to write if the registration is accepted; None to write nothing.
+        config: Settings, or a registrar that was loaded with them; a plain `MatchConfig` lends
+            what it has. The defaults when None.
+        outputs: Files for the registration itself, as `Registration.save` writes them.
+        report: File for the evidence, as `Registration.report` writes it.
+        grid: Whose pixel lattice `out` has, ``reference`` or ``target``.
+        res: Side of its pixels in units of its CRS.
+        bounds: (left, bottom, right, top) to cover, in its CRS.
+        resampling: How to take values between pixels, see `choose_resampling`.
+        creation: Creation options of GDAL's GTiff driver, or of its COG driver.
+        cog: Write a cloud-optimised GeoTIFF.
+        geotransform_only: Correct where the target says it lies, and leave its pixels alone.
+        inexact: What to do where a geotransform cannot say it: ``refuse``, ``accept`` or ``gcps``.
+        jobs: Processes that measure tiles. With more than one a script needs the usual
+            ``if __name__ == "__main__"``. Arrays are measured in this process.
         resume: Go on with the tiles that an earlier call left.
         force: Write `out` even if the registration is not ok, or not near enough.
         overwrite: Replace files that exist, and tiles of an earlier call.
-        on_stage: Called with what is being done now.
-        progress: Shows how far measuring and writing are.
-        **overrides: Fields of `SceneConfig` to replace, e.g. ``local="none"``.
+        log: Where to note what was written, and what of `outputs` and `report` could not be,
+            instead of raising that when all else is done.
+        progress: True shows how far the work is on a terminal's stderr; a callback is told.
+        **options: Fields of `SceneConfig` to replace, e.g. ``local="none"``.
 
     Returns:
-        The registration and what became of the files.
+        The registration. Where the reduced pair has no sure answer, that answer as it is; where the
+        tiles do not confirm it, the same made ``uncertain``, with the reason. Then, unless there is
+        `force`, nothing is written.
 
     Raises:
-        ConfigError: An option makes no sense, or a suffix tells no format.
+        ConfigError: An option makes no sense.
         InputError: An image cannot be used.
         OutputError: A file is an input, exists, or cannot be written; an earlier call was
             interrupted and neither `resume` nor `overwrite` is set.
-        ImatchError: As `imatch.register`.
+        ImatchError: A checkpoint is missing, or a worker was killed.
+
+    Example:
+        >>> import imatch, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> ground = rng.random((50, 50)).repeat(8, axis=0).repeat(8, axis=1)
+        >>> found = imatch.register(ground[:, :380], ground[:, 20:], matcher="phase", window=32)
+        >>> found.status, [round(v) for v in found.shift_px]
+        ('ok', [-20, 0])
     """
-    ref, tgt = fspath(ref), fspath(tgt)
-    settings = make_scene_config(config, **overrides)
-    options = replace(options or ApplyOptions(), nodata=settings.tgt_nodata, overwrite=overwrite)
-    say = on_stage or (lambda _text: None)
-    if Path(tgt).is_dir():
-        raise ConfigError(
-            "is a folder of many rasters",
-            subject=tgt,
-            hint="name one of them, and run imatch apply on the folder with the .json result",
-        )
-    _check_places(out, outputs, report, [Path(ref), Path(tgt)], overwrite=overwrite)
-    if options.geotransform_only:
-        # Before hours of work: there has to be a geotransform to correct.
-        info = open_source(ref, bands=settings.ref_bands, nodata=settings.ref_nodata).info
-        check_geotransform(ImageSummary.of(info))
-    state = _state_folder(out, ref, tgt, resume=resume, overwrite=overwrite)
-    log = WriteLog()
-    with _kept_for_later(state):
-        with ProgressStages(progress) as bars:
+    check_options(options, SceneConfig, register)
+    asked = with_settings(config, make_scene_config, **options)
+    settings = asked.config if isinstance(asked, Registrar) else asked
+    with ProgressStages(progress) as stages:
 
-            def begin(text: str) -> None:
-                bars.end()
-                say(text)
-
-            registration = register(
+        def measure(state: Path | None) -> Registration:
+            return register_scene(
                 ref,
                 tgt,
-                settings,
-                jobs=jobs or os.cpu_count() or 1,
+                asked,
+                jobs=jobs,
                 state=state,
                 overwrite=not resume,
-                on_stage=begin,
-                on_progress=lambda done, total: bars.show("measuring tiles", done, total),
+                on_stage=stages.begin,
+                on_progress=lambda done, total: stages.show("measuring tiles", done, total),
             )
-        if registration.transform is not None and (registration.accepted or force):
-            # Where this fails the tiles are kept: with `resume` the next attempt costs little.
-            log.wrote(out, _write_target(registration, tgt, out, options, progress))
-        else:
-            log.refused(out)
-        write_all(registration, outputs, overwrite=overwrite, log=log, on_stage=say)
-        if report is not None:
-            say(f"writing {report.name}")
-            with log.attempt(report):
-                images = open_images(ref, tgt, settings)
-                write_quality(registration, *images, report, overwrite=overwrite)
-    return RegisteredFiles(registration, log)
+
+        place, told = None if out is None else Path(out), WriteLog() if log is None else log
+        documents, evidence = [*map(Path, outputs)], None if report is None else Path(report)
+        _check_places(place, documents, evidence, [_name(ref), _name(tgt)], overwrite=overwrite)
+        state = None
+        if place is not None:
+            name = _file(tgt, place)
+            how = ApplyOptions(
+                grid=grid,
+                res=res,
+                bounds=bounds,
+                resampling=resampling,
+                nodata=settings.tgt_nodata,
+                creation=creation or {},
+                cog=cog,
+                geotransform_only=geotransform_only,
+                inexact=inexact,
+                overwrite=overwrite,
+            )
+            if geotransform_only:
+                # Before hours of work: there has to be a geotransform to correct.
+                check_geotransform(ImageSummary.of(open_images(ref, ref, settings)[0].info))
+            state = _state_folder(place, _name(ref), name, resume=resume, overwrite=overwrite)
+        with _kept_for_later(state):
+            registration = measure(state)
+            stages.end()
+            if place is not None and (
+                registration.transform is None or not (registration.accepted or force)
+            ):
+                told.refused(place)
+            elif place is not None:
+                # Where this fails the tiles are kept: with `resume` the next call costs little.
+                told.wrote(place, _write_target(registration, name, place, how, progress))
+            write_all(registration, documents, overwrite=overwrite, log=told, on_stage=stages.begin)
+            if evidence is not None:
+                stages.begin(f"writing {evidence.name}")
+                with told.attempt(evidence):
+                    images = open_images(ref, tgt, settings)
+                    write_quality(registration, *images, evidence, overwrite=overwrite)
+    if log is None:
+        told.check()
+    return registration
+
+
+def _check_places(
+    out: Path | None,
+    outputs: Sequence[Path],
+    report: Path | None,
+    inputs: Sequence[str | None],
+    *,
+    overwrite: bool,
+) -> None:
+    """Refuse, before hours of work, what could not be written after them."""
+    read = [Path(path) for path in inputs if path is not None]
+    check_outputs(outputs, overwrite=overwrite, inputs=read)
+    if out is not None and out.suffix.lower() not in (".tif", ".tiff"):
+        raise ConfigError("is no .tif", subject=out, hint="GeoTIFF is what is written")
+    if report is not None:
+        check_report(report)
+    seen = {os.path.realpath(path): "is named twice as output" for path in outputs}
+    seen |= {os.path.realpath(path): "is also an input" for path in read}
+    for path in (out, report):
+        if path is None:
+            continue
+        place = os.path.realpath(path)
+        if place in seen:
+            raise OutputError(seen[place], subject=path, hint="name another file")
+        seen[place] = "is named twice as output"
+        check_output(path, overwrite=overwrite)
+
+
+def _name(image: Image) -> str | None:
+    """The path or URL of an image; None where it has none."""
+    if isinstance(image, str | PathLike):
+        return fspath(image)
+    return str(image.info.path) if isinstance(image, Source) and image.info.path else None
+
+
+def _file(tgt: Image, out: Path) -> str:
+    """The path or URL of a target that is to be written on other pixels.
+
+    Raises:
+        ConfigError: It has none, or is a folder of many.
+    """
+    name = _name(tgt)
+    if name is None:
+        raise ConfigError(
+            "can be written of a target that is a file",
+            subject=out,
+            hint="leave it out, and take the pixels of Registration.warp",
+        )
+    if Path(name).is_dir():
+        raise ConfigError(
+            "is a folder of many rasters",
+            subject=name,
+            hint="name one of them, and apply its registration to the folder",
+        )
+    return name
 
 
 def _write_target(
-    registration: Registration, tgt: str, out: Path, options: ApplyOptions, progress: Progress
+    registration: Registration,
+    tgt: str,
+    out: Path,
+    options: ApplyOptions,
+    progress: ProgressOption,
 ) -> str:
     """Write the target as the registration has it; what to say of the file."""
     mapping, inputs = GeoCorrection.of(registration), inputs_of(registration)
@@ -157,7 +250,7 @@ def _write_target(
         )
         return f"its geotransform is right to {error:.2g} px"
     chosen = choose_resampling(tgt, options.resampling)
-    with progress(f"writing {out.name}", 100) as advance:
+    with shown(progress)(f"writing {out.name}", 100) as advance:
         grid = apply_raster(
             mapping,
             tgt,
@@ -176,35 +269,11 @@ def _write_target(
     return f"{grid.width}x{grid.height} pixels, {chosen}"
 
 
-def _check_places(
-    out: Path,
-    outputs: Sequence[Path],
-    report: Path | None,
-    inputs: Sequence[Path],
-    *,
-    overwrite: bool,
-) -> None:
-    """Checks, before hours of work, that the outputs can be written."""
-    check_outputs(outputs, overwrite=overwrite, inputs=inputs)
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise ConfigError("is no .tif", subject=out, hint="GeoTIFF is what is written")
-    if report is not None:
-        check_report(report)
-    seen = {os.path.realpath(path): "is named twice as output" for path in outputs}
-    seen |= {os.path.realpath(path): "is also an input" for path in inputs}
-    for path in (out, report):
-        if path is None:
-            continue
-        place = os.path.realpath(path)
-        if place in seen:
-            raise OutputError(seen[place], subject=path, hint="name another file")
-        seen[place] = "is named twice as output"
-        check_output(path, overwrite=overwrite)
-
-
-def _state_folder(out: Path, ref: str, tgt: str, *, resume: bool, overwrite: bool) -> Path | None:
-    """Returns the folder of finished tiles, beside the output; None for a remote output."""
-    if is_virtual(ref) or is_virtual(tgt):
+def _state_folder(
+    out: Path, ref: str | None, tgt: str, *, resume: bool, overwrite: bool
+) -> Path | None:
+    """Where finished tiles are kept: beside the output; None for what is no local file."""
+    if ref is None or is_virtual(ref) or is_virtual(tgt):
         return None
     folder = out.parent / f".{out.name}.imatch"
     if resume:

@@ -1,8 +1,9 @@
 import io
+import sys
 
 import pytest
 
-from imatch.core.progress import progress
+from imatch.core.progress import ProgressOption, ProgressStages, progress, shown
 
 
 class Terminal(io.StringIO):
@@ -35,3 +36,52 @@ def test_quiet_wins_over_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress("fetching", 3, enabled=False) as advance:
         advance(3)
     assert terminal.getvalue() == ""
+
+
+def test_a_callback_is_told_of_every_stage() -> None:
+    told: list[tuple[str, float, float | None]] = []
+    with ProgressStages(lambda *step: told.append(step)) as stages:
+        stages.begin("reading")
+        stages.begin("matching", 2)
+        stages.advance(1)
+        stages.show("matching", 2, 2)
+        stages.show("writing", 30, 100)
+    assert told == [
+        ("reading", 0, None),
+        ("matching", 0, 2),
+        ("matching", 1, 2),
+        ("matching", 2, 2),
+        ("writing", 0, 100),
+        ("writing", 30, 100),
+    ]
+
+
+def test_a_stage_without_steps_is_one_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with ProgressStages(True) as stages:
+        stages.begin("loading")
+    assert terminal.getvalue() == "\r\x1b[Kloading …\r\r\x1b[K"
+
+
+@pytest.mark.parametrize("option", [None, False])
+def test_nothing_is_shown_unless_asked_for(
+    option: ProgressOption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with shown(option)("matching", 3) as advance:
+        advance(3)
+    assert terminal.getvalue() == ""
+
+
+def test_a_notebook_has_a_line_that_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stderr", written)
+    monkeypatch.setitem(sys.modules, "ipykernel", io)
+    with ProgressStages(True) as stages:
+        stages.begin("matching", 2)
+        stages.advance(1)  # Too soon after the one before to be worth a line.
+        stages.advance(1)
+    lines = [line.strip() for line in written.getvalue().split("\r")]
+    assert lines == ["", "matching 0/2", "matching 2/2", "", ""]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.auto.ablate import COLUMNS, NONE, Before, after, ask, reached
 from experiments.auto.ablate import table as as_table
-from imatch.bench.cases import read_cases
+from imatch.benchmark.cases import read_cases
 from imatch.pipeline.pair.auto import Auto
 
 

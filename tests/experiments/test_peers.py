@@ -11,10 +11,10 @@ import pytest
 import rasterio
 
 from experiments.benchmarks.arosics import compare, shifts_table
-from imatch.bench.cases import Case, read_cases
-from imatch.bench.metrics import corner_error
-from imatch.bench.prepare_case import PreparedCase
-from imatch.bench.results import Result
+from imatch.benchmark.cases import Case, read_cases
+from imatch.benchmark.metrics import corner_error
+from imatch.benchmark.prepare_case import PreparedCase
+from imatch.benchmark.results import Result
 from imatch.core.errors import ImatchError
 from tests.support.arosics.shifts import as_result, run_shifts, shifted, write_band
 

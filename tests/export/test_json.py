@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 from imatch.core.errors import InputError
 from imatch.core.io.jsontext import to_json
 from imatch.export import write
-from imatch.geometry.transform import MODEL_KINDS, Transform
+from imatch.geometry.transform import MODEL_KINDS, DisplacementGrid, Transform
+from imatch.pipeline.registration.certificate import Certificate
 from imatch.pipeline.registration.io import read_registration
 from imatch.pipeline.registration.result import ImageSummary, Registration, TiePoints
 
@@ -24,6 +26,30 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | finite | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
+)
+
+
+certificates = st.builds(
+    Certificate,
+    corner_ci95_px=optional,
+    corner_ci95_m=optional,
+    statistical_ci95_px=pairs,
+    misfit_px=pairs,
+    appearance_px=pairs,
+    bands=st.lists(st.tuples(st.text(), finite, finite), max_size=2).map(tuple),
+    bands_disagree=st.booleans(),
+    evidence=optional,
+    evidence_kind=st.sampled_from([None, "log_odds", "false_alarms"]),
+    evidence_threshold=optional,
+    tolerance=st.none() | st.just("0.3 px"),
+    passes=st.none() | st.booleans(),
+)
+displacements = st.builds(
+    DisplacementGrid,
+    kind=st.sampled_from(["spline", "tps"]),
+    origin=st.tuples(finite, finite),
+    step=st.tuples(st.floats(1, 1e4), st.floats(1, 1e4)),
+    coefficients=arrays(np.float64, (4, 5, 2), elements=finite),
 )
 
 
@@ -85,6 +111,8 @@ def registrations(draw: st.DrawFn) -> Registration:
         n_matches=draw(counts),
         n_inliers=draw(counts),
         n_check=draw(counts),
+        certificate=draw(certificates),
+        local=draw(st.none() | displacements),
         provenance=draw(st.dictionaries(st.text(), json_values, max_size=3)),
     )
 
@@ -98,8 +126,19 @@ def test_a_registration_survives_the_file(
     write(registration, path)
     back = read_registration(path)
     assert back.to_dict() == registration.to_dict()
+    assert back.certificate == registration.certificate
     np.testing.assert_array_equal(back.tie_points.ref_xy, registration.tie_points.ref_xy)
     np.testing.assert_array_equal(back.tie_points.residual_m, registration.tie_points.residual_m)
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(registration=registrations())
+def test_a_registration_survives_a_pickle(registration: Registration) -> None:
+    back = pickle.loads(pickle.dumps(registration))  # noqa: S301 - it is our own.
+    assert back.to_dict() == registration.to_dict()
+    assert back.certificate == registration.certificate
+    assert "Registration" in repr(back)
+    np.testing.assert_array_equal(back.tie_points.tgt_xy, registration.tie_points.tgt_xy)
 
 
 def test_every_kind_is_strict_json(every: Registration, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import rasterio
 
-import imatch
 from imatch.pipeline.apply.raster import apply_raster
 from imatch.pipeline.registration.geo_correction import GeoCorrection
+from imatch.pipeline.scene.register import register_scene
 from imatch.raster import open_source
 
 MakeScene = Callable[..., Any]
@@ -42,7 +42,7 @@ def test_the_target_lies_on_the_reference(place: str, scene: MakeScene, tmp_path
     first, second = PLACES[place]
     ref = scene("ref.tif", noise=1, **first)
     tgt = scene("tgt.tif", noise=2, misplaced=(43.0, -28.0), nodata=0, **second)
-    r = imatch.register(ref.path, tgt.path, matcher="phase", size=140, window=32)
+    r = register_scene(ref.path, tgt.path, matcher="phase", size=140, window=32)
     assert r.status == "ok", r.reason
     assert r.shift_m is not None
     # In whichever grid the reference counts east and north.
@@ -82,7 +82,7 @@ def test_mostly_cloud_is_refused_or_right(scene: MakeScene) -> None:
 
     ref = scene("ref.tif", noise=1, finish=cover(np.s_[:210]))
     tgt = scene("tgt.tif", noise=2, finish=cover(np.s_[70:]))
-    r = imatch.register(ref.path, tgt.path)
+    r = register_scene(ref.path, tgt.path)
     assert r.status != "ok"
     assert r.reason
 
@@ -93,7 +93,7 @@ def test_mostly_nodata_keeps_what_can_be_seen(scene: MakeScene) -> None:
 
     ref = scene("ref.tif", noise=1)
     tgt = scene("tgt.tif", noise=2, misplaced=(43.0, -28.0), nodata=0, finish=blank)
-    r = imatch.register(ref.path, tgt.path)
+    r = register_scene(ref.path, tgt.path)
     assert r.status in ("ok", "uncertain")
     if r.status == "ok":
         assert ref.error_px(tgt, r) < 1.0

@@ -20,7 +20,7 @@ from imatch.retrieval.same import (
     LIMITS,
     embedded_chip,
     embedding_similarity,
-    same_ground,
+    judge_ground,
 )
 
 SIFT = MatchConfig(matcher="sift", use_geocoding=False)
@@ -28,11 +28,11 @@ MATCH = Decision("same", None, None, FIGURES[1:], LIMITS[1:], (0.8, 2.0), -1.0, 
 BOTH = Decision("same", "means", "x", FIGURES, LIMITS, (1.0, 0.8, 2.0), -1.0, 0.5)
 
 
-def test_the_same_ground_is_told_and_tied(archive: list[Path], means: ChipEmbedder) -> None:
+def test_the_judge_ground_is_told_and_tied(archive: list[Path], means: ChipEmbedder) -> None:
     whole_scene = open_source(archive[0])
     a = WindowSource(whole_scene, 0, 0, 180, 160)
     b = WindowSource(whole_scene, 30, 20, 180, 160)
-    answer = same_ground(a, b, BOTH, SIFT, embedder=means)
+    answer = judge_ground(a, b, BOTH, SIFT, embedder=means)
     assert answer.same
     assert answer.probability > 0.9
     assert answer.similarity == pytest.approx(embedding_similarity(a, b, means))
@@ -47,7 +47,7 @@ def test_the_same_ground_is_told_and_tied(archive: list[Path], means: ChipEmbedd
 
 def test_other_ground_is_told(archive: list[Path]) -> None:
     stages: list[str] = []
-    answer = same_ground(
+    answer = judge_ground(
         open_source(archive[0]), open_source(archive[1]), MATCH, SIFT, on_stage=stages.append
     )
     assert not answer.same
@@ -62,13 +62,13 @@ def test_geocoding_that_keeps_images_apart_decides_unless_told_otherwise(
     archive: list[Path],
 ) -> None:
     a, b = (open_source(path) for path in archive[:2])
-    answer = same_ground(a, b, MATCH, SIFT.model_copy(update={"use_geocoding": True}))
+    answer = judge_ground(a, b, MATCH, SIFT.model_copy(update={"use_geocoding": True}))
     assert (answer.same, answer.probability, answer.registration) == (False, 0.0, None)
     assert "by their geocoding" in answer.reason
     assert "they miss each other by 17.4 km" in answer.reason
     # The same pixels with another place in the file.
     copy = array_source(a.read().pixels, transform=Affine(10, 0, 9e5, 0, -10, 1e6), crs=32631)
-    assert same_ground(a, copy, MATCH, SIFT).same
+    assert judge_ground(a, copy, MATCH, SIFT).same
 
 
 def test_a_whole_image_is_one_chip(means: ChipEmbedder) -> None:

@@ -16,11 +16,11 @@ from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, array_source, open_source
 from imatch.raster.read.window import WindowSource
 from imatch.retrieval.embedders.base import ChipEmbedder
-from imatch.retrieval.formats import FORMATS, write_result
+from imatch.retrieval.formats import FORMATS
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
 from imatch.retrieval.results import COLUMNS, SearchResult
-from imatch.retrieval.search import Finder, Hit, centre
+from imatch.retrieval.search import Hit, Index, centre
 from imatch.retrieval.verify import Verification, surroundings, verify
 
 WriteImage = Callable[..., Path]
@@ -28,10 +28,10 @@ SIFT = MatchConfig(matcher="sift")
 
 
 @pytest.fixture
-def finder(archive: list[Path], tmp_path: Path, means: ChipEmbedder) -> Finder:
+def finder(archive: list[Path], tmp_path: Path, means: ChipEmbedder) -> Index:
     """The archive, opened."""
     add_images(tmp_path / "index", archive, means, IndexManifest(model=ModelFacts.of(means)))
-    return Finder(tmp_path / "index", means)
+    return Index(tmp_path / "index", means)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def query(archive: list[Path]) -> Source:
 
 
 def test_the_place_comes_first_and_its_registration_leads_there(
-    finder: Finder, archive: list[Path], means: ChipEmbedder
+    finder: Index, archive: list[Path], means: ChipEmbedder
 ) -> None:
     part = WindowSource(open_source(archive[1]), 70, 40, 100, 100).read()
     plain = array_source(part.pixels)
@@ -78,7 +78,7 @@ def test_the_place_comes_first_and_its_registration_leads_there(
 
 
 def test_a_hit_whose_file_is_gone_fails_alone(
-    finder: Finder, archive: list[Path], query: Source
+    finder: Index, archive: list[Path], query: Source
 ) -> None:
     hits = finder.search(query, 6)
     archive[0].unlink()
@@ -89,7 +89,7 @@ def test_a_hit_whose_file_is_gone_fails_alone(
 
 
 def test_only_what_is_certified_comes_first(
-    finder: Finder, query: Source, monkeypatch: pytest.MonkeyPatch
+    finder: Index, query: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = [("failed", None), ("uncertain", 9.0), ("ok", 3.0), ("ok", 5.0)]
     told = iter([Verification(s, "", evidence, 0.5, (0, 0, 9, 9)) for s, evidence in said])
@@ -100,7 +100,7 @@ def test_only_what_is_certified_comes_first(
     assert [hit.rank for hit in ranked] == [1, 2, 3, 4]
 
 
-def test_surroundings_hold_the_whole_query(finder: Finder, archive: list[Path]) -> None:
+def test_surroundings_hold_the_whole_query(finder: Index, archive: list[Path]) -> None:
     query = WindowSource(open_source(archive[2]), 60, 30, 150, 120)
     for hit in finder.search(query, 1):
         frame = surroundings(hit, query.info.size)
@@ -111,19 +111,19 @@ def test_surroundings_hold_the_whole_query(finder: Finder, archive: list[Path]) 
 
 
 @pytest.fixture
-def answer(finder: Finder, archive: list[Path], tmp_path: Path) -> SearchResult:
+def answer(finder: Index, archive: list[Path], query: Source, tmp_path: Path) -> SearchResult:
     """Two verified hits and one of an image that has no place."""
     part = WindowSource(open_source(archive[1]), 70, 40, 100, 100).read()
     hits = verify(array_source(part.pixels), finder.search(array_source(part.pixels), 2), SIFT)
     nowhere = replace(hits[1], rank=3, footprint=None, verification=None)
-    return SearchResult("query.png", tmp_path / "index", finder.store.manifest, [*hits, nowhere])
+    return SearchResult(
+        "query.png", tmp_path / "index", finder.store.manifest, [*hits, nowhere], query
+    )
 
 
-def test_an_answer_is_written_in_every_format(
-    answer: SearchResult, query: Source, tmp_path: Path
-) -> None:
+def test_an_answer_is_written_in_every_format(answer: SearchResult, tmp_path: Path) -> None:
     for suffix in FORMATS:
-        write_result(answer, query, tmp_path / f"a{suffix}")
+        answer.save(tmp_path / f"a{suffix}")
     document = json.loads((tmp_path / "a.json").read_text())
     assert document["schema"] == "imatch.search/1"
     assert document["hits"][0]["verification"]["registration"]["schema"] == "imatch.registration/1"
@@ -149,13 +149,13 @@ def test_an_answer_is_written_in_every_format(
 
 
 def test_an_answer_is_not_written_over_or_in_unknown_formats(
-    answer: SearchResult, query: Source, tmp_path: Path
+    answer: SearchResult, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_text("mine")
     with pytest.raises(OutputError, match="already exists"):
-        write_result(answer, query, tmp_path / "a.csv")
+        answer.save(tmp_path / "a.csv")
     with pytest.raises(ConfigError, match="does not tell the format"):
-        write_result(answer, query, tmp_path / "a.xls")
+        answer.save(tmp_path / "a.xls")
 
 
 def test_the_middle_of_a_hit_stays_on_the_map(answer: SearchResult) -> None:
@@ -172,6 +172,6 @@ def test_an_index_across_the_antimeridian(
         "pacific.tif", pixels, crs="EPSG:4326", transform=Affine(0.01, 0, 179.36, 0, -0.01, 0.3)
     )
     add_images(tmp_path / "index", [path], means, IndexManifest(model=ModelFacts.of(means)))
-    hits = Finder(tmp_path / "index", means).search(open_source(path), 3)
+    hits = Index(tmp_path / "index", means).search(open_source(path), 3)
     spans = [np.ptp([x for x, _ in hit.footprint or ()]) for hit in hits]
     assert spans == pytest.approx([0.64] * len(hits), abs=1e-6)

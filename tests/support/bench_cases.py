@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from imatch.bench.cases import Case, write_cases
-from imatch.bench.results import Result
+from imatch.benchmark.cases import Case, write_cases
+from imatch.benchmark.results import Result
 
 SIDE = 224
 

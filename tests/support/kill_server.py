@@ -95,7 +95,7 @@ def _watch(watched: str, kill_at: int | None, log: str) -> None:
 
 def _stop_the_clock() -> None:
     """Let all of imatch see one time, and one use of memory."""
-    from imatch.bench import worker
+    from imatch.benchmark import worker
 
     class Standing(datetime.datetime):
         @classmethod

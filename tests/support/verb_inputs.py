@@ -20,7 +20,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from shapely.geometry import box
 
-from imatch.bench.cases import Case, write_cases
+from imatch.benchmark.cases import Case, write_cases
 from imatch.models import catalogue
 from imatch.models.catalogue import WeightSpec, Wheel
 from imatch.retrieval.decision import Decision, write_decisions

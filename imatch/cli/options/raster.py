@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from imatch.cli.options.common import CommandT, added
 from imatch.cli.options.values import parse_bounds, parse_creation, parse_resampling
-
-if TYPE_CHECKING:
-    from imatch.pipeline.apply.file import ApplyOptions
 
 
 def raster_options(command: CommandT) -> CommandT:
@@ -34,7 +31,7 @@ def in_place_options(command: CommandT) -> CommandT:
     return added(command, _IN_PLACE_OPTIONS)
 
 
-def chosen_apply_options(params: dict[str, Any]) -> ApplyOptions:
+def chosen_register_fields(params: dict[str, Any]) -> dict[str, Any]:
     """Take what `raster_options` and `in_place_options` gave out of a command's parameters.
 
     Raises:
@@ -43,13 +40,13 @@ def chosen_apply_options(params: dict[str, Any]) -> ApplyOptions:
     from imatch.pipeline.apply.file import ApplyOptions
 
     given = {name: params.pop(name) for name in ("geotransform_only", "inexact")}
-    options = ApplyOptions(**raster_fields(params), **given)
-    for name in ("grid", "res", "bounds", "resampling") if options.geotransform_only else ():
-        if getattr(options, name) != getattr(ApplyOptions, name):
+    fields = {**raster_fields(params), **given}
+    for name in ("grid", "res", "bounds", "resampling") if fields["geotransform_only"] else ():
+        if fields[name] != getattr(ApplyOptions, name):
             raise click.UsageError(
                 f"--geotransform-only leaves the pixels as they are, so --{name} has no meaning"
             )
-    return options
+    return fields
 
 
 _RASTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import bars
+from imatch.cli.console import seen
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
@@ -20,6 +20,9 @@ from imatch.cli.options.common import (
 from imatch.cli.options.raster import in_place_options, raster_options
 from imatch.cli.options.values import parse_size
 from imatch.core.errors import ImatchError
+
+if TYPE_CHECKING:
+    from imatch.pipeline.apply.files import Applied
 
 
 @click.command(cls=Verb)
@@ -54,7 +57,6 @@ def apply(
     *,
     folder: Path,
     force: bool,
-    jobs: int,
     **settings: Any,
 ) -> None:
     """Apply a registration to other files of the target's scene.
@@ -71,17 +73,14 @@ def apply(
     imatch apply result.json S2A_MSIL2A_20180823.SAFE -o registered --grid target --jobs 2
     imatch apply result.json scene.tif -o registered --geotransform-only
     """  # noqa: D301 - click wants the backspace itself.
+    import imatch
     from imatch.export.text import refusal_text
-    from imatch.pipeline.apply.file import ApplyOptions
-    from imatch.pipeline.apply.files import apply_files
-    from imatch.pipeline.registration.geo_correction import GeoCorrection
-    from imatch.pipeline.registration.io import read_registration
 
     if settings["geotransform_only"] and settings["nodata"] is not None:
         raise click.UsageError(
             "--geotransform-only leaves the pixels as they are, so --nodata has no meaning"
         )
-    registration = read_registration(result)
+    registration = imatch.read_registration(result)
     if not (registration.accepted or force):
         click.echo(
             f"imatch: {result}: the registration is not to be applied,"
@@ -89,28 +88,14 @@ def apply(
             err=True,
         )
         click.get_current_context().exit(NOT_REGISTERED)
+
+    def tell(done: Applied) -> None:
+        if done.error is None:
+            note(f"wrote {done.out}" + (f" ({done.remark})" if done.remark else ""))
+
     try:
-        mapping = GeoCorrection.of(registration)
+        imatch.apply(result, files, folder, **settings, force=force, on_file=tell, progress=seen())
     except ImatchError as error:
-        raise type(error)(error.cause, subject=result, hint=error.hint) from error
-    failed: list[ImatchError] = []
-    label = f"{len(files)} files" if len(files) > 1 else Path(files[0]).name
-    with bars()(label, 100 * len(files)) as advance:
-        for done in apply_files(
-            mapping,
-            files,
-            folder,
-            ApplyOptions(**settings),
-            jobs=jobs,
-            on_progress=lambda share: advance(100 * share),
-        ):
-            if done.error is None:
-                note(f"wrote {done.out}" + (f" ({done.remark})" if done.remark else ""))
-            else:
-                failed.append(done.error)
-    if len(failed) == 1:
-        raise failed[0]
-    if failed:
-        for failure in failed:
+        for failure in getattr(error, "__notes__", ()):
             click.echo(f"imatch: error: {failure}", err=True)
-        raise ImatchError(f"{len(failed)} of {len(files)} files could not be done", subject=folder)
+        raise

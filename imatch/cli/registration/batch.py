@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import bars, command_line, print_json, stdout_console
+from imatch.cli.console import command_line, print_json, seen, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import PATH, format_option, number_option, output_folder_option
@@ -104,34 +104,35 @@ def batch(
     imatch batch series/ -o out --reference series/2018-08-12.tif --register --co COMPRESS=ZSTD
     imatch batch series/ -o out --all-pairs --max-gap 60 --dask tcp://host:8786 --resume
     """  # noqa: D301 - click wants the backspace itself.
+    import imatch
     from imatch.export.batch.report import print_batch
-    from imatch.pipeline.batch.folders import find_pairs
-    from imatch.workflows.batch import register_batch
 
     rasters, options = raster_fields(fields), chosen_run(fields)
-    config = chosen_scene_config(fields) if whole else chosen_config(fields)
-    pairs = find_pairs(
-        source, targets, by=pair_by, reference=reference, all_pairs=all_pairs, max_gap=max_gap
-    )
-    run, summary = register_batch(
-        pairs,
+    run = imatch.batch(
+        source,
         out,
-        config,
+        targets=targets,
+        pair_by=pair_by,
+        reference=reference,
+        all_pairs=all_pairs,
+        max_gap=max_gap,
+        config=chosen_scene_config(fields) if whole else chosen_config(fields),
         exports=exports,
-        warp=rasters if whole else None,
+        register=whole,
+        **rasters,
         **vars(options),
         retries=retries,
         timeout=timeout,
         command=command_line(),
-        progress=bars(),
+        progress=seen(),
     )
     if fmt == "json":
-        print_json(summary)
+        print_json(run.summary)
     else:
         with stdout_console() as console:
-            print_batch(run, summary, console)
+            print_batch(run, run.summary, console)
     note(f"wrote {out / 'report.html'}")
-    if summary["counts"]["error"]:
+    if run.summary["counts"]["error"]:
         click.get_current_context().exit(1)
-    if summary["registered"] < len(run.results):
+    if run.summary["registered"] < len(run.results):
         click.get_current_context().exit(NOT_REGISTERED)

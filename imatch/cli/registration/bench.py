@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from imatch.cli.console import bars, command_line, print_json, show_tables
+from imatch.cli.console import command_line, print_json, seen, show_tables
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
     PATH,
@@ -85,37 +85,31 @@ def bench(
     imatch bench cases.csv --root images -m sift -m aliked-lightglue -o results
     imatch bench cases.csv -m sift -o try --filter variant=near --filter 'tag=*snow*' --limit 20
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.bench.report import write_report
-    from imatch.bench.runner import BenchPlan, run_benchmark
-    from imatch.bench.tables import overview, parts
+    import imatch
+    from imatch.benchmark.tables import overview, parts
 
     check_resume(resume=resume, overwrite=overwrite)
-    plan = BenchPlan.of_table(
+    done = imatch.bench(
         cases,
         matchers,
+        out,
+        config=matcher_config(None, settings, seed=seed, offline=offline),
         root=root,
         filters=filters,
         limit=limit,
         detectors=detectors,
-        config=matcher_config(None, settings, seed=seed, offline=offline),
+        jobs=jobs,
+        resume=resume,
+        overwrite=overwrite,
+        command=command_line(),
+        progress=seen(),
     )
-    total = len(plan.cases) * len(plan.configs)
-    with bars()("matching", total) as advance:
-        done = run_benchmark(
-            plan,
-            out,
-            jobs=jobs,
-            resume=resume,
-            overwrite=overwrite,
-            command=command_line(),
-            on_result=lambda _result: advance(1),
-        )
-    summary = write_report(done, plan, out)
     if fmt == "json":
-        print_json(summary)
+        print_json(done.summary)
     else:
-        show_tables([overview(summary), parts(summary, "groups", "Groups")])
+        show_tables([overview(done.summary), parts(done.summary, "groups", "Groups")])
     errors = sum(row.status == "error" for row in done.results)
     if errors:
+        total = len(done.results)
         note(f"{errors} of {total} could not be run; the column error of results.csv says why")
     note(f"wrote {out / 'report.html'}")

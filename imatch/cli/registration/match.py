@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from imatch.cli.console import show_registration, status_line
-from imatch.cli.logs import Verb, is_quiet
+from imatch.cli.console import seen, show_registration
+from imatch.cli.logs import Verb
 from imatch.cli.options.common import format_option, overwrite_option
 from imatch.cli.options.match import chosen_config, config_options
 from imatch.cli.options.output import output_options, with_plot
@@ -42,13 +42,14 @@ def match(
     imatch match a.jp2 b.tif --bands 4,3,2 -o result.json -o points.gpkg --plot result.png
     imatch match a.tif b.tif --tolerance 0.3px && echo "aligned"
     """  # noqa: D301 - click wants the backspace itself.
+    import imatch
+    from imatch.core.progress import ProgressStages
     from imatch.export import check_outputs, write_all
-    from imatch.pipeline.pair.match import match as match_pair
 
     outputs = with_plot(outputs, plot)
     config = chosen_config(fields)
     check_outputs(outputs, overwrite=overwrite, inputs=[Path(ref), Path(tgt)])
-    with status_line(enabled=not is_quiet()) as on_stage:
-        registration = match_pair(ref, tgt, config, on_stage=on_stage)
-        log = write_all(registration, outputs, overwrite=overwrite, on_stage=on_stage)
+    registration = imatch.match(ref, tgt, config, progress=seen())
+    with ProgressStages(seen()) as stages:
+        log = write_all(registration, outputs, overwrite=overwrite, on_stage=stages.begin)
     show_registration(registration, fmt, log)

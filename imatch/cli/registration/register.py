@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from imatch.cli.console import bars, show_registration, status_line
-from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.console import seen, show_registration
+from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import PATH, format_option, overwrite_option
 from imatch.cli.options.match import chosen_scene_config, config_options, scene_options
 from imatch.cli.options.output import output_options, with_plot
-from imatch.cli.options.raster import chosen_apply_options, in_place_options, raster_options
+from imatch.cli.options.raster import chosen_register_fields, in_place_options, raster_options
 
 
 @click.command(cls=Verb)
@@ -71,30 +72,29 @@ def register(
     imatch register a.jp2 b.jp2 out.tif --cog --co COMPRESS=ZSTD -o result.json --report report.html
     imatch register a.tif b.tif out.tif --geotransform-only --local none --tolerance 0.5px
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.workflows.register import register_files
+    import imatch
+    from imatch.export import WriteLog
 
-    outputs = with_plot(outputs, plot)
-    options = chosen_apply_options(fields)
-    config = chosen_scene_config(fields)
+    outputs, rasters = with_plot(outputs, plot), chosen_register_fields(fields)
+    config, log = chosen_scene_config(fields), WriteLog()
     try:
-        with status_line(enabled=not is_quiet()) as on_stage:
-            done = register_files(
-                ref,
-                tgt,
-                out,
-                config,
-                outputs=outputs,
-                report=report,
-                options=options,
-                jobs=jobs,
-                resume=resume,
-                force=force,
-                overwrite=overwrite,
-                on_stage=on_stage,
-                progress=bars(),
-            )
+        registration = imatch.register(
+            ref,
+            tgt,
+            out,
+            config=config,
+            outputs=outputs,
+            report=report,
+            **rasters,
+            jobs=jobs or os.cpu_count() or 1,
+            resume=resume,
+            force=force,
+            overwrite=overwrite,
+            log=log,
+            progress=seen(),
+        )
     except (Exception, KeyboardInterrupt) as error:
         for text in getattr(error, "__notes__", ()):
             note(text)
         raise
-    show_registration(done.registration, fmt, done.log)
+    show_registration(registration, fmt, log)

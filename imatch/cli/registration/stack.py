@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import bars, command_line, stdout_console
+from imatch.cli.console import command_line, seen, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import format_option, output_folder_option
@@ -81,20 +81,23 @@ def stack(
     imatch stack scenes/T36UYA_*.tif -o stack --jobs 2
     imatch stack *.jp2 -o stack --reference T31TCJ_20180823.jp2 --pairs neighbours:3 --warp
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.workflows.stack import register_stack
+    import imatch
+    from imatch.export import WriteLog
 
-    rasters, run = raster_fields(fields), chosen_run(fields)
-    solved, log = register_stack(
+    rasters, run, log = raster_fields(fields), chosen_run(fields), WriteLog()
+    solved = imatch.stack(
         images,
         out,
-        chosen_config(fields),
+        config=chosen_config(fields),
         reference=reference,
         pairs=pairs,
-        model=joint,
-        warp=rasters if warp else None,
+        joint=joint,
+        warp=warp,
+        **rasters,
         **vars(run),
         command=command_line(),
-        progress=bars(),
+        log=log,
+        progress=seen(),
     )
     for line in log.lines:
         note(line)

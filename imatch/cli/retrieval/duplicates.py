@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imatch.cli.console import bars
+from imatch.cli.console import seen
 from imatch.cli.logs import Verb, note, note_skipped
 from imatch.cli.options.common import (
     PATH,
@@ -56,17 +56,17 @@ def duplicates(
     imatch duplicates archive/ -o duplicates.csv
     imatch duplicates pairs.csv --format json
     """  # noqa: D301 - click wants the backspace itself.
+    import imatch
     from imatch.core.io.files import check_output
     from imatch.core.io.jsontext import to_json
     from imatch.core.redaction import redacted
-    from imatch.retrieval.duplicates.find import duplicates_among, write_duplicates
 
     if out is not None:
         check_output(out, overwrite=overwrite)
-    found = duplicates_among(where, threshold=threshold, decision=decision, progress=bars())
+    found = imatch.find_duplicates(where, threshold=threshold, decision=decision, progress=seen())
     note_skipped(found.skipped)
     if out is not None:
-        write_duplicates(found, out, overwrite=overwrite)
+        found.save(out, overwrite=overwrite)
         note(f"wrote {out}")
     if fmt == "json":
         click.echo(to_json(found.to_dict()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from imatch.cli.console import bars, show_figures, write_json
+from imatch.cli.console import seen, show_figures, write_json
 from imatch.cli.logs import Verb
 from imatch.cli.options.common import PATH, number_option
 from imatch.cli.options.embedder import chips_options, figures_options
@@ -78,7 +78,7 @@ def embedding(
 
     if out is not None:
         check_output(out, overwrite=overwrite)
-    document = evaluate_embedding(chips, label_map, fetch=not offline, progress=bars(), **given)
+    document = evaluate_embedding(chips, label_map, fetch=not offline, progress=seen(), **given)
     write_json(out, document, overwrite=overwrite)
     if fmt == "json":
         click.echo(to_json(document))

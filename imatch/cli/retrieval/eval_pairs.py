@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imatch.cli.console import bars, write_json
+from imatch.cli.console import seen, write_json
 from imatch.cli.logs import Verb, note, note_skipped
 from imatch.cli.options.common import (
     PATH,
@@ -99,7 +99,7 @@ def pairs(
         fit=store,
         fetch=not offline,
         overwrite=overwrite,
-        progress=bars(),
+        progress=seen(),
         **given,
     )
     note_skipped(found.skipped)

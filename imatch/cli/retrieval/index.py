@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from imatch.cli.console import bars, print_json
+from imatch.cli.console import print_json, seen
 from imatch.cli.logs import Verb, note_skipped
 from imatch.cli.options.common import format_option, output_folder_option
 from imatch.cli.options.embedder import bands_option, embedder_options
@@ -71,7 +71,8 @@ def index(
     imatch index new/ -o archive.index
     imatch index --remove archive/old.tif -o archive.index
     """  # noqa: D301 - click wants the backspace itself.
-    from imatch.retrieval.index.build import index_images, remove_images
+    import imatch
+    from imatch.retrieval.index.build import remove_images
 
     if not images:
         raise click.UsageError("name images or folders of images")
@@ -80,7 +81,7 @@ def index(
         _print_result({"removed": gone, "chips": rows}, f"removed {gone} images, {rows} chips", fmt)
         return
     fetch = not given.pop("offline")
-    growth = index_images(index, images, fetch=fetch, progress=bars(), **given)
+    growth = imatch.build_index(images, index, fetch=fetch, progress=seen(), **given)
     note_skipped(growth.skipped)
     parts = [f"added {growth.added}"]
     parts += [f"replaced {growth.replaced}"] if growth.replaced else []

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from imatch.cli.console import status_line
-from imatch.cli.logs import Verb, is_quiet, note
+from imatch.cli.console import seen
+from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
     format_option,
     offline_option,
@@ -67,8 +67,9 @@ def same(
     imatch same unknown.jpg candidate.tif
     imatch same a.tif b.tif --no-geocoding --format json
     """  # noqa: D301 - click wants the backspace itself.
+    import imatch
     from imatch.core.io.jsontext import to_json
-    from imatch.retrieval.same import compare_images
+    from imatch.export import check_outputs
 
     if embedder is not None and match_only:
         raise click.UsageError("--embedder and --no-embedder contradict each other")
@@ -81,21 +82,21 @@ def same(
         ref_bands=bands,
         tgt_bands=bands,
     )
-    with status_line(enabled=not is_quiet()) as on_stage:
-        answer = compare_images(
-            a,
-            b,
-            config,
-            embedder=embedder,
-            match_only=match_only,
-            device=device,
-            fetch=not offline,
-            decision=decision,
-            registration=registration,
-            overwrite=overwrite,
-            on_stage=on_stage,
-            on_note=note,
-        )
+    if registration is not None:
+        check_outputs([registration], overwrite=overwrite, inputs=[Path(a), Path(b)])
+    answer = imatch.same_ground(
+        a,
+        b,
+        config,
+        embedder=embedder,
+        match_only=match_only,
+        decision=decision,
+        progress=seen(),
+    )
+    for text in answer.notes:
+        note(text)
+    if registration is not None and answer.registration is not None:
+        answer.registration.save(registration, overwrite=overwrite)
     if fmt == "json":
         click.echo(to_json({"a": a, "b": b, **answer.to_dict()}))
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from imatch.cli.console import bars, stdout_console
+from imatch.cli.console import seen, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
@@ -69,8 +69,11 @@ def search(
     check: bool,
     matcher: str | None,
     settings: tuple[str, ...],
+    outputs: tuple[Path, ...],
     registration: Path | None,
+    device: str,
     offline: bool,
+    overwrite: bool,
     fmt: str,
     **given: Any,
 ) -> None:
@@ -83,25 +86,30 @@ def search(
     imatch search archive.index unknown.jpg
     imatch search archive.index unknown.jpg --verify -o hits.geojson -o hits.png
     """  # noqa: D301 - click wants the backspace itself.
+    import imatch
     from imatch.core.io.jsontext import to_json
-    from imatch.retrieval.locate import locate_image
+    from imatch.export import WriteLog, check_outputs
+    from imatch.retrieval.formats import check_result_files
     from imatch.retrieval.results import print_hits
 
     if given["stand_out"] and given["probes"] is not None:
         raise click.UsageError("--stand-out looks at every chip, and so has no --probes")
     if registration is not None and not check:
         raise click.UsageError("--registration comes of --verify")
-    config = matcher_config(matcher, settings, device=given["device"], offline=offline)
-    result, log = locate_image(
-        index,
-        query,
-        verify=check,
-        config=config,
-        registration=registration,
-        fetch=not offline,
-        progress=bars(),
-        **given,
-    )
+    config = matcher_config(matcher, settings, device=device, offline=offline)
+    check_result_files(outputs, overwrite=overwrite)
+    if registration is not None:
+        check_outputs([registration], overwrite=overwrite, inputs=[Path(query)])
+    result = imatch.search(index, query, verify=check, config=config, progress=seen(), **given)
+    log, found = WriteLog(), result.registration
+    for path in outputs:
+        with log.attempt(path):
+            result.save(path, overwrite=overwrite)
+    if registration is not None and found is None:
+        log.refused(registration, "no hit was registered")
+    elif registration is not None and found is not None:
+        with log.attempt(registration):
+            found.save(registration, overwrite=overwrite)
     if fmt == "json":
         click.echo(to_json(result.to_dict()))
     else:
@@ -110,7 +118,6 @@ def search(
     for line in log.lines:
         note(line)
     log.check()
-    found = result.registration
     if check and (found is None or found.status != "ok"):
         click.echo("imatch: no hit is certified to show the query's ground", err=True)
         click.get_current_context().exit(NOT_REGISTERED)

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import click
 
-from imatch.cli.console import bars
+from imatch.cli.console import seen
 from imatch.cli.group import SuggestingGroup
 from imatch.cli.logs import Verb, note, note_skipped
 from imatch.cli.options.common import PATH, number_option, overwrite_option
 from imatch.cli.options.values import parse_box
 from imatch.cli.training.data_prepare import folder_option, prepare
-from imatch.core.progress import ProgressStages
 
 
 @click.group(cls=SuggestingGroup)
@@ -92,10 +91,7 @@ def stac(
 
     wanted = tuple(name.strip() for name in assets.split(",")) if assets else ()
     query = StacQuery(url, bbox, dates, collection, max_cloud, per_season, wanted)
-    with ProgressStages(bars()) as stages:
-        done = fetch_stac(
-            query, out, overwrite=overwrite, on_stage=stages.begin, on_progress=stages.advance
-        )
+    done = fetch_stac(query, out, overwrite=overwrite, progress=seen())
     click.echo(f"{len(done.items)} of {done.found} images in {out}")
     note_skipped(done.skipped)
 

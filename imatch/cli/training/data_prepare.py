@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from imatch.cli.console import bars, command_line, print_json, show_figures
+from imatch.cli.console import command_line, print_json, seen, show_figures
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
     PATH,
@@ -20,7 +20,6 @@ from imatch.cli.options.common import (
     setting_option,
 )
 from imatch.cli.options.values import parse_bands, parse_split
-from imatch.core.progress import ProgressStages
 from imatch.datasets.config import PrepareConfig, load_prepare_config
 
 _COUNTED = ("sites", "chips", "pairs", "pairs_known", "keypoints")
@@ -110,17 +109,15 @@ def prepare(
     if polygons:
         values["polygons"] = tuple(str(path.absolute()) for path in polygons)
     settings = load_prepare_config(config, values, images=[str(path) for path in images])
-    with ProgressStages(bars()) as stages:
-        manifest = run(
-            settings,
-            out,
-            jobs=jobs,
-            resume=resume,
-            overwrite=overwrite,
-            command=command_line(),
-            on_stage=stages.begin,
-            on_progress=stages.advance,
-        )
+    manifest = run(
+        settings,
+        out,
+        jobs=jobs,
+        resume=resume,
+        overwrite=overwrite,
+        command=command_line(),
+        progress=seen(),
+    )
     if fmt == "json":
         print_json(dict(manifest.document))
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imatch.cli.console import bars, stdout_console
+from imatch.cli.console import seen, stdout_console
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import (
     PATH,
@@ -104,7 +104,7 @@ def train(
             on_licence=lambda licence: note(
                 f"licence of the start, and so of what comes of it: {licence}"
             ),
-            progress=bars(),
+            progress=seen(),
         )
         _report(outcome, run)
         if outcome.ended == "interrupted":

@@ -13,8 +13,12 @@ import numpy as np
 from imatch.core.redaction import redacted
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Parses a JSON text, all of whose numbers are finite, and returns its value.
+def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
+    """Parses a JSON text and returns its value.
+
+    Args:
+        text: The text.
+        finite: Whether numbers have to be finite, as JSON has it; else Python's NaN is taken, too.
 
     Raises:
         ValueError: It is no JSON, no UTF-8, or nested more deeply than anything of ours.
@@ -25,6 +29,8 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: NaN is not a JSON number
     """
     try:
+        if not finite:
+            return json.loads(text)
         return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

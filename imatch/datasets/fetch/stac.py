@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from rasterio.errors import RasterioError
 
 from imatch.core.errors import ConfigError, ImatchError, InputError
 from imatch.core.io.offline import check_online
+from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.redaction import redacted
 from imatch.datasets.fetch.images import (
     FetchedItem,
@@ -100,8 +101,7 @@ def fetch_stac(
     out: Path,
     *,
     overwrite: bool = False,
-    on_stage: Callable[[str, int], None] | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    progress: ProgressOption = None,
 ) -> Fetched:
     """Fetches the ground of a box at several dates.
 
@@ -113,18 +113,21 @@ def fetch_stac(
         query: What to fetch.
         out: Folder to write; made where it is missing.
         overwrite: Fetch again what is there.
-        on_stage: Called with what is done next and in how many steps.
-        on_progress: Called after each image.
+        progress: True shows how many images are fetched on a terminal's stderr; a callback is told.
 
     Raises:
         InputError: The catalogue cannot be read, has nothing that fits, or no image could be read.
         OutputError: The disk refused.
     """
-    stage = on_stage or (lambda _text, _steps: None)
-    step = on_progress or (lambda _step: None)
+    with ProgressStages(progress) as stages:
+        return _fetch_all(query, out, stages, overwrite=overwrite)
+
+
+def _fetch_all(query: StacQuery, out: Path, stages: ProgressStages, *, overwrite: bool) -> Fetched:
+    """See `fetch_stac`."""
     if "://" in query.url:
         check_online(query.url)
-    stage("asking the catalogue", 0)
+    stages.begin("asking the catalogue")
     found, licence = _search(query)
     if not found:
         raise InputError(
@@ -134,14 +137,14 @@ def fetch_stac(
         )
     chosen = by_season(found, query.per_season)
     out.mkdir(parents=True, exist_ok=True)
-    stage("fetching", len(chosen))
+    stages.begin("fetching", len(chosen))
     items, skipped = [], []
     for item in chosen:
         try:
             items.append(_fetch(item, query, out, overwrite=overwrite))
         except InputError as error:
             skipped.append(SkippedScene(item.id, error.cause))
-        step(1)
+        stages.advance(1)
     if not items:
         raise InputError(
             f"none of its {len(chosen)} images can be read ({skipped[0].reason})",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from imatch.core.errors import ImatchError, InputError, OutputError
 from imatch.core.io.files import atomic_path, disk_errors, remove_leftovers
 from imatch.core.io.jsontext import parse_json
 from imatch.core.pool import map_processes
+from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.datasets.chip_files import Coding
 from imatch.datasets.config import PrepareConfig
 from imatch.datasets.manifest import (
@@ -50,8 +51,7 @@ def prepare(
     resume: bool = False,
     overwrite: bool = False,
     command: str = "",
-    on_stage: Callable[[str, int], None] | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    progress: ProgressOption = None,
 ) -> DatasetManifest:
     """Prepares a data set for training: chips, pairs, keypoints and a manifest.
 
@@ -63,8 +63,7 @@ def prepare(
             is returned as it is.
         overwrite: Throw away the data set that the folder holds.
         command: What was typed, to be remembered.
-        on_stage: Called with what is done next and in how many steps.
-        on_progress: Called after each step.
+        progress: True shows how far the work is on a terminal's stderr; a callback is told.
 
     Returns:
         The manifest of what was written; it is the last file to appear.
@@ -73,10 +72,31 @@ def prepare(
         InputError: Nothing can be cut, or only one place that cannot be divided.
         OutputError: The folder holds something else, or the disk refused.
     """
-    stage = on_stage or (lambda _text, _steps: None)
-    step = on_progress or (lambda _step: None)
     _check_folder(out, resume=resume, overwrite=overwrite)
-    stage("looking at the images", 0)
+    with ProgressStages(progress) as stages:
+        return _prepare(
+            config,
+            out,
+            stages,
+            jobs=jobs,
+            resume=resume,
+            overwrite=overwrite,
+            command=command,
+        )
+
+
+def _prepare(
+    config: PrepareConfig,
+    out: Path,
+    stages: ProgressStages,
+    *,
+    jobs: int,
+    resume: bool,
+    overwrite: bool,
+    command: str,
+) -> DatasetManifest:
+    """See `prepare`."""
+    stages.begin("looking at the images")
     found = scan(config)
     identity = _identity(config, found)
     finished = _begin(out, identity, resume=resume, overwrite=overwrite)
@@ -87,12 +107,12 @@ def prepare(
     tally = Tally()
     outlines = outlines_of(plan, config, tally)
     batches = batches_of(plan.sites, config, facts, outlines)
-    stage("cutting", len(batches))
+    stages.begin("cutting", len(batches))
     done = []
     for result in _run(batches, config, out, jobs):
         done.append(result)
-        step(1)
-    stage("writing the manifest", 0)
+        stages.advance(1)
+    stages.begin("writing the manifest")
     manifest = merge_tables(config, out, identity, found, plan, tally, done, command)
     shutil.rmtree(out / _STATE, ignore_errors=True)
     return manifest
@@ -168,7 +188,7 @@ def _read_overviews(
     """Reads every image once at low resolution; what cannot be read drops out."""
     sources = {source.name: source for source in config.sources}
     memory = out / _STATE / "scenes.json"
-    known: dict[str, Any] = parse_json(memory.read_text()) if memory.exists() else {}
+    known: dict[str, Any] = parse_json(memory.read_text(), finite=False) if memory.exists() else {}
     facts: dict[str, SceneFacts] = {}
     skipped: list[SkippedScene] = []
 
@@ -219,7 +239,7 @@ def _run(
     for batch in batches:
         path = _result_path(out, batch.number)
         if path.exists():
-            yield parse_json(path.read_text())
+            yield parse_json(path.read_text(), finite=False)
         else:
             todo.append(batch)
     work = partial(_one, config=config, out=out)

@@ -26,6 +26,8 @@ from imatch.export.text import (
     model_text,
     shift_text,
 )
+from imatch.pipeline.pair.match import Image as MatchImage
+from imatch.pipeline.pair.match import images_of
 from imatch.pipeline.registration.result import Registration
 
 SCHEMA = "imatch.quality/1"
@@ -144,6 +146,33 @@ def check_report(path: Path) -> None:
     """
     if path.suffix.lower() not in (".html", ".htm", ".json"):
         raise ConfigError("is no .html or .json", subject=path, hint="name the report so")
+
+
+def report(
+    registration: Registration,
+    path: Path,
+    *,
+    ref: MatchImage | None = None,
+    tgt: MatchImage | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes the quality report of a registration from the images that it was made of.
+
+    Args:
+        registration: The result; a refusal has a report too.
+        path: ``.html``: one page that needs nothing else; ``.json``: its figures.
+        ref: The reference, where it was no file or lies elsewhere now.
+        tgt: The target, likewise.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        ConfigError: Another suffix.
+        InputError: An image was no file and is not given, or cannot be read.
+        OutputError: The place refuses.
+    """
+    check_report(path)
+    images = images_of(registration, ref, tgt)
+    write_quality(registration, *images, path, overwrite=overwrite)
 
 
 def write_quality(

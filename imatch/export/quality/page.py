@@ -17,7 +17,7 @@ from imatch.export.quality import plots
 from imatch.export.quality.cells import QualityCell, findings_text
 from imatch.export.quality.residuals import Residuals, autocorrelation_text, statistics
 from imatch.export.quality.views import ChipView
-from imatch.export.terminal import summary_rows
+from imatch.export.summary import summary_rows
 from imatch.export.text import image_name, number
 from imatch.pipeline.registration.result import Preview
 

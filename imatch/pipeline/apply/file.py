@@ -152,7 +152,7 @@ def output_paths(paths: Sequence[FileOrPart], folder: Path) -> dict[FileOrPart, 
 def apply_file(
     mapping: GeoCorrection,
     path: FileOrPart,
-    folder: Path,
+    place: Path,
     options: ApplyOptions | None = None,
     *,
     on_progress: Callable[[float], None] | None = None,
@@ -162,7 +162,7 @@ def apply_file(
     Args:
         mapping: The registration.
         path: The file or folder.
-        folder: Where the output goes, under the input's name.
+        place: What is written; of an existing folder what lies in it under the input's name.
         options: How it is written.
         on_progress: Told the share of the work done since it was told last.
 
@@ -174,7 +174,7 @@ def apply_file(
     """
     options = options or ApplyOptions()
     kind = kind_of(path)
-    out = folder / output_name(path, kind)
+    out = place / output_name(path, kind) if place.is_dir() else place
     if kind == "vector":
         count = apply_vector(mapping, Path(path), out, overwrite=options.overwrite)
         return out, f"{count} features"

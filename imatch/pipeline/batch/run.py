@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,14 @@ class BatchRun:
         results: A row for each pair, in their order.
         settings: What was asked of every pair, JSON-ready.
         sessions: Command, time, engine and versions of each session, in order.
+        summary: What ``summary.json`` says; empty before there is one.
     """
 
     out: Path
     results: list[BatchResult]
     settings: dict[str, Any]
     sessions: list[dict[str, Any]]
+    summary: dict[str, Any] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -139,11 +139,11 @@ def _register(task: BatchTask, pair: BatchPair, registrar: Registrar) -> Registr
     from imatch.pipeline.apply.raster import apply_raster
     from imatch.pipeline.pair.provenance import inputs_of
     from imatch.pipeline.registration.geo_correction import GeoCorrection as Places
-    from imatch.pipeline.scene.register import register
+    from imatch.pipeline.scene.register import register_scene
 
     # Nobody can tell whether what is no local file is the same in a later run.
     known = not (is_virtual(pair.reference) or is_virtual(pair.target))
-    registration = register(
+    registration = register_scene(
         pair.reference,
         pair.target,
         registrar,

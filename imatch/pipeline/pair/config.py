@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from pydantic import Field, field_validator
 
@@ -12,6 +13,34 @@ from imatch.core.settings import Settings, load_settings, make_settings
 from imatch.pipeline.registration.certificate import Tolerance
 
 Band = int | str
+Model: TypeAlias = Literal["auto", "translation", "similarity", "affine", "homography"]
+
+
+class MatchOptions(TypedDict, total=False):
+    """The fields of `MatchConfig` as keyword options."""
+
+    matcher: str
+    max_keypoints: int
+    size: int
+    device: str
+    seed: int
+    model: Model
+    threshold_px: float
+    refine: bool | None
+    use_geocoding: bool
+    geocoding_error: str | None
+    margin: float
+    dem: float | str | PathLike[str] | None
+    gsd_m: float | None
+    tolerance: str | None
+    ref_bands: Sequence[Band] | None
+    tgt_bands: Sequence[Band] | None
+    ref_nodata: float | None
+    tgt_nodata: float | None
+    ref_mask: str | PathLike[str] | None
+    tgt_mask: str | PathLike[str] | None
+    weights: Mapping[str, str]
+    fetch: bool
 
 
 class MatchConfig(Settings):
@@ -22,7 +51,7 @@ class MatchConfig(Settings):
     size: int = Field(default=1024, ge=64, description="Longer side of what the matcher sees.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
-    model: Literal["auto", "translation", "similarity", "affine", "homography"] = Field(
+    model: Model = Field(
         default="auto",
         description="Family of the transform; auto takes the simplest that explains the tie"
         " points.",

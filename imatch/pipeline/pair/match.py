@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.core.errors import ConfigError
+from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
+from imatch.core.progress import ProgressOption, ProgressStages
+from imatch.core.settings import check_options
 from imatch.core.types import Rendered
-from imatch.geometry.alignment.pixel_fixed import (
-    DOUBT,
-    SamePixels,
-    block_bound,
-    pixel_upon_pixel,
-)
+from imatch.geometry.alignment.pixel_fixed import block_bound
 from imatch.geometry.alignment.systematic import grid_bound, located_bound
 from imatch.geometry.estimate import Estimate
 from imatch.matchers import MATCHERS
-from imatch.pipeline.pair.config import MatchConfig, make_config
+from imatch.pipeline.pair.config import MatchConfig, MatchOptions, make_config
 from imatch.pipeline.pair.other_bands import ask_other_bands
+from imatch.pipeline.pair.prior import gcp_error, held_by_ground, stated_reach
 from imatch.pipeline.pair.provenance import provenance
 from imatch.pipeline.pair.registrar import Asked, Registrar, load_registrar, with_settings
 from imatch.pipeline.registration.certificate import Tolerance
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.registration.to_registration import to_registration
 from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
+from imatch.raster.dataarrays.frame import is_data_array
+from imatch.raster.dataarrays.source import data_array_source
 from imatch.raster.fixed.blocks import common_blocks
-from imatch.raster.geolocation.models import ControlPoints
 from imatch.raster.read.source import settings_of
 
-Image: TypeAlias = "str | PathLike[str] | NDArray[Any] | Source"
+if TYPE_CHECKING:
+    from xarray import DataArray
+
+#: What is taken as an image.
+Image: TypeAlias = "str | PathLike[str] | NDArray[Any] | DataArray | Source"
 
 
 def match(
@@ -46,18 +48,19 @@ def match(
     tgt: Image,
     config: Asked | None = None,
     *,
-    on_stage: Callable[[str], None] | None = None,
-    **overrides: Any,
+    progress: ProgressOption = None,
+    **options: Unpack[MatchOptions],
 ) -> Registration:
     """Register the target onto the reference.
 
     Args:
-        ref: Reference image: a path, a numpy array ((H, W), (H, W, C) or (C, H, W)) or a `Source`.
+        ref: Reference image: a path or URL, a numpy array ((H, W), (H, W, C) or (C, H, W)), a
+            DataArray with a CRS as rioxarray and odc-geo make them, or a `Source`.
         tgt: Target image.
         config: Settings, or a registrar that was loaded with them (`load_registrar`,
             `MatcherRegistrar`), to match many pairs with one model; the defaults when None.
-        on_stage: Called with what is being done now, for a progress display.
-        **overrides: Fields of `MatchConfig` to replace, e.g. ``matcher="sift"``; of a registrar
+        progress: True shows what is being done on a terminal's stderr; a callback is told.
+        **options: Fields of `MatchConfig` to replace, e.g. ``matcher="sift"``; of a registrar
             those that do not decide what is loaded.
 
     Returns:
@@ -67,17 +70,17 @@ def match(
         ImatchError: An image, an option or a checkpoint that cannot be used.
 
     Example:
-        >>> import numpy as np
-        >>> import cv2
-        >>> rng = np.random.default_rng(0)
-        >>> noise = cv2.resize(rng.random((40, 40)), (320, 320))
-        >>> r = match(noise[:, :280], noise[:, 20:300], matcher="sift")
-        >>> r.status, [round(v) for v in r.shift_px]
+        >>> import cv2, imatch, numpy as np
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320))
+        >>> found = imatch.match(ground[:, :280], ground[:, 20:300], matcher="sift")
+        >>> found.status, [round(v) for v in found.shift_px]
         ('ok', [-20, 0])
     """
     started = time.perf_counter()
-    asked = with_settings(config, make_config, **overrides)
-    return estimate_pair(ref, tgt, asked, on_stage=on_stage).registration(started)
+    check_options(options, MatchConfig, match)
+    asked = with_settings(config, make_config, **options)
+    with ProgressStages(progress) as stages:
+        return estimate_pair(ref, tgt, asked, on_stage=stages.begin).registration(started)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +164,7 @@ def estimate_pair(
         ref: As for `match`.
         tgt: As for `match`.
         asked: Settings, or a registrar.
-        on_stage: As for `match`.
+        on_stage: Called with what is being done now.
 
     Raises:
         ImatchError: As for `match`.
@@ -195,7 +198,7 @@ def estimate_pair(
         stage(f"loading {config.matcher}")
         registrar = load_registrar(config)
     rendered = render(pair.ref, registrar.channels), render(pair.tgt, registrar.channels)
-    within = _within(config, sources[0], pair)
+    within = stated_reach(config, sources[0], pair)
     found = registrar.solve(*rendered, geocoded=pair.geocoded, within=within, on_stage=stage)
     found = held_by_ground(found, rendered, pair, registrar, within, stage)
     found, besides = ask_other_bands(found, sources, pair, config)
@@ -208,91 +211,6 @@ def estimate_pair(
     if error > 0:
         found = located_bound(found, error)
     return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance)
-
-
-def _within(config: MatchConfig, ref: Source, pair: WorkPair) -> float | None:
-    """How far the answer may lie from the geocoding, working pixels; None for as far as you like.
-
-    Raises:
-        ConfigError: The pair has no geocoding that could err, or metres are unknown.
-    """
-    if config.geocoding_error is None:
-        return None
-    error = Tolerance.parse(config.geocoding_error)
-    subject = f"geocoding_error {error}"
-    if not pair.geocoded:
-        raise ConfigError(
-            "the two images are not both geocoded, or --no-geocoding was given",
-            subject=subject,
-            hint="leave it out",
-        )
-    pixels = error.value
-    if error.unit == "m":
-        gsd = ref.info.gsd_m
-        if gsd is None:
-            raise ConfigError(
-                "how many metres a reference pixel measures is not known",
-                subject=subject,
-                hint="give it in px",
-            )
-        pixels /= float(np.sqrt(gsd[0] * gsd[1]))
-    x, y = (side / 2 for side in pair.ref.size)
-    native = pair.ref_map.to_native(np.array([[x, y], [x + 1, y]]))
-    return pixels / float(np.hypot(*(native[1] - native[0])))
-
-
-def held_by_ground(
-    found: Estimate,
-    rendered: tuple[Rendered, Rendered],
-    pair: WorkPair,
-    registrar: Registrar,
-    within: float | None,
-    on_stage: Callable[[str], None],
-) -> Estimate:
-    """An estimate that the ground bears out, or one that says what it stands on.
-
-    Args:
-        found: What was found.
-        rendered: What the registrar saw.
-        pair: How it was read.
-        registrar: Asked once more, without what may be fixed to the pixels.
-        within: As for `Registrar.solve`.
-        on_stage: As for `match`.
-    """
-    offset = pair.same_pixels
-    if offset is None or not pixel_upon_pixel(found, offset):
-        return found
-    same = SamePixels(*rendered, offset)
-    if same.borne_out():
-        return found
-    on_stage("matching without what lies at the same pixels")
-    other = registrar.solve(
-        *same.without(), geocoded=pair.geocoded, within=within, on_stage=on_stage
-    )
-    if other.status == "ok" and not pixel_upon_pixel(other, offset):
-        return other
-    return replace(found, status="uncertain", reason=f"{found.reason}, {DOUBT}")
-
-
-def gcp_error(sources: tuple[Source, Source], pair: WorkPair) -> float:
-    """How far GCPs that locate the images err, as each is put by the others; RMS, working pixels.
-
-    Args:
-        sources: Reference and target.
-        pair: How they were read.
-    """
-    squares = 0.0
-    for source, pixel_map, image in zip(
-        sources, (pair.ref_map, pair.tgt_map), (pair.ref, pair.tgt), strict=True
-    ):
-        bend = source.info.geolocation
-        if pair.grid is None or bend is None or not isinstance(bend.model, ControlPoints):
-            continue
-        middle = np.array([[(side - 1) / 2 for side in image.valid.shape[::-1]]])
-        ends = pixel_map.to_native(middle + np.array([[0, 0], [1, 0], [0, 1.0]]))
-        native = abs(float(np.linalg.det(ends[1:] - ends[0])))
-        squares += bend.model.agreement_px**2 / native
-    return math.sqrt(squares)
 
 
 def _check_metres(
@@ -319,24 +237,69 @@ def open_images(ref: Image, tgt: Image, config: MatchConfig) -> tuple[Source, So
         InputError: An image cannot be used.
         ConfigError: A `Source` was opened with other settings than these.
     """
-    return (
-        _source(ref, "ref", config.ref_bands, config.ref_nodata, config.ref_mask, config.dem),
-        _source(tgt, "tgt", config.tgt_bands, config.tgt_nodata, config.tgt_mask, config.dem),
-    )
+    return open_image(ref, "ref", config), open_image(tgt, "tgt", config)
 
 
-def _source(
-    image: Image,
-    side: str,
-    bands: tuple[int | str, ...] | None,
-    nodata: float | None,
-    mask: Path | None,
-    dem: Path | float | None,
-) -> Source:
+def images_of(
+    registration: Registration, ref: Image | None = None, tgt: Image | None = None
+) -> tuple[Source, Source]:
+    """Opens the images of a registration as they were matched.
+
+    Args:
+        registration: The registration.
+        ref: The reference, where it was no file or lies elsewhere now.
+        tgt: The target, likewise.
+
+    Raises:
+        InputError: An image was no file and is not given, or cannot be used.
+    """
+    kept = registration.provenance.get("config", {})
+    names = [f"{side}_{name}" for side in ("ref", "tgt") for name in ("bands", "nodata", "mask")]
+    config = make_config(**{name: kept[name] for name in (*names, "dem") if name in kept})
+    images: list[Image] = []
+    for given, image, name in (
+        (ref, registration.reference, "ref"),
+        (tgt, registration.target, "tgt"),
+    ):
+        if given is None and image.path is None:
+            raise InputError(
+                "was an array, which the registration does not hold",
+                subject=name,
+                hint=f"give it: {name}=array",
+            )
+        images.append(image.path or "" if given is None else given)
+    return open_images(images[0], images[1], config)
+
+
+def open_image(image: Image, side: Literal["ref", "tgt"], config: MatchConfig) -> Source:
+    """Opens one image with the bands, nodata value and mask that a configuration has for its side.
+
+    Args:
+        image: As for `match`.
+        side: Whether it is the reference or the target.
+        config: The settings.
+
+    Raises:
+        InputError: The image cannot be used.
+        ConfigError: A `Source` was opened with other settings than these.
+    """
+    bands: tuple[int | str, ...] | None = getattr(config, f"{side}_bands")
+    nodata: float | None = getattr(config, f"{side}_nodata")
+    mask: Path | None = getattr(config, f"{side}_mask")
+    dem = config.dem
     if isinstance(image, str | PathLike):
         return open_source(image, bands=bands, nodata=nodata, mask=mask, dem=dem)
     if isinstance(image, np.ndarray):
         return array_source(image, bands=bands, nodata=nodata, mask=mask)
+    if is_data_array(image):
+        placed = config.use_geocoding
+        return data_array_source(image, bands=bands, nodata=nodata, mask=mask, placed=placed)
+    if not isinstance(image, Source):
+        raise InputError(
+            f"is a {type(image).__name__}",
+            subject=side,
+            hint="pass a path, a numpy array, a DataArray or a Source",
+        )
     bend = image.info.geolocation
     by_rpcs = bend is not None and bend.model.kind == "rpcs"
     wanted_dem = os.path.realpath(dem) if isinstance(dem, Path) else dem

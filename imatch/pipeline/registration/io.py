@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,8 +17,8 @@ def write_json(registration: Registration, path: Path) -> None:
     path.write_text(to_json(registration.to_dict()) + "\n", encoding="utf-8")
 
 
-def read_registration(path: Path) -> Registration:
-    """Reads a registration from a file that `write_json` wrote.
+def read_registration(path: str | PathLike[str]) -> Registration:
+    """Read a registration back from the ``.json`` file that it was saved as.
 
     The working images are not in the file, so `Registration.preview` is None.
 
@@ -29,7 +30,17 @@ def read_registration(path: Path) -> Registration:
 
     Raises:
         InputError: It cannot be read, is not JSON, or not a registration of a known schema.
+
+    Example:
+        >>> import cv2, imatch, numpy as np
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320))
+        >>> found = imatch.match(ground[:, :280], ground[:, 20:300], matcher="sift")
+        >>> file = getfixture("tmp_path") / "result.json"
+        >>> found.save(file)
+        >>> imatch.read_registration(file).status
+        'ok'
     """
+    path = Path(path)
     try:
         data = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -15,6 +15,7 @@ from imatch.core.io.jsontext import json_values
 from imatch.core.types import BoolArray
 from imatch.geometry.acceptance import Status
 from imatch.geometry.transform import DisplacementGrid, ModelKind, Transform
+from imatch.pipeline.registration.actions import Actions
 from imatch.pipeline.registration.certificate import Certificate
 from imatch.pipeline.registration.image_summary import ImageSummary as ImageSummary
 
@@ -122,8 +123,8 @@ class Preview:
     common_grid: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Registration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Registration(Actions):
     """The answer to "where does the target lie on the reference?".
 
     Figures in pixels are native target pixels, since `matrix` maps into them; figures in metres are
@@ -281,10 +282,15 @@ class Registration:
         Raises:
             InputError: It is not a registration, or of a schema this version does not know.
         """
-        if data.get("schema") != SCHEMA:
+        schema = data.get("schema")
+        if schema != SCHEMA:
+            kind, _, version = str(schema).rpartition("/")
+            newer = kind == SCHEMA.rpartition("/")[0] and version.isdigit() and int(version) > 1
             raise InputError(
-                f"its schema is {data.get('schema')!r}, not {SCHEMA!r}",
-                hint="it was not written by this version's match",
+                f"its schema is {schema!r}, not {SCHEMA!r}",
+                hint="it is of a newer imatch: pip install --upgrade imatch"
+                if newer
+                else "it was not written by this version's match",
             )
 
         def array(name: str) -> NDArray[np.float64] | None:

@@ -81,7 +81,7 @@ def to_registration(
         "n_matches": len(matches),
         "n_inliers": int(found.inlier.sum()),
         "n_check": int(found.check.sum()),
-        "preview": _preview(matrix, matches, pair, rendered, ref_gsd),
+        "preview": preview_of(matrix, matches, pair, rendered, ref_gsd),
     }
     if work is None or found.transform is None:
         certificate = _certificate(found, tolerance, None, None)
@@ -280,13 +280,22 @@ def _shift_m(work: WorkModel, found: Estimate, pair: WorkPair) -> tuple[Pair | N
     return _pair(shift), _pair(np.hypot(*(linear @ np.diag(found.ci95)).T))
 
 
-def _preview(
+def preview_of(
     work: NDArray[np.float64] | None,
     matches: Matches,
     pair: WorkPair,
     rendered: tuple[Rendered, Rendered],
     ref_gsd: Pair | None,
 ) -> Preview:
+    """The working images of a registration, for figures.
+
+    Args:
+        work: (3, 3) working reference pixel to working target pixel; None without a transform.
+        matches: Tie points in working pixels.
+        pair: The working pair.
+        rendered: What the matcher saw.
+        ref_gsd: Metres a native reference pixel, or None.
+    """
     gsd = pair.grid.gsd_m if pair.grid is not None else None
     if pair.grid is None and ref_gsd is not None and pair.ref_map.matrix is not None:
         gsd = ref_gsd[0] * pair.ref_map.matrix[0, 0], ref_gsd[1] * pair.ref_map.matrix[1, 1]

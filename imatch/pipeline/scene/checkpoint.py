@@ -11,7 +11,7 @@ from typing import Any
 from imatch.core.errors import ConfigError, OutputError
 from imatch.core.io.files import append, disk_errors
 from imatch.core.io.fingerprint import fingerprints
-from imatch.core.io.jsontext import parse_json
+from imatch.core.io.jsontext import json_values, parse_json
 from imatch.core.io.tables import mend
 from imatch.core.run_folder import RunFolder, first_change, plain_change
 from imatch.pipeline.pair.identity import settings_of
@@ -64,7 +64,7 @@ class SceneState:
         Raises:
             OutputError: The disk refuses.
         """
-        lines = "".join(json.dumps(result.to_dict()) + "\n" for result in results)
+        lines = "".join(json.dumps(json_values(result.to_dict())) + "\n" for result in results)
         with disk_errors(self.folder, hint="make room and resume"):
             append(self.folder / _TILES, lines.encode())
 

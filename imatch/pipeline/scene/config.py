@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
 from imatch.core.settings import load_settings, make_settings
-from imatch.pipeline.pair.config import MatchConfig
+from imatch.pipeline.pair.config import MatchConfig, MatchOptions
+
+Local: TypeAlias = Literal["auto", "none", "polynomial2", "polynomial3", "spline", "tps"]
+
+
+class SceneOptions(MatchOptions, total=False):
+    """The fields of `SceneConfig` as keyword options."""
+
+    spacing: float | None
+    max_points: int | None
+    window: int
+    tile: int
+    levels: int | None
+    local: Local
 
 
 class SceneConfig(MatchConfig):
@@ -44,7 +57,7 @@ class SceneConfig(MatchConfig):
         description="How many times tie points are measured, from coarse to full resolution; None"
         " for as many as the size of the images asks for.",
     )
-    local: Literal["auto", "none", "polynomial2", "polynomial3", "spline", "tps"] = Field(
+    local: Local = Field(
         default="auto",
         description="Smooth displacement on top of the global transform; auto takes the best"
         " family where it predicts held-out tie points better than none.",

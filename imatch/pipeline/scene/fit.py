@@ -33,7 +33,8 @@ from imatch.geometry.transform import (
     apply_matrix,
 )
 from imatch.geometry.transform_limits import Limits, implausibility
-from imatch.pipeline.pair.match import PairEstimate, gcp_error
+from imatch.pipeline.pair.match import PairEstimate
+from imatch.pipeline.pair.prior import gcp_error
 from imatch.pipeline.registration.work import WorkModel, frames
 from imatch.pipeline.scene.config import SceneConfig
 from imatch.pipeline.scene.measure import TileResult

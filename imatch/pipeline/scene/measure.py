@@ -60,7 +60,7 @@ class TileResult:
         return cls(task.key, outcome, none, none, empty, empty)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; NaN stays, Python's own JSON knows it."""
+        """Columns as lists; NaN stays."""
         return {
             "key": list(self.key),
             "outcome": self.outcome,

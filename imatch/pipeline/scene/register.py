@@ -44,7 +44,7 @@ _OVERVIEW = 512
 _UNSEEN = 0.3
 
 
-def register(
+def register_scene(
     ref: Image,
     tgt: Image,
     config: Asked | None = None,
@@ -89,8 +89,8 @@ def register(
     Example:
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
-        >>> noise = rng.random((100, 100)).repeat(8, axis=0).repeat(8, axis=1)
-        >>> r = register(noise[:, :780], noise[:, 20:], matcher="phase", window=32)
+        >>> noise = rng.random((50, 50)).repeat(8, axis=0).repeat(8, axis=1)
+        >>> r = register_scene(noise[:, :380], noise[:, 20:], matcher="phase", window=32)
         >>> r.status, [round(v) for v in r.shift_px]
         ('ok', [-20, 0])
     """

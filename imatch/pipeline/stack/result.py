@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Literal, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from imatch.core.io.jsontext import json_values
 from imatch.core.redaction import redacted
 from imatch.geometry.acceptance import Status
 from imatch.pipeline.registration.result import Registration
+
+if TYPE_CHECKING:
+    from xarray import DataArray
+
+    from imatch.raster.sampling.interpolation import Resampling
 
 SCHEMA = "imatch.stack/1"
 #: ``counts``: the solution rests on it. ``aside``: it contradicts the solution, and is switched
@@ -149,6 +155,41 @@ class Stack:
     def sure(self) -> bool:
         """Whether every image is ok."""
         return all(image.status == "ok" for image in self.images)
+
+    def warp(
+        self,
+        cube: DataArray,
+        *,
+        res: float | None = None,
+        bounds: tuple[float, float, float, float] | None = None,
+        resampling: Resampling = "cubic",
+        nodata: float | None = None,
+    ) -> DataArray:
+        """Lay every time of a cube on the reference's pixels.
+
+        Args:
+            cube: The DataArray that `imatch.stack` tied, or other bands at the same times.
+            res: Side of a pixel in units of the answer's CRS.
+            bounds: (left, bottom, right, top) to cover, in the answer's CRS.
+            resampling: How to take values between pixels: ``nearest`` (of classes and masks),
+                ``bilinear``, ``cubic`` or ``lanczos``.
+            nodata: Value that marks missing ground, instead of what the cube says.
+
+        Returns:
+            The corrected cube, lazy where the cube is (dask). Its coordinate ``status`` along
+            ``time`` says what each image is worth; one that is not accepted shows no ground.
+
+        Raises:
+            InputError: The cube cannot be used, holds a time that the stack does not, or none of
+                its times is tied.
+            ConfigError: An option makes no sense.
+        """
+        # The room above lays pixels on pixels; it is named as registries name theirs.
+        work = import_module("imatch.workflows.cube").warp_cube
+        warped: DataArray = work(
+            self, cube, res=res, bounds=bounds, resampling=resampling, nodata=nodata
+        )
+        return warped
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, schema ``imatch.stack/1``; null is what is unknown.

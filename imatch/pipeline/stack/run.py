@@ -48,7 +48,7 @@ PAIRS = "pairs"
 Model = Literal["auto", "translation", "similarity", "affine"]
 
 
-def stack(
+def solve_stack(
     images: Sequence[str | PathLike[str]],
     out: Path,
     config: MatchConfig | None = None,

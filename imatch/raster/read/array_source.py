@@ -51,25 +51,46 @@ class ArraySource(Source):
     def _chunks(
         self, window: Window, factor: float, size: tuple[int, int] | None
     ) -> Iterator[Chunk]:
-        step = max(1, int(factor))
-        if size is not None and step > 1:
-            exact = (window.width / size[0], window.height / size[1])
-            # Whole blocks meet the size asked for exactly; anything else is resampled from finer.
-            if exact != (step, step):
-                step = max(1, step // 2)
-        rim = 4 * step
-        if size is not None:
-            rim = max(rim, int(2 * max(window.width / size[0], window.height / size[1])))
-        left, top = int(window.col_off), int(window.row_off)
-        right = int(np.ceil(window.col_off + window.width))
-        bottom = int(np.ceil(window.row_off + window.height))
-        if size is None or (right - left, bottom - top) != (size[0] * step, size[1] * step):
-            left, top = max(0, left - rim), max(0, top - rim)
-            right = min(self.info.width, right + rim)
-            bottom = min(self.info.height, bottom + rim)
-        part = np.s_[top:bottom, left:right]
-        pixels = _block_mean(self._pixels[:, *part], self._valid[part], step)
+        part, step = padded_window(window, factor, size, self.info.size)
+        pixels = self._means(part, step)
+        left, top = part[1].start, part[0].start
         yield Chunk(pixels, Affine.translation(left, top) @ Affine.scale(step))
+
+    def _means(self, part: tuple[slice, slice], step: int) -> NDArray[np.float32]:
+        """Means of blocks of a part (rows, columns), see `_block_mean`."""
+        return _block_mean(self._pixels[:, *part], self._valid[part], step)
+
+
+def padded_window(
+    window: Window, factor: float, size: tuple[int, int] | None, whole: tuple[int, int]
+) -> tuple[tuple[slice, slice], int]:
+    """Whole pixels to read for a window, and how many of them to average.
+
+    Args:
+        window: The window, may be fractional.
+        factor: Native pixels per chunk pixel allowed.
+        size: The (width, height) that it is wanted at; None where it is resampled anyway.
+        whole: (width, height) of the image.
+
+    Returns:
+        Rows and columns, and the side of the blocks of which means are wanted.
+    """
+    step = max(1, int(factor))
+    if size is not None and step > 1:
+        exact = (window.width / size[0], window.height / size[1])
+        # Whole blocks meet the size asked for exactly; anything else is resampled from finer.
+        if exact != (step, step):
+            step = max(1, step // 2)
+    rim = 4 * step
+    if size is not None:
+        rim = max(rim, int(2 * max(window.width / size[0], window.height / size[1])))
+    left, top = int(window.col_off), int(window.row_off)
+    right = int(np.ceil(window.col_off + window.width))
+    bottom = int(np.ceil(window.row_off + window.height))
+    if size is None or (right - left, bottom - top) != (size[0] * step, size[1] * step):
+        left, top = max(0, left - rim), max(0, top - rim)
+        right, bottom = min(whole[0], right + rim), min(whole[1], bottom + rim)
+    return (slice(top, bottom), slice(left, right)), step
 
 
 def _block_mean(pixels: NDArray[Any], valid: BoolArray, step: int) -> NDArray[np.float32]:
@@ -132,31 +153,14 @@ def array_source(
         >>> array_source(np.zeros((20, 30, 3), dtype=np.uint8)).info.size
         (30, 20)
     """
-    masked = np.ma.getmaskarray(pixels) if np.ma.isMaskedArray(pixels) else None
-    array = np.asarray(np.ma.getdata(pixels) if masked is not None else pixels)
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"holds {array.dtype}", subject="array", hint="pass real numbers")
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        raise InputError(f"has shape {array.shape}", subject="array", hint=_HINT)
-    bands_last = array.ndim == 3 and array.shape[2] < array.shape[0]
-    array = _bands_first(array, bands_last)
+    array, good, _ = bands_first(pixels, nodata=None)
     names = tuple(str(i) for i in range(1, len(array) + 1))
     if bands is not None:
         picked = [i - 1 for i in select_bands(names, bands, subject="array")]
         array, names = array[picked], tuple(names[i] for i in picked)
     count, height, width = array.shape
-    good = np.ones((height, width), dtype=bool)
     if nodata is not None:
-        if not fits(nodata, array.dtype):
-            raise InputError(
-                f"nodata {nodata:g} cannot occur in {array.dtype} pixels",
-                subject="array",
-                hint="give a value of that type",
-            )
-        # In the precision of the pixels: no float32 is exactly -3.4e38.
-        good &= ~(array == array.dtype.type(nodata)).any(axis=0)
-    if masked is not None:
-        good &= ~_bands_first(masked, bands_last).any(axis=0)
+        good &= not_marked(array, nodata, "array")
     if valid is not None:
         given = np.asarray(valid)
         if given.shape != good.shape:
@@ -191,7 +195,7 @@ def array_source(
         "array",
         located_by="geotransform" if is_geocoded(place, system) else None,
     )
-    unmarked = masked is None and valid is None and nodata is None
+    unmarked = not np.ma.isMaskedArray(pixels) and valid is None and nodata is None
     trim = unmarked and count > 1 and array.dtype in (np.uint8, np.uint16)
     source = ArraySource(array, good, info, trim_collar=trim)
     if mask is not None:
@@ -201,7 +205,62 @@ def array_source(
     return source
 
 
-def _bands_first(array: NDArray[Any], bands_last: bool) -> NDArray[Any]:
+def bands_first(
+    pixels: ArrayLike, nodata: float | None = None
+) -> tuple[NDArray[Any], BoolArray, bool]:
+    """An array with its bands first, and where it has ground.
+
+    Args:
+        pixels: As for `array_source`.
+        nodata: Value that marks missing ground.
+
+    Returns:
+        (C, H, W) pixels, neither copied nor changed; (H, W) bool, False where a band is masked or
+        marked; whether the bands were last.
+
+    Raises:
+        InputError: The array has another shape or type, or the nodata value cannot occur.
+    """
+    array = np.asarray(np.ma.getdata(pixels) if np.ma.isMaskedArray(pixels) else pixels)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"holds {array.dtype}", subject="array", hint="pass real numbers")
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise InputError(f"has shape {array.shape}", subject="array", hint=_HINT)
+    bands_last = array.ndim == 3 and array.shape[2] < array.shape[0]
+    array = _moved(array, bands_last)
+    good = np.ones(array.shape[1:], dtype=bool)
+    if np.ma.isMaskedArray(pixels):
+        good &= ~_moved(np.ma.getmaskarray(pixels), bands_last).any(axis=0)
+    if nodata is not None:
+        good &= not_marked(array, nodata, "array")
+    return array, good, bands_last
+
+
+def not_marked(pixels: NDArray[Any], nodata: float, name: str) -> BoolArray:
+    """Where no band has the value that marks missing ground.
+
+    Args:
+        pixels: (C, H, W).
+        nodata: The value.
+        name: What to call the array.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        InputError: The value cannot occur.
+    """
+    if not fits(nodata, pixels.dtype):
+        raise InputError(
+            f"nodata {nodata:g} cannot occur in {pixels.dtype} pixels",
+            subject=name,
+            hint="give a value of that type",
+        )
+    # In the precision of the pixels: no float32 is exactly -3.4e38. NaN never is ground.
+    return np.asarray(~(pixels == pixels.dtype.type(nodata)).any(axis=0))
+
+
+def _moved(array: NDArray[Any], bands_last: bool) -> NDArray[Any]:
     if array.ndim == 2:
         return array[None]
     return np.moveaxis(array, -1, 0) if bands_last else array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -99,6 +99,42 @@ class RasterProfile:
     def categorical(self) -> bool:
         """Whether pixels are colours of a table, so that between two of them there is nothing."""
         return bool(self.colormaps) or ColorInterp.palette in self.colours
+
+
+def plain_profile(
+    count: int,
+    dtype: str,
+    *,
+    missing: Missing,
+    nodata: float | None,
+    masked: bool = False,
+    names: Sequence[str | None] | None = None,
+) -> RasterProfile:
+    """The profile of pixels that are no file's.
+
+    Args:
+        count: Bands.
+        dtype: Their type.
+        missing: How missing ground is told.
+        nodata: The value that marks it in a copy.
+        masked: Whether a copy has a mask.
+        names: Name of each band.
+    """
+    return RasterProfile(
+        count,
+        dtype,
+        missing,
+        nodata,
+        masked,
+        alpha=None,
+        colours=(ColorInterp.undefined,) * count,
+        colormaps={},
+        descriptions=(None,) * count if names is None else tuple(names),
+        units=(None,) * count,
+        scales=(1.0,) * count,
+        offsets=(0.0,) * count,
+        pixelwise=True,
+    )
 
 
 def form_of(dataset: DatasetReader, *, nodata: float | None = None) -> RasterProfile:

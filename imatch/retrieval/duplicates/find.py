@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from imatch.core.errors import InputError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.tables import as_cell, write_csv
-from imatch.core.progress import Progress, ProgressStages, no_progress
+from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.redaction import redacted
 from imatch.raster import open_source
 from imatch.retrieval.decision import Decision, decision_for
@@ -85,48 +86,78 @@ class Duplicates:
             "skipped": [asdict(item) for item in self.skipped],
         }
 
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the pairs as CSV, columns `COLUMNS`.
 
-def duplicates_among(
-    where: Path,
+        Args:
+            path: The file.
+            overwrite: Replace it if it exists.
+
+        Raises:
+            OutputError: It exists, or the disk refused.
+        """
+        with atomic_path(Path(path), overwrite=overwrite) as temporary:
+            write_csv(temporary, COLUMNS, map(_row, self.pairs))
+
+
+def find_duplicates(
+    where: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     threshold: float | None = None,
-    decision: Path | None = None,
-    progress: Progress = no_progress,
+    decision: str | PathLike[str] | None = None,
+    progress: ProgressOption = None,
 ) -> Duplicates:
-    """Find near-duplicates in a folder, or answer for the pairs of a table.
+    """Find near-duplicates among images, or answer for the pairs of a table.
+
+    Two files are one picture if one is the other after a watermark, another size, aspect or frame,
+    other colours or contrast, in grey, with an alpha band, or compressed. Another date of the same
+    ground is another picture.
 
     Args:
-        where: Folder of images, or CSV with the columns a and b (`read_pairs`).
+        where: Folder of images, files, or a CSV with the columns a and b.
         threshold: Probability from which two are one picture; as the decision has it when None.
-        decision: A stored decision; the one that comes with imatch when None.
-        progress: Shows how far reading and comparing are.
+        decision: File of a stored decision; the one that comes with imatch when None.
+        progress: True shows how far the work is on a terminal's stderr; a callback is told.
 
     Returns:
         The pairs and groups.
 
     Raises:
         InputError: There is no such folder or table, or nothing in it can be used.
+
+    Example:
+        >>> import cv2, imatch, numpy as np
+        >>> ground = np.random.default_rng(0).random((16, 16)) * 255
+        >>> picture, folder = cv2.resize(ground, (256, 256)), getfixture("tmp_path")
+        >>> for name, quality in (("a.jpg", 95), ("b.jpg", 60)):
+        ...     _ = cv2.imwrite(str(folder / name), picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        >>> found = imatch.find_duplicates(folder)
+        >>> [len(group) for group in found.groups]
+        [2]
     """
-    chosen = decision_for("duplicates", None, file=decision)
+    chosen = decision_for("duplicates", None, file=None if decision is None else Path(decision))
     if threshold is not None:
         chosen = replace(chosen, threshold=threshold)
-    with ProgressStages(progress) as bars:
-        if where.is_file():
-            pairs = [(pair.a, pair.b) for pair in read_pairs(where)]
-            bars.begin("reading", len({file for pair in pairs for file in pair}))
-            return judge_pairs(pairs, chosen, on_file=bars.advance)
-        if not where.is_dir():
-            raise InputError(
-                "does not exist", subject=where, hint="name a folder, or a CSV of pairs"
-            )
-        files = find_images([where])
-        bars.begin("reading", len(files))
-        return find_duplicates(
+    with ProgressStages(progress) as stages:
+        if isinstance(where, str | PathLike):
+            place = Path(where)
+            if place.is_file():
+                pairs = [(pair.a, pair.b) for pair in read_pairs(place)]
+                stages.begin("reading", len({file for pair in pairs for file in pair}))
+                return judge_pairs(pairs, chosen, on_file=stages.advance)
+            if not place.is_dir():
+                raise InputError(
+                    "does not exist", subject=place, hint="name a folder, or a CSV of pairs"
+                )
+            where = [place]
+        files = find_images(where)
+        stages.begin("reading", len(files))
+        return duplicates_in(
             files,
             chosen,
-            on_file=bars.advance,
-            on_start=lambda count: bars.begin("comparing", count),
-            on_pair=bars.advance,
+            on_file=stages.advance,
+            on_start=lambda count: stages.begin("comparing", count),
+            on_pair=stages.advance,
         )
 
 
@@ -150,7 +181,7 @@ def read_forms(
     return forms, skipped
 
 
-def find_duplicates(
+def duplicates_in(
     files: Sequence[str],
     decision: Decision,
     *,
@@ -287,16 +318,6 @@ def _grouped(
     return Duplicates(
         tuple(names), tuple(decided), tuple(map(tuple, groups)), compared, threshold, tuple(skipped)
     )
-
-
-def write_duplicates(found: Duplicates, path: Path, *, overwrite: bool = False) -> None:
-    """Write the pairs as CSV, columns `COLUMNS`.
-
-    Raises:
-        OutputError: The file exists, or the disk refused.
-    """
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        write_csv(temporary, COLUMNS, map(_row, found.pairs))
 
 
 def _row(pair: DuplicatePair) -> list[object]:

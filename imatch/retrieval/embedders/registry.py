@@ -99,6 +99,14 @@ def load_embedder(
         EmbedderError: What makes it cannot be imported: an extra is missing.
         WeightsError: A checkpoint is missing, corrupt or of another version.
         MatcherError: The device is not available.
+
+    Example:
+        >>> import imatch, numpy as np
+        >>> embedder = imatch.load_embedder("edges")
+        >>> chips = np.random.default_rng(0).random((2, embedder.bands, 64, 64), dtype=np.float32)
+        >>> vectors = embedder.embed(chips, np.ones((2, 64, 64), bool))
+        >>> vectors.shape == (2, embedder.dim)
+        True
     """
     if name_or_path is None:
         try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import check_output
-from imatch.core.progress import Progress, no_progress
+from imatch.core.progress import ProgressOption, shown
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.match import match, open_images
 from imatch.pipeline.pair.registrar import load_registrar
@@ -140,7 +140,7 @@ def evaluate_pairs(
     device: str = "cpu",
     fetch: bool = False,
     overwrite: bool = False,
-    progress: Progress = no_progress,
+    progress: ProgressOption = None,
 ) -> PairEvaluation:
     """Measure yes-or-no answers about the pairs of a table, and perhaps learn the decision.
 
@@ -187,7 +187,7 @@ def evaluate_pairs(
     loaded = None
     if task == "same" and not match_only:
         loaded = load_embedder(embedder, device=device, fetch=fetch)
-    with progress("measuring", len(known)) as advance:
+    with shown(progress)("measuring", len(known)) as advance:
         config = config or MatchConfig()
         scored = score_pairs(task, known, config, embedder=loaded, on_pair=advance)
     if fit is None:

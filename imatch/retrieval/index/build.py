@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.fingerprint import check_unchanged, fingerprints
-from imatch.core.progress import Progress, ProgressStages, no_progress
+from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.batch.folders import list_images
-from imatch.raster import RasterInfo, Source, open_source
-from imatch.raster.gdal import kept_open
+from imatch.raster import RasterInfo, open_source
 from imatch.raster.names import is_virtual
-from imatch.retrieval.chips import Chip, ChipWindow, read_chip, stacked
 from imatch.retrieval.embedders.registry import load_embedder
+from imatch.retrieval.index.embed import embed_cells
 from imatch.retrieval.index.footprints import write_footprints
-from imatch.retrieval.index.manifest import FILE, IndexManifest, ModelFacts, read_manifest
+from imatch.retrieval.index.manifest import (
+    FILE,
+    IndexManifest,
+    ModelFacts,
+    Structure,
+    new_manifest,
+    read_manifest,
+)
 from imatch.retrieval.index.store import IndexedImage, Store, file_facts
 from imatch.retrieval.index.vector_index import build, require_faiss
 
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
 
 STRUCTURE = "structure.faiss"
-#: Chips embedded at a time.
-BATCH = 32
 _LOG = get_logger(__name__)
 Tell = Callable[[float], None]
 
@@ -84,11 +85,11 @@ class Growth:
         }
 
 
-def index_images(
-    index: Path,
-    images: Sequence[str | PathLike[str]],
+def build_index(
+    images: str | PathLike[str] | Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
     *,
-    embedder: str | None = None,
+    embedder: str | PathLike[str] | None = None,
     device: str = "cpu",
     fetch: bool = False,
     bands: Sequence[int | str] | None = None,
@@ -96,33 +97,51 @@ def index_images(
     gsd_m: float | None = None,
     levels: int | None = None,
     min_valid: float | None = None,
-    structure: str | None = None,
-    progress: Progress = no_progress,
+    structure: Structure | None = None,
+    progress: ProgressOption = None,
 ) -> Growth:
     """Cut images into chips and keep what they look like in an index, made where there is none.
 
-    What is None is as the index has it, or for a new one the default of `IndexManifest`.
+    Called again it adds what is missing: images that are there are left, those whose file changed
+    are done again, and what an interrupted call left undone is done. What is None is as the index
+    has it, or for a new one the default.
 
     Args:
-        index: The folder.
         images: Files and folders of files.
-        embedder: Name or file of the embedder, see `load_embedder`.
+        out: Folder of the index.
+        embedder: Name or file of the embedder, see `imatch.load_embedder`.
         device: Where it runs.
         fetch: Download its weights where they are missing.
         bands: Bands to look at.
-        stride: From one chip to the next, as a share of a chip.
-        gsd_m: Metres a pixel of a chip.
-        levels: Sizes of chips, each twice the one before.
-        min_valid: Least valid ground in a chip.
-        structure: How to search: ``flat``, ``ivf`` or ``ivfpq``.
-        progress: Shows how many images are done.
+        stride: From one chip to the next, as a share of a chip; 0.5 by default.
+        gsd_m: Metres a pixel of a chip; by default as each image has them.
+        levels: Sizes of chips, each twice the one before; 1 by default.
+        min_valid: Least share of valid ground in a chip; 0.5 by default.
+        structure: How to search: every vector (``flat``), or for millions the nearest cells
+            (``ivf``), compressed (``ivfpq``).
+        progress: True shows how many images are done on a terminal's stderr; a callback is told.
 
     Returns:
         What was done.
 
     Raises:
-        ImatchError: As `load_embedder` and `add_images`.
+        InputError: A folder holds no images, no image could be used at all, or the index is of
+            another embedder.
+        ConfigError: An option makes no sense, or the index was made with another.
+        OutputError: The folder cannot be written to.
+        ImatchError: The embedder cannot be loaded.
+
+    Example:
+        >>> import cv2, imatch, numpy as np
+        >>> folder = getfixture("tmp_path")
+        >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
+        >>> for name, left in (("a.png", 0), ("b.png", 20)):
+        ...     _ = cv2.imwrite(str(folder / name), ground[:, left : left + 280])
+        >>> grown = imatch.build_index(folder, folder / "index", embedder="edges")
+        >>> grown.images, grown.skipped
+        (2, [])
     """
+    index = Path(out)
     given = {
         "stride": stride,
         "gsd_m": gsd_m,
@@ -137,16 +156,16 @@ def index_images(
         settings = {name: getattr(kept, name) for name in given} | settings
     source = embedder if embedder is not None or kept is None else kept.model.source
     loaded = load_embedder(source, device=device, fetch=fetch)
-    facts = ModelFacts.of(loaded, source if embedder is not None else None)
-    manifest = IndexManifest.model_validate({"model": facts, **settings})
-    with ProgressStages(progress) as bars:
+    facts = ModelFacts.of(loaded, None if embedder is None else fspath(embedder))
+    manifest = new_manifest(facts, settings)
+    with ProgressStages(progress) as stages:
         return add_images(
             index,
-            images,
+            [images] if isinstance(images, str | PathLike) else images,
             loaded,
             manifest,
-            on_start=lambda count: bars.begin("embedding", count),
-            on_image=bars.advance,
+            on_start=lambda count: stages.begin("embedding", count),
+            on_image=stages.advance,
         )
 
 
@@ -346,54 +365,3 @@ def _add(store: Store, path: str, file: str, embedder: Embedder) -> int:
 def ground_size(info: RasterInfo) -> float | None:
     """Metres a pixel, None where an image does not say."""
     return None if info.gsd_m is None else math.sqrt(info.gsd_m[0] * info.gsd_m[1])
-
-
-def embed_cells(
-    source: Source, cells: Sequence[ChipWindow], embedder: Embedder, min_valid: float
-) -> tuple[NDArray[np.float32], list[ChipWindow]]:
-    """Embed the cells of an image that show enough.
-
-    Args:
-        source: The image.
-        cells: Where.
-        embedder: The embedder.
-        min_valid: Least share of valid ground in what a cell has of the image.
-
-    Returns:
-        (M, dim) vectors and the M cells they are of: those with enough valid ground that is not one
-        value everywhere.
-
-    Raises:
-        InputError: The image cannot be read, or has too few bands.
-    """
-    vectors: list[NDArray[np.float32]] = []
-    kept: list[ChipWindow] = []
-    with kept_open():
-        for cell_batch, chips in _batches(source, cells, embedder, min_valid):
-            found = embedder.embed(*stacked(chips))
-            nonzero = np.linalg.norm(found, axis=1) > 0
-            vectors.append(found[nonzero])
-            kept += [cell for cell, good in zip(cell_batch, nonzero, strict=True) if good]
-    if not vectors:
-        return np.zeros((0, embedder.dim), dtype=np.float32), []
-    return np.concatenate(vectors), kept
-
-
-def _batches(
-    source: Source, cells: Sequence[ChipWindow], embedder: Embedder, min_valid: float
-) -> Iterator[tuple[list[ChipWindow], list[Chip]]]:
-    good: list[ChipWindow] = []
-    chips: list[Chip] = []
-    for cell in cells:
-        chip = read_chip(source, cell, embedder.chip_px, embedder.bands)
-        share = cell.width * cell.height / cell.side**2
-        ground = chip.pixels[:, chip.valid]
-        if chip.valid.mean() < min_valid * share or not ground.size or np.ptp(ground) == 0:
-            continue
-        good.append(cell)
-        chips.append(chip)
-        if len(chips) == BATCH:
-            yield good, chips
-            good, chips = [], []
-    if chips:
-        yield good, chips

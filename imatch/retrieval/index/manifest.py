@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imatch._version import __version__
-from imatch.core.errors import InputError
+from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import parse_json, to_json
 from imatch.retrieval.chips import ChipGrid
@@ -128,6 +129,24 @@ class IndexManifest(BaseModel):
             subject=path,
             hint=f"pass --embedder {self.model.source}, or index the images anew",
         )
+
+
+def new_manifest(model: ModelFacts, settings: Mapping[str, Any]) -> IndexManifest:
+    """The manifest of a new index.
+
+    Args:
+        model: Its embedder.
+        settings: What it is made with, where that is not the default.
+
+    Raises:
+        ConfigError: One of them makes no sense.
+    """
+    try:
+        return IndexManifest.model_validate({"model": model, **settings})
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first["msg"][:1].lower() + first["msg"][1:]
+        raise ConfigError(cause, subject=str(first["loc"][0])) from error
 
 
 def read_manifest(index: Path) -> IndexManifest:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from imatch.core.errors import ConfigError
-from imatch.core.progress import Progress, no_progress
+from imatch.core.progress import ProgressOption, shown
 from imatch.datasets.manifest import load_manifest
 from imatch.retrieval.embedders import load_embedder
 from imatch.retrieval.embedders.registry import DEFAULT
@@ -40,7 +40,7 @@ def evaluate_embedding(
     crop: float = 0.896,
     device: str = "cpu",
     fetch: bool = False,
-    progress: Progress = no_progress,
+    progress: ProgressOption = None,
 ) -> dict[str, Any]:
     """Classifies what covers the ground of a data set's chips by their embeddings.
 
@@ -88,7 +88,7 @@ def evaluate_embedding(
             )
         vectors, _ = embed_chips(seen, loaded, progress)
         places = seen.layout.place[known]
-        with progress(f"classifying by {name}", len(chosen) * draws) as advance:
+        with shown(progress)(f"classifying by {name}", len(chosen) * draws) as advance:
             if multi:
                 values = multi_label(
                     vectors[known], shares[known], places, on_fit=advance, **options

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import InputError
-from imatch.core.progress import Progress, no_progress
+from imatch.core.progress import ProgressOption, shown
 from imatch.datasets.manifest import DatasetManifest, load_manifest
 from imatch.retrieval.embedders import Embedder, load_embedder
 from imatch.retrieval.embedders.registry import DEFAULT
@@ -31,7 +31,7 @@ def evaluate_retrieval(
     between: tuple[str, str] | None = None,
     device: str = "cpu",
     fetch: bool = False,
-    progress: Progress = no_progress,
+    progress: ProgressOption = None,
 ) -> dict[str, Any]:
     """Measures whether embedders find each chip's place again among a data set's chips.
 
@@ -112,11 +112,11 @@ def open_chips(
 
 
 def embed_chips(
-    chips: PlaceChips, embedder: Embedder, progress: Progress = no_progress
+    chips: PlaceChips, embedder: Embedder, progress: ProgressOption = None
 ) -> tuple[NDArray[np.float32], float]:
     """Returns (N, dim) embeddings of the middles of chips, and the seconds that these took."""
     found, seconds = [], 0.0
-    with progress(f"embedding by {embedder.name}", len(chips)) as advance:
+    with shown(progress)(f"embedding by {embedder.name}", len(chips)) as advance:
         for start in range(0, len(chips), _BATCH):
             few = [chips.read(i) for i in range(start, min(start + _BATCH, len(chips)))]
             pixels, valid = (np.stack(part) for part in zip(*few, strict=True))

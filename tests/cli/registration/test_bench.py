@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from numpy.typing import NDArray
 
-from imatch.bench.cases import Case, write_cases
+from imatch.benchmark.cases import Case, write_cases
 
 Run = Callable[..., Result]
 

@@ -54,7 +54,7 @@ def test_it_is_right_whatever_the_view(
 def test_an_easy_pair_needs_one_stage(scene: MakeScene, register: Register) -> None:
     told: list[str] = []
     ref, tgt = scene("ref.tif", noise=1), scene("tgt.tif", noise=2, misplaced=(37.0, -12.0))
-    r = register(ref, tgt, matcher="auto", on_stage=told.append)
+    r = register(ref, tgt, matcher="auto", progress=lambda label, _done, _total: told.append(label))
     assert r.provenance["found_by"] == "near"
     assert [stage for stage in told if stage.startswith("correlating")] == [
         "correlating near the given position"

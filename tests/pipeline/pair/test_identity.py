@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imatch.bench.runner import BenchPlan
+from imatch.benchmark.runner import BenchPlan
 from imatch.core.errors import ConfigError
 from imatch.matchers.base import Matcher, MatcherOptions
 from imatch.matchers.dense.phase import Phase
@@ -43,6 +43,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "threshold_px": (2.0, 3.0),
     "refine": (None, True, False),
     "use_geocoding": (True, False),
+    "geocoding_error": ("30m", "3px"),
     "margin": (0.1, 0.2),
     "dem": (None, 300.0, 310.0),
     "gsd_m": (None, 10.0),

@@ -70,14 +70,17 @@ class TestInputs:
         assert register(ref, unsaid, tgt_nodata=0).n_matches == r.n_matches
 
     def test_masked_ground_is_not_matched(self, scene: MakeScene, register: Register) -> None:
-        # Something that moved, pinned to the image frame, under which the true ground is hidden.
+        # Something that moved, and not as the ground did, under which the true ground is hidden.
         decoy = np.random.default_rng(5).integers(500, 3500, (35, 35)).repeat(4, 0).repeat(4, 1)
 
-        def cover(pixels: NDArray[Any]) -> None:
-            pixels[:, 40:180, 40:180] = decoy
+        def cover(at: int) -> Callable[[NDArray[Any]], None]:
+            def put(pixels: NDArray[Any]) -> None:
+                pixels[:, at : at + 140, at : at + 140] = decoy
 
-        ref = scene("ref.tif", noise=1, finish=cover)
-        tgt = scene("tgt.tif", noise=2, finish=cover, misplaced=MISPLACED)
+            return put
+
+        ref = scene("ref.tif", noise=1, finish=cover(40))
+        tgt = scene("tgt.tif", noise=2, finish=cover(43), misplaced=MISPLACED)
         mask = scene("mask.tif", finish=lambda pixels: _draw_box(pixels))
         r = register(ref, tgt, ref_mask=mask.path, tgt_mask=mask.path)
         assert r.status == "ok"
@@ -89,7 +92,7 @@ class TestInputs:
 
 def _draw_box(pixels: NDArray[Any]) -> None:
     pixels[:] = 0
-    pixels[:, 40:180, 40:180] = 1
+    pixels[:, 40:183, 40:183] = 1
 
 
 def _in_box(xy: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -256,7 +259,12 @@ class TestTolerance:
 def test_stages_are_told(scene: MakeScene) -> None:
     told: list[str] = []
     ref = scene("ref.tif")
-    imatch.match(Path(ref.path), str(ref.path), matcher="sift", on_stage=told.append)
+    imatch.match(
+        Path(ref.path),
+        str(ref.path),
+        matcher="sift",
+        progress=lambda label, _done, _total: told.append(label),
+    )
     assert told == ["reading", "loading sift", "matching with sift", "estimating", "certifying"]
 
 
@@ -317,5 +325,11 @@ def test_a_file_that_changes_meanwhile_costs_the_answer(
             os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
     with pytest.raises(InputError, match="has changed while it was read") as caught:
-        match(ref.path, tgt.path, matcher="sift", tgt_mask=mask, on_stage=replace)
+        match(
+            ref.path,
+            tgt.path,
+            matcher="sift",
+            tgt_mask=mask,
+            progress=lambda label, _done, _total: replace(label),
+        )
     assert str(caught.value).startswith(str(path))

@@ -32,6 +32,7 @@ from imatch.pipeline.scene import measure as tile_worker
 from imatch.pipeline.scene import patches as patch_reader
 from imatch.pipeline.scene import reading
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config
+from imatch.pipeline.scene.register import register_scene
 from imatch.raster import array_source, open_source
 
 FloatArray = NDArray[np.float64]
@@ -227,12 +228,12 @@ def bent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, Registration]:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         patch.setenv("TORCH_HOME", str(folder))
         patch.delenv("IMATCH_WEIGHTS", raising=False)
-        return images, imatch.register(images.ref, images.tgt, **COARSE)
+        return images, register_scene(images.ref, images.tgt, **COARSE)
 
 
 def test_a_global_shift_is_found_and_nothing_is_bent(pair: MakePair) -> None:
     images = pair()
-    r = imatch.register(images.ref, images.tgt, **COARSE)
+    r = register_scene(images.ref, images.tgt, **COARSE)
     assert r.status == "ok", r.reason
     assert r.local is None
     assert r.provenance["scene"]["local"]["chosen"] == "none"
@@ -262,7 +263,7 @@ def test_a_local_warp_is_followed(bent: tuple[Pair, Registration]) -> None:
 
 def test_one_band_and_no_geocoding(pair: MakePair) -> None:
     images = pair(Warp(amplitude=2.0), bands=1, geocoded=False)
-    r = imatch.register(images.ref, images.tgt, local="spline", **COARSE)
+    r = register_scene(images.ref, images.tgt, local="spline", **COARSE)
     assert r.status == "ok", r.reason
     assert r.map_matrix is None
     assert r.local is not None
@@ -340,7 +341,7 @@ def test_residuals_and_figures_are_those_of_the_whole_model(
 @pytest.mark.parametrize("local", ["none", "polynomial3"])
 def test_a_family_can_be_asked_for(pair: MakePair, local: str) -> None:
     images = pair(Warp(amplitude=0.6))
-    r = imatch.register(images.ref, images.tgt, **{**QUICK, "local": local})
+    r = register_scene(images.ref, images.tgt, **{**QUICK, "local": local})
     assert ("none" if r.local is None else r.local.kind) == local
     assert r.status == "ok", r.reason
 
@@ -369,7 +370,7 @@ def test_two_zones_and_a_local_warp(tmp_path: Path) -> None:
         save(tmp_path / "tgt.tif", pixels, placed, OTHER),
         truth,
     )
-    r = imatch.register(images.ref, images.tgt, **COARSE)
+    r = register_scene(images.ref, images.tgt, **COARSE)
     assert r.status == "ok", r.reason
     assert r.local is not None
     assert rms(images.errors(r)) < 0.3
@@ -389,7 +390,7 @@ def test_pixels_of_another_size(tmp_path: Path, scale: float, side: int) -> None
         ),
         lambda xy: np.asarray((xy + (2.0, -1.0) + 0.5) * scale - 0.5),
     )
-    r = imatch.register(images.ref, images.tgt, **COARSE)
+    r = register_scene(images.ref, images.tgt, **COARSE)
     assert r.status == "ok", r.reason
     factor = r.provenance["scene"]["levels"][-1]["factor"]
     assert factor == ([2, 2] if scale < 1 else [1, 1])
@@ -405,7 +406,7 @@ def test_wrong_tiles_are_dropped_as_a_whole(pair: MakePair) -> None:
             pixels[part] = other[part]
 
     images = pair(spoil=spoil)
-    r = imatch.register(images.ref, images.tgt, **QUICK)
+    r = register_scene(images.ref, images.tgt, **QUICK)
     assert r.status == "ok", r.reason
     wrong = (r.tie_points.tgt_xy[:, 0] > 264) & (r.tie_points.tgt_xy[:, 0] < 504)
     wrong &= (r.tie_points.tgt_xy[:, 1] > 8) & (r.tie_points.tgt_xy[:, 1] < 504)
@@ -426,7 +427,7 @@ def test_under_clouds_fewer_tiles_will_do(
     cloudy = pictures(Warp(), (2, 2))[1].copy()
     cloudy[:, :height, :width] = pictures(Warp())[1][:, :height, :width]
     measured_through(monkeypatch, cloudy)
-    r = imatch.register(images.ref, images.tgt, tile=128, spacing=24, **QUICK)
+    r = register_scene(images.ref, images.tgt, tile=128, spacing=24, **QUICK)
     scene = r.provenance["scene"]
     tiles = scene["tiles_agree"] + scene["tiles_discarded"]
     assert scene["tiles_agree"] < tiles / 3
@@ -448,7 +449,7 @@ def test_missing_ground_makes_no_tie_points(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "tgt.tif", "r+") as out:
         out.write(values)
     images = Pair(tmp_path / "ref.tif", tmp_path / "tgt.tif", Warp().apply)
-    r = imatch.register(images.ref, images.tgt, **QUICK)
+    r = register_scene(images.ref, images.tgt, **QUICK)
     assert r.status == "ok", r.reason
     assert (r.tie_points.tgt_xy.sum(axis=1) > 0.8 * SIDE - 40).all()
     assert rms(images.errors(r)[-60:]) < 0.15
@@ -471,14 +472,14 @@ def test_a_mask_keeps_its_ground_out(pair: MakePair, tmp_path: Path) -> None:
         transform=PLACE,
     ) as out:
         out.write(pixels.astype(np.uint8))
-    r = imatch.register(images.ref, images.tgt, ref_mask=mask, **QUICK)
+    r = register_scene(images.ref, images.tgt, ref_mask=mask, **QUICK)
     assert r.status == "ok", r.reason
     assert r.tie_points.ref_xy[:, 0].min() > SIDE / 2
 
 
 def test_another_place_is_never_ok(pair: MakePair) -> None:
     images = pair(seeds=(1, 2))
-    r = imatch.register(images.ref, images.tgt, tolerance="100px", **COARSE)
+    r = register_scene(images.ref, images.tgt, tolerance="100px", **COARSE)
     assert r.status != "ok"
     assert r.certificate.passes is False
 
@@ -489,7 +490,7 @@ def test_a_rough_answer_that_tiles_deny_is_not_relied_on(
     """Whatever made the rough answer ok: another place's pixels at full resolution refute it."""
     images = pair()
     measured_through(monkeypatch, pictures(Warp(), (2, 2))[1])
-    r = imatch.register(images.ref, images.tgt, **QUICK)
+    r = register_scene(images.ref, images.tgt, **QUICK)
     assert r.status == "uncertain"
     assert "at full resolution only" in r.reason
     assert r.local is None
@@ -499,18 +500,18 @@ def test_a_rough_answer_that_tiles_deny_is_not_relied_on(
 
 def test_arrays_need_no_files() -> None:
     ref, tgt = pictures(Warp())
-    r = imatch.register(ref, tgt, jobs=2, **QUICK)
+    r = register_scene(ref, tgt, jobs=2, **QUICK)
     assert r.status == "ok", r.reason
     assert r.transform is not None
     np.testing.assert_allclose(r.transform.apply([[280, 280]]), [[283.4, 277.7]], atol=0.1)
     with pytest.raises(ConfigError, match="no file, so its state cannot be kept"):
-        imatch.register(ref, tgt, state=Path("nowhere"), **QUICK)
+        register_scene(ref, tgt, state=Path("nowhere"), **QUICK)
 
 
 def test_images_too_small_for_tiles_keep_the_rough_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     ref, tgt = pictures(Warp())
     monkeypatch.setattr("imatch.pipeline.scene.register.plan_level", lambda *_, **__: None)
-    r = imatch.register(ref, tgt, **QUICK)
+    r = register_scene(ref, tgt, **QUICK)
     rough = imatch.match(ref, tgt, matcher="phase", **COARSE)
     assert r.status == rough.status == "ok"
     np.testing.assert_array_equal(r.matrix, rough.matrix)
@@ -534,7 +535,7 @@ def test_every_format_is_written_and_read_back(
 
 class TestProgressAndState:
     def run(self, images: Pair, state: Path | None = None, **options: Any) -> Registration:
-        return imatch.register(images.ref, images.tgt, **{**QUICK, **options}, state=state)
+        return register_scene(images.ref, images.tgt, **{**QUICK, **options}, state=state)
 
     def test_stages_and_tiles_are_told(self, pair: MakePair) -> None:
         stages: list[str] = []
@@ -635,7 +636,7 @@ class TestConfiguration:
 
     def test_spacing_and_levels(self, pair: MakePair) -> None:
         images = pair()
-        r = imatch.register(images.ref, images.tgt, spacing=60, levels=2, **QUICK)
+        r = register_scene(images.ref, images.tgt, spacing=60, levels=2, **QUICK)
         levels = r.provenance["scene"]["levels"]
         assert [level["factor"] for level in levels] == [[4, 4], [1, 1]]
         assert levels[-1]["spacing"] == pytest.approx(60, rel=0.02)
@@ -645,4 +646,4 @@ class TestConfiguration:
 
 def test_errors_are_ours() -> None:
     with pytest.raises(ImatchError, match="no such file"):
-        imatch.register("absent.tif", "absent.tif")
+        register_scene("absent.tif", "absent.tif")

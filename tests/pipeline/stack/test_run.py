@@ -27,7 +27,7 @@ from imatch.pipeline.registration.io import read_registration, write_json
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.stack.pairing import PairChoice
 from imatch.pipeline.stack.result import Stack, StackImage
-from imatch.pipeline.stack.run import stack
+from imatch.pipeline.stack.run import solve_stack
 
 MakeScene = Callable[..., Any]
 Spoil = Callable[[Registration, str], Registration | str]
@@ -140,7 +140,9 @@ def test_five_seasons_are_tied_to_hundredths_of_a_pixel(
     series: tuple[list[Path], dict[str, NDArray[np.float64]]], tmp_path: Path, geocoded: bool
 ) -> None:
     paths, truth = series
-    solved = stack(paths, tmp_path / "out", matcher="sift", use_geocoding=geocoded, executor=Here())
+    solved = solve_stack(
+        paths, tmp_path / "out", matcher="sift", use_geocoding=geocoded, executor=Here()
+    )
     assert solved.on_map is geocoded
     assert solved.sure
     assert solved.model == "similarity"
@@ -167,7 +169,7 @@ def test_an_image_is_an_ordinary_registration_that_apply_takes(
     series: tuple[list[Path], dict[str, NDArray[np.float64]]], tmp_path: Path
 ) -> None:
     paths, truth = series
-    solved = stack(
+    solved = solve_stack(
         paths[:3], tmp_path / "out", reference="a_20180420", matcher="sift", executor=Here()
     )
     assert solved.reference == "a_20180420"
@@ -210,7 +212,7 @@ def test_where_two_dates_do_not_match_a_third_leads_from_one_to_the_other(
             return replace(found, status="failed", reason="snow", transform=None, map_matrix=None)
         return found
 
-    solved = stack(
+    solved = solve_stack(
         [paths[0], paths[1], paths[2]],
         tmp_path / "out",
         reference="a_20180115",
@@ -236,7 +238,7 @@ def test_a_wrong_pair_is_outvoted_and_named(
     def moved(found: Registration, name: str) -> Registration:
         return shifted(found, 12.0) if name == "a_20180420__a_20181010" else found
 
-    solved = stack(paths, tmp_path / "out", matcher="sift", executor=Here(moved))
+    solved = solve_stack(paths, tmp_path / "out", matcher="sift", executor=Here(moved))
     aside = [pair for pair in solved.pairs if pair.verdict == "aside"]
     assert [(pair.reference, pair.target) for pair in aside] == [("a_20180420", "a_20181010")]
     assert aside[0].residual_px == pytest.approx(12, abs=0.5)
@@ -258,7 +260,7 @@ def test_one_word_against_another_makes_uncertain(
     def moved(found: Registration, name: str) -> Registration:
         return shifted(found, 12.0) if name == "a_20180420__a_20180715" else found
 
-    solved = stack(
+    solved = solve_stack(
         paths[:3], tmp_path / "out", reference="a_20180115", matcher="sift", executor=Here(moved)
     )
     assert sum(pair.verdict == "aside" for pair in solved.pairs) == 1
@@ -283,7 +285,7 @@ def test_what_nothing_ties_is_named_with_the_best_attempts(
             return "its disk was pulled"
         return replace(found, status="failed", reason="clouds", transform=None, map_matrix=None)
 
-    solved = stack(paths, tmp_path / "out", matcher="sift", executor=Here(spoil))
+    solved = solve_stack(paths, tmp_path / "out", matcher="sift", executor=Here(spoil))
     failed = by_name(solved)["a_20190120"]
     assert failed.status == "failed"
     assert failed.registration.matrix is None
@@ -307,7 +309,7 @@ def test_two_uncertain_pairs_that_agree_tie_an_image_but_not_firmly(
             return replace(found, status="uncertain", reason="chance could explain it")
         return found
 
-    solved = stack(paths[:4], tmp_path / "out", matcher="sift", executor=Here(unsure))
+    solved = solve_stack(paths[:4], tmp_path / "out", matcher="sift", executor=Here(unsure))
     image = by_name(solved)["a_20181010"]
     assert image.status == "uncertain"
     assert image.counting == 3
@@ -328,7 +330,7 @@ def test_images_tied_among_themselves_only_say_so(
             return replace(found, status="failed", reason="snow", transform=None, map_matrix=None)
         return found
 
-    solved = stack(
+    solved = solve_stack(
         paths, tmp_path / "out", reference="a_20180715", matcher="sift", executor=Here(two_islands)
     )
     failed = {image.name for image in solved.untied}
@@ -341,8 +343,8 @@ def test_the_order_in_which_images_are_named_changes_nothing(
     series: tuple[list[Path], dict[str, NDArray[np.float64]]], tmp_path: Path
 ) -> None:
     paths, _ = series
-    one = stack(paths[:4], tmp_path / "one", matcher="sift", executor=Here())
-    other = stack(paths[3::-1], tmp_path / "other", matcher="sift", executor=Here())
+    one = solve_stack(paths[:4], tmp_path / "one", matcher="sift", executor=Here())
+    other = solve_stack(paths[3::-1], tmp_path / "other", matcher="sift", executor=Here())
     documents = [solved.to_dict() for solved in (one, other)]
     for document in documents:
         del document["seconds"], document["provenance"]
@@ -356,8 +358,8 @@ def test_a_stack_is_gone_on_with_where_it_was_left(
 ) -> None:
     paths, _ = series
     first, second = Here(), Here()
-    stack(paths[:3], tmp_path / "out", matcher="sift", executor=first)
-    solved = stack(paths[:4], tmp_path / "out", matcher="sift", executor=second, resume=True)
+    solve_stack(paths[:3], tmp_path / "out", matcher="sift", executor=first)
+    solved = solve_stack(paths[:4], tmp_path / "out", matcher="sift", executor=second, resume=True)
     assert len(first.ran) == 3
     assert len(second.ran) == 3
     assert all("20181010" in name for name in second.ran)
@@ -382,7 +384,7 @@ def test_more_pairs_are_tried_only_for_what_is_not_tied(
     rounds: list[int] = []
     told: list[str] = []
     engine = Here(hard)
-    solved = stack(
+    solved = solve_stack(
         paths,
         tmp_path / "out",
         pairs=PairChoice("auto", 1),
@@ -404,7 +406,7 @@ def test_pairs_with_the_reference_alone_are_as_many_as_the_others(
 ) -> None:
     paths, _ = series
     engine = Here()
-    solved = stack(
+    solved = solve_stack(
         paths,
         tmp_path / "out",
         pairs="reference",
@@ -423,7 +425,7 @@ def test_an_image_that_cannot_be_read_does_not_cost_the_others(
     paths, _ = series
     broken = tmp_path / "b_20180601.tif"
     broken.write_bytes(b"nothing of the kind")
-    solved = stack([*paths[:2], broken], tmp_path / "out", matcher="sift", executor=Here())
+    solved = solve_stack([*paths[:2], broken], tmp_path / "out", matcher="sift", executor=Here())
     image = by_name(solved)["b_20180601"]
     assert image.status == "failed"
     assert "cannot be read" in image.reason
@@ -440,7 +442,7 @@ def test_different_sizes_of_pixels_and_systems_meet_on_the_map(
         scene("b_20180401.tif", misplaced=(31.0, -12.0), gsd=20.0, noise=2),
         scene("c_20180701.tif", misplaced=(-14.0, 22.0), crs="EPSG:32632", noise=3),
     ]
-    solved = stack(
+    solved = solve_stack(
         [one.path for one in scenes],
         tmp_path / "out",
         reference="a_20180101",
@@ -462,7 +464,7 @@ def test_a_tolerance_is_held_against_every_bound(
     series: tuple[list[Path], dict[str, NDArray[np.float64]]], tmp_path: Path
 ) -> None:
     paths, _ = series
-    solved = stack(
+    solved = solve_stack(
         paths[:3],
         tmp_path / "out",
         reference="a_20180115",
@@ -479,11 +481,11 @@ def test_what_differs_for_reference_and_target_makes_no_sense(
 ) -> None:
     paths, _ = series
     with pytest.raises(ConfigError, match="bands: differs for reference and target"):
-        stack(paths, tmp_path / "out", ref_bands=(1,))
+        solve_stack(paths, tmp_path / "out", ref_bands=(1,))
     with pytest.raises(ConfigError, match="name it with --reference"):
-        stack(paths, tmp_path / "out", pairs="reference")
+        solve_stack(paths, tmp_path / "out", pairs="reference")
     with pytest.raises(InputError, match="not among the images"):
-        stack(paths, tmp_path / "out", reference="july")
+        solve_stack(paths, tmp_path / "out", reference="july")
     assert not (tmp_path / "out").exists()
 
 

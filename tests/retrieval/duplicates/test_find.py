@@ -16,9 +16,8 @@ from imatch.raster import array_source, open_source
 from imatch.retrieval.decision import Decision, decision_for
 from imatch.retrieval.duplicates.find import (
     COLUMNS,
-    find_duplicates,
+    duplicates_in,
     judge_pairs,
-    write_duplicates,
 )
 from imatch.retrieval.duplicates.normalisation import SIDE, form_of, inner
 from imatch.retrieval.duplicates.similarity import FIGURES, compare
@@ -128,7 +127,7 @@ def test_groups_are_found_and_the_rest_is_left_alone(files: dict[str, str], tmp_
     blank = saved(tmp_path / "blank.png", np.full((50, 50, 3), 9, np.uint8))
     started: list[int] = []
     done: list[float] = []
-    found = find_duplicates(
+    found = duplicates_in(
         [*files.values(), str(broken), blank],
         PLAIN,
         on_start=started.append,
@@ -149,7 +148,7 @@ def test_groups_are_found_and_the_rest_is_left_alone(files: dict[str, str], tmp_
     assert probabilities == sorted(probabilities, reverse=True)
     assert {pair.group for pair in found.pairs} == {1, 2}
     table = tmp_path / "out.csv"
-    write_duplicates(found, table)
+    found.save(table)
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
@@ -163,17 +162,17 @@ def test_given_pairs_are_all_answered(files: dict[str, str], tmp_path: Path) -> 
     assert [item.path for item in found.skipped] == ["gone.png"]
     strict = judge_pairs(wanted[:1], replace(PLAIN, threshold=1.0))
     assert strict.groups == ()
-    write_duplicates(strict, tmp_path / "out.csv")
+    strict.save(tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith(f"{files['a']},")
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of 1 images could be used"):
-        find_duplicates([str(tmp_path / "gone.png")], PLAIN)
+        duplicates_in([str(tmp_path / "gone.png")], PLAIN)
     with pytest.raises(InputError, match="none of 1 pairs could be used"):
         judge_pairs([("x.png", "y.png")], PLAIN)
     one = saved(tmp_path / "one.png", picture(0))
-    found = find_duplicates([one], PLAIN)
+    found = duplicates_in([one], PLAIN)
     assert (found.compared, found.groups, found.pairs) == (0, (), ())
 
 
@@ -183,6 +182,6 @@ def test_of_many_files_only_likely_pairs_are_compared(
     monkeypatch.setattr("imatch.retrieval.duplicates.find._NEAREST", 3)
     names = [saved(tmp_path / f"{i}.png", picture(i, 64)) for i in range(12)]
     names.append(saved(tmp_path / "copy.png", marked(picture(5, 64))))
-    found = find_duplicates(names, PLAIN)
+    found = duplicates_in(names, PLAIN)
     assert found.compared < 30
     assert found.groups == ((names[5], names[12]),)

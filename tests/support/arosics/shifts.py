@@ -18,10 +18,10 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
-from imatch.bench.cases import Case
-from imatch.bench.metrics import corner_error
-from imatch.bench.prepare_case import PreparedCase, prepare_case
-from imatch.bench.results import Result
+from imatch.benchmark.cases import Case
+from imatch.benchmark.metrics import corner_error
+from imatch.benchmark.prepare_case import PreparedCase, prepare_case
+from imatch.benchmark.results import Result
 from imatch.core.errors import ImatchError
 from imatch.pipeline.pair.config import MatchConfig
 from tests.support.arosics.environment import WORKER

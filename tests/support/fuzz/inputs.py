@@ -70,7 +70,7 @@ def _pairs(folder: Path, run: Run) -> Sample:
 
 
 def _cases(folder: Path, run: Run) -> Sample:
-    from imatch.bench.cases import Case, write_cases
+    from imatch.benchmark.cases import Case, write_cases
 
     inside = folder / "in"
     inside.mkdir()

@@ -31,7 +31,7 @@ from rasterio.windows import Window
 from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
-from imatch.bench.environment import environment
+from imatch.benchmark.environment import environment
 from imatch.core.errors import InputError, OutputError
 from imatch.core.io.files import atomic_path
 from tests.support.scenes.ground import Ground, Pixels

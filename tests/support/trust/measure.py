@@ -19,7 +19,7 @@ from imatch.pipeline.pair.match import match
 from imatch.pipeline.pair.registrar import Registrar, load_registrar
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
-from imatch.pipeline.scene.register import register
+from imatch.pipeline.scene.register import register_scene
 from tests.support.pairs.trust.kinds import KINDS, make_pair
 from tests.support.pairs.trust.pair import Points, Side, TrustPair
 
@@ -116,7 +116,7 @@ def judge(pair: TrustPair, matcher: str, *, whole: bool = False) -> Row:
     images, registrar = (pair.ref.source(), pair.tgt.source()), _registrar(matcher)
     try:
         if whole:
-            found = register(*images, registrar, size=pair.params["working"])
+            found = register_scene(*images, registrar, size=pair.params["working"])
         else:
             found = match(*images, registrar)
     except ImatchError as error:
