@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,9 @@ def test_the_lines_beside_other_packages_run(tmp_path: Path) -> None:
     for name, path in zip(("reference.tif", "target.tif"), SAMPLE, strict=True):
         lines = lines.replace(f'"{name}"', repr(str(path)))
     out = tmp_path / "registered.tif"
-    exec(lines.replace('"registered.tif"', repr(str(out))), {})
+    script = tmp_path / "lines.py"
+    script.write_text(lines.replace('"registered.tif"', repr(str(out))))
+    runpy.run_path(str(script))
     assert out.stat().st_size > 0
 
 
