@@ -30,7 +30,15 @@ from imatch.pipeline.pair.registrar import Asked, Registrar, load_registrar, wit
 from imatch.pipeline.registration.certificate import Tolerance
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.registration.to_registration import to_registration
-from imatch.raster import Source, WorkPair, array_source, open_source, read_pair, render
+from imatch.raster import (
+    Source,
+    WorkPair,
+    array_source,
+    leave_out_marks,
+    open_source,
+    read_pair,
+    render,
+)
 from imatch.raster.dataarrays.frame import is_data_array
 from imatch.raster.dataarrays.source import data_array_source
 from imatch.raster.fixed.blocks import common_blocks
@@ -192,6 +200,7 @@ def estimate_pair(
     pair = read_pair(
         *sources, size=config.size, margin=config.margin, use_geocoding=config.use_geocoding
     )
+    pair = leave_out_marks(pair)
     if isinstance(asked, Registrar):
         registrar = asked.configured(config)
     else:

@@ -23,6 +23,8 @@ _SAME = 0.9
 # A pixel stands alone when it departs from the median of its neighbours by so many times what is
 # usual.
 _ALONE = 8.0
+# Where more of the ground beside the marks is the same in both, one is a copy of the other.
+_COPIED = 0.5
 # From this share of a band on, marks leave nothing of it.
 _MOST = 0.5
 # Lines looked at across, at most, and least correlation of two profiles, beside its significance.
@@ -59,6 +61,10 @@ def without_marks(ref: GeoImage, tgt: GeoImage, offset: Offset) -> tuple[GeoImag
     if marked.any():
         beside = cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0
         ref, tgt = _without(ref, parts[0], beside), _without(tgt, parts[1], beside)
+    same = (ref.pixels[:, *parts[0]] == tgt.pixels[:, *parts[1]]).all(axis=0)
+    left = ref.valid[parts[0]] & tgt.valid[parts[1]]
+    if left.any() and same[left].mean() > _COPIED:
+        return ref, tgt
     return _level_lines(ref, tgt, parts)
 
 
@@ -87,6 +93,10 @@ def common_marks(
                 found |= _same_patches(patch, sure & (first == value))
         if same.any():
             found |= same & _alone(first) & _alone(second)
+        # Of one image twice all is the same, its ground as well.
+        rest = seen & ~found
+        if rest.any() and same[rest].mean() > _COPIED:
+            found[:] = False
     return marks
 
 

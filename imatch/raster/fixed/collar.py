@@ -13,6 +13,9 @@ _SHARE, _SOLID = 0.01, 5
 # The values beside a collar are those of the ground at large: their median lies above this
 # percentile. Water and shadow that are clipped to zero lie among dark ground.
 _BESIDE = 15.0
+# They do not fade away towards the collar either: beside it is so much of what lies further off, in
+# pixels from it.
+_JUMP, _AWAY = 0.6, 10
 # What lies between a collar and the values beside it, pixels: resampling mixes them.
 _MIXED = 3
 
@@ -45,11 +48,15 @@ def _collar(band: NDArray[np.float32], zero: BoolArray, valid: BoolArray) -> Boo
     collar = zero & (cv2.dilate(edge.astype(np.uint8), square) > 0)
     if collar.mean() <= _SHARE:
         return np.zeros_like(zero)
-    near, far = (
+    near, beside, off, away = (
         cv2.dilate(collar.astype(np.uint8), np.ones((2 * r + 1, 2 * r + 1), np.uint8)) > 0
-        for r in (_MIXED - 1, _MIXED + 1)
+        for r in (_MIXED - 1, _MIXED + 1, _AWAY - 2, _AWAY)
     )
-    beside, ground = band[far & ~near & valid], band[valid & ~collar]
-    if len(beside) == 0 or np.median(beside) <= np.percentile(ground, _BESIDE):
+    rims = [band[outer & ~inner & valid] for outer, inner in ((beside, near), (away, off))]
+    ground = band[valid & ~collar]
+    if min(map(len, rims)) == 0:
+        return np.zeros_like(zero)
+    close, further = (float(np.median(rim)) for rim in rims)
+    if close <= np.percentile(ground, _BESIDE) or close < _JUMP * further:
         return np.zeros_like(zero)
     return np.asarray(near)

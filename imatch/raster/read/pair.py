@@ -101,7 +101,7 @@ def read_pair(
     pair = _read(ref, tgt, size, margin, use_geocoding)
     factor = _repeated(pair, ref, tgt)
     if factor <= 1:
-        return _without_marks(pair)
+        return pair
     # No finer than what was measured: the edges of repeated pixels are none of the ground.
     shapes = pair.ref.valid.shape, pair.tgt.valid.shape
     if min(map(min, shapes)) < _ENOUGH * factor:
@@ -121,10 +121,14 @@ def _without_collars(source: Source, image: GeoImage) -> GeoImage:
     return replace(image, pixels=np.where(valid, image.pixels, np.float32(0)), valid=valid)
 
 
-def _without_marks(pair: WorkPair) -> WorkPair:
-    """The pair without what both show at the same pixels of their files."""
+def leave_out_marks(pair: WorkPair) -> WorkPair:
+    """Finds what both images show at the same pixels of their files and returns the rest.
+
+    Args:
+        pair: As it was read.
+    """
     moved = pair.same_pixels
-    if moved is None or np.abs(moved - np.rint(moved)).max() > _ON_GRID:
+    if pair.repeated > 1 or moved is None or np.abs(moved - np.rint(moved)).max() > _ON_GRID:
         return pair
     ref, tgt = without_marks(pair.ref, pair.tgt, (round(moved[0]), round(moved[1])))
     return replace(pair, ref=ref, tgt=tgt)

@@ -111,6 +111,12 @@ def test_water_of_one_value_is_no_mark_unless_its_shores_are_the_same() -> None:
     assert lost([first, second]).mean() > 0.07
 
 
+def test_of_a_copy_nothing_is_lost() -> None:
+    view = views()[0]
+    view[0, 60:120, 20:90] = 7
+    assert not lost([view, view.copy()]).any()
+
+
 def test_pixels_are_the_same_by_their_number_in_the_file() -> None:
     first, second = views()
     for view in (first, second):
