@@ -13,7 +13,7 @@ SAMPLE := data/sample/bouconne_2018-08.tif data/sample/bouconne_2018-11.tif
 TESTED_MATCHERS := aliked-lightglue disk-lightglue xfeat-lighterglue
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test package install install-dev clean
+.PHONY: help demo docs test package install install-dev clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,9 @@ test: install-dev ## Lint, format check, types, architecture, tests.
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
 
+docs: $(VENV)/.imatch-docs ## Build the documentation into site/, every link and docstring checked.
+	$(BIN)/mkdocs build --strict
+
 package: install-dev ## Build the wheel and the source distribution into dist/, and check them.
 	rm -rf build dist imatch.egg-info
 	$(BIN)/python -m build
@@ -44,7 +47,7 @@ install: $(VENV)/.imatch ## Make .venv with torch and this package.
 install-dev: $(VENV)/.imatch-dev ## The same, with what the tests need.
 
 clean: ## Remove .venv, demo/, build products and caches (downloaded weights stay).
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) demo build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache
 	find imatch tests experiments data -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -68,4 +71,8 @@ $(VENV)/.imatch: $(VENV)/.torch-$(TORCH_VERSION) setup.cfg pyproject.toml
 
 $(VENV)/.imatch-dev: $(VENV)/.imatch
 	$(BIN)/pip install --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.imatch-docs: $(VENV)/.imatch
+	$(BIN)/pip install --editable '.[docs]'
 	@touch $@

@@ -15,7 +15,6 @@ def on_files(files: Files, config: Any) -> Files:
     """Adds a figure for each plot of `imatch.benchmark.plots`."""
     from imatch.benchmark.plots import bars_plot, recall_plot, time_plot
     from imatch.benchmark.results import Result
-
     from imatch.core.io.tables import read_rows
 
     results = read_rows(RECORD / "all" / "results.csv", Result)

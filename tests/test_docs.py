@@ -21,7 +21,8 @@ from imatch.cli import cli
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md"))
-SAMPLE = [ROOT / "data" / "sample" / f"bouconne_2018-{month}.tif" for month in ("08", "11")]
+FOLDER = ROOT / "data" / "sample"
+SAMPLE = FOLDER / "bouconne_2018-08.tif", FOLDER / "bouconne_2018-11.tif"
 SCHEMA = json.loads((DOCS / "reference" / "registration.schema.json").read_text())
 # Of pip, docker and make, which the pages call as well.
 FOREIGN = {"--rm", "--index-url"}
