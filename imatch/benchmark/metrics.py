@@ -40,7 +40,7 @@ def corner_error(
     Returns:
         Target pixels; infinite where the estimate sends a corner to infinity.
 
-    Example:
+    Examples:
         >>> shift = np.array([[1.0, 0, 3], [0, 1, 4], [0, 0, 1]])
         >>> corner_error(shift, np.eye(3), (100, 80))
         5.0
@@ -55,7 +55,7 @@ def corner_error(
 def recall(errors: ArrayLike, threshold: float) -> float:
     """Returns the share of errors of at most `threshold`; NaN of none.
 
-    Example:
+    Examples:
         >>> recall([0.5, 1.0, 2.0, float("inf")], 1.0)
         0.5
     """
@@ -69,7 +69,7 @@ def auc(errors: ArrayLike, threshold: float) -> float:
     The curve is a staircase, so the area is exact: each error e adds (threshold − e) of it. (Pose
     estimation's customary AUC joins the steps by slopes, which differs by less than a step.)
 
-    Example:
+    Examples:
         >>> auc([0.0, 1.0, float("inf"), 0.5], 1.0)
         0.375
     """

@@ -69,7 +69,7 @@ def bench(
         OutputError: The folder holds something else, or the disk refused.
         ImatchError: A matcher cannot be loaded.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> folder = getfixture("tmp_path")
         >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255

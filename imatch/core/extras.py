@@ -45,7 +45,7 @@ def require_extra(module: str, why: str) -> None:
 def how_to_install(error: Exception) -> str | None:
     """The command that brings the module whose lack is an error's cause; None for other errors.
 
-    Example:
+    Examples:
         >>> how_to_install(ModuleNotFoundError(name="faiss.swigfaiss"))
         "run pip install 'imatch[retrieval]'"
     """

@@ -111,7 +111,7 @@ def shown(option: ProgressOption) -> Progress:
     Args:
         option: As given for ``progress``.
 
-    Example:
+    Examples:
         >>> with shown(lambda *told: print(*told))("reading", 2) as advance:
         ...     advance(1)
         reading 0.0 2

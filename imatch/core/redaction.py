@@ -34,7 +34,7 @@ def redacted(text: str) -> str:
         text: A URL, a name that GDAL understands, or a sentence, document or command line that
             holds some.
 
-    Example:
+    Examples:
         >>> redacted("cannot read '/vsizip//vsicurl/https://me:pw@host/a.zip?sig=x' (HTTP 403)")
         "cannot read '/vsizip//vsicurl/https://host/a.zip' (HTTP 403)"
         >>> redacted("/vsicurl?empty_dir=yes&url=https%3A%2F%2Fhost%2Fa.tif%3Fsig%3Dx")

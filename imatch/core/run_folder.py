@@ -183,7 +183,7 @@ def first_change(
 ) -> str | None:
     """Describes the first difference of two mappings; None if they are equal.
 
-    Example:
+    Examples:
         >>> first_change({"size": 512, "seed": 0}, {"size": 512, "seed": 3})
         'seed was 0 and is 3'
     """

@@ -107,7 +107,7 @@ def check_options(
 def as_yaml(settings: Settings) -> str:
     """Writes settings as a YAML document that `load_settings` reads back.
 
-    Example:
+    Examples:
         >>> class Grid(Settings):
         ...     step: int = 5
         >>> print(as_yaml(Grid()), end="")

@@ -23,7 +23,7 @@ _INCHES = 2.1
 def spread(groups: Sequence[str], count: int) -> list[int]:
     """Chooses at most `count` indices, of every group about as many, evenly along each.
 
-    Example:
+    Examples:
         >>> spread(["a", "a", "a", "b"], 2)
         [0, 3]
     """

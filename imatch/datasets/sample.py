@@ -42,7 +42,7 @@ class PairSample:
     Raises:
         ValueError: Shapes or types do not fit together.
 
-    Example:
+    Examples:
         >>> ground = np.zeros((1, 8, 8), np.float32)
         >>> seen = np.ones((8, 8), bool)
         >>> sample = PairSample(ground, ground, seen, seen, np.eye(3), 0.1, ~seen)

@@ -23,7 +23,7 @@ def gis_xy(image: ImageSummary, xy: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         (N, 2) map coordinates.
 
-    Example:
+    Examples:
         >>> gis_xy(ImageSummary(None, 9, 9), np.array([[0.0, 0.0]]))
         array([[ 0.5, -0.5]])
     """

@@ -110,7 +110,7 @@ def code(text: str) -> Markup:
 def anchor(title: str) -> str:
     """Returns the identifier of the section of a title, for links to it.
 
-    Example:
+    Examples:
         >>> anchor("Do the stated intervals hold?")
         'do-the-stated-intervals-hold'
     """

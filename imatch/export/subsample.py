@@ -22,7 +22,7 @@ def subsample(xy: NDArray[np.float64], cost: NDArray[np.float64], limit: int) ->
     Returns:
         (M,) indices into `xy`, ascending, M <= `limit`; all of them when there are few enough.
 
-    Example:
+    Examples:
         >>> subsample(np.array([[0.0, 0], [1, 0], [9, 0]]), np.array([2.0, 1, 3]), 2)
         array([1, 2])
     """

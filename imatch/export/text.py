@@ -17,7 +17,7 @@ STATUS_COLOURS = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
 def number(value: float, *, sign: bool = False) -> str:
     """Formats a number with about three significant digits.
 
-    Example:
+    Examples:
         >>> [number(v) for v in (0.0123, 0.5, 3.14159, 31.4159, 3141.59)]
         ['0.012', '0.50', '3.14', '31.4', '3142']
     """
@@ -29,7 +29,7 @@ def number(value: float, *, sign: bool = False) -> str:
 def with_interval(value: float, half: float | None, *, sign: bool = False) -> str:
     """Formats a number and its interval, both to the precision of the interval.
 
-    Example:
+    Examples:
         >>> with_interval(73.94, 1.05), with_interval(7.394, 0.105), with_interval(7.394, None)
         ('73.9 ± 1.1', '7.39 ± 0.10', '7.39')
     """

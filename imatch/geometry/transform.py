@@ -95,7 +95,7 @@ class Transform:
         local: Displacement added to what the matrix gives, as a function of the position the
             matrix is applied to; None without local deformation.
 
-    Example:
+    Examples:
         >>> shift = Transform("translation", np.array([[1, 0, 3], [0, 1, -2], [0, 0, 1]]))
         >>> shift.apply([[10, 10]])
         array([[13.,  8.]])

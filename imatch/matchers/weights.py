@@ -27,7 +27,7 @@ def list_matchers() -> list[dict[str, Any]]:
         A row a matcher: ``name``, ``kind``, ``weights`` (name to state), ``state`` (``present``,
         ``missing`` or ``corrupt``), ``licence`` and ``summary``.
 
-    Example:
+    Examples:
         >>> [row["name"] for row in list_matchers() if not row["weights"]]
         ['sift', 'phase']
     """
@@ -52,7 +52,7 @@ def list_matchers() -> list[dict[str, Any]]:
 def list_weights() -> list[dict[str, Any]]:
     """All checkpoints, where each lies on this machine, its size, licence and source.
 
-    Example:
+    Examples:
         >>> sorted(row["name"] for row in list_weights())[:2]
         ['aliked-lightglue', 'aliked-n16']
     """

@@ -26,7 +26,7 @@ def acquisition_date(path: str, tags: Mapping[str, str] | None = None) -> date |
     Returns:
         The day, None where nothing tells.
 
-    Example:
+    Examples:
         >>> acquisition_date("S2A_MSIL1C_20190318T083601_N0207_R064_T36UYA_20190318T104229.SAFE")
         datetime.date(2019, 3, 18)
         >>> acquisition_date("Sentinel2_NDVI_2020-02-21.tif")
@@ -42,7 +42,7 @@ def acquisition_date(path: str, tags: Mapping[str, str] | None = None) -> date |
 def season_gap(one: date, other: date) -> float:
     """Days between two dates as if they were of one year, 0 to 183.
 
-    Example:
+    Examples:
         >>> season_gap(date(2019, 1, 2), date(2021, 12, 30)) < 4
         True
     """

@@ -166,7 +166,7 @@ def in_words(text: str, name: str) -> str:
         text: What was raised.
         name: The file; it is not repeated.
 
-    Example:
+    Examples:
         >>> in_words("'/a/b.tif' not recognized as being in a supported file format.", "/a/b.tif")
         'its format is unknown'
         >>> in_words("b.tif: /a/b.tif:Cannot read TIFF header", "/a/b.tif")

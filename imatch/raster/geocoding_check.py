@@ -30,7 +30,7 @@ def misplaced(transform: Affine, crs: CRS | None, size: tuple[int, int]) -> str 
     Returns:
         A clause for an error; None where nothing is wrong.
 
-    Example:
+    Examples:
         >>> misplaced(Affine(10, 0, 4e5, 0, -10, 5e6), CRS.from_epsg(32631), (100, 100)) is None
         True
         >>> misplaced(Affine(1e12, 0, 4e5, 0, -1e12, 5e6), CRS.from_epsg(32631), (100, 100))

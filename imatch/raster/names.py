@@ -33,7 +33,7 @@ def container_of(path: str | PathLike[str], folder: Path | None = None) -> str |
     Returns:
         The file's name; None where `path` itself exists, or names no part of a file that does.
 
-    Example:
+    Examples:
         >>> container_of("scene.tif") is None, container_of("netcdf:absent.nc:red") is None
         (True, True)
     """

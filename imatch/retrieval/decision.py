@@ -337,7 +337,7 @@ def _first_fitting(
 def in_words(probability: float) -> str:
     """A probability as a person writes it, never certain.
 
-    Example:
+    Examples:
         >>> in_words(0.5), in_words(0.99996), in_words(1e-9)
         ('50 %', 'over 99.9 %', 'under 0.1 %')
     """

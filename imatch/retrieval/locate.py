@@ -43,7 +43,7 @@ def open_index(
         InputError: It is no index, is damaged, or was made with another embedder.
         ImatchError: The embedder cannot be loaded.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> folder = getfixture("tmp_path")
         >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255
@@ -99,7 +99,7 @@ def search(
         InputError: The index or the query cannot be used.
         ImatchError: The matcher or the embedder cannot be loaded.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> folder = getfixture("tmp_path")
         >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255

@@ -166,7 +166,7 @@ def same_ground(
         InputError: An image cannot be read or shows nothing.
         ImatchError: The matcher or the embedder named cannot be loaded.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320))
         >>> told = imatch.same_ground(

@@ -263,7 +263,7 @@ def image_zscore(
     Returns:
         (N, Q); 0 where a whole image is equally alike.
 
-    Example:
+    Examples:
         >>> similarity = np.array([[0.9], [0.8], [0.9], [0.3], [0.2], [0.1]])
         >>> image_zscore(similarity, np.array([0, 0, 0, 1, 1, 1]), fewest=2)[:, 0].round(1).tolist()
         [0.7, -1.4, 0.7, 1.2, 0.0, -1.2]

@@ -105,7 +105,7 @@ def parse_start(record: object, generations: int = _MOST) -> dict[str, Any] | No
 def ancestry(start: Mapping[str, Any]) -> str:
     """Describes a start and what it came of, for a card.
 
-    Example:
+    Examples:
         >>> ancestry({"origin": "a.st", "sha256": "ab", "parent": {"origin": "b", "sha256": ""}})
         'a.st ab, trained from b'
     """

@@ -39,7 +39,7 @@ class Draws(Sampler[Draw]):
         seed: Of the orders.
         start: Draws that have been made already.
 
-    Example:
+    Examples:
         >>> [index for index, _ in Draws(3, seed=3).first(6)]
         [2, 1, 0, 0, 1, 2]
         >>> Draws(3, seed=3, start=4).first(2) == Draws(3, seed=3).first(6)[4:]

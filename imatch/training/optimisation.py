@@ -33,7 +33,7 @@ def lr_factor(schedule: ScheduleConfig, step: int, steps: int) -> float:
         step: From 0.
         steps: Length of the run.
 
-    Example:
+    Examples:
         >>> cosine = ScheduleConfig(warmup=10, floor=0.0)
         >>> [round(lr_factor(cosine, step, 110), 2) for step in (0, 9, 10, 60, 110)]
         [0.1, 1.0, 1.0, 0.5, 0.0]

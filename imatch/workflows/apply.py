@@ -78,7 +78,7 @@ def apply(
         ConfigError: Options contradict each other, or two files would have one output.
         ImatchError: Files could not be done, after the others: their errors are its notes.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320))
         >>> found = imatch.match(ground[:, :280], ground[:, 20:300], matcher="sift")

@@ -101,7 +101,7 @@ def batch(
         OutputError: The folder holds something else, is in use, or the disk refused.
         ImatchError: The matcher cannot be loaded, or the cluster cannot be reached.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> folder = getfixture("tmp_path")
         >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255

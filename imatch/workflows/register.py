@@ -104,7 +104,7 @@ def register(
             interrupted and neither `resume` nor `overwrite` is set.
         ImatchError: A checkpoint is missing, or a worker was killed.
 
-    Example:
+    Examples:
         >>> import imatch, numpy as np
         >>> rng = np.random.default_rng(0)
         >>> ground = rng.random((50, 50)).repeat(8, axis=0).repeat(8, axis=1)

@@ -22,7 +22,7 @@ _LONGEST_NAME = 120
 def safe_name(text: str) -> str:
     """A name that is a file name everywhere: letters, digits, ``.``, ``_``, ``+`` and ``-``.
 
-    Example:
+    Examples:
         >>> safe_name("S2A 2018/08:B4"), safe_name("..")
         ('S2A_2018_08_B4', 'pair')
     """
@@ -46,7 +46,7 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         InputError: The name leads out of the folder, or is none.
 
-    Example:
+    Examples:
         >>> inside(Path("out"), "a/b.tif").as_posix()
         'out/a/b.tif'
     """

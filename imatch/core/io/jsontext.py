@@ -23,7 +23,7 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
     Raises:
         ValueError: It is no JSON, no UTF-8, or nested more deeply than anything of ours.
 
-    Example:
+    Examples:
         >>> parse_json("[1.5, NaN]")
         Traceback (most recent call last):
         ValueError: NaN is not a JSON number
@@ -83,7 +83,7 @@ def to_json(value: object, *, indent: str = "") -> str:
     Raises:
         TypeError: A value of another kind.
 
-    Example:
+    Examples:
         >>> print(to_json({"rmse_px": 0.5, "shift_px": (3.0, float("nan"))}))
         {
           "rmse_px": 0.5,

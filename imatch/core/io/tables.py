@@ -29,7 +29,7 @@ def as_cell(value: object) -> object:
     Args:
         value: A cell; anything but a text comes back as it is.
 
-    Example:
+    Examples:
         >>> as_cell("=1+1"), as_cell(-1.5), as_cell("field")
         ("'=1+1", -1.5, 'field')
     """

@@ -186,7 +186,7 @@ def span(dates: str) -> tuple[datetime, datetime]:
     Raises:
         ConfigError: The text is no date and no range of dates.
 
-    Example:
+    Examples:
         >>> [f"{moment:%Y-%m-%d}" for moment in span("2018-11/2019")]
         ['2018-11-01', '2020-01-01']
     """

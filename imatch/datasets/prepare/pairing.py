@@ -31,7 +31,7 @@ SEASONS = ("dec-feb", "mar-may", "jun-aug", "sep-nov")
 def season(date: str) -> str:
     """Returns the quarter of the year of a date ``YYYYMM…``; ``unknown`` for anything else.
 
-    Example:
+    Examples:
         >>> season("20180805"), season("before")
         ('jun-aug', 'unknown')
     """
@@ -76,7 +76,7 @@ def choose_pairs(dates: Sequence[str], most: int) -> list[tuple[int, int]]:
     Returns:
         Ascending index pairs.
 
-    Example:
+    Examples:
         >>> choose_pairs(["20180115", "20180715", "20180815"], 2)
         [(0, 1), (0, 2)]
     """

@@ -293,7 +293,7 @@ def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
 def tile_name(path: str) -> str | None:
     """Returns the Sentinel-2 tile (``T36UXA``) that a path names, if any.
 
-    Example:
+    Examples:
         >>> tile_name("S2A_MSIL1C_20180805T083601_N0206_R064_T36UXA_20180805T104432.SAFE")
         'T36UXA'
     """

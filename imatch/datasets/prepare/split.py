@@ -33,7 +33,7 @@ class Partition:
         cells: Name of the split, row by row.
         guard: Least distance between boxes of different splits.
 
-    Example:
+    Examples:
         >>> halves = Partition((), (10.0,), (("train",), ("val",)), guard=2.0)
         >>> halves.of((0, 0, 5, 9)), halves.of((0, 11, 5, 20)), halves.of((0, 9.5, 5, 20))
         ('train', 'val', None)

@@ -39,7 +39,7 @@ class LandscapePairs(EpochPairs):
     Raises:
         ConfigError: The size is out of bounds.
 
-    Example:
+    Examples:
         >>> sample = LandscapePairs(seed=1, size=(64, 64), length=4)[0]
         >>> sample.a.shape, sample.sigma_px
         ((3, 64, 64), 0.0)

@@ -40,7 +40,7 @@ class ResultWriter:
         Raises:
             ConfigError: There is no such format.
 
-        Example:
+        Examples:
             >>> ResultWriter.of(["gpkg", ".points"]).suffixes
             ('.gpkg', '.points')
         """

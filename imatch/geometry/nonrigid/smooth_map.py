@@ -28,7 +28,7 @@ class SmoothMap:
     def fit(cls, xy: NDArray[np.float64], uv: NDArray[np.float64]) -> SmoothMap:
         """Least squares through (N, 2) points and their images; N is 10 at least.
 
-        Example:
+        Examples:
             >>> x, y = np.meshgrid(np.arange(5.0), np.arange(5.0))
             >>> xy = np.column_stack([x.ravel(), y.ravel()])
             >>> SmoothMap.fit(xy, 2 * xy + 1).apply(np.array([[1.5, 2.5]])).round(6)

@@ -109,7 +109,7 @@ def zero_attention(transformer: LocalFeatureTransformer) -> None:
 def double(maps: Tensor) -> Tensor:
     """Double (B, C, h, w) so that cell i comes to lie at 2i, as strides of two have them.
 
-    Example:
+    Examples:
         >>> double(torch.arange(3.0).view(1, 1, 1, 3))[0, 0, 0].tolist()
         [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
     """

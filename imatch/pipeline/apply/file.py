@@ -97,7 +97,7 @@ def kind_of(path: FileOrPart) -> Kind:
 def output_name(path: FileOrPart, kind: Kind) -> str:
     """Returns the output's name: a GeoTIFF, vectors in their format, or a folder.
 
-    Example:
+    Examples:
         >>> output_name(Path("scenes/a.jp2"), "raster")
         'a.tif'
     """

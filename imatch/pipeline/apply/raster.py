@@ -173,7 +173,7 @@ def choose_resampling(path: str | PathLike[str], wanted: Choice = "auto") -> Cho
 def named_as_classes(name: str) -> bool:
     """Whether a file's name says that it holds classes or flags.
 
-    Example:
+    Examples:
         >>> named_as_classes("T31TCJ_20180823T105019_SCL_20m.jp2"), named_as_classes("a_B04.tif")
         (True, False)
     """

@@ -77,7 +77,7 @@ def match(
     Raises:
         ImatchError: An image, an option or a checkpoint that cannot be used.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320))
         >>> found = imatch.match(ground[:, :280], ground[:, 20:300], matcher="sift")

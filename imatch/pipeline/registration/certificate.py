@@ -31,7 +31,7 @@ class Tolerance:
         Raises:
             ValueError: It is something else; the message says what to write.
 
-        Example:
+        Examples:
             >>> Tolerance.parse("0.3px"), Tolerance.parse(" 3 m ")
             (Tolerance(value=0.3, unit='px'), Tolerance(value=3.0, unit='m'))
         """

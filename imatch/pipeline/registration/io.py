@@ -31,7 +31,7 @@ def read_registration(path: str | PathLike[str]) -> Registration:
     Raises:
         InputError: It cannot be read, is not JSON, or not a registration of a known schema.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320))
         >>> found = imatch.match(ground[:, :280], ground[:, 20:300], matcher="sift")

@@ -86,7 +86,7 @@ def register_scene(
         ImatchError: An image, an option, a checkpoint or the state folder that cannot be used, or
             a worker that was killed. Finished tiles stay in `state`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> noise = rng.random((50, 50)).repeat(8, axis=0).repeat(8, axis=1)

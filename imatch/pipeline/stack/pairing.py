@@ -46,7 +46,7 @@ class PairChoice:
         Raises:
             ConfigError: It is something else.
 
-        Example:
+        Examples:
             >>> PairChoice.parse("neighbours:3")
             PairChoice(kind='neighbours', count=3)
         """

@@ -149,7 +149,7 @@ def array_source(
         InputError: The array has another shape or type, its geocoding makes no sense, a band is
             not there, the nodata value cannot occur, or the mask does not fit.
 
-    Example:
+    Examples:
         >>> array_source(np.zeros((20, 30, 3), dtype=np.uint8)).info.size
         (30, 20)
     """

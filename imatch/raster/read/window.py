@@ -28,7 +28,7 @@ class WindowSource(Source):
     Raises:
         InputError: The window is empty or reaches beyond the image.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from imatch.raster import array_source
         >>> whole = array_source(np.arange(12).reshape(3, 4))

@@ -67,7 +67,7 @@ def count_classes(samples: Sequence[Sample]) -> int | None:
     Args:
         samples: Windows of the band (`sampled`).
 
-    Example:
+    Examples:
         >>> labels = np.repeat([[10, 20, 80]], 64, axis=1).repeat(64, axis=0)
         >>> count_classes([(labels, np.ones(labels.shape, dtype=bool))])
         3

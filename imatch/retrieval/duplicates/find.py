@@ -125,7 +125,7 @@ def find_duplicates(
     Raises:
         InputError: There is no such folder or table, or nothing in it can be used.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> ground = np.random.default_rng(0).random((16, 16)) * 255
         >>> picture, folder = cv2.resize(ground, (256, 256)), getfixture("tmp_path")

@@ -100,7 +100,7 @@ def load_embedder(
         WeightsError: A checkpoint is missing, corrupt or of another version.
         MatcherError: The device is not available.
 
-    Example:
+    Examples:
         >>> import imatch, numpy as np
         >>> embedder = imatch.load_embedder("edges")
         >>> chips = np.random.default_rng(0).random((2, embedder.bands, 64, 64), dtype=np.float32)

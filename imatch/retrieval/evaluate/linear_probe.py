@@ -139,7 +139,7 @@ def multi_label(
 def summary(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
     """Mean and spread (standard deviation over the draws, 0 of one) of each figure.
 
-    Example:
+    Examples:
         >>> summary({"knn": [0.5, 0.7]})["knn"]["mean"]
         0.6
     """

@@ -108,7 +108,7 @@ def distances(
 def top_accuracy(ranking: Ranking, n: int) -> float:
     """Share of the queries with anything that belongs among the first `n`; NaN without queries.
 
-    Example:
+    Examples:
         >>> found = Ranking(np.array([[False, True], [True, False]]), np.array([1, 1]))
         >>> top_accuracy(found, 1), top_accuracy(found, 2)
         (0.5, 1.0)

@@ -131,7 +131,7 @@ def build_index(
         OutputError: The folder cannot be written to.
         ImatchError: The embedder cannot be loaded.
 
-    Example:
+    Examples:
         >>> import cv2, imatch, numpy as np
         >>> folder = getfixture("tmp_path")
         >>> ground = cv2.resize(np.random.default_rng(0).random((40, 40)), (320, 320)) * 255

@@ -51,7 +51,7 @@ def cells_for(count: int) -> int:
 
     More would make each search a little shorter and building much longer.
 
-    Example:
+    Examples:
         >>> cells_for(10_000), cells_for(1_000_000)
         (128, 1024)
     """

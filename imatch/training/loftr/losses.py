@@ -70,7 +70,7 @@ def fine_loss(found: Tensor, wanted: Tensor, sigma: Tensor, reach: float, half: 
 def half_at(sigma: Tensor, half: float) -> Tensor:
     """Weights that fall with the variance, one half at a standard deviation.
 
-    Example:
+    Examples:
         >>> half_at(torch.tensor([0.0, 2.0, 6.0]), 2.0).tolist()
         [1.0, 0.5, 0.10000000149011612]
     """
