@@ -39,7 +39,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Adds the help of every verb to the page of the command line."""
     if page.file.src_uri != "reference/cli.md":
         return markdown
-    context = click.Context(cli, info_name="imatch", terminal_width=96)
+    context = click.Context(cli, info_name="imatch", terminal_width=76)
     return "\n".join([markdown, *_helps(cli, context, 2)])
 
 
@@ -49,5 +49,5 @@ def _helps(command: click.Command, context: click.Context, depth: int) -> Iterat
         for name in command.list_commands(context):
             part = command.get_command(context, name)
             assert part is not None
-            inner = click.Context(part, parent=context, info_name=name, terminal_width=96)
+            inner = click.Context(part, parent=context, info_name=name, terminal_width=76)
             yield from _helps(part, inner, min(depth + 1, 4))
