@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
 from imatch.core.redaction import redacted
 
 
@@ -48,6 +46,11 @@ def _finite(text: str) -> float:
     return value
 
 
+def _is_numpy(value: object) -> bool:
+    """Whether it is an array or a scalar of NumPy, which what has none need not load."""
+    return type(value).__module__ == "numpy"
+
+
 def json_values(value: Any) -> Any:
     """Converts a value to JSON types: arrays and tuples become lists, what is not finite None.
 
@@ -55,7 +58,7 @@ def json_values(value: Any) -> Any:
         value: Dictionaries, lists, tuples, numbers, strings, NumPy arrays and scalars.
     """
     match value:
-        case np.ndarray() | np.generic():
+        case _ if _is_numpy(value):
             return json_values(value.tolist())
         case Mapping():
             return {key: json_values(item) for key, item in value.items()}
@@ -92,8 +95,8 @@ def to_json(value: object, *, indent: str = "") -> str:
     """
     inner = indent + "  "
     match value:
-        case np.ndarray() | np.generic():
-            return to_json(value.tolist(), indent=indent)
+        case _ if _is_numpy(value):
+            return to_json(value.tolist(), indent=indent)  # type: ignore[attr-defined]
         case Mapping() if value:
             rows = [
                 f"{inner}{to_json(str(key))}: {to_json(item, indent=inner)}"

@@ -22,6 +22,10 @@ _SHORTEST, _LONGEST, _FINE = 5.0, 18.0, 0.2
 # Harmonics looked at, and by how many times the usual power each of the first two and all of them
 # together stand out.
 _HARMONICS, _EACH, _TOGETHER = 4, 6.0, 30.0
+# How high the further harmonics together are, against the first. Edges are sharp: JPEG of quality 5
+# to 15 on training images, resized or not, shows 0.27 to 5; what interpolation leaves between the
+# pixels of an enlarged image is smooth, and shows less than 0.1.
+_SHARP = 0.2
 # Padding of the spectrum, and fewest steps and lines that tell something.
 _PADDED, _FEWEST = 8, 96
 # From this relative step on blocks move what is correlated: of JPEG that is a quality of about 15.
@@ -118,6 +122,10 @@ def block_comb(pixels: NDArray[np.float32], valid: BoolArray, axis: int) -> Comb
     period = 1 / float(frequencies[best])
     first = spectrum[at(frequencies[best : best + 1])][0]
     phase = (-np.angle(first) / (2 * np.pi) * period + 0.5) % period
+    beyond = np.array([k / period for k in range(2, _HARMONICS + 1) if k / period < 0.5])
+    turned = spectrum[at(beyond)] * np.exp(2j * np.pi * beyond * (phase - 0.5))
+    if turned.real.sum() < _SHARP * np.abs(first):
+        return None
     step = float(np.abs(first)) / count * period
     return Comb(period, float(phase), step, float(harmonics[:, best].sum()))
 

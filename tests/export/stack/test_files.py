@@ -72,10 +72,16 @@ def solved() -> Stack:
     )
     names = [image.name for image in images]
     pairs = (
-        StackPair(names[0], names[1], "ok", "agrees", "counts", 0.05, 0.12, 1.2, 0.9, 0.5, 1.5),
-        StackPair(names[0], names[2], "ok", "agrees", "counts", 0.05, 0.40, 4.0, 1.4, 0.3, 1.5),
-        StackPair(names[1], names[2], "ok", "agrees", "aside", 0.05, 9.5, 95.0, 999.0, 1.0, 1.5),
-        StackPair(names[0], names[3], "uncertain", "chance", "unconfirmed", 0.5, seconds=1.0),
+        StackPair(
+            names[0], names[1], "ok", "agrees", "counts", 0.05, 0.04, 0.12, 1.2, 0.9, 0.5, 1.5
+        ),
+        StackPair(
+            names[0], names[2], "ok", "agrees", "counts", 0.05, 0.04, 0.40, 4.0, 1.4, 0.3, 1.5
+        ),
+        StackPair(
+            names[1], names[2], "ok", "agrees", "aside", 0.05, 0.04, 9.5, 95.0, 999.0, 1.0, 1.5
+        ),
+        StackPair(names[0], names[3], "uncertain", "chance", "unconfirmed", 0.5, 0.4, seconds=1.0),
         StackPair(names[1], names[3], "failed", "clouds", "unused"),
     )
     loop = StackLoop((names[0], names[1], names[2]), 9.4, 94.0, False)
@@ -173,7 +179,7 @@ def test_tables_put_first_what_matters(solved: Stack) -> None:
     table = pairs_table(solved)
     assert [row[2].text for row in table.rows][:3] == ["aside", "counts", "counts"]
     # Of those that count the larger residual first.
-    assert [row[4].text for row in table.rows][:3] == ["9.50", "0.40", "0.12"]
+    assert [row[5].text for row in table.rows][:3] == ["9.50", "0.40", "0.12"]
     images = images_table(solved)
     assert images.header[5] == "east, m"
     assert images.rows[1][5].text == "+30.0 ± 1.0"

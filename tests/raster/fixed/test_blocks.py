@@ -76,3 +76,13 @@ def test_blocks_of_two_images_lie_on_one_another_at_some_shifts() -> None:
     assert common_blocks(geo(first), geo(ground(1))) == (None, None)
     other = geo(compressed(ground(1), 5, (0, 0), 1.35))
     assert common_blocks(geo(first), other) == (None, None)
+
+
+@pytest.mark.parametrize("times", [6, 8, 10])
+@pytest.mark.parametrize("kernel", [cv2.INTER_LINEAR, cv2.INTER_CUBIC])
+def test_an_enlarged_image_has_no_blocks(times: int, kernel: int) -> None:
+    """What lies between its pixels is smooth, however regular."""
+    coarse = np.random.default_rng(times).random((320 // times, 320 // times), np.float32)
+    fine = cv2.resize(255 * coarse, None, fx=times, fy=times, interpolation=kernel)
+    pixels = np.asarray(fine[None], dtype=np.float32)
+    assert block_comb(pixels, np.ones(fine.shape, dtype=bool), 1) is None
