@@ -138,7 +138,8 @@ class Auto(Registrar):
     ) -> list[Candidate]:
         """Aligns a stage's proposals and drops those without correlation."""
         found = [alignment for m in proposals if (alignment := aligner.align(m)) is not None]
-        return [Candidate(self.evidence.log_odds(one), stage, one) for one in found]
+        evidence = self.evidence.after(stage)
+        return [Candidate(evidence.log_odds(one), stage, one) for one in found]
 
     def answer(
         self,
@@ -162,7 +163,13 @@ class Auto(Registrar):
         ]
         rival = max(rivals, default=-math.inf)
         found = judge_alignment(
-            aligner, best.alignment, ref.valid, tgt.valid, options, self.evidence, rival
+            aligner,
+            best.alignment,
+            ref.valid,
+            tgt.valid,
+            options,
+            self.evidence.after(best.stage),
+            rival,
         )
         return replace(found, found_by=best.stage)
 
