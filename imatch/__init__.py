@@ -14,6 +14,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from imatch.workflows.batch import batch
     from imatch.workflows.register import register
     from imatch.workflows.stack import stack
+
+# OpenBLAS, of which numpy, scipy and OpenCV each bring one, lets its idle threads spin for 2 to
+# this many processor cycles before they sleep: a tenth of a second a library at its default, 26.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 __all__ = [
     "ImatchError",
