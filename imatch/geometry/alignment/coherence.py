@@ -3,7 +3,8 @@
 The error of one window is chance; an error that its neighbour, which sees other pixels, has as well
 is ground that the transform does not follow: relief, seams, a scanner's jitter. Its variance is the
 covariance of neighbours, to which chance does not add. Jitter shorter than a window shows in
-whole lines: of every few of them the displacement is measured twice, in alternate segments.
+whole lines: of every few of them the displacement is measured twice, in alternate segments. What
+bends slowly is fitted, and so known at the rim as well, where no window has its centre.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.polynomial.polynomial import polyvander2d
 from numpy.typing import NDArray
 from shapely import STRtree, points
 
@@ -28,6 +30,11 @@ _FEWEST_PAIRS = 6
 _NEARLY_ALL, _NORMAL = 0.99, 1.96
 # Windows that speak for one place.
 _FEW = 4
+# Degrees of a slow bend, the first that the windows determine is taken; rounds of its fit, and
+# residuals, in units of their median, from which a window counts less.
+_DEGREES, _ROUNDS, _OUTLYING = (3, 2), 5, 2.0
+# Independent windows must be so many times the terms of a bend.
+_SPARE = 2
 # Variance that resampling may fake, square pixels.
 _LEAST = 1e-3
 # Lines measured together and length of a segment, pixels.
@@ -108,6 +115,52 @@ def of_windows(
         blocks = len(np.unique(np.floor(centre[pairs] / side).astype(np.int64), axis=0))
         found.append(_coherence(one, two, max(blocks, 2), excess))
     return found
+
+
+def slow_bend(
+    centre: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    side: float,
+    places: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Fits a polynomial of third degree to what windows depart from the transform by.
+
+    Its own uncertainty stays in: where few windows tell of a bend, so much of one is possible.
+
+    Args:
+        centre: (N, 2) centres of the windows.
+        residual: (N, 2) displacements from the transform, pixels.
+        side: Side of the windows, pixels.
+        places: (M, 2) where it is wanted.
+
+    Returns:
+        (M, 2) displacement there; 0 where the windows do not determine it.
+    """
+    if len(centre) == 0 or len(places) == 0:
+        return np.zeros((len(places), 2))
+    independent = len(np.unique(np.floor(centre / side).astype(np.int64), axis=0))
+    low, high = (
+        np.minimum(centre.min(axis=0), places.min(axis=0)),
+        np.maximum(centre.max(axis=0), places.max(axis=0)),
+    )
+    middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-9)
+    for degree in _DEGREES:
+        if independent < _SPARE * (degree + 1) * (degree + 2) // 2:
+            continue
+        known = _terms((centre - middle) / half, degree)
+        weight = np.ones((len(centre), 1))
+        for _ in range(_ROUNDS):
+            factors = np.linalg.lstsq(known * weight, residual * weight, rcond=None)[0]
+            off = np.hypot(*(residual - known @ factors).T)
+            usual = _OUTLYING * max(float(np.median(off)), 1e-6)
+            weight = 1 / np.sqrt(1 + (off[:, None] / usual) ** 2)
+        return np.asarray(_terms((places - middle) / half, degree) @ factors)
+    return np.zeros((len(places), 2))
+
+
+def _terms(at: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
+    powers = np.add.outer(np.arange(degree + 1), np.arange(degree + 1)).ravel()
+    return np.asarray(polyvander2d(*at.T, [degree, degree])[:, powers <= degree])
 
 
 def _excess(

@@ -14,6 +14,7 @@ from imatch.geometry.alignment.rivals import rival_shifts
 from imatch.geometry.alignment.systematic import (
     appearance,
     band_shifts,
+    bend,
     misfit,
     split_bands,
     widened,
@@ -86,7 +87,8 @@ def judge_alignment(
     images = aligner.images(matrix)
     bands = tuple(band_shifts(split_bands(images)))
     seen = appearance(bands, alignment.strength)
-    estimate = widened(estimate, misfit(images, alignment), seen)
+    bent, slow = misfit(images, alignment), bend(images, alignment)
+    estimate = widened(estimate, bent, seen, slow)
     own, excluded = _best_rivals(aligner, alignment, images, options, evidence)
     rival = max(rival, own)
     status, reason = judge_windows(

@@ -36,6 +36,8 @@ _SIGNIFICANT, _SIGNIFICANT_FAR = 1.8, 3.5
 # sought so much further: what lies beyond the first search would be missed.
 _BENT, _AGREEING, _FURTHER = 0.5, 0.8, 20
 _FEWEST_WINDOWS = 4
+# Places at which a bend is asked for, about as many.
+_PLACES = 2000
 
 
 def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
@@ -70,6 +72,25 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
         ]
         variance = np.maximum(variance, _variance(further, _SIGNIFICANT_FAR))
     return np.asarray(np.sqrt(variance))
+
+
+def bend(images: AlignedImages, alignment: Alignment) -> float:
+    """Measures how far the ground departs from a transform in a slow bend, up to the rim.
+
+    Args:
+        images: The aligned pair.
+        alignment: Its windows.
+
+    Returns:
+        Target pixels that the bend stays below at 95 % of the overlap.
+    """
+    y, x = np.nonzero(images.common)
+    step = max(1, len(x) // _PLACES)
+    places = apply_matrix(images.to_ref, np.column_stack([x, y])[::step].astype(np.float64))
+    reliable = alignment.reliable
+    xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
+    moved = coherence.slow_bend(xy, residual, alignment.side, places)
+    return float(np.quantile(np.hypot(*moved.T), 0.95)) if len(places) else 0.0
 
 
 def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
@@ -194,16 +215,20 @@ def located_bound(found: Estimate, error: float) -> Estimate:
     return grown(found, half, f"the GCPs agree with one another only to {error:.1f} working px")
 
 
-def widened(found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64]) -> Estimate:
+def widened(
+    found: Estimate, bent: NDArray[np.float64], seen: NDArray[np.float64], slow: float = 0.0
+) -> Estimate:
     """An estimate whose bounds hold the systematic errors as well as chance.
 
     Args:
         found: With the bounds of chance alone.
         bent: (2,) standard deviation of the ground from the transform, working target pixels.
         seen: (2,) that of the appearance.
+        slow: What a slow bend stays below at 95 % of the overlap, working target pixels: it adds to
+            the bound of the whole, not to the interval of its middle.
     """
     x, y = np.hypot(found.statistical, np.hypot(BENT_95 * bent, NORMAL_95 * seen))
-    corner = math.hypot(found.corner_statistical, *(BENT_95 * bent), *(NORMAL_95 * seen))
+    corner = math.hypot(found.corner_statistical, *(BENT_95 * bent), *(NORMAL_95 * seen), slow)
     return replace(
         found,
         ci95=(float(x), float(y)),
