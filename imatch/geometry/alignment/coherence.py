@@ -160,7 +160,7 @@ def slow_bend(
 
 def _terms(at: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
     powers = np.add.outer(np.arange(degree + 1), np.arange(degree + 1)).ravel()
-    return np.asarray(polyvander2d(*at.T, [degree, degree])[:, powers <= degree])
+    return np.asarray(polyvander2d(at[:, 0], at[:, 1], [degree, degree])[:, powers <= degree])
 
 
 def _excess(
