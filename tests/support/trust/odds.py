@@ -207,9 +207,10 @@ def weigh(rows: list[dict[str, str]]) -> None:
         early = np.array([float(row[name]) for row in usable])
         told = np.isfinite(early)
         believed = told & (y > 0) & (shipped >= EVIDENCE.certain)
-        if not believed.any():
+        wrong_ones = early[told & (y < 0)]
+        if not believed.any() or not len(wrong_ones):
             continue
-        given_up = (early[told & (y < 0)] < least).mean()
+        given_up = (wrong_ones < least).mean()
         print(f"{name}: the least of {believed.sum()} right ones {early[believed].min():.1f}")
         print(f"  below {least:g} lie {given_up:.0%} of the wrong ones")
 
