@@ -118,7 +118,7 @@ def test_odds_are_learnt_of_pairs(
     monkeypatch.setattr(Auto, "learnt", ())
     rows = [
         row
-        for kind in ("lattices", "small")
+        for kind in ("lattices", "other", "small")
         for row in odds.alignments((Task(kind, "made", 1, Path(), ()), Path()))
     ]
     right = [row for row in rows if float(row["error"]) < 3]
