@@ -58,10 +58,11 @@ class Evidence:
         strength: Weight of the logarithm of their correlation.
         independent: Weight of the logarithm of the number of independent windows.
         offset: Added to the sum.
-        hopeless: Log-odds on reduced images below which a rough transform is given up: of 177 right
-            ones of training pairs none fell under 3.5.
-        distant: The same at full resolution, where some are still to be pulled tight: of 450 right
-            ones that came to be believed the least began at -7.1
+        hopeless: Log-odds on reduced images below which a rough transform is given up: of 1466
+            right ones of training pairs none fell under -4.3, and of 30 under drawn clouds, which
+            leave few windows to agree, none under -6.4.
+        distant: The same at full resolution, where some are still to be pulled tight: of 3856 right
+            ones that came to be believed the least began at -13.5
             (``experiments.benchmarks.trust learn`` counts both).
         found: Log-odds below which nothing was found.
         certain: Log-odds from which an alignment is believed, once all stages have had their say.
@@ -75,8 +76,8 @@ class Evidence:
     strength: float = 3.117
     independent: float = 4.544
     offset: float = 2.071
-    hopeless: float = -3.0
-    distant: float = -8.0
+    hopeless: float = -8.0
+    distant: float = -16.0
     found: float = -1.0
     certain: float = 1.5
     stop: float = 4.0

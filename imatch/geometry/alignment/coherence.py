@@ -44,6 +44,8 @@ _FEWEST_BANDS = 8
 _SEEN = 0.3
 # A band is found twice in one place where it is to within this, pixels.
 _ALIKE = 1.0
+# Of lines sought far, a share that has to be found twice: some are by chance.
+_MANY = 0.1
 # Covariance of lines, square pixels, from which a few of them are asked how far they depart.
 _TOLD = 0.02
 # Least correlation of a band, as a share of what is usual.
@@ -198,7 +200,11 @@ def _nearest(
 
 
 def of_lines(
-    first: NDArray[np.complex64], second: NDArray[np.complex64], reach: int = 6
+    first: NDArray[np.complex64],
+    second: NDArray[np.complex64],
+    reach: int = 6,
+    *,
+    far: bool = False,
 ) -> list[Coherence]:
     """Measures what lines share from end to end: displacement of rows, and of columns.
 
@@ -206,11 +212,13 @@ def of_lines(
         first: (H, W) directions of the reference.
         second: (H, W) directions of the target resampled onto the reference.
         reach: Largest displacement sought, pixels.
+        far: Whether that is so far that some lines find another place, in clouds or floods: only
+            those count then that are found twice in one place.
 
     Returns:
         One for rows and one for columns, where there are enough of them.
     """
-    return of_offsets([line_offsets(first, second, reach)])
+    return of_offsets([line_offsets(first, second, reach)], far=far)
 
 
 def line_offsets(
@@ -232,7 +240,11 @@ def line_offsets(
 
 
 def of_offsets(
-    patches: Sequence[LineOffsets], *, tail: bool = False, least_alike: float = 0.0
+    patches: Sequence[LineOffsets],
+    *,
+    tail: bool = False,
+    least_alike: float = 0.0,
+    far: bool = False,
 ) -> list[Coherence]:
     """Measures what lines share from end to end, in all patches together.
 
@@ -242,6 +254,7 @@ def of_offsets(
             far, in one of many patches, add little to the mean.
         least_alike: Share of lines that have to be found twice in one place: where fewer are, what
             a few of them share is another place that looks alike, on clouds or water.
+        far: Whether lines that are not do not count.
 
     Returns:
         One for rows and one for columns, where there are enough of them.
@@ -259,6 +272,10 @@ def of_offsets(
         alike = np.abs(one - two).max(axis=1) < _ALIKE
         if alike.sum() < least_alike * both.size:
             continue
+        if far:
+            one, two, alike = one[alike], two[alike], alike[alike]
+            if len(one) < max(_FEW, _MANY * both.sum()):
+                continue
         told = tail and alike.any() and (one * two).mean(axis=0).max() > _TOLD
         least = _tail((one + two)[alike] / 2) if told else np.zeros(2)
         found.append(_coherence(one, two, len(one), least))

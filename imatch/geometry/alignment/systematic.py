@@ -68,7 +68,7 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
         side = moved.side * float(images.to_ref[0, 0])
         further = [
             *coherence.of_windows(xy, moved.shift[usable] * images.scale, side, far=True),
-            *_scaled(coherence.of_lines(first, second, _FURTHER), images.scale),
+            *_scaled(coherence.of_lines(first, second, _FURTHER, far=True), images.scale),
         ]
         variance = np.maximum(variance, _variance(further, _SIGNIFICANT_FAR))
     return np.asarray(np.sqrt(variance))
