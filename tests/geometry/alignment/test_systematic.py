@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
 from imatch.geometry.acceptance import APPEARANCE, Evidence
-from imatch.geometry.alignment.coherence import slow_bend
+from imatch.geometry.alignment.coherence import of_offsets, slow_bend
 from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.alignment.judge import judge_alignment
 from imatch.geometry.alignment.systematic import appearance
@@ -92,6 +92,28 @@ def test_too_few_windows_tell_of_no_bend() -> None:
     places = np.array([[0.0, 0.0], [200.0, 200.0]])
     assert not slow_bend(centre, np.ones((3, 2)), 64.0, places).any()
     assert slow_bend(np.zeros((0, 2)), np.zeros((0, 2)), 64.0, places).shape == (2, 2)
+
+
+@given(seed=st.integers(0, 99), clouds=st.floats(0.1, 0.6))
+def test_lines_that_find_clouds_when_sought_far_are_no_jitter(seed: int, clouds: float) -> None:
+    rng = np.random.default_rng(seed)
+    offsets = rng.normal(0, 0.2, (2, 120, 2))
+    lost = rng.random(120) < clouds
+    # Both measures of a line see the same cloud, at places that go together, but not the same one.
+    drift = rng.uniform(8, 18, lost.sum())
+    offsets[0, lost, 0], offsets[1, lost, 0] = drift, drift - rng.uniform(2, 5, lost.sum())
+    near, far = (of_offsets([(offsets, None)], far=far)[0] for far in (False, True))
+    assert near.shared[0] > 5
+    assert far.shared[0] < 0.1
+    jitter = offsets + 9 * np.sin(np.arange(120) / 4)[None, :, None] * [1, 0]
+    (found,) = of_offsets([(jitter[:, ~lost], None)], far=True)
+    assert found.shared[0] > 20
+
+
+def test_a_few_lines_found_twice_by_chance_do_not_count() -> None:
+    offsets = np.random.default_rng(0).uniform(-20, 20, (2, 120, 2))
+    offsets[:, :5] = 8.0
+    assert of_offsets([(offsets, None)], far=True) == []
 
 
 @pytest.mark.parametrize("amplitude", [6.0, 9.0])

@@ -35,7 +35,7 @@ FEATURES = ("agree", "strength", "independent")
 # they can be made from the first, which is never that of the benchmark.
 KINDS_LEARNT = (
     *("other", "adjacent", "mirrored", "other_date", "lattices"),
-    *("bent", "seasons", "warped", "small", "strips", "exact"),
+    *("bent", "seasons", "clouded", "warped", "small", "strips", "exact"),
 )
 _REPEATING = ("lattices", "lattice_true")
 # Pairs of one seed of the command line are numbered from this multiple of it.

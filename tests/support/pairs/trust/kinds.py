@@ -13,7 +13,7 @@ from tests.support.pairs.trust.bent import bent
 from tests.support.pairs.trust.different import adjacent, mirrored, other, other_date
 from tests.support.pairs.trust.fixed import band_collars, gaps_marked, other_fixed, pixel_fixed
 from tests.support.pairs.trust.ground import SPLITS
-from tests.support.pairs.trust.known import exact, seasons, small, strips, warped
+from tests.support.pairs.trust.known import clouded, exact, seasons, small, strips, warped
 from tests.support.pairs.trust.lattices import lattice_true, lattices
 from tests.support.pairs.trust.pair import TrustPair
 from tests.support.pairs.trust.scenes import scene, scene_bent, scene_smooth
@@ -50,6 +50,7 @@ KINDS: dict[str, Kind] = {
     "exact": Kind(exact, _MADE, "answer"),
     "warped": Kind(warped, right="answer"),
     "seasons": Kind(seasons, right="answer"),
+    "clouded": Kind(clouded),
     "pixel_fixed": Kind(pixel_fixed),
     "band_collars": Kind(band_collars, right="answer"),
     "gaps_marked": Kind(gaps_marked, right="answer"),

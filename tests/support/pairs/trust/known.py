@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from imatch.datasets.synthetic.landscape import landscape
 from imatch.datasets.synthetic.landscape_view import SEASONS, render_landscape
@@ -83,6 +84,36 @@ def seasons(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
         return present(pair, rng)
     pair = seen_twice(ground, truth, 0.0, rng)
     return present(TrustPair(pair.ref, pair.tgt, truth, pair.params | {"moved": True}), rng)
+
+
+def clouded(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
+    """Two dates, each below clouds of its own that hide a tenth to seven tenths of it."""
+    size = draw_size(rng, 192, 640)
+    ground = draw_ground(data, split, size, rng, rim=_RIM)
+    truth = Truth(near(size, rng), ground.shift, None, ground.sd_px)
+    pair = seen_twice(ground, truth, 0.0, rng)
+    shares = rng.uniform(0.1, 0.7, 2)
+    sides = [
+        Side(_below_clouds(side.pixels, float(share), rng), side.valid)
+        for side, share in zip((pair.ref, pair.tgt), shares, strict=True)
+    ]
+    return present(TrustPair(*sides, truth, pair.params | {"clouds": shares.tolist()}), rng)
+
+
+def _below_clouds(
+    pixels: NDArray[np.float32], share: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """(C, H, W) the image below clouds of all sizes, brighter than its ground and uneven."""
+    height, width = pixels.shape[1:]
+    billows = np.zeros((height, width), np.float32)
+    for step in (96, 48, 24, 12, 6, 3):
+        shape = max(2, height // step), max(2, width // step)
+        drawn = rng.normal(size=shape).astype(np.float32)
+        billows += step * cv2.resize(drawn, (width, height), interpolation=cv2.INTER_CUBIC)
+    above = (billows - np.quantile(billows, 1 - share)) / billows.std()
+    opacity = np.clip(4 * above, 0, 1)
+    bright = np.quantile(pixels, 0.98) * (1 + 0.15 * billows / billows.std())
+    return np.asarray(pixels * (1 - opacity) + bright * opacity, dtype=np.float32)
 
 
 def strips(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
