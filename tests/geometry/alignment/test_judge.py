@@ -145,6 +145,7 @@ def test_a_small_patch_does_not_speak_for_the_whole(views: Views) -> None:
     if alignment is not None:
         options = EstimateOptions()
         found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
-        assert found.status != "ok" or _corner_error(found, np.eye(3)) < 3
-        if found.transform is not None:
+        # By chance some windows agree far off, too: what is not believed promises nothing.
+        if found.status == "ok":
+            assert _corner_error(found, np.eye(3)) < 3
             assert found.corner_ci95 > 2 * max(found.ci95)

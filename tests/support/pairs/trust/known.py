@@ -93,11 +93,11 @@ def clouded(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
     truth = Truth(near(size, rng), ground.shift, None, ground.sd_px)
     pair = seen_twice(ground, truth, 0.0, rng)
     shares = rng.uniform(0.1, 0.7, 2)
-    sides = [
+    ref, tgt = (
         Side(_below_clouds(side.pixels, float(share), rng), side.valid)
         for side, share in zip((pair.ref, pair.tgt), shares, strict=True)
-    ]
-    return present(TrustPair(*sides, truth, pair.params | {"clouds": shares.tolist()}), rng)
+    )
+    return present(TrustPair(ref, tgt, truth, pair.params | {"clouds": shares.tolist()}), rng)
 
 
 def _below_clouds(
