@@ -118,12 +118,14 @@ def test_odds_are_learnt_of_pairs(
     monkeypatch.setattr(Auto, "learnt", ())
     rows = [
         row
-        for kind in ("lattices", "other", "small")
+        for kind in ("lattices", "small")
         for row in odds.alignments((Task(kind, "made", 1, Path(), ()), Path()))
     ]
     right = [row for row in rows if float(row["error"]) < 3]
     assert {row["kind"] for row in right} == {"small"}
     assert all(float(row["begun"]) >= -30 for row in rows)
+    # Other ground takes long to refuse: wrong alignments are these, weakened.
+    rows += [row | {"agree": 0.1, "error": 50.0} for row in right]
     odds.weigh([{name: str(value) for name, value in row.items()} for row in rows])
     told = capsys.readouterr().out
     assert f"{len(right)} right and" in told
