@@ -20,6 +20,7 @@ KEYS = ("case", "source", "variant", "tag")
 _GOLDEN = (5**0.5 - 1) / 2
 # Entries of a matrix beyond this lead out of any image.
 _LARGEST = 1e12
+#: What a table must have.
 COLUMNS = (
     *KEYS,
     "ref",
@@ -27,6 +28,8 @@ COLUMNS = (
     *(f"w{cell}" for cell in CELLS),
     *(f"h{cell}" for cell in CELLS),
 )
+#: What it may have beside.
+TOLERANCE = "tol_px"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,7 @@ class Case:
         tgt: Target image, as written in the table.
         warp: (3, 3) target pixel to presented target pixel.
         truth: (3, 3) reference pixel to presented target pixel; None where the pair is unrelated.
+        tol_px: How well the truth is known, pixels: a smaller error is as good as none.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Case:
     tgt: str
     warp: NDArray[np.float64]
     truth: NDArray[np.float64] | None
+    tol_px: float = 0.0
 
     @property
     def positive(self) -> bool:
@@ -67,15 +72,17 @@ class Case:
         truth = np.full((3, 3), np.nan) if self.truth is None else self.truth
         texts = (self.name, self.source, self.variant, self.tag, self.ref, self.tgt)
         numbers = (f"{value:.12g}" for value in (*self.warp.ravel(), *truth.ravel()))
-        return dict(zip(COLUMNS, (*(str(as_cell(t)) for t in texts), *numbers), strict=True))
+        row = dict(zip(COLUMNS, (*(str(as_cell(t)) for t in texts), *numbers), strict=True))
+        return row | {TOLERANCE: f"{self.tol_px:.12g}"}
 
 
 def read_cases(path: Path) -> list[Case]:
     """Reads a table of cases.
 
     Args:
-        path: CSV file with the columns `COLUMNS`, others are ignored. ``w00…w22`` is the warp,
-            ``h00…h22`` the truth, NaN for the variant ``unrelated``.
+        path: CSV file with the columns `COLUMNS`. ``w00…w22`` is the warp, ``h00…h22`` the truth,
+            NaN for the variant ``unrelated``; ``tol_px``, if there is one, says how well it is
+            known. Others are ignored.
 
     Raises:
         InputError: The file is missing or empty, lacks a column, or a row makes no sense.
@@ -108,7 +115,7 @@ def read_cases(path: Path) -> list[Case]:
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:
     """Writes a table of cases that `read_cases` reads."""
-    write_csv(path, COLUMNS, (case.row().values() for case in cases))
+    write_csv(path, (*COLUMNS, TOLERANCE), (case.row().values() for case in cases))
 
 
 def parse_filters(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -202,8 +209,11 @@ def _case(path: Path, line: int, row: Mapping[str, str | None]) -> Case:
             np.array([float(text(f"{letter}{cell}") or "nan") for cell in CELLS]).reshape(3, 3)
             for letter in "wh"
         )
+        tolerance = float((row.get(TOLERANCE) or "").strip() or 0)
     except ValueError as error:
-        raise InputError(f"a matrix holds no number ({error})", subject=subject) from error
+        raise InputError(f"a cell holds no number ({error})", subject=subject) from error
+    if not 0 <= tolerance < np.inf:
+        raise InputError("tol_px must be 0 or more", subject=subject)
     if np.abs(np.nan_to_num([warp, truth])).max() > _LARGEST:
         raise InputError("a matrix holds a number beyond any image", subject=subject)
     if not np.isfinite(warp).all() or abs(np.linalg.det(warp)) < 1e-12:
@@ -218,4 +228,4 @@ def _case(path: Path, line: int, row: Mapping[str, str | None]) -> Case:
         )
     texts = (of_cell(text(column)) for column in (*KEYS, "ref", "tgt"))
     name, source, variant, tag, ref, tgt = texts
-    return Case(name, source, variant, tag, ref, tgt, warp, None if unrelated else truth)
+    return Case(name, source, variant, tag, ref, tgt, warp, None if unrelated else truth, tolerance)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from imatch.geometry.transform import apply_matrix
 
-WITHIN_PX = (1.0, 3.0, 10.0)
+WITHIN_PX = (1.0, 3.0, 5.0, 10.0)
 AUC_PX = (1.0, 3.0, 5.0, 10.0)
 #: An accepted answer this far off is worse than none.
 FALSE_ACCEPT_PX = 10.0
@@ -52,8 +52,8 @@ def corner_error(
     return error if np.isfinite(error) else float("inf")
 
 
-def recall(errors: ArrayLike, threshold: float) -> float:
-    """Returns the share of errors of at most `threshold`; NaN of none.
+def recall(errors: ArrayLike, threshold: ArrayLike) -> float:
+    """Returns the share of errors of at most `threshold`, one for all or one each; NaN of none.
 
     Examples:
         >>> recall([0.5, 1.0, 2.0, float("inf")], 1.0)

@@ -49,6 +49,7 @@ class Result(Plain):
         ci95_y_px: The same in y.
         inside_ci95_x: 1 where the interval contains the truth, 0 where not, -1 where none is known.
         inside_ci95_y: The same in y.
+        tol_px: How well the truth is known, pixels.
         reason: Why the status is what it is.
         error: What prevented the run; empty otherwise.
     """
@@ -79,6 +80,7 @@ class Result(Plain):
     ci95_y_px: float = NAN
     inside_ci95_x: int = -1
     inside_ci95_y: int = -1
+    tol_px: float = 0.0
     reason: str = ""
     error: str = ""
 
@@ -96,7 +98,8 @@ class Result(Plain):
     @property
     def false_accept(self) -> bool:
         """Returns whether a wrong answer was called ``ok``."""
-        return self.status == "ok" and (not self.positive or self.score_px > FALSE_ACCEPT_PX)
+        limit = max(FALSE_ACCEPT_PX, self.tol_px)
+        return self.status == "ok" and (not self.positive or self.score_px > limit)
 
     @property
     def matrix(self) -> NDArray[np.float64] | None:
@@ -108,7 +111,12 @@ class Result(Plain):
 
     @property
     def shift_errors(self) -> list[tuple[float, float]]:
-        """Returns (error, half-width) of each axis with a stated interval and known truth."""
+        """Returns (error, half-width) of each axis with a stated interval and known truth.
+
+        A truth that is known to a tolerance only is too coarse to hold intervals against.
+        """
+        if self.tol_px > 0:
+            return []
         axes = (
             (self.shift_x_px - self.true_shift_x_px, self.ci95_x_px),
             (self.shift_y_px - self.true_shift_y_px, self.ci95_y_px),

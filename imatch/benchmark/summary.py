@@ -28,6 +28,8 @@ ORACLE = "any right (oracle)"
 
 #: Sources whose truth is good to a pixel, that together decide.
 SENTINEL_2 = frozenset({"ombria", "ua_overview", "alps_b08"})
+#: Sources whose two images come of two kinds of sensor, or of a sensor and a map.
+CROSS_SENSOR = ("ir", "nir", "map", "sar")
 CLEAR, CLOUD, SNOW, SNOW_CLOUD, FLOOD = (
     "clear / clear",
     "cloud on either side",
@@ -80,6 +82,11 @@ GROUPS: dict[str, Callable[[Result], bool]] = {
     "brenta_ndvi near + free": _of_source("brenta_ndvi", "near", "free"),
     "srif free": _of_source("srif", "near", "free"),
     "starainj free": _of_source("starainj", "near", "free"),
+    **{
+        f"{source} {variant}": _of_source(source, variant)
+        for source in CROSS_SENSOR
+        for variant in ("near", "free")
+    },
     "all positives": lambda result: result.positive,
 }
 
@@ -121,17 +128,19 @@ def summarise(run: Run, plan: BenchPlan) -> dict[str, Any]:
 
 
 def scores(rows: Sequence[Result]) -> dict[str, Any]:
-    """Returns recall and AUC over the positive cases.
+    """Returns recall and AUC over the positive cases; what the truth is not known to counts as met.
 
     Returns:
         ``{"n", "within": {px: share}, "auc": {px: area}, "median_error_px"}``; the median is over
         the answers alone.
     """
-    errors = np.array([row.score_px for row in rows if row.positive])
+    positive = [row for row in rows if row.positive]
+    errors = np.array([row.score_px for row in positive])
+    known = np.array([row.tol_px for row in positive])
     answered = errors[np.isfinite(errors)]
     return {
         "n": len(errors),
-        "within": {f"{px:g}": recall(errors, px) for px in WITHIN_PX},
+        "within": {f"{px:g}": recall(errors, np.maximum(px, known)) for px in WITHIN_PX},
         "auc": {f"{px:g}": auc(errors, px) for px in AUC_PX},
         "median_error_px": float(np.median(answered)) if len(answered) else None,
     }

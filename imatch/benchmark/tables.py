@@ -85,7 +85,8 @@ def parts(summary: dict[str, Any], key: str, title: str, note: str = "") -> Html
         )
         for part, figures in named
     )
-    legend = "Percent of the cases within " + " / ".join(f"{px:g}" for px in WITHIN_PX) + " px."
+    limits = " / ".join(f"{px:g}" for px in WITHIN_PX)
+    legend = f"Percent of the cases within {limits} px, or what the truth is known to."
     return HtmlTable(title, f"{legend} {note}".strip(), ("", "cases", *columns), rows)
 
 

@@ -122,7 +122,8 @@ def to_result(case: Case, registration: Registration, seconds: float) -> Result:
             truth = apply_matrix(case.truth, at)[0] - at[0]
     half = None if registration.ci95_px is None else np.array(registration.ci95_px)
     if half is not None and shift is not None and truth is not None and np.isfinite(half).all():
-        inside = np.abs(shift - truth) <= half
+        # A truth that is known to a tolerance only is too coarse for that.
+        inside = None if case.tol_px > 0 else np.abs(shift - truth) <= half
     return Result(
         case.name,
         case.source,
@@ -148,6 +149,7 @@ def to_result(case: Case, registration: Registration, seconds: float) -> Result:
         ci95_y_px=_item_or_nan(half, 1),
         inside_ci95_x=-1 if inside is None else int(inside[0]),
         inside_ci95_y=-1 if inside is None else int(inside[1]),
+        tol_px=case.tol_px,
         reason=registration.reason,
     )
 

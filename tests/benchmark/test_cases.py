@@ -40,6 +40,28 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert fingerprint(read) == fingerprint(cases)
 
 
+@pytest.mark.parametrize(
+    ("cell", "tolerance"), [("", 0.0), ("2.5", 2.5), ("-1", None), ("nan", None), ("inf", None)]
+)
+def test_a_truth_is_known_to_its_tolerance(
+    tmp_path: Path, cell: str, tolerance: float | None
+) -> None:
+    path = tmp_path / "c.csv"
+    write_cases(path, [case("a")])
+    head, row = path.read_text().splitlines()
+    path.write_text(f"{head}\n{row.rpartition(',')[0]},{cell}\n")
+    if tolerance is None:
+        with pytest.raises(InputError, match="tol_px must be 0 or more"):
+            read_cases(path)
+        return
+    (read,) = read_cases(path)
+    assert read.tol_px == tolerance
+    write_cases(path, [read])
+    assert read_cases(path)[0].tol_px == tolerance
+    path.write_text(f"{head.removesuffix(',tol_px')}\n{row.rpartition(',')[0]}\n")
+    assert read_cases(path)[0].tol_px == 0
+
+
 def test_the_fingerprint_sees_one_digit(tmp_path: Path) -> None:
     write_cases(tmp_path / "c.csv", [case("a")])
     before = fingerprint(read_cases(tmp_path / "c.csv"))
@@ -71,7 +93,7 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("0.25", "a quarter", "line 2: a matrix holds no number"),
+        ("0.25", "a quarter", "line 2: a cell holds no number"),
         ("0.25", "", "line 2: h00…h22 must be numbers"),
         ("near", "unrelated", "NaN only where the variant is 'unrelated'"),
         ("r.tif", "", "line 2: case, source, variant, ref or tgt is blank"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,22 @@ def test_scores_by_hand(result: Make) -> None:
     ]
     figures = scores(rows)
     assert figures["n"] == 4
-    assert figures["within"] == {"1": 0.25, "3": 0.5, "10": 0.5}
+    assert figures["within"] == {"1": 0.25, "3": 0.5, "5": 0.5, "10": 0.5}
     assert figures["auc"]["1"] == pytest.approx(0.5 / 4)
     assert figures["auc"]["10"] == pytest.approx((0.95 + 0.8) / 4)
     assert figures["median_error_px"] == 2.0
+
+
+def test_what_the_truth_is_not_known_to_is_not_held_against_an_answer(result: Make) -> None:
+    rows = [replace(result(error=error), tol_px=4.0) for error in (3.5, 4.5, 10.5)]
+    assert scores(rows)["within"] == pytest.approx(
+        {"1": 1 / 3, "3": 1 / 3, "5": 2 / 3, "10": 2 / 3}
+    )
+    assert [row.false_accept for row in rows] == [False, False, True]
+    assert not replace(rows[2], tol_px=11.0).false_accept
+    stated = result(error=0.1, interval=(0.1, 0.2))
+    assert calibration([replace(stated, tol_px=1.0)])["intervals"] == 0
+    assert calibration([stated])["intervals"] == 2
 
 
 def test_false_accepts_are_a_share_of_all_cases(result: Make) -> None:
@@ -136,7 +149,7 @@ def test_groups_of_the_reference_benchmark(result: Make) -> None:
         "srif free": 1,
         "all positives": 5,
     }
-    assert groups["Sentinel-2 together"]["within"] == {"1": 0.5, "3": 0.75, "10": 0.75}
+    assert groups["Sentinel-2 together"]["within"] == {"1": 0.5, "3": 0.75, "5": 0.75, "10": 0.75}
 
 
 def test_a_document_of_nothing_but_refusals_is_still_one(result: Make) -> None:
