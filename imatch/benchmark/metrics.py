@@ -60,7 +60,7 @@ def recall(errors: ArrayLike, threshold: ArrayLike) -> float:
         0.5
     """
     values = np.asarray(errors, dtype=np.float64)
-    return float((values <= threshold).mean()) if values.size else float("nan")
+    return float((values <= np.asarray(threshold)).mean()) if values.size else float("nan")
 
 
 def auc(errors: ArrayLike, threshold: float) -> float:
