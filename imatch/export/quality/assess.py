@@ -10,6 +10,7 @@ from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from imatch.export.quality.cells import QualityCell, count_findings, measure_cells
+from imatch.export.quality.changes import Changes, changed_ground
 from imatch.export.quality.residuals import (
     Autocorrelation,
     CorrectionField,
@@ -46,6 +47,7 @@ class QualityReport:
         correlated_after: The same as registered.
         field: The correction; None without a transform.
         cells: What the images say, window by window.
+        changes: The ground that changed; None where that cannot be told.
     """
 
     registration: Registration
@@ -55,6 +57,7 @@ class QualityReport:
     correlated_after: Autocorrelation | None
     field: CorrectionField | None
     cells: list[QualityCell]
+    changes: Changes | None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the figures of the report, schema ``imatch.quality/1``; unknown ones are null.
@@ -69,6 +72,8 @@ class QualityReport:
         - ``correction``: mean and largest length of the whole and of its local part, pixels.
         - ``cells``: the windows looked at, with agreement and offset before and after, tie points
           and RMSE; ``findings``: how many support, contradict, or say nothing.
+        - ``changes``: ``share`` of the ground that changed by more than its season, or is hidden,
+          and the number of ``regions``; null where the images agree too little to tell.
         - ``provenance``, ``reference``, ``target``: as in the registration's own document.
         """
         registration = self.registration
@@ -106,6 +111,7 @@ class QualityReport:
             "correction": None if self.field is None else self.field.to_dict(),
             "cells": [cell.to_dict() for cell in self.cells],
             "findings": count_findings(self.cells),
+            "changes": None if self.changes is None else self.changes.to_dict(),
             "reference": document["reference"],
             "target": document["target"],
             "provenance": document["provenance"],
@@ -126,15 +132,16 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
     """
     pair = ViewPair(registration, ref, tgt)
     frame = pair.overlap(size)
-    found = residuals(pair)
+    found, view = residuals(pair), pair.view(frame)
     return QualityReport(
         registration,
-        pair.view(frame),
+        view,
         found,
         None if found is None else autocorrelation(found.ref_xy, found.before),
         None if found is None else autocorrelation(found.ref_xy, found.after),
         correction_field(pair, frame),
         measure_cells(pair, frame, found),
+        changed_ground(view),
     )
 
 

@@ -58,6 +58,7 @@ def to_html(quality: QualityReport) -> str:
         correction=None if quality.field is None else plots.field_plot(view, quality.field, metres),
         residuals=_residuals(quality),
         agreement=_agreement(quality),
+        changes=_changes(quality),
         offsets=None if points is None else _offsets(points),
         provenance=_provenance(registration.provenance),
     )
@@ -68,6 +69,8 @@ def _findings(quality: QualityReport) -> list[str]:
     found = []
     if quality.cells:
         found.append(f"Images: {findings_text(quality.cells)}")
+    if quality.changes is not None:
+        found.append(f"Changes: {quality.changes.to_text()}")
     if quality.residuals is not None:
         before, after = (
             statistics(v)["rmse"] for v in (quality.residuals.before, quality.residuals.after)
@@ -158,6 +161,18 @@ def _agreement(quality: QualityReport) -> dict[str, Any] | None:
         "map": plots.agreement_map(quality.cells, quality.view.frame),
         "table": _reliability(quality),
     }
+
+
+def _changes(quality: QualityReport) -> dict[str, Any] | None:
+    """Returns the text on changed ground, and both images with its outlines."""
+    view, changes = quality.view, quality.changes
+    if changes is None or view.after is None or not changes.changed.any():
+        return None
+    shots = [
+        (label, jpeg(plots.outlined(plots.tone(shot), changes.changed), _QUALITY))
+        for label, shot in (("reference", view.ref), ("after", view.after))
+    ]
+    return {"text": changes.to_text(), "shots": shots}
 
 
 def _reliability(quality: QualityReport) -> HtmlTable:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,6 +26,8 @@ from imatch.export.text import number, px_and_m
 
 _DPI = 110
 _BEFORE = "#8a8f98"
+# Of changed ground, red, green and blue: no hue of a grey picture.
+_OUTLINE = (255, 0, 200)
 _POINTS = 450
 # Differences of a correction worth a colour of their own, pixels.
 _VARIES = 0.01
@@ -255,6 +258,12 @@ def _png(figure: Figure) -> bytes:
     data = io.BytesIO()
     save_figure(figure, data, format="png", dpi=_DPI, metadata={"Software": None})
     return data.getvalue()
+
+
+def outlined(picture: NDArray[np.uint8], regions: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Returns an (H, W, 3) picture with (H, W) regions outlined."""
+    found, _ = cv2.findContours(regions.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(picture.copy(), found, -1, _OUTLINE, 2))
 
 
 def tone(image: Rendered) -> NDArray[np.uint8]:
