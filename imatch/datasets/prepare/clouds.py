@@ -21,7 +21,7 @@ from imatch.core.errors import ImatchError
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import opened, reading
 from imatch.raster.grid import Grid
-from imatch.raster.read.sentinel2 import find_safe
+from imatch.raster.read.products.sentinel2 import find_safe
 
 # Sentinel-2 scene classification: cloud shadow, clouds of medium and high probability, cirrus.
 _SCL_CLOUD = (3, 8, 9, 10)

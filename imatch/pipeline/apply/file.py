@@ -17,7 +17,7 @@ from imatch.pipeline.apply.vector import DRIVERS, apply_vector, layer_names
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster.gdal import check_file, opened
 from imatch.raster.names import container_of, no_image
-from imatch.raster.read.sentinel2 import find_safe
+from imatch.raster.read.products.sentinel2 import find_safe
 
 Kind: TypeAlias = Literal["raster", "vector", "product"]
 

@@ -21,7 +21,7 @@ from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster import Grid
 from imatch.raster.gdal import opened
 from imatch.raster.read.file_source import raster_info
-from imatch.raster.read.sentinel2 import is_granule_file
+from imatch.raster.read.products.sentinel2 import is_granule_file
 from imatch.raster.sampling.interpolation import Resampling
 from imatch.raster.warp.warp import warp_file
 from imatch.raster.write.classes import class_evidence

@@ -24,7 +24,7 @@ from imatch.pipeline.apply.vector import apply_vector, layer_names
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.raster.info import RasterInfo
 from imatch.raster.read.file_source import raster_info
-from imatch.raster.read.sentinel2 import find_safe
+from imatch.raster.read.products.sentinel2 import find_safe
 
 _RASTERS = {".jp2", ".tif", ".tiff"}
 _HEAD = 16

@@ -22,6 +22,7 @@ from imatch.raster.gdal import check_extent, check_file, opened, reading
 from imatch.raster.geolocation.locate import Dem, Place, place_of
 from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
+from imatch.raster.modality import Modality, modality_of_names
 from imatch.raster.names import (
     container_of,
     is_remote,
@@ -30,12 +31,18 @@ from imatch.raster.names import (
     no_image,
     openable,
 )
+from imatch.raster.read.amplitude import read_amplitudes
 from imatch.raster.read.bands import band_names, default_bands, select_bands
 from imatch.raster.read.mask import open_mask
 from imatch.raster.read.overviews import Overview, choose_level, is_wavelet
+from imatch.raster.read.products.sentinel1 import (
+    RadarBand,
+    choose_radar_bands,
+    find_sentinel1,
+)
+from imatch.raster.read.products.sentinel2 import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.read.resample import Chunk
 from imatch.raster.read.samples import log_caveats, log_location
-from imatch.raster.read.sentinel2 import choose_safe_bands, find_safe, is_granule_file
 from imatch.raster.read.source import Source, settings_of
 
 _GDAL_TYPES = {
@@ -55,7 +62,10 @@ _COLOURS = ("red", "green", "blue")
 
 @dataclass(frozen=True)
 class _Band:
-    """A band and where it lives; `nodata` is what we impose, None where the file is believed."""
+    """A band and where it lives; `nodata` is what we impose, None where the file is believed.
+
+    Of complex numbers the `amplitude` is read; `radar` says what becomes of amplitudes.
+    """
 
     file: str
     index: int
@@ -63,6 +73,8 @@ class _Band:
     dtype: str
     nodata: float | None
     palette: bool = False
+    amplitude: bool = False
+    radar: RadarBand | None = None
 
 
 class FileSource(Source):
@@ -83,7 +95,8 @@ class FileSource(Source):
         self, window: Window, factor: float, size: tuple[int, int] | None
     ) -> Iterator[Chunk]:
         for file, group in itertools.groupby(self._bands, key=lambda band: band.file):
-            yield self._read_file(file, list(group), window, factor, size)
+            bands = list(group)
+            yield _scaled(self._read_file(file, bands, window, factor, size), bands)
 
     def _read_file(
         self,
@@ -96,6 +109,9 @@ class FileSource(Source):
         with opened(file) as dataset:
             # Bands of a coarser file lie under the same footprint.
             ratio = self.info.width / dataset.width, self.info.height / dataset.height
+            if bands[0].amplitude:
+                indexes = [band.index for band in bands]
+                return read_amplitudes(dataset, file, indexes, window, Affine.scale(*ratio), factor)
             # Overviews made without knowledge of a nodata value mix it into their pixels. JP2's are
             # too precious to do without: there the rim of missing ground is given up below.
             plain = any(band.nodata is not None and band.nodata == band.nodata for band in bands)
@@ -126,6 +142,14 @@ class FileSource(Source):
         pixels[masks == 0] = np.nan
         scale = Affine.scale(part.width / shape[1], part.height / shape[0])
         return Chunk(pixels, to_native @ Affine.translation(part.col_off, part.row_off) @ scale)
+
+
+def _scaled(chunk: Chunk, bands: Sequence[_Band]) -> Chunk:
+    """What the amplitudes of a radar product stand for; other pixels as they are."""
+    for plane, band in zip(chunk.pixels, bands, strict=True):
+        if band.radar is not None and not band.radar.plain:
+            plane[:] = band.radar.scaled(plane, chunk.transform)
+    return chunk
 
 
 def _plan(
@@ -215,10 +239,15 @@ def open_source(
     name = fspath(path)
     container = container_of(path)
     known = None if is_virtual(path) else Path(path)
-    product = None if known is None else find_safe(known)
-    if product is None and (known is not None or container is not None):
+    radar = None if known is None else find_sentinel1(known)
+    product = None if known is None or radar is not None else find_safe(known)
+    if radar is None and product is None and (known is not None or container is not None):
         check_file(known or Path(container or ""))
-    if product is not None:
+    if radar is not None:
+        measured = choose_radar_bands(radar, bands, subject=name)
+        source = _assemble(name, known, [_radar_band(band) for band in measured], dem)
+        log_location(source.info.name, f"is located by {source.info.located_by}")
+    elif product is not None:
         chosen = choose_safe_bands(product, bands, subject=name)
         bands_of = [_safe_band(b.file, b.index, b.name) for b in chosen]
         source = _assemble(name, known, bands_of, dem)
@@ -272,7 +301,10 @@ def _log_caveats(
         log_location(info.name, f"is matched as not geocoded: {info.unlocated}")
     elif info.geolocation is not None and info.geolocation.note is not None:
         log_location(info.name, f"is located by {info.located_by}")
-    bands = [b.index for b in source._bands if not b.palette and b.dtype in _GDAL_TYPES]
+    if any(band.amplitude for band in source._bands):
+        log_location(info.name, "holds complex numbers, of which the amplitude is taken")
+    plain = (b for b in source._bands if not (b.palette or b.amplitude))
+    bands = [b.index for b in plain if b.dtype in _GDAL_TYPES]
     if nodata is not None or is_remote(name) or is_granule_file(name):
         bands = []
     # A black collar is recognised without being declared.
@@ -284,6 +316,15 @@ def _safe_band(file: str, index: int, name: str) -> _Band:
         # The format reserves 0 for missing ground (Sentinel-2 Product Specification, "NODATA").
         nodata = None if "_TCI" in Path(file).name.upper() else 0.0
         return _Band(file, index, name, dataset.dtypes[index - 1], nodata)
+
+
+def _radar_band(band: RadarBand) -> _Band:
+    with opened(band.file) as dataset:
+        dtype = dataset.dtypes[0]
+    detected = dtype in _GDAL_TYPES
+    kept = dtype if band.plain and detected else "float32"
+    # The format reserves 0 for missing ground.
+    return _Band(band.file, 1, band.name, kept, 0.0, amplitude=not detected, radar=band)
 
 
 def _file_bands(
@@ -301,11 +342,14 @@ def _file_bands(
     found = []
     for i in indexes:
         dtype = dataset.dtypes[i - 1]
+        if dtype.startswith("complex"):
+            found.append(_Band(file, i, names[i - 1], "float32", None, amplitude=True))
+            continue
         if dtype not in _GDAL_TYPES:
             raise InputError(
                 f"band {i} is of type {dtype}",
                 subject=file,
-                hint="match real numbers: save its amplitude as float32 first",
+                hint="save it as float32 first",
             )
         imposed: float | None = None
         unmarked = _unmarked(dataset, i)
@@ -370,6 +414,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band], dem: Dem | None)
         bend,
         place.located_by,
         place.unlocated,
+        _modality(name, bands),
     )
     if bend is not None and isinstance(bend.dem, str):
         files.append(bend.dem)
@@ -377,6 +422,13 @@ def _assemble(name: str, path: Path | None, bands: list[_Band], dem: Dem | None)
     source = FileSource(info, bands, trim_collar=trim)
     source.files = local_files(files)
     return source
+
+
+def _modality(name: str, bands: Sequence[_Band]) -> Modality | None:
+    if all(band.amplitude or band.radar is not None for band in bands):
+        return "sar"
+    palette = any(band.palette for band in bands)
+    return modality_of_names([band.name for band in bands], name, palette=palette)
 
 
 def _impose_nodata(source: FileSource, nodata: float) -> FileSource:

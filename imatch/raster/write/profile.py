@@ -13,7 +13,7 @@ from rasterio.io import DatasetReader
 from imatch.core.errors import InputError
 from imatch.raster.info import fits
 from imatch.raster.names import no_image
-from imatch.raster.read.sentinel2 import is_granule_file
+from imatch.raster.read.products.sentinel2 import is_granule_file
 from imatch.raster.write.classes import class_tables
 from imatch.raster.write.free_value import free_value
 

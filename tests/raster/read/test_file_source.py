@@ -57,9 +57,20 @@ def test_dtypes(write: Any, dtype: str) -> None:
     assert source.info.gsd_m == pytest.approx((10, 10))
 
 
-def test_complex_is_refused(write: Any) -> None:
-    with pytest.raises(InputError, match=r"complex64.*amplitude"):
-        open_source(write("a.tif", GREY.astype("complex64")))
+def test_of_complex_numbers_the_amplitude_is_taken(
+    write: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    phase = np.exp(2j * np.pi * np.random.default_rng(0).random(GREY.shape))
+    source = open_source(write("a.tif", (GREY * phase).astype("complex64")))
+    assert source.info.modality == "sar"
+    assert source.info.dtypes == ("float32",)
+    assert "complex numbers, of which the amplitude is taken" in caplog.text
+    np.testing.assert_allclose(source.read().pixels[0], GREY, rtol=1e-5)
+    # Reduced, it is the mean power of what is averaged, which a mean of the numbers is not.
+    small = source.read(Window(0, 0, 80, 60), size=(20, 15)).pixels[0]
+    power = np.sqrt((GREY[:60, :80].astype(float) ** 2).reshape(15, 4, 20, 4).mean((1, 3)))
+    assert np.corrcoef(small.ravel(), power.ravel())[0, 1] > 0.99
+    assert np.median(small / power) == pytest.approx(1, abs=0.05)
 
 
 def test_world_file_is_no_geocoding(write: Any) -> None:

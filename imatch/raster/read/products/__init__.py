@@ -1,0 +1,1 @@
+"""Products of satellites: folders and archives of bands, masks and metadata."""
