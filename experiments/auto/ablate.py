@@ -44,7 +44,7 @@ from imatch.geometry.estimate import Estimate, EstimateOptions
 from imatch.geometry.fit import residuals, reweighted
 from imatch.geometry.robust import search
 from imatch.geometry.transform import ModelKind, apply_matrix
-from imatch.pipeline.pair.auto import Auto, Candidate
+from imatch.pipeline.pair.auto import Auto, Candidate, Proposals
 from imatch.pipeline.pair.match import PairEstimate, estimate_pair
 from tests.support.trust.odds import load
 
@@ -180,8 +180,9 @@ def ask(case: Case, root: Path, before: Before, others: Mapping[str, Auto]) -> l
             rows.append(_row(case, name, solved, 0.0))
             continue
         begun = time.process_time()
-        proposals = registrar.proposed_by(name, kept.ref, kept.tgt, kept.options)
-        candidates = kept.candidates + registrar.aligned(kept.aligner, name, proposals)
+        proposed = registrar.proposed_by(name, kept.ref, kept.tgt, kept.options)
+        proposals = Proposals(name, proposed, len(proposed))
+        candidates = kept.candidates + registrar.aligned(kept.aligner, proposals)
         spent = time.process_time() - begun
         found = registrar.answer(kept.aligner, candidates, kept.ref, kept.tgt, kept.options)
         rows.append(_row(case, name, replace(solved, estimate=found), spent))

@@ -30,6 +30,8 @@ _STYLES: dict[Status, str] = {
     "uncertain": "bold yellow",
     "failed": "bold red",
 }
+# Said of sensors that are not the usual one; pixels may have told it, which can be wrong.
+_SENSORS = {"sar": "taken for radar", "ir": "taken for infrared", "map": "taken for a map"}
 # Columns of the text, and of its labels.
 _WIDTH, _LABEL = 96, 14
 # Longest side of the picture, pixels, and its quality as JPEG.
@@ -52,10 +54,11 @@ def summary_rows(registration: Registration) -> list[tuple[str, str]]:
     if accuracy is not None and r.n_check:
         accuracy += f" at {r.n_check} check points"
     found = r.transform is not None
+    apart = r.reference.modality != r.target.modality
     lines = [
         (r.status, r.reason),
-        ("reference", _image(r.reference)),
-        ("target", _image(r.target)),
+        ("reference", _image(r.reference, apart)),
+        ("target", _image(r.target, apart)),
         ("shift", shift_text(r)),
         ("", _components(r)),
         ("bands", bands_text(r)),
@@ -140,8 +143,11 @@ def _table(registration: Registration, *, plain: bool) -> Table:
     return table
 
 
-def _image(image: ImageSummary) -> str:
-    """Describes an image: ``"a.tif · 500 × 400 · EPSG:32631 · 10.0 m"``."""
+def _image(image: ImageSummary, apart: bool) -> str:
+    """Describes an image: ``"a.tif · 500 × 400 · EPSG:32631 · 10.0 m"``.
+
+    Where the sensors lie `apart` it says what the image was taken for.
+    """
     facts = [image.path or "array", f"{image.width} × {image.height}"]
     if image.crs is not None:
         # WKT fills a screen; its first quoted words are its name.
@@ -153,6 +159,8 @@ def _image(image: ImageSummary) -> str:
         facts.append(image.unlocated)
     if image.geolocation is not None:
         facts.append(f"located by {image.geolocation.describe()}")
+    if apart and image.modality in _SENSORS:
+        facts.append(_SENSORS[image.modality])
     if image.gsd_m is not None:
         facts.append(f"{number(sum(image.gsd_m) / 2)} m")
     return " · ".join(facts)

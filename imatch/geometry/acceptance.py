@@ -15,6 +15,7 @@ from scipy.special import bdtrc
 
 if TYPE_CHECKING:
     from imatch.geometry.alignment.fine_alignment import Alignment
+    from imatch.geometry.alignment.whole_image import WholeAlignment
     from imatch.geometry.estimate import Estimate
 
 Status: TypeAlias = Literal["ok", "uncertain", "failed"]
@@ -59,12 +60,10 @@ class Evidence:
         independent: Weight of the logarithm of the number of independent windows.
         offset: Added to the sum.
         hopeless: Log-odds on reduced images below which a rough transform is given up: of 1466
-            right ones of training pairs none fell under -4.3, and of 30 under drawn clouds, which
-            leave few windows to agree, none under -6.4. A margin is left, since cloudy cases of the
-            benchmark had been given up at -3.
-        distant: The same at full resolution, where some are still to be pulled tight: of 3856 right
-            ones that came to be believed the least began at -13.5
-            (``experiments.benchmarks.trust learn`` counts both).
+            right ones of training pairs none fell under -4.3, of 30 under drawn clouds none under
+            -6.4. A margin is left: at -3 cloudy cases of the benchmark had been given up.
+        distant: The same at full resolution, some still to be pulled tight: of 3856 right ones that
+            came to be believed the least began at -13.5 (``experiments.benchmarks.trust learn``).
         found: Log-odds below which nothing was found.
         certain: Log-odds from which an alignment is believed, once all stages have had their say.
         stop: Log-odds from which the other stages need not be asked.
@@ -121,27 +120,49 @@ class WindowRules:
 
 
 @dataclass(frozen=True)
-class AppearanceRules:
-    """How far season and sun may move all windows alike.
+class WholeEvidence:
+    """Weights of the log-odds that two whole images of different sensors lie as an alignment says.
 
-    On 189 of OMBRIA's training tiles, whose truth is the median of their scene's others, 95 %
-    intervals hold 95.2 % in x and in y with these, and 79 and 82 % without
-    (``experiments.benchmarks.trust appearance``). The likeliest values there are 0.39, 0.11 and
-    0.18, and hold 96 %; the scatter's factor is kept as an earlier trial on other pairs gave it,
-    since OMBRIA's tiles show little forest in low sun, where bands part most.
-
-    The unit of `shared` and `alone` is pixels for each unit of the natural logarithm of one over
-    the correlation: what looks the same was not moved.
+    Fitted to training pairs of radar, maps and infrared, and to pairs of other, mirrored, adjacent
+    ground (`experiments/benchmarks/cross.py`).
 
     Attributes:
-        scatter: Times the standard deviation between bands.
-        shared: What all bands share.
-        alone: The same where a single band is all there is.
+        peak: Weight of the logarithm of the correlation's height.
+        lead: The same of what that exceeds the best other position by.
+        scatter: The same of what the corners move by, pixels, at least `least_scatter`.
+        likeness: The same of the parts' correlation.
+        offset: Added to the sum.
+        least_lead: Least share of the height that it leads by: less is ground that repeats itself.
+        least_exact: The same where the parts scatter by less than `least_scatter`: of 427 right
+            alignments of training pairs none leads by less, of 15 pairs of lattices 10 do.
+        least_scatter: Below it, steps of whole pixels tell no more.
+        certain: Log-odds from which an alignment is believed.
+        corner: Largest 95 % uncertainty of a mapped corner, working pixels.
+        systematic: 95 % of what one sensor shows elsewhere than the other (labels, roofs, layover),
+            working pixels.
     """
 
-    scatter: float = 1.5 / 1.96
-    shared: float = 0.06
-    alone: float = 0.17
+    peak: float = 2.955
+    lead: float = 1.915
+    scatter: float = -2.202
+    likeness: float = 1.555
+    offset: float = -5.881
+    least_lead: float = 0.25
+    least_exact: float = 0.45
+    least_scatter: float = 0.5
+    certain: float = 1.5
+    corner: float = 12.0
+    systematic: float = 2.5
+
+    def log_odds(self, alignment: WholeAlignment) -> float:
+        """Natural logarithm of the odds that an alignment is right."""
+        return (
+            self.peak * _log(alignment.peak)
+            + self.lead * _log(alignment.lead)
+            + self.scatter * _log(max(alignment.scatter, self.least_scatter))
+            + self.likeness * _log(alignment.likeness)
+            + self.offset
+        )
 
 
 @dataclass(frozen=True)
@@ -169,12 +190,14 @@ class TileRules:
     corner: float = 6.0
 
 
-EVIDENCE, WINDOWS, TILES, APPEARANCE = Evidence(), WindowRules(), TileRules(), AppearanceRules()
+EVIDENCE, WINDOWS, TILES, WHOLE = Evidence(), WindowRules(), TileRules(), WholeEvidence()
 #: What is taken off the log-odds of what a search over all rotations, or wide scales, proposes: the
 #: more positions are tried, the better the best wrong one looks. Of 119 training pairs of different
 #: ground all wrong alignments beyond 0.5 came of the wide search, up to 4.1; of 45 turned or scaled
 #: training pairs whose right alignment is believed 43 still are.
 FAR_SEARCHES = {"any": 1.5, "wide": 3.0}
+#: What `Estimate.found_by` says of an answer that whole images bear out, and no windows.
+BY_WHOLE_IMAGES = "whole images"
 #: Largest 95 % uncertainty of a mapped corner of an image of a stack, pixels: as of a pair.
 STACK_CORNER_PX = 6.0
 
@@ -267,6 +290,27 @@ def judge_windows(
     if evidence.rivalled(odds, excluded):
         decided = "; where others fit as well, the stated error of the geocoding decides"
     return "ok", f"{share}, over {found.coverage:.0%} of the overlap{decided}"
+
+
+def judge_whole(found: Estimate, alignment: WholeAlignment, rules: WholeEvidence) -> Verdict:
+    """Judges the whole images of a pair of different sensors.
+
+    Args:
+        found: What was estimated of them.
+        alignment: What that stands on.
+        rules: What they need.
+    """
+    if rules.log_odds(alignment) < rules.certain:
+        return "uncertain", "the whole images correlate no more than chance could explain"
+    exact = alignment.scatter < rules.least_scatter
+    if alignment.lead < (rules.least_exact if exact else rules.least_lead) * alignment.peak:
+        return "uncertain", "the whole images agree, but another position fits almost as well"
+    if found.coverage < WINDOWS.coverage:
+        return "uncertain", f"the whole images agree, but cover only {found.coverage:.0%}"
+    if not found.corner_ci95 <= rules.corner:
+        return "uncertain", "the whole images agree, but do not pin down the corners"
+    share = f"{int(found.inlier.sum())} of {len(found.inlier)} parts bear it out"
+    return "ok", f"the whole images agree, where windows alone do not decide; {share}"
 
 
 def doubt_of_tiles(agree: int, tiles: int, points: int, sought: int) -> str | None:

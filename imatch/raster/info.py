@@ -15,6 +15,7 @@ from imatch.core.errors import InputError
 from imatch.raster.geodesy import apply_affine, gsd_metres
 from imatch.raster.geolocation.geolocation import Geolocation
 from imatch.raster.image import is_geocoded
+from imatch.raster.modality import Modality
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class RasterInfo:
             them; None where that is exact.
         located_by: What geocodes it, in words (``"144 GCPs"``); None where nothing does.
         unlocated: Why GCPs or RPCs that the file has are not used.
+        modality: What names or a palette tell of the sensor; None where they tell nothing.
     """
 
     path: Path | None
@@ -58,6 +60,7 @@ class RasterInfo:
     geolocation: Geolocation | None = None
     located_by: str | None = None
     unlocated: str | None = None
+    modality: Modality | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from imatch.pipeline.scene.config import SceneConfig, SceneOptions
 
 MATCHING = {
     "bands": "pipeline.pair.config:MatchConfig.ref_bands",
+    "modality": "pipeline.pair.config:MatchConfig.ref_modality",
     "nodata": "pipeline.pair.config:MatchConfig.ref_nodata",
     "no_geocoding": "pipeline.pair.config:MatchConfig.use_geocoding",
     "offline": "pipeline.pair.config:MatchConfig.fetch",

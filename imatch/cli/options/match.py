@@ -62,6 +62,13 @@ def config_options(command: CommandT) -> CommandT:
             ),
             config_option("ref_nodata", metavar="VALUE", help="That of the reference."),
             config_option("tgt_nodata", metavar="VALUE", help="That of the target."),
+            click.option(
+                "--modality",
+                type=click.Choice(["auto", "optical", "sar", "ir", "map"]),
+                help="Sensor of both images, where names and pixels do not tell.",
+            ),
+            config_option("ref_modality", help="That of the reference."),
+            config_option("tgt_modality", help="That of the target."),
             config_option("ref_mask"),
             config_option("tgt_mask"),
             config_option("size", metavar="PX"),
@@ -202,9 +209,9 @@ def may_fetch(base: MatchConfig, *, offline: bool) -> bool:
 def _fields(params: dict[str, Any], base: MatchConfig) -> dict[str, Any]:
     """The fields that were given on the command line.
 
-    ``bands`` and ``nodata`` stand for both images unless one has its own.
+    ``bands``, ``nodata`` and ``modality`` stand for both images unless one has its own.
     """
-    for both in ("bands", "nodata"):
+    for both in ("bands", "nodata", "modality"):
         value = params.pop(both)
         for side in ("ref", "tgt"):
             if params[f"{side}_{both}"] is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,12 @@ class AlignedImages:
         return first, second
 
 
+_Level: TypeAlias = tuple[
+    Rendered, Rendered, NDArray[np.float64], NDArray[np.float64], NDArray[np.complex64]
+]
+"""Both images reduced, the (3, 3) matrices to their pixels, and the reference's directions."""
+
+
 class Aligner:
     """Aligns one pair of images from any number of rough transforms.
 
@@ -122,8 +129,9 @@ class Aligner:
         # A strip is not reduced so far that no window fits across it.
         least = _SHORTER * full / max(1, min(*ref.size, *tgt.size))
         self._sides = [s for s in (192, 384, 768) if least <= s < 0.75 * full] + [full]
-        # One pyramid serves all hypotheses; bound to the instance, so it goes with it.
-        self._level = lru_cache(maxsize=None)(self._make_level)
+        # One pyramid serves all hypotheses. A cache of a bound method would hold the instance, and
+        # its images, until the next collection of cycles.
+        self._levels: dict[tuple[int, float], _Level] = {}
 
     def align(
         self, matrix: NDArray[np.float64], kind: ModelKind = "similarity"
@@ -175,15 +183,12 @@ class Aligner:
         warped = warp_image(tgt, current, ref.size)
         return AlignedImages(ref, warped, zoom * float(back[0, 0]), back)
 
-    def _make_level(
-        self, side: int, octave: float
-    ) -> tuple[
-        Rendered,
-        Rendered,
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.complex64],
-    ]:
+    def _level(self, side: int, octave: float) -> _Level:
+        if (side, octave) not in self._levels:
+            self._levels[side, octave] = self._make_level(side, octave)
+        return self._levels[side, octave]
+
+    def _make_level(self, side: int, octave: float) -> _Level:
         # The finer of the two is reduced to the pixels of the coarser: magnified pixels would only
         # blur, skipped ones would alias.
         factor = side / self._sides[-1]

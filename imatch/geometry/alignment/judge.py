@@ -8,10 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from imatch.core.types import BoolArray, Rendered
-from imatch.geometry.acceptance import EVIDENCE, Evidence, judge_matches, judge_windows
+from imatch.geometry.acceptance import (
+    EVIDENCE,
+    WHOLE,
+    WINDOWS,
+    Evidence,
+    judge_matches,
+    judge_whole,
+    judge_windows,
+)
 from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
 from imatch.geometry.alignment.rivals import rival_shifts
 from imatch.geometry.alignment.systematic import (
+    NORMAL_95,
     appearance,
     band_shifts,
     bend,
@@ -19,11 +28,12 @@ from imatch.geometry.alignment.systematic import (
     split_bands,
     widened,
 )
+from imatch.geometry.alignment.whole_image import WholeAlignment
 from imatch.geometry.estimate import Estimate, EstimateOptions, assess, failed
 from imatch.geometry.fit import residuals
 from imatch.geometry.model_selection import select_kind
 from imatch.geometry.robust import search
-from imatch.geometry.transform import MODEL_KINDS, Transform, apply_matrix
+from imatch.geometry.transform import MODEL_KINDS, ModelKind, Transform, apply_matrix
 from imatch.geometry.transform_limits import implausibility
 
 # Neighbouring windows overlap, so their errors go together over somewhat more than one window.
@@ -32,6 +42,10 @@ _BLOCK = 96.0
 _GAIN_OF_KIND = 0.15
 # An alignment with which fewer windows agree may be right only in part.
 _PARTIAL = 0.5
+# Windows of which fewer agree are those of two sensors, and decide nothing.
+_STRONG = 0.35
+# Parts of an image that have to bear out what the whole says.
+_FEWEST_PARTS = 4
 # An affine transform must win over this many times the windows.
 _GAIN = 1.2
 
@@ -95,6 +109,75 @@ def judge_alignment(
         estimate, alignment.agree, odds, explained, rival, excluded, evidence
     )
     return replace(estimate, status=status, reason=reason, evidence=odds, bands=bands)
+
+
+def judge_whole_image(
+    alignment: WholeAlignment,
+    ref_valid: BoolArray,
+    tgt_valid: BoolArray,
+    options: EstimateOptions,
+) -> Estimate:
+    """Measures and judges what two whole images of different sensors agree on.
+
+    Args:
+        alignment: The alignment.
+        ref_valid: (H, W) valid ground of the reference.
+        tgt_valid: (H', W') valid ground of the target.
+        options: Limits and seed.
+
+    Returns:
+        The estimate; its matches are the parts of the image, its intervals those of `WholeEvidence`
+        and of the parts drawn anew.
+    """
+    kind: ModelKind = "translation" if options.model == "translation" else "similarity"
+    matches, agrees, matrix = alignment.matches, alignment.agrees, alignment.matrix
+    if implausibility(matrix, ref_valid.shape, options.limits):
+        return failed(matches, "no plausible transform aligns the whole images")
+    if agrees.sum() < _FEWEST_PARTS:
+        return failed(matches, "too few parts of the images agree with the whole")
+    options = replace(options, threshold=AGREES)
+    given = matches, agrees, Transform(kind, matrix), ref_valid, tgt_valid, options
+    found = assess(*given, alignment.side)
+    # About the answer, not about the draws' mean: where that lies elsewhere the answer is off.
+    drawn = np.stack([alignment.centre, *np.moveaxis(alignment.corners, 1, 0)], axis=1)
+    half = NORMAL_95 * np.sqrt((drawn**2).mean(axis=0))
+    x, y = np.hypot(half[0], WHOLE.systematic)
+    chance = float(np.hypot(*half[1:].T).max())
+    found = replace(
+        found,
+        ci95=(float(x), float(y)),
+        corner_ci95=math.hypot(chance, WHOLE.systematic),
+        statistical=(float(half[0, 0]), float(half[0, 1])),
+        corner_statistical=chance,
+        misfit=(WHOLE.systematic / NORMAL_95,) * 2,
+    )
+    status, reason = judge_whole(found, alignment, WHOLE)
+    return replace(found, status=status, reason=reason, evidence=WHOLE.log_odds(alignment))
+
+
+def reconciled(whole: Estimate, windows: Estimate) -> Estimate:
+    """Returns what whole images say of two sensors, unless windows tell it better or object.
+
+    Args:
+        whole: What the whole images say; it is ``ok``.
+        windows: What the windows say of the best alignment there is.
+    """
+    if windows.status == "ok":
+        return windows
+    if windows.transform is None or not windows.evidence >= EVIDENCE.certain:
+        return whole
+    assert whole.transform is not None
+    gap = apply_matrix(whole.transform.matrix, whole.matches.ref_xy)
+    gap -= apply_matrix(windows.transform.matrix, whole.matches.ref_xy)
+    if float(np.hypot(*gap.T).max()) > 2 * whole.corner_ci95:
+        return windows
+    if windows.inlier.mean() < _STRONG:
+        return whole
+    # Many windows agree, and refuse for a reason of their own; only a wide bound may be stated.
+    if windows.corner_ci95 <= WINDOWS.corner:
+        return windows
+    bound = max(whole.corner_ci95, windows.corner_ci95)
+    return replace(whole, corner_ci95=bound) if bound <= WHOLE.corner else windows
 
 
 def verify(

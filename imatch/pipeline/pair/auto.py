@@ -3,22 +3,23 @@
 Every stage proposes rough transforms; each is pulled tight by local correlation and put to the same
 test, so a stage can only add answers, never a different standard of truth. Cheap stages come first:
 the neighbourhood of the identity, then the rotations and scales by which two products of one place
-usually differ, then any rotation, then any scale, and matchers that learnt the seasons last.
+usually differ, then any rotation, then any scale, and matchers that learnt the seasons last. Two
+kinds of sensor, of which no small window tells, may be accepted by the whole images.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.acceptance import EVIDENCE
+from imatch.geometry.acceptance import BY_WHOLE_IMAGES, EVIDENCE
 from imatch.geometry.alignment.coarse_search import (
     ANY,
     FREE,
@@ -29,8 +30,9 @@ from imatch.geometry.alignment.coarse_search import (
     coarse_search,
 )
 from imatch.geometry.alignment.fine_alignment import Aligner, Alignment
-from imatch.geometry.alignment.judge import judge_alignment
+from imatch.geometry.alignment.judge import judge_alignment, judge_whole_image, reconciled
 from imatch.geometry.alignment.orientation import shrink
+from imatch.geometry.alignment.whole_image import WholeImages
 from imatch.geometry.estimate import Estimate, EstimateOptions, estimate, failed
 from imatch.geometry.transform import apply_matrix
 from imatch.geometry.transform_limits import off_centre
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
 # Longest side of the images that the learnt matchers see, pixels, and most points they may take.
 _LEARNT_SIDE = 640
 _LEARNT_BUDGET = 1024
+# After which search the whole images of two kinds of sensor are correlated, and how many of its
+# rough transforms are followed up: two sensors agree so little that the right one is seldom first.
+_LAST_NARROW, _OF_WHOLE = "thorough", 8
 # Alignments whose corners lie closer than this share of the image are one and the same.
 _SAME_PLACE = 0.02
 
@@ -63,6 +68,20 @@ class Candidate:
     odds: float
     stage: str
     alignment: Alignment
+
+
+class Proposals(NamedTuple):
+    """What a search proposes.
+
+    Attributes:
+        search: Its name.
+        matrices: (3, 3) rough transforms, reference to target, best first.
+        aligned: How many of them are to be aligned; all of them may serve the whole images.
+    """
+
+    search: str
+    matrices: list[NDArray[np.float64]]
+    aligned: int
 
 
 class Auto(Registrar):
@@ -111,6 +130,7 @@ class Auto(Registrar):
         *,
         geocoded: bool = False,
         within: float | None = None,
+        alike: bool = True,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """See `Registrar.solve`."""
@@ -120,26 +140,47 @@ class Auto(Registrar):
                 blank = failed(none, f"the {name} shows one value everywhere")
                 return replace(blank, found_by=self.name)
         aligner, candidates = Aligner(ref, tgt), list[Candidate]()
-        for stage, proposals in self.stages(
-            ref, tgt, options, geocoded=geocoded, on_stage=on_stage
-        ):
-            candidates += [
+        rough, near = list[NDArray[np.float64]](), 0
+
+        def tried(proposals: Proposals) -> list[Candidate]:
+            return [
                 candidate
-                for candidate in self.aligned(aligner, stage, proposals)
+                for candidate in self.aligned(aligner, proposals)
                 if within is None or off_centre(candidate.alignment.matrix, ref.size) <= within
             ]
-            if any(candidate.odds >= self.evidence.stop for candidate in candidates):
+
+        for proposals in self.stages(ref, tgt, options, geocoded=geocoded, on_stage=on_stage):
+            candidates += tried(proposals)
+            rough += proposals.matrices
+            near = near or len(rough)
+            sure = any(candidate.odds >= self.evidence.stop for candidate in candidates)
+            if not alike and (sure or proposals.search == _LAST_NARROW):
+                alike = True  # Asked once.
+                found = self.answer(aligner, candidates, ref, tgt, options)
+                if sure and found.status == "ok":
+                    return found
+                on_stage("correlating the whole images")
+                turning = options.model != "translation"
+                whole = WholeImages(ref, tgt).align(rough, near=near, turning=turning)
+                if whole is not None:
+                    # Where windows bear it out they tell it more exactly.
+                    candidates += tried(Proposals("whole", [whole.matrix], 1))
+                    judged = judge_whole_image(whole, ref.valid, tgt.valid, options)
+                    judged = replace(judged, found_by=BY_WHOLE_IMAGES)
+                    found = self.answer(aligner, candidates, ref, tgt, options)
+                    if judged.status == "ok" and (one := reconciled(judged, found)).status == "ok":
+                        return one
+            if sure:
                 break
         on_stage("certifying")
         return self.answer(aligner, candidates, ref, tgt, options)
 
-    def aligned(
-        self, aligner: Aligner, stage: str, proposals: Iterable[NDArray[np.float64]]
-    ) -> list[Candidate]:
-        """Aligns a stage's proposals and drops those without correlation."""
-        found = [alignment for m in proposals if (alignment := aligner.align(m)) is not None]
-        evidence = self.evidence.after(stage)
-        return [Candidate(evidence.log_odds(one), stage, one) for one in found]
+    def aligned(self, aligner: Aligner, proposals: Proposals) -> list[Candidate]:
+        """Aligns the best proposals of a search and drops those without correlation."""
+        best = proposals.matrices[: proposals.aligned]
+        found = [alignment for m in best if (alignment := aligner.align(m)) is not None]
+        evidence = self.evidence.after(proposals.search)
+        return [Candidate(evidence.log_odds(one), proposals.search, one) for one in found]
 
     def answer(
         self,
@@ -181,27 +222,29 @@ class Auto(Registrar):
         *,
         geocoded: bool = False,
         on_stage: Stage = lambda _text: None,
-    ) -> Iterator[tuple[str, list[NDArray[np.float64]]]]:
-        """The searches, each with the (3, 3) rough transforms it proposes."""
+    ) -> Iterator[Proposals]:
+        """The searches, each with the rough transforms it proposes."""
 
-        def correlate(grid: CoarseGrid, keep: int) -> list[NDArray[np.float64]]:
+        def correlate(search: str, grid: CoarseGrid, aligned: int, keep: int = 0) -> Proposals:
+            keep = max(aligned, keep)
             found = coarse_search(ref, tgt, grid, keep, within=options.limits.prior_shift)
-            return [hypothesis.matrix for hypothesis in found]
+            return Proposals(search, [hypothesis.matrix for hypothesis in found], aligned)
 
         on_stage("correlating near the given position")
-        yield "near", correlate(NEAR, 2)
+        yield correlate("near", NEAR, 2)
         on_stage("correlating over rotations and scales")
-        yield "free", correlate(FREE, 3)
+        yield correlate("free", FREE, 3)
         on_stage("correlating more thoroughly")
-        yield "thorough", correlate(THOROUGH, 3)
+        yield correlate(_LAST_NARROW, THOROUGH, 3, keep=_OF_WHOLE)
         if not geocoded:
             on_stage("correlating over all rotations")
-            yield "any", correlate(ANY, 4)
+            yield correlate("any", ANY, 4)
             on_stage("correlating over all rotations and wide scales")
-            yield "wide", correlate(WIDE, 4)
+            yield correlate("wide", WIDE, 4)
         for name in self.learnt:
             on_stage(f"matching with {name}")
-            yield name, self.proposed_by(name, ref, tgt, options)
+            proposed = self.proposed_by(name, ref, tgt, options)
+            yield Proposals(name, proposed, len(proposed))
 
     def proposed_by(
         self, name: str, ref: Rendered, tgt: Rendered, options: EstimateOptions

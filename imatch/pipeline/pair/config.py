@@ -13,6 +13,7 @@ from imatch.core.settings import Settings, load_settings, make_settings
 from imatch.pipeline.registration.certificate import Tolerance
 
 Band = int | str
+AskedModality: TypeAlias = Literal["auto", "optical", "sar", "ir", "map"]
 Model: TypeAlias = Literal["auto", "translation", "similarity", "affine", "homography"]
 
 
@@ -37,6 +38,8 @@ class MatchOptions(TypedDict, total=False):
     tgt_bands: Sequence[Band] | None
     ref_nodata: float | None
     tgt_nodata: float | None
+    ref_modality: AskedModality
+    tgt_modality: AskedModality
     ref_mask: str | PathLike[str] | None
     tgt_mask: str | PathLike[str] | None
     weights: Mapping[str, str]
@@ -106,6 +109,12 @@ class MatchConfig(Settings):
     tgt_nodata: float | None = Field(
         default=None, description="What marks no ground in the target where it does not say."
     )
+    ref_modality: AskedModality = Field(
+        default="auto",
+        description="Sensor of the reference: optical, sar (radar), ir (infrared), map; auto asks"
+        " names and pixels.",
+    )
+    tgt_modality: AskedModality = Field(default="auto", description="Sensor of the target.")
     ref_mask: Path | None = Field(
         default=None,
         description="Ground of the reference to ignore: a raster, or polygons (of clouds, say).",

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
@@ -24,7 +25,13 @@ from imatch.geometry.estimate import Estimate
 from imatch.matchers import MATCHERS
 from imatch.pipeline.pair.config import MatchConfig, MatchOptions, make_config
 from imatch.pipeline.pair.other_bands import ask_other_bands
-from imatch.pipeline.pair.prior import gcp_error, held_by_ground, stated_reach
+from imatch.pipeline.pair.prior import (
+    Sensors,
+    gcp_error,
+    held_by_ground,
+    sensors_of,
+    stated_reach,
+)
 from imatch.pipeline.pair.provenance import provenance
 from imatch.pipeline.pair.registrar import Asked, Registrar, load_registrar, with_settings
 from imatch.pipeline.registration.certificate import Tolerance
@@ -103,6 +110,7 @@ class PairEstimate:
         estimate: Its answer, working pixels.
         registrar: The registrar, with all settings.
         tolerance: What the certificate has to reach, None for nothing.
+        sensors: What made the two images.
     """
 
     sources: tuple[Source, Source]
@@ -112,6 +120,7 @@ class PairEstimate:
     estimate: Estimate
     registrar: Registrar
     tolerance: Tolerance | None
+    sensors: Sensors
 
     @property
     def config(self) -> MatchConfig:
@@ -154,6 +163,7 @@ class PairEstimate:
             matcher=self.registrar.name,
             gsd_m=self.config.gsd_m,
             tolerance=self.tolerance,
+            sensors=self.sensors,
             seconds=time.perf_counter() - started,
             provenance=self.provenance(),
         )
@@ -208,8 +218,15 @@ def estimate_pair(
         registrar = load_registrar(config)
     rendered = render(pair.ref, registrar.channels), render(pair.tgt, registrar.channels)
     within = stated_reach(config, sources[0], pair)
-    found = registrar.solve(*rendered, geocoded=pair.geocoded, within=within, on_stage=stage)
-    found = held_by_ground(found, rendered, pair, registrar, within, stage)
+    sensors = sensors_of(config, sources, pair)
+    solve = partial(
+        registrar.solve,
+        geocoded=pair.geocoded,
+        within=within,
+        alike=None in sensors or sensors[0] == sensors[1],
+        on_stage=stage,
+    )
+    found = held_by_ground(solve(*rendered), rendered, pair, solve, stage)
     found, besides = ask_other_bands(found, sources, pair, config)
     inputs = tuple((*own, *more) for own, more in zip(inputs, besides, strict=True))
     if pair.repeated > 1:
@@ -219,7 +236,7 @@ def estimate_pair(
     error = gcp_error(sources, pair)
     if error > 0:
         found = located_bound(found, error)
-    return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance)
+    return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance, sensors)
 
 
 def _check_metres(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,10 +14,13 @@ from imatch.core.types import Rendered
 from imatch.geometry.alignment.pixel_fixed import DOUBT, SamePixels, pixel_upon_pixel
 from imatch.geometry.estimate import Estimate
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.registrar import Registrar
 from imatch.pipeline.registration.certificate import Tolerance
 from imatch.raster import Source, WorkPair
 from imatch.raster.geolocation.models import ControlPoints
+from imatch.raster.modality import Modality, modality_of
+
+Sensors: TypeAlias = tuple[Modality | None, Modality | None]
+"""What kind of sensor made the reference and the target; None where that cannot be told."""
 
 
 def stated_reach(config: MatchConfig, ref: Source, pair: WorkPair) -> float | None:
@@ -50,12 +54,26 @@ def stated_reach(config: MatchConfig, ref: Source, pair: WorkPair) -> float | No
     return pixels / float(np.hypot(*(native[1] - native[0])))
 
 
+def sensors_of(config: MatchConfig, sources: tuple[Source, Source], pair: WorkPair) -> Sensors:
+    """Returns what kind of sensor made the reference and the target, as far as that can be told.
+
+    Args:
+        config: The settings, which may say.
+        sources: Reference and target.
+        pair: How they were read.
+    """
+    ref, tgt = (source.info.modality for source in sources)
+    return (
+        modality_of(config.ref_modality, ref, pair.ref),
+        modality_of(config.tgt_modality, tgt, pair.tgt),
+    )
+
+
 def held_by_ground(
     found: Estimate,
     rendered: tuple[Rendered, Rendered],
     pair: WorkPair,
-    registrar: Registrar,
-    within: float | None,
+    solve: Callable[[Rendered, Rendered], Estimate],
     on_stage: Callable[[str], None],
 ) -> Estimate:
     """An estimate that the ground bears out, or one that says what it stands on.
@@ -64,8 +82,7 @@ def held_by_ground(
         found: What was found.
         rendered: What the registrar saw.
         pair: How it was read.
-        registrar: Asked once more, without what may be fixed to the pixels.
-        within: As for `Registrar.solve`.
+        solve: Asked once more, without what may be fixed to the pixels.
         on_stage: As for `match`.
     """
     offset = pair.same_pixels
@@ -75,9 +92,7 @@ def held_by_ground(
     if same.borne_out():
         return found
     on_stage("matching without what lies at the same pixels")
-    other = registrar.solve(
-        *same.without(), geocoded=pair.geocoded, within=within, on_stage=on_stage
-    )
+    other = solve(*same.without())
     if other.status == "ok" and not pixel_upon_pixel(other, offset):
         return other
     return replace(found, status="uncertain", reason=f"{found.reason}, {DOUBT}")

@@ -65,6 +65,7 @@ class Registrar(ABC):
         *,
         geocoded: bool = False,
         within: float | None = None,
+        alike: bool = True,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """Find the transform from `ref` to `tgt`.
@@ -74,6 +75,8 @@ class Registrar(ABC):
             tgt: Target.
             geocoded: Whether both stand on one map grid, so that the answer is near the identity.
             within: How near it surely is, working pixels; None where that is not known.
+            alike: Whether one kind of sensor made both. Of two kinds `auto` takes what whole images
+                agree on where windows do not decide; a single matcher needs windows in any case.
             on_stage: Told what is being done.
         """
 
@@ -136,6 +139,7 @@ class MatcherRegistrar(Registrar):
         *,
         geocoded: bool = False,
         within: float | None = None,
+        alike: bool = True,  # noqa: ARG002
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """See `Registrar.solve`."""

@@ -14,6 +14,7 @@ from imatch.raster import RasterInfo
 from imatch.raster.geodesy import apply_affine
 from imatch.raster.geolocation.geolocation import Geolocation
 from imatch.raster.image import is_geocoded
+from imatch.raster.modality import Modality
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ImageSummary:
         geolocation: What bends pixels into the frame of `transform` where GCPs or RPCs locate the
             image; None where that is exact.
         unlocated: Why GCPs or RPCs that the file has are not used.
+        modality: What kind of sensor made it, as was said, or by its names or pixels; None where
+            that cannot be told.
     """
 
     path: str | None
@@ -43,14 +46,18 @@ class ImageSummary:
     gsd_m: tuple[float, float] | None = None
     geolocation: Geolocation | None = None
     unlocated: str | None = None
+    modality: Modality | None = None
 
     @classmethod
-    def of(cls, info: RasterInfo, gsd_m: float | None = None) -> ImageSummary:
+    def of(
+        cls, info: RasterInfo, gsd_m: float | None = None, modality: Modality | None = None
+    ) -> ImageSummary:
         """Describes an open image.
 
         Args:
             info: The image.
             gsd_m: Metres per pixel where the file does not say.
+            modality: What kind of sensor made it; as its names tell when None.
         """
         path = None if info.driver == "array" else info.name
         gsd = info.gsd_m if info.gsd_m is not None or gsd_m is None else (gsd_m, gsd_m)
@@ -64,6 +71,7 @@ class ImageSummary:
             gsd,
             info.geolocation,
             info.unlocated,
+            modality or info.modality,
         )
 
     @property
@@ -104,6 +112,7 @@ class ImageSummary:
             "gsd_m": None if self.gsd_m is None else list(self.gsd_m),
             "geolocation": None if self.geolocation is None else self.geolocation.to_dict(),
             "unlocated": self.unlocated,
+            "modality": self.modality,
         }
 
     @classmethod
@@ -124,4 +133,5 @@ class ImageSummary:
             None if gsd is None else (gsd[0], gsd[1]),
             None if bend is None else Geolocation.from_dict(bend),
             data.get("unlocated"),
+            data.get("modality"),
         )

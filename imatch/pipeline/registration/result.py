@@ -184,7 +184,8 @@ class Registration(Actions):
       WKT), ``transform`` (corner-based affine coefficients a, b, c, d, e, f, which without a
       ``crs`` lead to the plane of a world file), ``gsd_m``, ``geolocation`` (null; or the GCPs or
       RPCs that locate the image, ``transform`` then being the affine frame into which they bend
-      its pixels) and ``unlocated`` (null, or why GCPs or RPCs of the file are not used).
+      its pixels), ``unlocated`` (null, or why GCPs or RPCs of the file are not used) and
+      ``modality`` (``"optical"``, ``"sar"``, ``"ir"`` or ``"map"``, null where that is not known).
     - ``provenance``: ``config`` (every setting), ``weights`` (name to sha256), ``files`` (path,
       ``bytes``, ``modified_ns`` and ``sha256``, or ``sha256_of_parts`` of a large file, and in a
       member ``files`` the same of each other file it is read from; of what is no file, its name),

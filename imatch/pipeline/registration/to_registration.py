@@ -18,6 +18,7 @@ from imatch.pipeline.registration.certificate import Certificate, Tolerance, ver
 from imatch.pipeline.registration.result import ImageSummary, Pair, Preview, Registration, TiePoints
 from imatch.pipeline.registration.work import WorkModel
 from imatch.raster import RasterInfo, Source, WorkPair
+from imatch.raster.modality import Modality
 
 # A nonlinear change of CRS is written as a matrix only this exactly, or the next richer kind.
 _MATRIX_TOLERANCE_PX = 0.02
@@ -34,6 +35,7 @@ def to_registration(
     matcher: str,
     gsd_m: float | None,
     tolerance: Tolerance | None,
+    sensors: tuple[Modality | None, Modality | None] = (None, None),
     seconds: float,
     provenance: dict[str, Any],
     local: DisplacementGrid | None = None,
@@ -48,6 +50,7 @@ def to_registration(
         matcher: Registry name.
         gsd_m: Metres per reference pixel given by the user, for images that do not say.
         tolerance: What the certificate has to reach, None for nothing.
+        sensors: What kind of sensor made the reference and the target.
         seconds: Wall time.
         provenance: See `imatch.pipeline.pair.provenance`.
         local: Displacement on top of the estimate's transform, in the frame of the registration
@@ -72,8 +75,8 @@ def to_registration(
     common: dict[str, Any] = {
         "status": found.status,
         "reason": found.reason,
-        "reference": ImageSummary.of(infos[0], gsd_m),
-        "target": ImageSummary.of(infos[1]),
+        "reference": ImageSummary.of(infos[0], gsd_m, sensors[0]),
+        "target": ImageSummary.of(infos[1], modality=sensors[1]),
         "matcher": matcher,
         "seconds": seconds,
         "tie_points": points,

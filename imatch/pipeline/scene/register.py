@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from imatch.geometry.acceptance import BY_WHOLE_IMAGES
 from imatch.geometry.accuracy import overlap_mask
 from imatch.pipeline.pair.match import Image, PairEstimate, estimate_pair
 from imatch.pipeline.pair.other_bands import infrared
@@ -113,6 +114,9 @@ def register_scene(
     estimate = solved.estimate
     if estimate.status != "ok" or estimate.transform is None:
         return solved.registration(started)
+    if estimate.found_by == BY_WHOLE_IMAGES:
+        # Of two sensors small windows tell nothing, at no resolution: the bound holds that.
+        return solved.registration(started)
     kept = None
     if state is not None:
         kept = SceneState(
@@ -135,6 +139,7 @@ def register_scene(
         matcher=solved.registrar.name,
         gsd_m=settings.gsd_m,
         tolerance=solved.tolerance,
+        sensors=solved.sensors,
         seconds=time.perf_counter() - started,
         provenance={**solved.provenance(), "scene": scene},
         local=fit.local,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 import scipy
 from affine import Affine
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -22,7 +21,6 @@ from imatch.raster.gdal import check_extent, check_file, opened, reading
 from imatch.raster.geolocation.locate import Dem, Place, place_of
 from imatch.raster.grid import Grid
 from imatch.raster.info import RasterInfo
-from imatch.raster.modality import Modality, modality_of_names
 from imatch.raster.names import (
     container_of,
     is_remote,
@@ -32,11 +30,20 @@ from imatch.raster.names import (
     openable,
 )
 from imatch.raster.read.amplitude import read_amplitudes
-from imatch.raster.read.bands import band_names, default_bands, select_bands
+from imatch.raster.read.bands import band_names
+from imatch.raster.read.file_bands import (
+    GDAL_TYPES,
+    FileBand,
+    bands_of_file,
+    is_unmarked,
+    modality_of_bands,
+    radar_band,
+    safe_band,
+    virtual_document,
+)
 from imatch.raster.read.mask import open_mask
 from imatch.raster.read.overviews import Overview, choose_level, is_wavelet
 from imatch.raster.read.products.sentinel1 import (
-    RadarBand,
     choose_radar_bands,
     find_sentinel1,
 )
@@ -44,37 +51,6 @@ from imatch.raster.read.products.sentinel2 import choose_safe_bands, find_safe, 
 from imatch.raster.read.resample import Chunk
 from imatch.raster.read.samples import log_caveats, log_location
 from imatch.raster.read.source import Source, settings_of
-
-_GDAL_TYPES = {
-    "uint8": "Byte",
-    "int8": "Int8",
-    "uint16": "UInt16",
-    "int16": "Int16",
-    "uint32": "UInt32",
-    "int32": "Int32",
-    "uint64": "UInt64",
-    "int64": "Int64",
-    "float32": "Float32",
-    "float64": "Float64",
-}
-_COLOURS = ("red", "green", "blue")
-
-
-@dataclass(frozen=True)
-class _Band:
-    """A band and where it lives; `nodata` is what we impose, None where the file is believed.
-
-    Of complex numbers the `amplitude` is read; `radar` says what becomes of amplitudes.
-    """
-
-    file: str
-    index: int
-    name: str
-    dtype: str
-    nodata: float | None
-    palette: bool = False
-    amplitude: bool = False
-    radar: RadarBand | None = None
 
 
 class FileSource(Source):
@@ -86,7 +62,7 @@ class FileSource(Source):
         trim_collar: Whether a black collar is missing ground.
     """
 
-    def __init__(self, info: RasterInfo, bands: Sequence[_Band], *, trim_collar: bool) -> None:
+    def __init__(self, info: RasterInfo, bands: Sequence[FileBand], *, trim_collar: bool) -> None:
         self.info = info
         self._bands = tuple(bands)
         self._trim_collar = trim_collar
@@ -101,7 +77,7 @@ class FileSource(Source):
     def _read_file(
         self,
         file: str,
-        bands: list[_Band],
+        bands: list[FileBand],
         window: Window,
         factor: float,
         size: tuple[int, int] | None,
@@ -124,7 +100,7 @@ class FileSource(Source):
             part.width * part.height * len(bands), file, "make reduced levels: gdaladdo -r average"
         )
         indexes = [band.index for band in bands]
-        document = _virtual(file, level, bands)
+        document = virtual_document(file, level, bands)
         pixels = np.empty((len(bands), *shape), dtype=np.float32)
         masks = np.full(pixels.shape, 255, dtype=np.uint8)
         with opened(file, level.number) as dataset, reading(file):
@@ -144,7 +120,7 @@ class FileSource(Source):
         return Chunk(pixels, to_native @ Affine.translation(part.col_off, part.row_off) @ scale)
 
 
-def _scaled(chunk: Chunk, bands: Sequence[_Band]) -> Chunk:
+def _scaled(chunk: Chunk, bands: Sequence[FileBand]) -> Chunk:
     """What the amplitudes of a radar product stand for; other pixels as they are."""
     for plane, band in zip(chunk.pixels, bands, strict=True):
         if band.radar is not None and not band.radar.plain:
@@ -181,31 +157,6 @@ def _plan(
     width, height = max(1, right - left), max(1, bottom - top)
     shape = (max(1, int(np.ceil(height / reduce))), max(1, int(np.ceil(width / reduce))))
     return Window(left, top, width, height), shape
-
-
-def _virtual(file: str, level: Overview, bands: Sequence[_Band]) -> str | None:
-    """A VRT document that imposes nodata or expands a palette; None where neither is needed."""
-    if not any(band.nodata is not None or band.palette for band in bands):
-        return None
-    option = "NONE" if level.number is None else f"{level.number} only"
-    source = (
-        f'<SourceFilename relativeToVRT="0">{escape(file)}</SourceFilename>'
-        f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{option}</OOI></OpenOptions>'
-    )
-    parts = []
-    for number, band in enumerate(bands, start=1):
-        nodata = "" if band.nodata is None else f"<NoDataValue>{band.nodata!r}</NoDataValue>"
-        colour = ""
-        if band.palette:
-            colour = f"<ColorTableComponent>{_COLOURS.index(band.name) + 1}</ColorTableComponent>"
-        kind = "ComplexSource" if band.palette else "SimpleSource"
-        parts.append(
-            f'<VRTRasterBand dataType="{_GDAL_TYPES[band.dtype]}" band="{number}">{nodata}'
-            f"<{kind}>{source}<SourceBand>{band.index}</SourceBand>{colour}</{kind}>"
-            "</VRTRasterBand>"
-        )
-    size = f'rasterXSize="{level.width}" rasterYSize="{level.height}"'
-    return f"<VRTDataset {size}>{''.join(parts)}</VRTDataset>"
 
 
 def open_source(
@@ -245,15 +196,15 @@ def open_source(
         check_file(known or Path(container or ""))
     if radar is not None:
         measured = choose_radar_bands(radar, bands, subject=name)
-        source = _assemble(name, known, [_radar_band(band) for band in measured], dem)
+        source = _assemble(name, known, [radar_band(band) for band in measured], dem)
         log_location(source.info.name, f"is located by {source.info.located_by}")
     elif product is not None:
         chosen = choose_safe_bands(product, bands, subject=name)
-        bands_of = [_safe_band(b.file, b.index, b.name) for b in chosen]
+        bands_of = [safe_band(b.file, b.index, b.name) for b in chosen]
         source = _assemble(name, known, bands_of, dem)
     else:
         with opened(name) as dataset:
-            source = _assemble(name, known, _file_bands(name, dataset, bands), dem)
+            source = _assemble(name, known, bands_of_file(name, dataset, bands), dem)
             _log_caveats(dataset, name, source, nodata)
     if nodata is not None:
         source = _impose_nodata(source, nodata)
@@ -287,7 +238,7 @@ def raster_info(
         if dataset.count == 0:
             raise no_image(dataset, name)
         names, types = band_names(dataset), dataset.dtypes
-        bands = [_Band(name, i, names[i - 1], types[i - 1], None) for i in dataset.indexes]
+        bands = [FileBand(name, i, names[i - 1], types[i - 1], None) for i in dataset.indexes]
         source = _assemble(name, known, bands, dem)
         _log_caveats(dataset, name, source, nodata)
     return source.info
@@ -304,75 +255,20 @@ def _log_caveats(
     if any(band.amplitude for band in source._bands):
         log_location(info.name, "holds complex numbers, of which the amplitude is taken")
     plain = (b for b in source._bands if not (b.palette or b.amplitude))
-    bands = [b.index for b in plain if b.dtype in _GDAL_TYPES]
+    bands = [b.index for b in plain if b.dtype in GDAL_TYPES]
     if nodata is not None or is_remote(name) or is_granule_file(name):
         bands = []
     # A black collar is recognised without being declared.
     log_caveats(dataset, name, bands, known=(0.0,) if source._trim_collar else ())
 
 
-def _safe_band(file: str, index: int, name: str) -> _Band:
-    with opened(file) as dataset:
-        # The format reserves 0 for missing ground (Sentinel-2 Product Specification, "NODATA").
-        nodata = None if "_TCI" in Path(file).name.upper() else 0.0
-        return _Band(file, index, name, dataset.dtypes[index - 1], nodata)
-
-
-def _radar_band(band: RadarBand) -> _Band:
-    with opened(band.file) as dataset:
-        dtype = dataset.dtypes[0]
-    detected = dtype in _GDAL_TYPES
-    kept = dtype if band.plain and detected else "float32"
-    # The format reserves 0 for missing ground.
-    return _Band(band.file, 1, band.name, kept, 0.0, amplitude=not detected, radar=band)
-
-
-def _file_bands(
-    file: str, dataset: DatasetReader, wanted: Sequence[int | str] | None
-) -> list[_Band]:
-    if dataset.count == 0:
-        raise no_image(dataset, file)
-    names = band_names(dataset)
-    if dataset.count == 1 and dataset.colorinterp[0] is ColorInterp.palette:
-        indexes = select_bands(_COLOURS, wanted or [1, 2, 3], subject=file)
-        return [_Band(file, 1, _COLOURS[i - 1], "uint8", None, palette=True) for i in indexes]
-    indexes = (
-        default_bands(dataset) if wanted is None else select_bands(names, wanted, subject=file)
-    )
-    found = []
-    for i in indexes:
-        dtype = dataset.dtypes[i - 1]
-        if dtype.startswith("complex"):
-            found.append(_Band(file, i, names[i - 1], "float32", None, amplitude=True))
-            continue
-        if dtype not in _GDAL_TYPES:
-            raise InputError(
-                f"band {i} is of type {dtype}",
-                subject=file,
-                hint="save it as float32 first",
-            )
-        imposed: float | None = None
-        unmarked = _unmarked(dataset, i)
-        if unmarked and dtype.startswith("float"):
-            imposed = float("nan")
-        elif unmarked and is_granule_file(file):
-            imposed = 0.0
-        found.append(_Band(file, i, names[i - 1], dtype, imposed))
-    return found
-
-
-def _unmarked(dataset: DatasetReader, index: int) -> bool:
-    """Returns whether a band declares neither nodata nor a mask."""
-    return [flag.name for flag in dataset.mask_flag_enums[index - 1]] == ["all_valid"]
-
-
-def _has_mask(dataset: DatasetReader, band: _Band) -> bool:
+def _has_mask(dataset: DatasetReader, band: FileBand) -> bool:
     """Whether the file masks a band by other means than the nodata value replaced by ours."""
     flags = {flag.name for flag in dataset.mask_flag_enums[band.index - 1]}
     return bool(flags & {"per_dataset", "alpha"}) or (band.nodata is None and "nodata" in flags)
 
 
-def _assemble(name: str, path: Path | None, bands: list[_Band], dem: Dem | None) -> FileSource:
+def _assemble(name: str, path: Path | None, bands: list[FileBand], dem: Dem | None) -> FileSource:
     """Describe bands that may come from files of different resolution."""
     infos: list[tuple[int, int, Place, float | None, str, tuple[int, int]]] = []
     unmarked = True
@@ -382,7 +278,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band], dem: Dem | None)
         with opened(file) as dataset:
             place = place_of(dataset, dem)
             nodata = dataset.nodatavals[indexes[0] - 1]
-            unmarked &= all(_unmarked(dataset, i) for i in indexes)
+            unmarked &= all(is_unmarked(dataset, i) for i in indexes)
             rows, columns = dataset.block_shapes[indexes[0] - 1]
             facts = (dataset.width, dataset.height, place, nodata, dataset.driver, (columns, rows))
             infos.append(facts)
@@ -414,7 +310,7 @@ def _assemble(name: str, path: Path | None, bands: list[_Band], dem: Dem | None)
         bend,
         place.located_by,
         place.unlocated,
-        _modality(name, bands),
+        modality_of_bands(name, bands),
     )
     if bend is not None and isinstance(bend.dem, str):
         files.append(bend.dem)
@@ -422,13 +318,6 @@ def _assemble(name: str, path: Path | None, bands: list[_Band], dem: Dem | None)
     source = FileSource(info, bands, trim_collar=trim)
     source.files = local_files(files)
     return source
-
-
-def _modality(name: str, bands: Sequence[_Band]) -> Modality | None:
-    if all(band.amplitude or band.radar is not None for band in bands):
-        return "sar"
-    palette = any(band.palette for band in bands)
-    return modality_of_names([band.name for band in bands], name, palette=palette)
 
 
 def _impose_nodata(source: FileSource, nodata: float) -> FileSource:

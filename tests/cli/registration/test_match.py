@@ -230,3 +230,24 @@ def test_impossible_values_are_usage_errors(run: Run, pair: Pair, name: str) -> 
     result = run("match", *pair, "-m", "sift", f"--{name}", "-1")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"imatch: error: {name}: ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ([], [None, None]),
+        (["--modality", "sar"], ["sar", "sar"]),
+        (["--tgt-modality", "map"], [None, "map"]),
+        (["--modality", "ir", "--ref-modality", "optical"], ["optical", "ir"]),
+    ],
+)
+def test_the_sensors_can_be_said(
+    run: Run, pair: Pair, asked: list[str], expected: list[str | None]
+) -> None:
+    result = run("match", *pair, "-m", "sift", *asked, "--format", "json")
+    document = json.loads(result.stdout)
+    found = [document[side]["modality"] for side in ("reference", "target")]
+    assert [said for said, wanted in zip(found, expected, strict=True) if wanted] == [
+        wanted for wanted in expected if wanted
+    ]
+    assert "radar" not in run("match", *pair, "-m", "sift").stdout

@@ -13,11 +13,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.geometry.acceptance import APPEARANCE, Evidence
+from imatch.geometry.acceptance import Evidence
 from imatch.geometry.alignment.coherence import of_offsets, slow_bend
 from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.alignment.judge import judge_alignment
-from imatch.geometry.alignment.systematic import appearance
+from imatch.geometry.alignment.systematic import APPEARANCE, appearance
 from imatch.geometry.estimate import BandShift, Estimate, EstimateOptions
 from tests.support.ground import waves
 

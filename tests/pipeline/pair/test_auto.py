@@ -12,6 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 import imatch
+from imatch.benchmark.metrics import corner_error
 from imatch.core.errors import ConfigError, MatcherError, WeightsError
 from imatch.core.types import Rendered
 from imatch.geometry.estimate import EstimateOptions
@@ -19,7 +20,9 @@ from imatch.geometry.transform import apply_matrix
 from imatch.pipeline.pair.auto import Auto
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.result import Registration
+from imatch.pipeline.scene.register import register_scene
 from imatch.raster import Source, array_source
+from tests.support.pairs import sensors
 
 MakeScene = Callable[..., Any]
 Register = Callable[..., Registration]
@@ -166,3 +169,75 @@ class TestRepeatingGround:
     def test_a_bare_number_is_refused(self) -> None:
         with pytest.raises(ConfigError, match=r"geocoding_error: .*write 0\.3px or 3m"):
             imatch.match(*self.pair(), geocoding_error="20")
+
+
+class TestTwoSensors:
+    """A camera and a radar with so much speckle that no window tells where it lies."""
+
+    SIDE = 280
+    TRUTH = sensors.similarity(SIDE, 3.0, 1.03, (8.0, -5.0))
+
+    def camera(self, ground: int = 0) -> Source:
+        seen = sensors.fields(ground, sensors.grid(self.SIDE, np.eye(3)), self.SIDE)
+        return self.source(sensors.camera(seen, ground), "uint8")
+
+    def radar(self, ground: int = 0) -> Source:
+        there = sensors.grid(self.SIDE, np.linalg.inv(self.TRUTH))
+        planes = sensors.radar(sensors.fields(ground, there, self.SIDE), ground, looks=0.25)
+        # A few scatterers are a thousand times as bright as the ground.
+        planes[0, ::37, ::41] = 60000
+        return self.source(planes, "uint16")
+
+    def source(self, planes: NDArray[np.float32], dtype: str) -> Source:
+        return array_source(np.moveaxis(np.clip(planes, 0, 65535), 0, 2).astype(dtype))
+
+    def test_their_whole_images_decide(self) -> None:
+        r = imatch.match(self.camera(), self.radar())
+        assert r.status == "ok", r.reason
+        assert r.provenance["found_by"] == "whole images"
+        assert (r.reference.modality, r.target.modality) == ("optical", "sar")
+        assert r.transform is not None
+        size = (self.SIDE, self.SIDE)
+        error = corner_error(r.transform.matrix, self.TRUTH, size)
+        bound = r.certificate.corner_ci95_px
+        assert bound is not None
+        assert error < bound
+        assert bound > 2
+        assert "taken for radar" in str(r)
+
+    def test_of_one_sensor_windows_have_to(self) -> None:
+        r = imatch.match(
+            self.camera(), self.radar(), ref_modality="optical", tgt_modality="optical"
+        )
+        assert r.status != "ok"
+
+    def test_another_place_is_never_ok(self) -> None:
+        assert imatch.match(self.camera(), self.radar(7)).status != "ok"
+
+    def test_a_scene_is_answered_by_them_too(self) -> None:
+        r = register_scene(self.camera(), self.radar())
+        assert r.status == "ok", r.reason
+        assert r.provenance["found_by"] == "whole images"
+        assert r.target.modality == "sar"
+
+
+def test_a_scanned_photograph_with_its_frame() -> None:
+    """Grey, vignetted and grainy, in a dark frame with fiducial marks and a line of text."""
+    side, rim = 300, 40
+    ground = sensors.camera(sensors.fields(3, sensors.grid(side, np.eye(3)), side), 3)
+    y, x = np.mgrid[:side, :side] - side / 2
+    rng = np.random.default_rng(0)
+    grey = ground.mean(axis=0) * (1 - 1.2 * (x**2 + y**2) / side**2)
+    scan = np.full((side + 2 * rim,) * 2, 12.0) + rng.normal(0, 3, (side + 2 * rim,) * 2)
+    scan[rim:-rim, rim:-rim] = grey + rng.normal(0, 6, grey.shape)
+    film = np.clip(scan, 0, 255).astype(np.uint8)
+    for corner in ((20, 20), (20, side + 60), (side + 60, 20), (side + 60, side + 60)):
+        cv2.drawMarker(film, corner, 255, cv2.MARKER_CROSS, 20, 2)
+    cv2.putText(film, "1974 RC-8 152.4", (rim, 370), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2)
+    turned = sensors.similarity(len(film), 5.0, 1.0, (3.0, -6.0))
+    warped = cv2.warpAffine(film, turned[:2], film.shape[::-1], borderValue=12)
+    r = imatch.match(np.moveaxis(ground, 0, 2).astype(np.uint8), np.asarray(warped))
+    assert r.status == "ok", r.reason
+    assert r.transform is not None
+    truth = turned @ sensors.similarity(side, 0.0, 1.0, (rim, rim))
+    assert corner_error(r.transform.matrix, truth, (side, side)) < 0.3

@@ -50,6 +50,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "tolerance": (None, "1px", "2px"),
     "ref_bands": (None, *_BANDS),
     "tgt_bands": (None, *_BANDS),
+    "ref_modality": ("auto", "sar"),
+    "tgt_modality": ("auto", "map"),
     "ref_nodata": (None, 0.0, 255.0),
     "tgt_nodata": (None, 0.0, 255.0),
     "ref_mask": (None, *_FILE),

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from imatch.core.pool import map_processes
-from imatch.geometry.acceptance import APPEARANCE
-from imatch.geometry.alignment.systematic import NORMAL_95
+from imatch.geometry.alignment.systematic import APPEARANCE, NORMAL_95
 from imatch.pipeline.pair.config import make_config
 from imatch.pipeline.pair.match import estimate_pair
 from tests.support.pairs.trust.ground import Dates, dates

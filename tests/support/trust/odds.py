@@ -134,8 +134,8 @@ def _of_pair(task: Task) -> list[Row]:
     none = np.zeros((0, 2))
     places, there = (none, none) if pair.truth is None else seen_by_both(pair)
     aligner, registrar, rows = _Traced(ref, tgt), _auto(), list[Row]()
-    for stage, proposals in registrar.stages(ref, tgt, registrar.estimate_options(False)):
-        for matrix in proposals:
+    for proposals in registrar.stages(ref, tgt, registrar.estimate_options(False)):
+        for matrix in proposals.matrices[: proposals.aligned]:
             found, traced = aligner.traced(matrix)
             if found is None:
                 continue
@@ -143,7 +143,7 @@ def _of_pair(task: Task) -> list[Row]:
             if len(places):
                 gap = apply_matrix(found.matrix, places) - there
                 error = float(np.median(np.hypot(*gap.T)))
-            rows.append(about | _row(found, error, stage, traced))
+            rows.append(about | _row(found, error, proposals.search, traced))
     return rows or [about | {"stage": "none"}]
 
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 from xml.etree import ElementTree
 
 import numpy as np
+import scipy
 from affine import Affine
 from numpy.typing import NDArray
-from scipy.interpolate import RegularGridInterpolator
 
 from imatch.core.errors import InputError
 
@@ -58,7 +58,7 @@ class Calibration:
     backscatter: Backscatter
 
     @cached_property
-    def _factor(self) -> RegularGridInterpolator:
+    def _factor(self) -> Callable[[tuple[Any, Any]], NDArray[np.float64]]:
         lines, pixels, values = [], None, []
         try:
             # Expat itself refuses entities that grow without bounds.
@@ -71,9 +71,11 @@ class Calibration:
                 pixels = at if pixels is None else pixels
             if pixels is None or len(lines) < 2:
                 raise ValueError("too few vectors")
-            return RegularGridInterpolator(
+            found: Callable[[tuple[Any, Any]], NDArray[np.float64]]
+            found = scipy.interpolate.RegularGridInterpolator(
                 (lines, pixels), np.stack(values), bounds_error=False, fill_value=None
             )
+            return found
         except (OSError, KeyError, ValueError, ElementTree.ParseError) as error:
             raise InputError(
                 f"is no calibration of {self.backscatter} ({error})",
