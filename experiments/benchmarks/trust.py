@@ -6,6 +6,7 @@ r"""How far to trust an answer: wrong `ok`s, and stated intervals held against t
     python -m experiments.benchmarks.trust report out/trust
     python -m experiments.benchmarks.trust learn /tmp/imatch-tuning --data ../shared/data
     python -m experiments.benchmarks.trust appearance /tmp/imatch-appearance --data ../shared/data
+    python -m experiments.benchmarks.trust sensors /tmp/imatch-sensors --data ../shared/data
 
 ``run`` makes pairs of every kind (`tests.support.pairs.trust.kinds`) from seeds, registers them
 (`tests.support.trust.measure`) and appends a row for each matcher to ``pairs.csv``; a second run
@@ -13,8 +14,10 @@ goes on where the first stopped. ``report`` counts (`tests.support.trust.report`
 
 ``learn`` fits the odds by which an alignment is believed (`imatch.geometry.acceptance`), on
 training places only (`tests.support.trust.odds`), and prints the weights and what they separate.
-``appearance`` fits how far season and sun may move all windows alike (`AppearanceRules`) to tiles
-whose scene is known (`tests.support.trust.appearance`).
+``sensors`` fits the odds by which the whole images of radar, maps and infrared are believed beside
+optical ones (`tests.support.trust.sensors`). ``appearance`` fits how far season and sun may move
+all windows alike (`AppearanceRules`) to tiles whose scene is known
+(`tests.support.trust.appearance`).
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.pool import map_processes
 from tests.support.pairs.trust.ground import SPLITS
 from tests.support.pairs.trust.kinds import KINDS
-from tests.support.trust import appearance, odds
+from tests.support.trust import appearance, odds, sensors
 from tests.support.trust.measure import COLUMNS, Task, measure
 from tests.support.trust.report import read_rows, risk_coverage, summarise, tables
 
@@ -109,6 +112,11 @@ def learn_appearance(asked: argparse.Namespace) -> None:
     appearance.learn(asked.out, asked.data, asked.count, asked.jobs)
 
 
+def learn_sensors(asked: argparse.Namespace) -> None:
+    """Fit the odds of two sensors' whole images."""
+    sensors.learn(asked.out, asked.data, asked.mixed, asked.pairs, asked.jobs)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     described = (__doc__ or "").splitlines()[0]
@@ -141,6 +149,13 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("out", type=Path, help="folder of tiles.csv")
     part.add_argument("--data", type=Path, default=Path("../shared/data"))
     part.add_argument("--count", type=int, default=1000, help="OMBRIA tiles")
+    part.add_argument("--jobs", type=int, default=2)
+    part = parts.add_parser("sensors", help="fit the odds that two sensors' whole images are right")
+    part.set_defaults(run=learn_sensors)
+    part.add_argument("out", type=Path, help="folder of alignments.csv")
+    part.add_argument("--data", type=Path, default=Path("../shared/data"))
+    part.add_argument("--mixed", type=int, default=30, help="pairs of two places of a source")
+    part.add_argument("--pairs", type=int, default=15, help="of each kind of one sensor")
     part.add_argument("--jobs", type=int, default=2)
     return whole
 

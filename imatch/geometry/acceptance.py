@@ -124,7 +124,7 @@ class WholeEvidence:
     """Weights of the log-odds that two whole images of different sensors lie as an alignment says.
 
     Fitted to training pairs of radar, maps and infrared, and to pairs of other, mirrored, adjacent
-    ground (`experiments/benchmarks/cross.py`).
+    ground (`experiments/benchmarks/trust.py`).
 
     Attributes:
         peak: Weight of the logarithm of the correlation's height.

@@ -1,21 +1,7 @@
-r"""Odds by which the whole images of two sensors are believed, fitted to training pairs.
-
-    python -m experiments.benchmarks.cross out/cross --data ../shared/data
-
-measures what `imatch.geometry.alignment.whole_image` finds in pairs whose truth is known (radar,
-map and infrared against optical) and in pairs that have none: other places, the same place
-mirrored, pairs of one sensor of the trust benchmark. It appends a row for each to
-``alignments.csv``, goes on where a run was stopped, and prints the weights, the highest odds of
-wrong alignments, and what share of the right ones lies above each limit and within its interval.
-
-The accuracy of the matchers on the benchmark is measured by ``imatch bench``:
-
-    imatch bench ../shared/data/cross/bench/cross_cases.csv -m auto -o out/cross-bench
-"""
+"""Fits the odds by which the whole images of two sensors are believed to training pairs."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import math
 from collections import Counter
@@ -190,38 +176,30 @@ def weigh(rows: list[dict[str, str]]) -> None:
             print(f"  {kind}: {passing.sum()} of {own.sum()} beyond {WHOLE.certain:g}")
 
 
-def main() -> None:
-    """Measures what is left, and weighs all."""
-    described = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(prog="experiments.benchmarks.cross", description=described)
-    parser.add_argument("out", type=Path, help="folder of alignments.csv")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--mixed", type=int, default=50, help="pairs of two places of a source")
-    parser.add_argument("--pairs", type=int, default=30, help="of each kind of one sensor")
-    parser.add_argument("--jobs", type=int, default=1)
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    table = asked.out / "alignments.csv"
+def learn(folder: Path, data: Path, mixed: int, pairs: int, jobs: int) -> None:
+    """Measures what is left, and weighs all.
+
+    Args:
+        folder: Gets ``alignments.csv``, a row a pair; a second run goes on where the first stopped.
+        data: Folder of the real images.
+        mixed: Pairs of two places, and mirrored ones, of each source.
+        pairs: Pairs of each kind of one sensor.
+        jobs: Processes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / "alignments.csv"
     columns = ["name", "group", "error", *FEATURES, "bound"]
     if not table.exists():
         table.write_text(",".join(columns) + "\n")
     with table.open(newline="") as file:
         done = {(row["name"], row["group"]) for row in csv.DictReader(file)}
-    todo = [
-        task
-        for task in tasks(asked.data, asked.mixed, asked.pairs)
-        if (task.name, task.group) not in done
-    ]
+    todo = [task for task in tasks(data, mixed, pairs) if (task.name, task.group) not in done]
     with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
-        for number, row in enumerate(map_processes(measure, todo, asked.jobs), 1):
+        for number, row in enumerate(map_processes(measure, todo, jobs), 1):
             writer.writerow(row)
             file.flush()
             if number % 20 == 0:
                 print(f"{number} of {len(todo)}", flush=True)
     with table.open(newline="") as file:
         weigh(list(csv.DictReader(file)))
-
-
-if __name__ == "__main__":
-    main()
