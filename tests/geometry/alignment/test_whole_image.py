@@ -47,7 +47,7 @@ def aligned(seed: int, kind: str, matrix: NDArray[np.float64]) -> WholeAlignment
 
 
 @pytest.mark.parametrize("kind", ["radar", "map"])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     degrees=st.floats(-1.8, 1.8),
