@@ -36,7 +36,7 @@ _FLAT, _FLAT_SHARE, _LEVELS, _SECOND, _THIRD = 0.012, 0.2, 3, 0.03, 0.015
 _FAINT = 0.35
 # Speckle multiplies: even where the ground is plain the brightness varies by much of itself, more
 # than its finest detail explains (`_speckled`). Of 100 radar images of training pairs 96 are told;
-# of 340 single optical bands 5 are taken for radar, of 110 noisy ones of SRIF all are.
+# of 278 single optical bands 6 are taken for radar, of 110 noisy ones of SRIF 109.
 # Detail beyond the most is that of speckle itself, as fine as the pixels.
 _OF_CONTRAST, _OF_DETAIL, _OFFSET, _MOST_DETAIL = 3.86, -2.13, 0.45, 0.06
 _GREY = 0.02

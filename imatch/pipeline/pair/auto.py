@@ -172,8 +172,11 @@ class Auto(Registrar):
                     judged = judge_whole_image(whole, ref.valid, tgt.valid, options)
                     judged = replace(judged, found_by=BY_WHOLE_IMAGES)
                     found = self.answer(aligner, candidates, ref, tgt, options)
-                    if judged.status == "ok" and (one := reconciled(judged, found)).status == "ok":
-                        return one
+                    if judged.status == "ok":
+                        one = reconciled(judged, found)
+                        # Where both are sure of different places neither is right by itself.
+                        if "ok" in (one.status, found.status):
+                            return one
             if sure:
                 break
         on_stage("certifying")

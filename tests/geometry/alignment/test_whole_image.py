@@ -192,8 +192,10 @@ class TestReconciled:
         assert reconciled(whole, self.estimate(2.0, 2)) is whole
 
     def test_windows_sure_of_another_place_object(self) -> None:
-        windows = self.estimate(20.0, 2)
-        assert reconciled(self.whole(), windows) is windows
+        for status in ("uncertain", "ok"):
+            one = reconciled(self.whole(), self.estimate(20.0, 2, status=status))
+            assert one.status == "uncertain"
+            assert "whole images agree elsewhere" in one.reason
 
     def test_many_windows_refuse_for_a_reason(self) -> None:
         windows = self.estimate(1.0, 6, corner_ci95=2.0)
