@@ -60,17 +60,27 @@ def _steps(limit: float, count: int) -> tuple[float, ...]:
 NEAR = CoarseGrid(_steps(2, 3), tuple(np.exp(_steps(0.02, 3))))
 FREE = CoarseGrid(_steps(33, 23), tuple(np.exp(_steps(0.24, 9))))
 ANY = CoarseGrid(tuple(float(a) for a in range(-180, 180, 3)), tuple(np.exp(_steps(0.24, 9))))
-# Any rotation and up to twice the size, on few pixels, which forgive wide steps.
+# Any rotation and up to twice the size, beyond the scales of ANY, on few pixels, which forgive wide
+# steps.
 WIDE = CoarseGrid(
-    tuple(float(a) for a in range(-180, 180, 4)), tuple(np.exp(_steps(0.72, 19))), side=112
+    tuple(float(a) for a in range(-180, 180, 4)),
+    tuple(np.exp([s for s in _steps(0.72, 19) if abs(s) > 0.3])),
+    side=112,
 )
-# The same as FREE on more pixels: a weaker likeness stands out from more noise.
+# The same as FREE on more pixels: a weaker likeness stands out from more noise. Which rotations and
+# scales are worth it, FREE tells: of 50 training pairs of two seasons under clouds, of radar, maps
+# and infrared the best of this grid lies next to one of the five best of that.
 THOROUGH = CoarseGrid(_steps(33, 34), tuple(np.exp(_steps(0.24, 13))), side=256)
 
 
 # Shorter side of a strip that is kept if possible, pixels, and its longest side, so many times as
 # long as that of other images.
 _SHORTER, _MOST = 64, 6
+# A step of FREE, degrees and logarithm of scale, and a little more.
+_BESIDE = (3.01, 0.0601)
+# Side of the transforms in sides of the reduced images; frequencies weaker than this share of the
+# mean are not lifted.
+_PADDED, _WEAK = 1.25, 0.1
 
 
 def coarse_search(
@@ -80,6 +90,7 @@ def coarse_search(
     keep: int = 4,
     *,
     within: float | None = None,
+    around: Sequence[Hypothesis] = (),
 ) -> Sequence[Hypothesis]:
     """The best rough transforms of a grid of rotations and scales.
 
@@ -89,6 +100,7 @@ def coarse_search(
         grid: What to try.
         keep: How many distinct hypotheses to return.
         within: How far the middle of the reference may move, pixels; None for as far as it likes.
+        around: Only rotations and scales next to those of one of these are tried; none for all.
 
     Returns:
         At most `keep` hypotheses, best first, no two of them alike.
@@ -99,8 +111,9 @@ def coarse_search(
     first, second = orientation_field(small_ref), orientation_field(small_tgt)
     strip = max(long_ref, long_tgt) > grid.side
     longest = max(*small_ref.size, *small_tgt.size)
-    # Half an image of padding keeps a shift from wrapping onto its opposite.
-    side = scipy.fft.next_fast_len(int(1.6 * longest))
+    # A quarter of an image of padding tells every shift that leaves three eighths in common from
+    # its opposite; what lies beyond wraps onto it.
+    side, most = scipy.fft.next_fast_len(int(_PADDED * longest), real=True), int(1.6 * longest)
     width, height = small_tgt.size
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     # The common factor of the two reductions, so that scales mean full-size pixels.
@@ -109,38 +122,39 @@ def coarse_search(
     middle = np.array([(ref.size[0] - 1) / 2, (ref.size[1] - 1) / 2, 1.0])
 
     @cache
-    def spectrum(shape: tuple[int, int], quarters: int) -> Spectra:
-        """Of the reference, turned by quarters of a turn."""
-        real, imaginary = _spectra(_turned_by(first, quarters), shape)
-        return np.conj(real), np.conj(imaginary)
+    def spectra(shape: tuple[int, int], quarters: tuple[int, ...]) -> Spectra:
+        """Of the reference, turned by quarters of a turn: (Q, ...) each."""
+        turned = [_spectra(_turned_by(first, quarter), shape) for quarter in quarters]
+        real, imaginary = (np.conj(np.stack(parts)) for parts in zip(*turned, strict=True))
+        return real, imaginary
 
     def at_angle(angle: float, quarters: Sequence[int]) -> list[Hypothesis]:
         return [h for scale in grid.scales for h in at(angle, quarters, scale)]
 
-    def at(angle: float, quarters: Sequence[int], scale: float) -> Iterator[Hypothesis]:
+    def at(angle: float, group: Sequence[int], scale: float) -> Iterator[Hypothesis]:
+        quarters = tuple(q for q in group if not around or _beside(angle + 90 * q, scale, around))
+        if not quarters:
+            return
         turn = np.radians(angle)
         a, b = scale * zoom * np.cos(turn), scale * zoom * np.sin(turn)
+        c, s = abs(np.cos(turn)), abs(np.sin(turn))
+        extents = width * c + height * s, width * s + height * c
+        canvas = [min(int(np.ceil(extent / (scale * zoom))), most) for extent in extents]
+        across = down = side
         if strip:
             # A square round a strip would be empty for the most part.
-            c, s = abs(np.cos(turn)), abs(np.sin(turn))
-            extents = width * c + height * s, width * s + height * c
-            canvas = [int(np.ceil(extent / (scale * zoom))) for extent in extents]
             across, down = (
-                scipy.fft.next_fast_len(int(1.3 * max(own, its)) + 8)
+                scipy.fft.next_fast_len(int(1.3 * max(own, its)) + 8, real=True)
                 for own, its in zip(canvas, small_ref.size, strict=True)
             )
-        else:
-            extent = np.hypot(width, height) if angle % 90 else max(width, height)
-            canvas = [min(int(np.ceil(extent / (scale * zoom))), side)] * 2
-            across = down = side
         matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]])
         matrix[:2, 2] = centre - matrix[:2, :2] @ ((np.array(canvas) - 1) / 2)
         warped = _spectra(warp_field(second, matrix, (canvas[0], canvas[1])), (down, across))
-        for quarter in quarters:
-            real, imaginary = spectrum((down, across), quarter)
-            product = real * warped[0]
-            product += imaginary * warped[1]
-            surface = scipy.fft.irfft2(product, (down, across), overwrite_x=True)
+        real, imaginary = spectra((down, across), quarters)
+        product = real * warped[0]
+        product += imaginary * warped[1]
+        surfaces = scipy.fft.irfft2(product, (down, across), overwrite_x=True)
+        for quarter, surface in zip(quarters, surfaces, strict=True):
             upright = _quarter_turn(quarter, small_ref.size) @ forth
             if within is None:
                 peak = int(surface.argmax())
@@ -148,12 +162,12 @@ def coarse_search(
                 stays = np.linalg.solve(matrix, tgt_scale @ middle) - upright @ middle
                 near = _near(surface.shape, stays[:2], within * forth[0, 0])
                 peak = int(np.where(near, surface, -np.inf).argmax())
-            y, x = divmod(peak, across)
+            seen = small_ref.size if quarter % 2 == 0 else small_ref.size[::-1]
+            # Of the shifts that look the same the one with the most in common.
+            moved, period = np.array(divmod(peak, across)[::-1]), np.array([across, down])
+            central = (np.array(canvas) - seen) / 2
             shift = np.eye(3)
-            shift[:2, 2] = (
-                x - across if x > across // 2 else x,
-                y - down if y > down // 2 else y,
-            )
+            shift[:2, 2] = moved - period * np.round((moved - central) / period)
             score = float(surface.flat[peak]) / max(float(surface.std()), 1e-12)
             yield Hypothesis(back @ matrix @ shift @ upright, score)
 
@@ -166,6 +180,16 @@ def coarse_search(
     return _distinct(found, ref.size, keep)
 
 
+def _beside(angle: float, scale: float, around: Sequence[Hypothesis]) -> bool:
+    """Whether a rotation, degrees, and a scale lie within a step of `FREE` of a rough transform."""
+    for one in around:
+        a, b = one.matrix[0, 0], one.matrix[1, 0]
+        turned = (angle - np.degrees(np.arctan2(b, a)) + 180) % 360 - 180
+        if abs(turned) <= _BESIDE[0] and abs(np.log(scale / np.hypot(a, b))) <= _BESIDE[1]:
+            return True
+    return False
+
+
 def _near(shape: tuple[int, ...], shift: NDArray[np.float64], reach: float) -> NDArray[np.bool_]:
     """(H, W) whether a shift of a cyclic surface lies within `reach` of another, or next to it."""
     y, x = (
@@ -176,11 +200,28 @@ def _near(shape: tuple[int, ...], shift: NDArray[np.float64], reach: float) -> N
 
 
 def _spectra(field: NDArray[np.complex64], shape: tuple[int, int]) -> Spectra:
-    """Half spectra of the real and the imaginary part: all that the real correlation needs."""
+    """Half spectra of the real and the imaginary part: all that the real correlation needs.
+
+    Both are divided by the root of their common modulus, which narrows the peak (between
+    correlation and phase correlation) and lifts it over the others: of pairs of two seasons of the
+    training split from 1.6 times the second to 2.6 times.
+    """
     # SciPy wants its input contiguous, or copies it row by row.
-    parts = np.ascontiguousarray(field.real), np.ascontiguousarray(field.imag)
+    parts = (_folded(np.ascontiguousarray(part), shape) for part in (field.real, field.imag))
     real, imaginary = (scipy.fft.rfft2(part, shape) for part in parts)
-    return real, imaginary
+    modulus = np.sqrt(real.real**2 + real.imag**2 + imaginary.real**2 + imaginary.imag**2)
+    weight = 1 / np.sqrt(modulus + _WEAK * modulus.mean() + np.float32(1e-12))
+    return real * weight, imaginary * weight
+
+
+def _folded(part: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """An image, of which what exceeds a shape is added at its beginning, as shifts wrap."""
+    for axis, side in enumerate(shape):
+        if part.shape[axis] > side:
+            inner, outer = np.split(part, [side], axis=axis)
+            part = inner.copy()
+            part[tuple(slice(n) for n in outer.shape)] += outer
+    return part
 
 
 def _by_quarters(angles: Sequence[float]) -> list[tuple[float, tuple[int, ...]]]:

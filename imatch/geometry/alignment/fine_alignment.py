@@ -205,7 +205,9 @@ class Aligner:
         ref, tgt, ref_scale, tgt_scale, ref_field = self._level(side, _octave(zoom))
         current = tgt_scale @ matrix @ np.linalg.inv(ref_scale)
         for turn in range(rounds):
-            warped = warp_image(tgt, current, ref.size)
+            # What is measured once more need not be exact.
+            rough = turn == 0 or side != self._sides[-1]
+            warped = warp_image(tgt, current, ref.size, rough=rough)
             windows = CorrelationWindows(
                 side=48 if first else 64, radius=8 if first and turn == 0 else 6
             )

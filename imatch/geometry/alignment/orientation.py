@@ -71,14 +71,17 @@ def warp_field(
         (height, width) complex64, zero outside the target.
     """
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    real = cv2.warpPerspective(np.ascontiguousarray(field.real), matrix, size, flags=flags)
-    imaginary = cv2.warpPerspective(np.ascontiguousarray(field.imag), matrix, size, flags=flags)
-    turn = np.arctan2(matrix[1, 0], matrix[0, 0])
-    turned = (real + 1j * imaginary) * np.exp(-2j * turn)
-    return np.asarray(turned, dtype=np.complex64)
+    turned = np.empty(size[::-1], dtype=np.complex64)
+    # Apart: for one plane OpenCV has quicker code than for two together.
+    for out, part in ((turned.real, field.real), (turned.imag, field.imag)):
+        out[:] = cv2.warpAffine(np.ascontiguousarray(part), matrix[:2], size, flags=flags)
+    turned *= complex(np.exp(-2j * np.arctan2(matrix[1, 0], matrix[0, 0])))
+    return turned
 
 
-def warp_image(image: Rendered, matrix: NDArray[np.float64], size: tuple[int, int]) -> Rendered:
+def warp_image(
+    image: Rendered, matrix: NDArray[np.float64], size: tuple[int, int], *, rough: bool = False
+) -> Rendered:
     """Resample an image by a transform.
 
     Lanczos, because a cubic's blur depends on the fraction of the shift and pulls correlation
@@ -88,21 +91,22 @@ def warp_image(image: Rendered, matrix: NDArray[np.float64], size: tuple[int, in
         image: The target.
         matrix: (3, 3) output pixel to target pixel.
         size: (width, height) of the output.
+        rough: By a cubic, at a fifth of the cost.
 
     Returns:
         The image on the output's pixels; what lies outside the target is invalid and repeats its
         border, so that no false edge arises.
     """
-    flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
-    planes = [
-        cv2.warpPerspective(plane, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        for plane in image.pixels
-    ]
+    flags = (cv2.INTER_CUBIC if rough else cv2.INTER_LANCZOS4) | cv2.WARP_INVERSE_MAP
+    # All bands at once: where each pixel lies is computed once.
+    bands = np.ascontiguousarray(image.pixels.transpose(1, 2, 0))
+    warped = cv2.warpPerspective(bands, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    planes = np.ascontiguousarray(np.atleast_3d(warped).transpose(2, 0, 1), dtype=np.float32)
     nearest = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     valid: BoolArray = (
         cv2.warpPerspective(image.valid.astype(np.uint8), matrix, size, flags=nearest) > 0
     )
-    return Rendered(np.stack(planes).astype(np.float32), valid)
+    return Rendered(planes, valid)
 
 
 def shrink(image: Rendered, side: int) -> tuple[Rendered, NDArray[np.float64]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.acceptance import BY_WHOLE_IMAGES, EVIDENCE
+from imatch.geometry.acceptance import BY_WHOLE_IMAGES, EVIDENCE, LEAST_PEAKS
 from imatch.geometry.alignment.coarse_search import (
     ANY,
     FREE,
@@ -27,6 +27,7 @@ from imatch.geometry.alignment.coarse_search import (
     THOROUGH,
     WIDE,
     CoarseGrid,
+    Hypothesis,
     coarse_search,
 )
 from imatch.geometry.alignment.fine_alignment import Aligner, Alignment
@@ -51,6 +52,8 @@ _LEARNT_BUDGET = 1024
 # After which search the whole images of two kinds of sensor are correlated, and how many of its
 # rough transforms are followed up: two sensors agree so little that the right one is seldom first.
 _LAST_NARROW, _OF_WHOLE = "thorough", 8
+# How many of a search's rough transforms are aligned, and next to how many the thorough one looks.
+_FOLLOWED, _LOOKED_AT = 2, 12
 # Strips narrower than this, pixels, and longer than so many times their width, are not sought at
 # any scale: of training pairs the likeliest wrong alignments of every search are those of strips,
 # and one of 251 pairs of different ground of the benchmark, 256 by 100 px, was `ok` by that search.
@@ -232,23 +235,25 @@ class Auto(Registrar):
     ) -> Iterator[Proposals]:
         """The searches, each with the rough transforms it proposes."""
 
-        def correlate(search: str, grid: CoarseGrid, aligned: int, keep: int = 0) -> Proposals:
-            keep = max(aligned, keep)
-            found = coarse_search(ref, tgt, grid, keep, within=options.limits.prior_shift)
-            return Proposals(search, [hypothesis.matrix for hypothesis in found], aligned)
+        def correlate(
+            grid: CoarseGrid, keep: int = _FOLLOWED, around: Sequence[Hypothesis] = ()
+        ) -> Sequence[Hypothesis]:
+            within = options.limits.prior_shift
+            return coarse_search(ref, tgt, grid, keep, within=within, around=around)
 
         on_stage("correlating near the given position")
-        yield correlate("near", NEAR, 2)
+        yield _proposed("near", correlate(NEAR, 1))
         on_stage("correlating over rotations and scales")
-        yield correlate("free", FREE, 3)
+        found = correlate(FREE, _LOOKED_AT)
+        yield _proposed("free", found[:_FOLLOWED])
         on_stage("correlating more thoroughly")
-        yield correlate(_LAST_NARROW, THOROUGH, 3, keep=_OF_WHOLE)
+        yield _proposed(_LAST_NARROW, correlate(THOROUGH, _OF_WHOLE, found))
         if not geocoded:
             on_stage("correlating over all rotations")
-            yield correlate("any", ANY, 4)
+            yield _proposed("any", correlate(ANY))
             if not (_strip(ref) or _strip(tgt)):
                 on_stage("correlating over all rotations and wide scales")
-                yield correlate("wide", WIDE, 4)
+                yield _proposed("wide", correlate(WIDE))
         for name in self.learnt:
             on_stage(f"matching with {name}")
             proposed = self.proposed_by(name, ref, tgt, options)
@@ -285,6 +290,12 @@ class Auto(Registrar):
         if name not in self._loaded:
             self._loaded[name] = load_matcher(name, **self._options)
         return self._loaded[name]
+
+
+def _proposed(search: str, found: Sequence[Hypothesis]) -> Proposals:
+    """What a coarse search proposes; of it only what stands out is to be aligned."""
+    high = sum(one.score >= LEAST_PEAKS[search] for one in found)
+    return Proposals(search, [one.matrix for one in found], min(high, _FOLLOWED))
 
 
 def _strip(image: Rendered) -> bool:
