@@ -9,6 +9,7 @@ r"""What things cost: time and memory of pairs, scenes, training, search and the
     python -m experiments.benchmarks.cost search -o out/index --threads 2
     python -m experiments.benchmarks.cost types
     python -m experiments.benchmarks.cost startup
+    python -m experiments.benchmarks.cost stages --data ../shared/data --against v0.2.0
 
 Time of a processor is that of the process, so that a busy machine does not count. What is measured
 runs in a process of its own, so that its peak of memory is its own.
@@ -39,6 +40,7 @@ from imatch.benchmark.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
+from tests.support.stage_pairs import stage_rows
 from tests.support.startup import run_fresh
 from tests.support.types_on_path import classes_on_path
 from tests.support.vector_search import HITS, search_one_by_one
@@ -168,6 +170,18 @@ def startup(asked: argparse.Namespace) -> None:
         print(f"{name:18}{1e3 * wall:7.0f} ms{1e3 * busy:7.0f} ms{len(runs[0][number].modules):9}")
     more = statistics.median(first.processor - second.processor for _, first, second in runs)
     print(f"the first costs {more:.2f} s of processor over the second")
+
+
+def stages(asked: argparse.Namespace) -> None:
+    """Measure where the processor's time goes, by kind of pair, beside older commits."""
+    rows = []
+    for row, line in stage_rows(asked.data, asked.seed, asked.pairs, asked.against):
+        rows += row
+        print(line, flush=True)
+    if asked.out is not None:
+        record = environment(" ".join(["python", *sys.argv]))
+        with atomic_path(asked.out, overwrite=True) as path:
+            path.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
 
 
 def train_superpoint(asked: argparse.Namespace, settings: list[str], folder: Path) -> None:
@@ -338,6 +352,13 @@ def parser() -> argparse.ArgumentParser:
     part = parts.add_parser("startup", help="importing imatch, and the first match of a program")
     part.set_defaults(run=startup)
     part.add_argument("--repeat", type=int, default=7, help="fresh interpreters")
+    part = parts.add_parser("stages", help="where matching spends its time, by kind of pair")
+    part.set_defaults(run=stages)
+    part.add_argument("--data", type=Path, required=True, help="folder of the real images")
+    part.add_argument("--pairs", type=int, default=4, help="of each kind")
+    part.add_argument("--seed", type=int, default=901)
+    part.add_argument("--against", action="append", default=[], help="an older commit, or several")
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part = parts.add_parser("training", help="pairs a second that one core trains on")
     part.set_defaults(run=training)
     part.add_argument("trainer", choices=("superpoint", "loftr"))

@@ -197,7 +197,7 @@ EVIDENCE, WINDOWS, TILES, WHOLE = Evidence(), WindowRules(), TileRules(), WholeE
 #: training pairs whose right alignment is believed 43 still are.
 FAR_SEARCHES = {"any": 1.5, "wide": 3.0}
 #: Height of a search's peak, standard deviations of its surface, below which it is not followed up.
-LEAST_PEAKS = {"near": 5.5, "free": 6.8, "thorough": 7.6, "any": 6.8, "wide": 6.5}
+LEAST_PEAKS = {"near": 5.0, "free": 6.2, "thorough": 6.6, "any": 6.5, "wide": 6.3}
 #: What `Estimate.found_by` says of an answer that whole images bear out, and no windows.
 BY_WHOLE_IMAGES = "whole images"
 #: Largest 95 % uncertainty of a mapped corner of an image of a stack, pixels: as of a pair.

@@ -53,7 +53,7 @@ _LEARNT_BUDGET = 1024
 # rough transforms are followed up: two sensors agree so little that the right one is seldom first.
 _LAST_NARROW, _OF_WHOLE = "thorough", 8
 # How many of a search's rough transforms are aligned, and next to how many the thorough one looks.
-_FOLLOWED, _LOOKED_AT = 2, 12
+_FOLLOWED, _LOOKED_AT = 3, 12
 # Strips narrower than this, pixels, and longer than so many times their width, are not sought at
 # any scale: of training pairs the likeliest wrong alignments of every search are those of strips,
 # and one of 251 pairs of different ground of the benchmark, 256 by 100 px, was `ok` by that search.
