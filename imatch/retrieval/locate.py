@@ -15,7 +15,7 @@ from imatch.pipeline.pair.match import Image, open_image
 from imatch.retrieval.embedders.registry import load_embedder
 from imatch.retrieval.index.manifest import read_manifest
 from imatch.retrieval.results import SearchResult
-from imatch.retrieval.search import Index
+from imatch.retrieval.search import Index, best_of_images
 from imatch.retrieval.verify import verify as verify_hits
 
 
@@ -68,6 +68,7 @@ def search(
     config: MatchConfig | None = None,
     probes: int | None = None,
     stand_out: bool = False,
+    chips: bool = False,
     embedder: str | PathLike[str] | None = None,
     bands: Sequence[int | str] | None = None,
     progress: ProgressOption = None,
@@ -78,12 +79,14 @@ def search(
     Args:
         index: Folder of the index, or one that is open (`imatch.open_index`).
         query: The image: a path or URL, an array, a DataArray or a `Source`.
-        k: Hits to give.
+        k: Hits to give, at most.
         verify: Match the query with each hit and rank by what the matcher certifies.
         config: Settings of the match; bands, nodata and mask of the target are the query's.
         probes: Cells to look into, where the index has a structure; one in 6 when None.
         stand_out: Rank by how far a chip stands out among those of its own image: for few large
             images at several dates.
+        chips: Give several places of one image, too; else of each image the best. With `verify`
+            the `k` best chips are matched, and of each image the best certified is given.
         embedder: Name or file of the index's embedder; where the index has it from when None.
         bands: Bands of the query; those of the settings, else of the index when None.
         progress: True shows how many hits are verified on a terminal's stderr; a callback is told.
@@ -134,9 +137,11 @@ def search(
             fetch=settings.fetch,
             probes=probes,
         )
-    hits = index.search(source, k, stand_out=stand_out)
+    # Of the chips of an image that are alike matching tells which is right.
+    hits = index.search(source, k, stand_out=stand_out, chips=chips or verify)
     if verify:
         with shown(progress)("verifying", len(hits)) as advance:
             hits = verify_hits(source, hits, settings, bands=manifest.band_list, on_hit=advance)
+        hits = hits if chips else best_of_images(hits)
     name = fspath(query) if isinstance(query, str | PathLike) else source.info.name
     return SearchResult(name, index.store.path, manifest, hits, source)

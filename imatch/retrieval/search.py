@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,7 @@ class Index:
         *,
         exclude: Sequence[str] = (),
         stand_out: bool = False,
+        chips: bool = True,
     ) -> list[Hit]:
         """The chips most like a query, best first; of one place in one image only the best.
 
@@ -143,6 +144,7 @@ class Index:
             stand_out: Rank by how far a chip stands out among those of its own image
                 (`imatch.retrieval.zscore`): for few large images of several dates. Every
                 chip is compared, whatever structure the index has.
+            chips: Whether several places of one image may be found; else of each only the best.
 
         Raises:
             InputError: The query cannot be read or shows too little.
@@ -159,11 +161,12 @@ class Index:
         if not len(self.store):
             raise InputError("is empty", subject=self.store.path, hint="add images to it")
         if stand_out:
-            return self._distinct(self._image_zscores(vectors), cells, k, set(exclude))
+            best = self._image_zscores(vectors)
+            return self._distinct(best, cells, k, set(exclude), chips=chips)
         wanted = max(_MORE * k, _LEAST)
         while True:
             best, complete = self._candidates(vectors, wanted)
-            hits = self._distinct(best, cells, k, set(exclude))
+            hits = self._distinct(best, cells, k, set(exclude), chips=chips)
             if len(hits) >= k or complete:
                 return hits
             wanted *= 4
@@ -209,13 +212,16 @@ class Index:
         cells: list[ChipWindow],
         k: int,
         exclude: set[str],
+        *,
+        chips: bool,
     ) -> list[Hit]:
+        most = _OVERLAP if chips else -1.0
         hits: list[Hit] = []
         images = self.store.image_of(np.array([row for _, row, _ in best], dtype=np.int64))
         for (value, row, query_cell), image in zip(best, images, strict=True):
             cell = self.store.cell(row)
             taken = (hit for hit in hits if hit.image is image)
-            if image.path in exclude or any(_shared(cell, hit.cell) > _OVERLAP for hit in taken):
+            if image.path in exclude or any(_shared(cell, hit.cell) > most for hit in taken):
                 continue
             table = np.asarray(self.store.cell_table[row : row + 1])
             rings = outlines(image, table)
@@ -233,6 +239,13 @@ def _shared(one: ChipWindow, other: ChipWindow) -> float:
     height = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
     smaller = min(one.width * one.height, other.width * other.height)
     return max(width, 0) * max(height, 0) / smaller
+
+
+def best_of_images(hits: Sequence[Hit]) -> list[Hit]:
+    """Returns the first hit of each image, ranked anew."""
+    first = {hit.image.path: hit for hit in reversed(hits)}
+    kept = [hit for hit in hits if first[hit.image.path] is hit]
+    return [replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)]
 
 
 def centre(hit: Hit) -> tuple[float, float] | None:

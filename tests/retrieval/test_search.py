@@ -15,7 +15,7 @@ from imatch.retrieval.chips import ChipGrid
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
-from imatch.retrieval.search import Index, query_cells
+from imatch.retrieval.search import Index, best_of_images, query_cells
 
 WriteImage = Callable[..., Path]
 MakeMeans = Callable[..., ChipEmbedder]
@@ -84,6 +84,20 @@ def test_a_smaller_query_is_found(
     small = WindowSource(open_source(archive[1]), 96, 48, 64, 64).read(size=(40, 40))
     best = Index(index, means).search(array_source(small.pixels), 1)[0]
     assert (best.image.path, best.cell.left, best.cell.top) == (str(archive[1]), 96, 48)
+
+
+def test_of_each_image_the_best_chip(index: Path, archive: list[Path], means: ChipEmbedder) -> None:
+    query = WindowSource(open_source(archive[1]), 96, 48, 64, 64)
+    finder = Index(index, means)
+    chips, images = finder.search(query, 12), finder.search(query, 12, chips=False)
+    paths = [hit.image.path for hit in images]
+    assert paths[0] == str(archive[1])
+    assert sorted(paths) == sorted(map(str, archive))
+    assert images == best_of_images(finder.search(query, 1000))
+    assert len(chips) == 12
+    assert [hit.rank for hit in best_of_images(chips[2:])] == [
+        *range(1, 1 + len({hit.image.path for hit in chips[2:]}))
+    ]
 
 
 def test_two_copies_in_the_index_are_both_found(

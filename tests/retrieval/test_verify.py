@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import pytest
 from affine import Affine
+from matplotlib.patches import Polygon
 
 from imatch.core.errors import ConfigError, OutputError
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, array_source, open_source
 from imatch.raster.read.window import WindowSource
 from imatch.retrieval.embedders.base import ChipEmbedder
+from imatch.retrieval.figure import draw
 from imatch.retrieval.formats import FORMATS
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
@@ -119,6 +121,30 @@ def answer(finder: Index, archive: list[Path], query: Source, tmp_path: Path) ->
     return SearchResult(
         "query.png", tmp_path / "index", finder.store.manifest, [*hits, nowhere], query
     )
+
+
+def test_the_picture_frames_the_chip_and_outlines_the_query(
+    answer: SearchResult, query: Source
+) -> None:
+    figure = draw(answer, query)
+    left = [axes for axes in figure.axes if axes.patches]
+    assert len(left) == len(answer.hits)
+    for axes, hit in zip(left, answer.hits, strict=True):
+        box = axes.patches[0].get_window_extent().transformed(axes.transData.inverted())
+        # Rows grow downwards.
+        assert [box.width, -box.height] == pytest.approx([hit.cell.width, hit.cell.height])
+        found = None if hit.verification is None else hit.verification.registration
+        placed = found is not None and found.transform is not None
+        assert len(axes.patches) == 1 + placed
+    # The query is seen to lie where it was cut.
+    outline = left[0].patches[1]
+    assert isinstance(outline, Polygon)
+    best = answer.registration
+    assert best is not None
+    assert best.transform is not None
+    width, height = query.info.size
+    there = best.transform.inverse([(-0.5, -0.5), (width - 0.5, height - 0.5)])
+    assert outline.get_xy().min(axis=0) == pytest.approx(there[0], abs=3)
 
 
 def test_an_answer_is_written_in_every_format(answer: SearchResult, tmp_path: Path) -> None:

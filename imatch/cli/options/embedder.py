@@ -84,7 +84,7 @@ _CHIPS_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="NAME",
         shell_complete=complete_embedder,
         help="An embedder by name, or a file that imatch train embedder --export wrote; may be"
-        " repeated.  [default: efficientnet-lite0]",
+        " repeated.  [default: edges]",
     ),
     click.option(
         "--split", default="val", show_default=True, metavar="NAME", help="Which split: val, test…"

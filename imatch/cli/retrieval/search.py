@@ -58,6 +58,11 @@ from imatch.retrieval.formats import FORMATS
     help="Rank by how far a chip stands out among those of its own image: for few large images at"
     " several dates, of which one may be under snow.",
 )
+@click.option(
+    "--chips",
+    is_flag=True,
+    help="List several places of one image, too, not of each image the best.",
+)
 @embedder_options
 @bands_option
 @overwrite_option
@@ -79,8 +84,9 @@ def search(
 ) -> None:
     """Find where QUERY, an image, lies among the images of INDEX.
 
-    The query may be smaller or larger than the chips of the index. With --verify it exits with 0 if
-    the best hit is certified, 3 if none is.
+    The query may be smaller or larger than the chips of the index. A .png shows each image with the
+    chip that was found framed and, with --verify, the query's outline where it was registered.
+    With --verify it exits with 0 if the best hit is certified, 3 if none is.
 
     \b
     imatch search archive.index unknown.jpg

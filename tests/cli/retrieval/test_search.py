@@ -47,8 +47,10 @@ def test_an_image_is_found_and_registered(
     assert plain.exit_code == 0, plain.stderr
     lines = [line.split() for line in plain.stdout.splitlines()]
     assert lines[0][:2] == ["similarity", "image"]
-    assert len(lines) == 4
-    assert lines[1][2] == "a.tif"
+    # Of each of the two images the best; with --chips several places.
+    assert [line[2] for line in lines[1:]] == ["a.tif", "b.tif"]
+    chips = run("search", index, query, "-k", 3, "--chips").stdout.splitlines()
+    assert len(chips) == 4
     out = run("search", index, query, "-k", 3, "--stand-out")
     assert out.stdout.splitlines()[1].split()[2] == "a.tif"
     outputs = [tmp_path / f"hits{suffix}" for suffix in (".json", ".geojson", ".csv", ".png")]
@@ -154,10 +156,12 @@ def test_an_index_of_another_model_is_refused_in_one_line(
         assert result.stderr.count("\n") == 1
 
 
-def test_without_weights_the_default_says_what_needs_none(
+def test_the_default_needs_no_weights_and_another_says_how_to_get_them(
     run: Run, empty_cache: Path, scenes: list[Path], tmp_path: Path
 ) -> None:
     result = run("index", *scenes, "-o", tmp_path / "i", "--offline")
+    assert result.exit_code == 0, result.stderr
+    result = run("index", *scenes, "-o", tmp_path / "j", "--offline", "-e", "efficientnet-lite0")
     assert result.exit_code == 1
-    assert "or pass --embedder edges, which needs no weights" in result.stderr
+    assert "imatch weights fetch efficientnet-lite0" in result.stderr
     assert not empty_cache.exists()
