@@ -1,0 +1,103 @@
+"""Apply: a result on other files of the target's scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qgis.core import (
+    QgsProcessing,
+    QgsProcessingException,
+    QgsProcessingOutputMultipleLayers,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterFolderDestination,
+    QgsProcessingParameterMultipleLayers,
+)
+
+from .algorithm import ImatchAlgorithm, choice, load_layer, options_parameter, switch
+from .answer import Answer
+from .command import apply_command
+from .layers import layer_path
+from .process import NOT_REGISTERED
+from .styles import style_of
+
+
+class ApplyAlgorithm(ImatchAlgorithm):
+    """Puts a result to other rasters and vectors."""
+
+    verb = "apply"
+    title = "Apply"
+    summary = "Corrects other rasters and vectors of the target's scene by a result."
+    details = (
+        "Other bands at any pixel size, masks and vectors, all in one go. The result is what"
+        " <i>Match</i> or <i>Register</i> wrote. Rasters come back as GeoTIFF, vectors in their"
+        " own format; they look like the layers they were made from.",
+        "The whole files are done: filters and selections of layers do not count.",
+    )
+
+    def initAlgorithm(self, config: Any = None) -> None:
+        """Adds its parameters."""
+        self.add(
+            QgsProcessingParameterFile("RESULT", "Result of Match or Register", extension="json"),
+            QgsProcessingParameterMultipleLayers(
+                "FILES", "Layers of the target's scene", QgsProcessing.TypeMapLayer
+            ),
+            switch("LOAD", "Add what was written to the map", default=True),
+        )
+        self.add(
+            choice(
+                "GRID",
+                "Pixels to write on: the reference's, or their own",
+                ["reference", "target"],
+                "reference",
+            ),
+            choice(
+                "RESAMPLING",
+                "Resampling",
+                ["auto", "nearest", "bilinear", "cubic", "lanczos"],
+                "auto",
+            ),
+            switch("GEOTRANSFORM_ONLY", "Correct where rasters lie, and leave their pixels"),
+            switch("FORCE", "Apply a result that is not ok"),
+            options_parameter(),
+            advanced=True,
+        )
+        self.add(QgsProcessingParameterFolderDestination("FOLDER", "Folder for what is written"))
+        self.addOutput(QgsProcessingOutputMultipleLayers("OUTPUTS", "Corrected layers"))
+
+    def prepareAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> bool:
+        """Takes what the dialog says; here layers may be asked."""
+        names = ("RESULT", "LOAD", "GRID", "RESAMPLING", "GEOTRANSFORM_ONLY", "FORCE", "OPTIONS")
+        self.take(parameters, context, names)
+        self.styles: dict[str, tuple[str, Any]] = {}
+        for layer in self.layers(parameters, context, "FILES"):
+            self.styles.setdefault(layer_path(layer), (layer.name(), style_of(layer)))
+        self.values["FILES"] = [*self.styles]
+        self.values["FOLDER"] = self.parameterAsString(parameters, "FOLDER", context)
+        return True
+
+    def processAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> dict[str, Any]:
+        """Runs ``imatch apply``."""
+        try:
+            verdict = Answer.read(self.values["RESULT"]).verdict
+        except (OSError, ValueError) as error:
+            raise QgsProcessingException(f"{self.values['RESULT']}: {error}") from None
+        self.values["FOLDER"] = self.parameterAsFileOutput(parameters, "FOLDER", context)
+        folder = Path(self.values["FOLDER"])
+        written = [folder / Path(path).name for path in self.styles]
+        told = self.run_imatch(
+            apply_command,
+            feedback,
+            outputs=[str(path) for path in written],
+            codes=(0, 1, NOT_REGISTERED),
+        )
+        failures = [line for line in told.lines if line.startswith("imatch: error: ")]
+        if not told.written:
+            raise QgsProcessingException(told.complaint or "nothing was written")
+        for line in failures:
+            feedback.reportError(line)
+        by_stem = {Path(path).stem: looks for path, looks in self.styles.items()}
+        for path in told.written if self.values["LOAD"] else ():
+            name, style = by_stem.get(path.stem, (path.stem, None))
+            load_layer(context, path, f"{name} registered: {verdict}", "OUTPUTS", style=style)
+        return {"FOLDER": str(folder), "OUTPUTS": [str(path) for path in told.written]}
