@@ -91,11 +91,10 @@ class ApplyAlgorithm(ImatchAlgorithm):
             outputs=[str(path) for path in written],
             codes=(0, 1, NOT_REGISTERED),
         )
-        failures = [line for line in told.lines if line.startswith("imatch: error: ")]
         if not told.written:
             raise QgsProcessingException(told.complaint or "nothing was written")
-        for line in failures:
-            feedback.reportError(line)
+        for error in told.errors:
+            feedback.reportError(error)
         by_stem = {Path(path).stem: looks for path, looks in self.styles.items()}
         for path in told.written if self.values["LOAD"] else ():
             name, style = by_stem.get(path.stem, (path.stem, None))

@@ -155,8 +155,8 @@ def check_version(executable: Path) -> str:
     said = done.stdout.decode("utf-8", "replace")
     found = re.fullmatch(r"imatch (\d[\w.+-]*)\s*", said)
     if done.returncode != 0 or found is None:
-        last = " ".join((done.stderr.decode("utf-8", "replace").strip() or said).split("\n")[-1:])
-        why = f" ({last.strip()})" if last.strip() else ""
+        told = (done.stderr.decode("utf-8", "replace").strip() or said.strip()).splitlines()
+        why = f" ({told[-1].strip()})" if told else ""
         raise ExecutableError(f"{executable}: is no imatch that works{why}; {_where_to_set()}")
     if numbers(found[1]) < numbers(plugin_version()):
         raise ExecutableError(

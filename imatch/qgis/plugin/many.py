@@ -206,7 +206,7 @@ class BatchAlgorithm(ManyAlgorithm):
         """Runs ``imatch batch``."""
         self.values["FOLDER"] = self.parameterAsFileOutput(parameters, "FOLDER", context)
         told = self.run_imatch(batch_command, feedback, codes=(0, 1, NOT_REGISTERED))
-        if told.code == 1 and any(line.startswith("imatch: error: ") for line in told.lines):
+        if told.errors:
             raise QgsProcessingException(told.complaint)
         table = Path(self.values["FOLDER"]) / "results.csv"
         with table.open(encoding="utf-8", newline="") as file:

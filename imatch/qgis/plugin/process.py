@@ -53,7 +53,13 @@ class Told:
         """The last line that imatch addresses to people, without its name."""
         own = [line for line in self.lines if line.startswith(_PREFIX)]
         text = (own or self.lines or [""])[-1]
-        return text[len(_PREFIX) :] if text.startswith(_PREFIX) else text
+        return text.replace(_PREFIX, "", 1).replace("error: ", "", 1) if own else text
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors among its lines, each without what introduces it."""
+        start = f"{_PREFIX}error: "
+        return [line[len(start) :] for line in self.lines if line.startswith(start)]
 
     @property
     def written(self) -> list[Path]:
@@ -85,7 +91,7 @@ def run(
         codes: Exit codes that are answers.
         is_cancelled: Asked ten times a second; once it says True the run ends within seconds.
         on_progress: Told of the stage, and how much of it is done in percent, None if unknown.
-        on_line: Told of each other line of stderr.
+        on_line: Told of each other line of stderr that is not addressed to people as its end.
 
     Returns:
         What it told.
@@ -170,7 +176,8 @@ def _take_line(
             return
     if text:
         told.lines.append(text)
-        on_line(text)
+        if not text.startswith(_PREFIX):
+            on_line(text)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
