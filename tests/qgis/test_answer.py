@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,12 @@ def test_a_verdict_has_the_status_and_the_bound(tmp_path: Path) -> None:
 
 def test_what_is_no_result_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text(json.dumps([1]))
-    with pytest.raises(ValueError, match="is no result of imatch match or register"):
+    with pytest.raises(ValueError, match=r"a\.json: No such file"):
         Answer.read(path)
+    for content in (b"[1]", b"{}", b"{", b"\xa0"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is no result of imatch match or register"):
+            Answer.read(path)
 
 
 def test_arrows_point_to_where_the_registered_image_has_the_ground() -> None:
@@ -91,7 +93,9 @@ def test_nothing_to_draw_is_not_drawn_longer() -> None:
         (7.4, None, "7.4 m"),
         (0.0, 0.0, "0 m"),
         (123.4, None, "130 m"),
-        (None, 0.9951, "1.00 px"),
+        (None, 0.9951, "1.0 px"),
+        (9.904, None, "10 m"),
+        (0.1, None, "0.10 m"),
         (None, 0.0123, "0.013 px"),
         (None, None, None),
         (math.nan, None, None),

@@ -1,7 +1,8 @@
 """Registers the sample in the window of the real QGIS, and takes a picture of it.
 
-QGIS runs it (``qgis --code``), `tests.qgis.test_window` starts that. ``IMATCH_SHOT`` is the picture
-to write, beside which a ``.json`` tells what came of it; ``IMATCH_SAMPLE`` the folder of the sample.
+QGIS runs it (``qgis --code``), `tests.qgis.test_window` starts that. ``IMATCH_SHOT`` is the
+picture to write, beside which a ``.json`` tells what came of it; ``IMATCH_SAMPLE`` the folder of
+the sample.
 """
 
 from __future__ import annotations

@@ -122,8 +122,9 @@ class ImatchAlgorithm(QgsProcessingAlgorithm):
         definition = self.parameterDefinition(name)
         optional = definition.flags() & QgsProcessingParameterDefinition.FlagOptional
         if layer is None and not (optional and parameters.get(name) in (None, "")):
+            given = _shown(parameters.get(name))
             raise QgsProcessingException(
-                f"{definition.description()}: {parameters.get(name)} is no raster that QGIS opens"
+                f"{definition.description()}: {given} is no raster that QGIS opens"
             )
         return layer
 
@@ -137,7 +138,7 @@ class ImatchAlgorithm(QgsProcessingAlgorithm):
         given = parameters.get(name)
         if isinstance(given, (list, tuple)) and len(layers) < len(given):
             what = self.parameterDefinition(name).description()
-            named = ", ".join(str(one) for one in given)
+            named = ", ".join(_shown(one) for one in given)
             raise QgsProcessingException(f"{what}: QGIS does not open all of {named}")
         return list(layers)
 
@@ -240,6 +241,11 @@ class ImatchAlgorithm(QgsProcessingAlgorithm):
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         return str(path)
+
+
+def _shown(given: Any) -> str:
+    """What the dialog was given for a layer, as people call it."""
+    return str(given.name() if hasattr(given, "name") else given)
 
 
 def load_layer(context: Any, path: Path, name: str, output: str, *, style: Any = None) -> None:

@@ -24,10 +24,14 @@ class Answer:
         """Reads a ``.json`` file.
 
         Raises:
-            OSError: It cannot be read.
-            ValueError: It is no registration.
+            ValueError: It cannot be read, or is no registration, in one line.
         """
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        try:
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
+        except ValueError:
+            document = None
         if not (isinstance(document, dict) and "status" in document):
             raise ValueError(f"{path}: is no result of imatch match or register")
         return cls(document)
@@ -119,4 +123,6 @@ def bound_text(metres: float | None, px: float | None) -> str | None:
         return f"0 {unit}"
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     rounded = math.ceil(value / step - 1e-9) * step
-    return f"{rounded:.{max(0, -round(math.log10(step)))}f} {unit}"
+    # Rounding up may have added a digit.
+    decimals = 1 - math.floor(math.log10(rounded * (1 + 1e-9)))
+    return f"{rounded:.{max(0, decimals)}f} {unit}"

@@ -80,8 +80,8 @@ class ApplyAlgorithm(ImatchAlgorithm):
         """Runs ``imatch apply``."""
         try:
             verdict = Answer.read(self.values["RESULT"]).verdict
-        except (OSError, ValueError) as error:
-            raise QgsProcessingException(f"{self.values['RESULT']}: {error}") from None
+        except ValueError as error:
+            raise QgsProcessingException(str(error)) from None
         self.values["FOLDER"] = self.parameterAsFileOutput(parameters, "FOLDER", context)
         folder = Path(self.values["FOLDER"])
         written = [folder / Path(path).name for path in self.styles]

@@ -81,7 +81,9 @@ class PairAlgorithm(ImatchAlgorithm):
         self.answer = answer = Answer.read(path)
         if points and Path(points).exists():
             keep_style(points, answer)
-            self.dress(context, points, f"{self.target_name} tie points: {answer.verdict}", answer=answer)
+            self.dress(
+                context, points, f"{self.target_name} tie points: {answer.verdict}", answer=answer
+            )
         say = feedback.pushInfo if answer.status == "ok" else feedback.pushWarning
         say(f"{answer.verdict}: {answer.reason}")
         certificate = answer.document.get("certificate") or {}

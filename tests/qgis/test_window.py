@@ -1,0 +1,47 @@
+"""The window of the real QGIS, on a screen of its own (see `window.py`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.qgis.conftest import SAMPLE, Qgis
+
+
+def test_the_sample_is_registered_in_the_window(qgis: Qgis, tmp_path: Path) -> None:
+    screen = shutil.which("xvfb-run")
+    if screen is None:
+        pytest.skip("no screen for the window of QGIS: apt-get install xvfb")
+    # Where a picture is wanted; the one of the documentation is made so.
+    shot = Path(os.environ.get("IMATCH_SHOT", tmp_path / "window.png"))
+    environment = {**qgis.environment, "IMATCH_SHOT": str(shot), "IMATCH_SAMPLE": str(SAMPLE)}
+    del environment["QT_QPA_PLATFORM"]
+    config = qgis.environment["QGIS_CUSTOM_CONFIG_PATH"]
+    script = str(Path(__file__).with_name("window.py"))
+    arguments = ["--nologo", "--noversioncheck", "--profiles-path", config, "--code", script]
+    done = subprocess.run(
+        [screen, "-a", "-s", "-screen 0 1600x1000x24", qgis.window, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(shot.with_suffix(".json").read_text())
+    assert "error" not in told, told["error"]
+    assert told["results"]["STATUS"] == "ok"
+    points, registered, *sources = told["layers"]
+    bound = r"ok ± \d+(\.\d+)? m"
+    assert re.fullmatch(rf"bouconne_2018-11 tie points: {bound} \(residuals × \d+\)", points)
+    assert re.fullmatch(rf"bouconne_2018-11 registered: {bound}", registered)
+    assert sources == ["bouconne_2018-11", "bouconne_2018-08"]
+    assert told["legend"][0] == "under 0.25 px"
+    assert told["like_its_source"]
+    assert shot.stat().st_size > 50_000
