@@ -176,7 +176,13 @@ def no_crs() -> dict[str, Any]:
 def no_crs_ignored() -> dict[str, Any]:
     """The same pixels twice, by their pixels alone."""
     bare = raster("bare.tif", noise(1), None)
-    return run("match", pair(REFERENCE=layer(bare), TARGET=layer(bare), NO_GEOCODING=True))
+    again = raster("again.tif", noise(1), None)
+    return run("match", pair(REFERENCE=layer(bare), TARGET=layer(again), NO_GEOCODING=True))
+
+
+def itself() -> dict[str, Any]:
+    """One layer twice, as the dialog offers it."""
+    return run("match", pair(REFERENCE=layer(TARGET)))
 
 
 def other_crs() -> dict[str, Any]:
@@ -325,6 +331,7 @@ CASES = (
     virtual,
     no_crs,
     no_crs_ignored,
+    itself,
     other_crs,
     gone,
     not_there,

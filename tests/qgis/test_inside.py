@@ -16,7 +16,7 @@ from tests.qgis.conftest import SAMPLE, Qgis
 def outcomes(qgis: Qgis, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("inside")
     script = Path(__file__).with_name("inside.py")
-    arguments = [qgis.python, script, qgis.profile, SAMPLE, folder]
+    arguments = [qgis.python, *map(str, (script, qgis.profile, SAMPLE, folder))]
     done = subprocess.run(
         arguments, env=qgis.environment, capture_output=True, text=True, check=False
     )
@@ -33,6 +33,7 @@ def outcomes(qgis: Qgis, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         ("virtual", "a: lies in QGIS's memory; save it to a file first"),
         ("no_crs", "bare: has no CRS; write it into the file"),
         ("other_crs", "bouconne_2018-11: its file says EPSG:32631, the layer EPSG:32632;"),
+        ("itself", "bouconne_2018-11: is both reference and target; choose two images"),
         ("gone", "gone.tif: no such file; check the path"),
         ("not_there", "Target: /nowhere.tif is no raster that QGIS opens"),
         ("vector_as_image", "Target: drawn is no raster that QGIS opens"),

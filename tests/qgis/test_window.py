@@ -36,7 +36,10 @@ def test_the_sample_is_registered_in_the_window(qgis: Qgis, tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(shot.with_suffix(".json").read_text())
     assert "error" not in told, told["error"]
-    assert told["results"]["STATUS"] == "ok"
+    # Only the reference had to be chosen: the target was the layer that was selected.
+    assert told["offered"] == ["bouconne_2018-11"] * 2
+    assert re.search(r"ok ± \d+(\.\d+)? m: \d+ of \d+ windows agree", told["log"])
+    assert "measuring tiles" in told["log"]
     points, registered, *sources = told["layers"]
     bound = r"ok ± \d+(\.\d+)? m"
     assert re.fullmatch(rf"bouconne_2018-11 tie points: {bound} \(residuals × \d+\)", points)

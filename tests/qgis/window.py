@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import processing
-from qgis.core import QgsProject, QgsRasterLayer
+from qgis.core import QgsProcessingOutputLayerDefinition, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QSize, Qt, QTimer
-from qgis.PyQt.QtWidgets import QDockWidget, QToolBar, QTreeView
+from qgis.PyQt.QtWidgets import QDockWidget, QTextEdit, QToolBar, QTreeView
 from qgis.utils import iface
 
 SHOT = Path(os.environ["IMATCH_SHOT"])
@@ -27,23 +27,42 @@ DOCKS = {"Layers": 500, "ProcessingToolbox": 230}
 BARS = {"mFileToolBar", "mMapNavToolBar"}
 
 
-def register() -> dict[str, str]:
-    """Adds the sample and registers it; what came of it."""
-    layers = []
+def add_sample() -> None:
+    """Adds the sample to the map, as dropping both files on the window does."""
     for name in ("bouconne_2018-08", "bouconne_2018-11"):
         layer = QgsRasterLayer(str(SAMPLE / f"{name}.tif"), name)
-        QgsProject.instance().addMapLayer(layer)
-        layers.append(layer)
-    outputs = {"OUTPUT": "registered.tif", "TIE_POINTS": "tie_points.gpkg", "RESULT": "result.json"}
-    found = processing.runAndLoadResults(
-        "imatch:register",
-        {
-            "REFERENCE": layers[0],
-            "TARGET": layers[1],
-            **{name: str(SHOT.with_name(file)) for name, file in outputs.items()},
-        },
-    )
-    return {name: str(value) for name, value in found.items()}
+        project.addMapLayer(layer)
+        iface.setActiveLayer(layer)
+
+
+def open_dialog() -> None:
+    """Opens Register, which offers the chosen layer as both images, and chooses the reference."""
+    DIALOG.append(processing.createAlgorithmDialog("imatch:register"))
+    (dialog,) = DIALOG
+    offered = dialog.mainWidget().createProcessingParameters()
+    TOLD["offered"] = [project.mapLayer(offered[name]).name() for name in ("REFERENCE", "TARGET")]
+    (reference,) = project.mapLayersByName("bouconne_2018-08")
+    outputs = {
+        name: QgsProcessingOutputLayerDefinition(str(SHOT.with_name(file)), project)
+        for name, file in {"OUTPUT": "registered.tif", "TIE_POINTS": "tie_points.gpkg"}.items()
+    }
+    dialog.setParameters({"REFERENCE": reference, **outputs})
+    dialog.resize(QSize(900, 560))
+    dialog.show()
+
+
+def press_run() -> None:
+    """Runs it, as the button does, once the dialog is drawn."""
+    (dialog,) = DIALOG
+    dialog.grab().save(str(SHOT.with_name(f"{SHOT.stem}_dialog.png")))
+    dialog.runButton().click()
+
+
+def close_dialog() -> None:
+    """Keeps what the log says, and closes the dialog."""
+    (dialog,) = DIALOG
+    TOLD["log"] = "".join(text.toPlainText() for text in dialog.findChildren(QTextEdit))
+    dialog.close()
 
 
 def arrange() -> None:
@@ -58,7 +77,7 @@ def arrange() -> None:
     for name, width in DOCKS.items():
         dock = window.findChild(QDockWidget, name)
         window.resizeDocks([dock], [width], Qt.Horizontal)
-    for node in QgsProject.instance().layerTreeRoot().findLayers():
+    for node in project.layerTreeRoot().findLayers():
         mine = ":" in node.name()
         node.setExpanded(mine)
         node.setItemVisibilityChecked(mine)
@@ -73,7 +92,7 @@ def arrange() -> None:
 
 def zoom() -> None:
     """Shows the tie points' surroundings."""
-    layer = QgsProject.instance().layerTreeRoot().findLayers()[0].layer()
+    layer = project.layerTreeRoot().findLayers()[0].layer()
     extent = layer.extent()
     extent.grow(150)
     iface.mapCanvas().setExtent(extent)
@@ -83,41 +102,46 @@ def zoom() -> None:
 def shoot() -> None:
     """Writes the picture, and what the layers are called and the legend says."""
     iface.mainWindow().grab().save(str(SHOT))
-    layers = [node.layer() for node in QgsProject.instance().layerTreeRoot().findLayers()]
+    layers = [node.layer() for node in project.layerTreeRoot().findLayers()]
     points, registered, source = layers[:3]
-    tell(
-        {
-            "results": RESULTS,
-            "layers": [layer.name() for layer in layers],
-            "legend": [item.label() for item in points.renderer().legendSymbolItems()],
-            "like_its_source": registered.renderer().redBand() == source.renderer().redBand(),
-        }
-    )
+    TOLD["layers"] = [layer.name() for layer in layers]
+    TOLD["legend"] = [item.label() for item in points.renderer().legendSymbolItems()]
+    TOLD["like_its_source"] = registered.renderer().redBand() == source.renderer().redBand()
+    end()
 
 
-def tell(document: dict[str, Any]) -> None:
+def end() -> None:
     """Writes what came of it, and ends QGIS without a question."""
-    SHOT.with_suffix(".json").write_text(json.dumps(document))
+    SHOT.with_suffix(".json").write_text(json.dumps(TOLD, default=str))
     os._exit(0)
 
 
-def step(function: Callable[[], None], then: Callable[[], None] | None, wait_ms: int) -> None:
-    """Does something once events have been dealt with."""
+def follow(steps: list[tuple[Callable[[], None], int]]) -> None:
+    """Does one thing after another, each once events have been dealt with for a time."""
+    if not steps:
+        return
+    (function, wait_ms), *later = steps
 
     def run() -> None:
         try:
             function()
         except Exception:
-            tell({"error": traceback.format_exc()})
-        if then is not None:
-            then()
+            TOLD["error"] = traceback.format_exc()
+            end()
+        follow(later)
 
     QTimer.singleShot(wait_ms, run)
 
 
-RESULTS: dict[str, str] = {}
-step(
-    lambda: RESULTS.update(register()),
-    lambda: step(arrange, lambda: step(zoom, lambda: step(shoot, None, 3000), 1000), 0),
-    1000,
-)
+def wait_for_layers(patience: int = 400) -> None:
+    """Goes on once the results are on the map, or their time is up."""
+    if len(project.mapLayers()) < 4 and patience:
+        QTimer.singleShot(300, lambda: wait_for_layers(patience - 1))
+        return
+    follow([(close_dialog, 500), (arrange, 0), (zoom, 1000), (shoot, 3000)])
+
+
+project = QgsProject.instance()
+DIALOG: list[Any] = []
+TOLD: dict[str, Any] = {}
+follow([(add_sample, 1000), (open_dialog, 500), (press_run, 1000), (wait_for_layers, 0)])

@@ -93,8 +93,8 @@ class ApplyAlgorithm(ImatchAlgorithm):
         )
         if not told.written:
             raise QgsProcessingException(told.complaint or "nothing was written")
-        for error in told.errors:
-            feedback.reportError(error)
+        for line in told.errors:
+            feedback.reportError(line)
         by_stem = {Path(path).stem: looks for path, looks in self.styles.items()}
         for path in told.written if self.values["LOAD"] else ():
             name, style = by_stem.get(path.stem, (path.stem, None))

@@ -70,10 +70,18 @@ class PairAlgorithm(ImatchAlgorithm):
         """Takes what the dialog says; here layers may be asked."""
         self.take(parameters, context, PAIR_NAMES)
         _, self.target = self.take_images(parameters, context, ("REFERENCE", "TARGET"))
+        if self.values["REFERENCE"] == self.values["TARGET"]:
+            raise QgsProcessingException(
+                f"{self.target.name()}: is both reference and target; choose two images"
+            )
         self.target_name, self.target_style = self.target.name(), style_of(self.target)
+        return True
+
+    def take_outputs(self, parameters: Any, context: Any) -> list[str]:
+        """Takes where to write; the files. What is to be loaded is forgotten if asked earlier."""
         self.values["RESULT"] = self.output_path(parameters, context, "RESULT", ".json")
         self.values["TIE_POINTS"] = self.output_path(parameters, context, "TIE_POINTS")
-        return True
+        return [self.values["RESULT"], self.values["TIE_POINTS"]]
 
     def told_results(self, context: Any, feedback: Any) -> dict[str, Any]:
         """Reads the result, dresses the tie points, and says how sure it is."""
@@ -115,7 +123,7 @@ class MatchAlgorithm(PairAlgorithm):
 
     def processAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> dict[str, Any]:
         """Runs ``imatch match``."""
-        outputs = [self.values["RESULT"], self.values["TIE_POINTS"]]
+        outputs = self.take_outputs(parameters, context)
         self.run_imatch(match_command, feedback, outputs=outputs)
         return self.told_results(context, feedback)
 
@@ -165,13 +173,18 @@ class RegisterAlgorithm(PairAlgorithm):
         super().prepareAlgorithm(parameters, context, feedback)
         own = ("LOCAL", "GRID", "RESAMPLING", "GEOTRANSFORM_ONLY", "FORCE")
         self.take(parameters, context, own)
+        return True
+
+    def take_outputs(self, parameters: Any, context: Any) -> list[str]:
+        """Takes where to write; the files."""
+        documents = super().take_outputs(parameters, context)
         self.values["OUTPUT"] = self.output_path(parameters, context, "OUTPUT")
         self.values["REPORT"] = self.parameterAsFileOutput(parameters, "REPORT", context)
-        return True
+        return [self.values["OUTPUT"], *documents, self.values["REPORT"]]
 
     def processAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> dict[str, Any]:
         """Runs ``imatch register``."""
-        outputs = [self.values[name] for name in ("OUTPUT", "RESULT", "TIE_POINTS", "REPORT")]
+        outputs = self.take_outputs(parameters, context)
         told = self.run_imatch(register_command, feedback, outputs=outputs)
         if Path(self.values["OUTPUT"]) not in told.written:
             raise QgsProcessingException(
