@@ -99,6 +99,7 @@ def run(name: str, parameters: dict[str, Any], feedback: Any = None) -> dict[str
         "fine": fine,
         "results": {key: str(value) for key, value in results.items()},
         "percents": feedback.percents,
+        "loads": [details.name for details in context.layersToLoadOnCompletion().values()],
         **feedback.said,
     }
 
@@ -213,6 +214,25 @@ def vector_as_image() -> dict[str, Any]:
 def quote() -> dict[str, Any]:
     """Options that end in the middle."""
     return run("match", pair(OPTIONS="--seed '1"))
+
+
+def applied() -> dict[str, Any]:
+    """A result on a raster and on vectors, which are to be added to the map."""
+    run("match", pair(RESULT=str(FOLDER / "kept.json"), TIE_POINTS=str(FOLDER / "kept.gpkg")))
+    points = QgsVectorLayer(f"{FOLDER}/kept.gpkg|layername=tie_points", "fields", "ogr")
+    files = [layer(TARGET, "red"), points]
+    return run("apply", {"RESULT": str(FOLDER / "kept.json"), "FILES": files})
+
+
+def stacked() -> dict[str, Any]:
+    """Two dates, which are to be added to the map."""
+    return run("stack", {"IMAGES": [layer(REFERENCE), layer(TARGET)], "RUN": 2})
+
+
+def batched() -> dict[str, Any]:
+    """A pair that is ok and one that is not: the others are done all the same."""
+    targets = [layer(TARGET), layer(raster("one.tif", noise(3)))]
+    return run("batch", {"REFERENCE": layer(REFERENCE), "TARGETS": targets, "RUN": 2})
 
 
 def no_result() -> dict[str, Any]:
@@ -337,6 +357,9 @@ CASES = (
     not_there,
     vector_as_image,
     quote,
+    applied,
+    stacked,
+    batched,
     no_result,
     different,
     different_registered,

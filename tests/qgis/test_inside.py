@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,25 @@ def test_what_can_be_done_is(case: str, outcomes: dict[str, Any]) -> None:
     command = told["info"][1]
     assert ("--offline" in command) == (case == "offline")
     assert ("mask.gpkg" in command) == (case == "mask")
+
+
+def test_results_are_added_to_the_map_with_their_verdict(outcomes: dict[str, Any]) -> None:
+    told = {case: outcomes[case] for case in ("applied", "stacked", "batched")}
+    assert [one.get("traceback") for one in told.values()] == [None] * 3
+    assert all(one["fine"] and not one["error"] for one in told.values())
+    names = {case: [_plain(name) for name in one["loads"]] for case, one in told.items()}
+    assert names["applied"] == ["fields registered: ok ± m", "red registered: ok ± m"]
+    assert names["stacked"] == ["bouconne_2018-08: ok ± m", "bouconne_2018-11: ok ± m"]
+    # One of the two pairs is none.
+    assert names["batched"] == ["bouconne_2018-08__bouconne_2018-11: ok ± m"]
+    assert told["batched"]["results"]["REGISTERED"] == "1"
+    (warning,) = told["batched"]["warning"]
+    assert warning.startswith("bouconne_2018-08__one: ")
+
+
+def _plain(name: str) -> str:
+    """A name without its figure."""
+    return re.sub(r" [\d.]+ m", " m", name)
 
 
 def test_progress_is_shown(outcomes: dict[str, Any]) -> None:

@@ -42,11 +42,7 @@ def open_dialog() -> None:
     offered = dialog.mainWidget().createProcessingParameters()
     TOLD["offered"] = [project.mapLayer(offered[name]).name() for name in ("REFERENCE", "TARGET")]
     (reference,) = project.mapLayersByName("bouconne_2018-08")
-    outputs = {
-        name: QgsProcessingOutputLayerDefinition(str(SHOT.with_name(file)), project)
-        for name, file in {"OUTPUT": "registered.tif", "TIE_POINTS": "tie_points.gpkg"}.items()
-    }
-    dialog.setParameters({"REFERENCE": reference, **outputs})
+    dialog.setParameters({"REFERENCE": reference})
     dialog.resize(QSize(900, 560))
     dialog.show()
 
@@ -55,6 +51,14 @@ def press_run() -> None:
     """Runs it, as the button does, once the dialog is drawn."""
     (dialog,) = DIALOG
     dialog.grab().save(str(SHOT.with_name(f"{SHOT.stem}_dialog.png")))
+    # Else the layers carry the badge of temporary files.
+    files = {"OUTPUT": "registered.tif", "TIE_POINTS": "tie_points.gpkg"}
+    dialog.setParameters(
+        {
+            name: QgsProcessingOutputLayerDefinition(str(SHOT.with_name(file)), project)
+            for name, file in files.items()
+        }
+    )
     dialog.runButton().click()
 
 
@@ -101,6 +105,7 @@ def zoom() -> None:
 
 def shoot() -> None:
     """Writes the picture, and what the layers are called and the legend says."""
+    iface.messageBar().clearWidgets()
     iface.mainWindow().grab().save(str(SHOT))
     layers = [node.layer() for node in project.layerTreeRoot().findLayers()]
     points, registered, source = layers[:3]
