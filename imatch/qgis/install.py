@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from configparser import ConfigParser
+from contextlib import suppress
 from pathlib import Path
 
 from imatch.core.errors import InputError, OutputError
@@ -18,7 +19,7 @@ PACKAGE = "imatch_qgis"
 #: What the plugin repository asks for, and the project cannot know for those who publish it.
 PUBLISHED_FIELDS = ("email", "homepage", "repository", "tracker")
 _SOURCE = Path(__file__).parent / "plugin"
-_NOTE = "executable.txt"
+_NOTE, _METADATA = "executable.txt", "metadata.txt"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -91,14 +92,23 @@ def package_plugin(
     return [field for field in PUBLISHED_FIELDS if field not in {**_metadata(), **given}]
 
 
-_METADATA = "metadata.txt"
-
-
 def plugin_files() -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the plugin's files, sorted."""
+    """Names and contents of the plugin's files, the licence of the package among them."""
+    yield "LICENSE", _licence()
     for path in sorted(_SOURCE.iterdir()):
         if path.is_file() and path.suffix != ".pyc" and path.name != _NOTE:
             yield path.name, path.read_bytes()
+
+
+def _licence() -> bytes:
+    """The licence as the installed package has it, else as the source tree does."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    with suppress(PackageNotFoundError):
+        text = distribution("imatch").read_text("licenses/LICENSE")
+        if text is not None:
+            return text.encode("utf-8")
+    return (_SOURCE.parents[2] / "LICENSE").read_bytes()
 
 
 def own_executable() -> Path | None:

@@ -24,6 +24,7 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingUtils,
     QgsProject,
     QgsRasterLayer,
     QgsVectorLayer,
@@ -99,7 +100,12 @@ def run(name: str, parameters: dict[str, Any], feedback: Any = None) -> dict[str
         "fine": fine,
         "results": {key: str(value) for key, value in results.items()},
         "percents": feedback.percents,
-        "loads": [details.name for details in context.layersToLoadOnCompletion().values()],
+        "loads": {
+            details.name: QgsProcessingUtils.mapLayerFromString(source, context).featureCount()
+            if "layername" in source
+            else 0
+            for source, details in context.layersToLoadOnCompletion().items()
+        },
         **feedback.said,
     }
 
@@ -217,10 +223,12 @@ def quote() -> dict[str, Any]:
 
 
 def applied() -> dict[str, Any]:
-    """A result on a raster and on vectors, which are to be added to the map."""
+    """A result on a raster and two layers of one file, which are to be added to the map."""
     run("match", pair(RESULT=str(FOLDER / "kept.json"), TIE_POINTS=str(FOLDER / "kept.gpkg")))
-    points = QgsVectorLayer(f"{FOLDER}/kept.gpkg|layername=tie_points", "fields", "ogr")
-    files = [layer(TARGET, "red"), points]
+    kept = f"{FOLDER}/kept.gpkg|layername="
+    points = QgsVectorLayer(f"{kept}tie_points", "points", "ogr")
+    lines = QgsVectorLayer(f"{kept}shift_vectors", "lines", "ogr")
+    files = [layer(TARGET, "red"), points, lines]
     return run("apply", {"RESULT": str(FOLDER / "kept.json"), "FILES": files})
 
 

@@ -87,8 +87,9 @@ def test_results_are_added_to_the_map_with_their_verdict(outcomes: dict[str, Any
     told = {case: outcomes[case] for case in ("applied", "stacked", "batched")}
     assert [one.get("traceback") for one in told.values()] == [None] * 3
     assert all(one["fine"] and not one["error"] for one in told.values())
-    names = {case: [_plain(name) for name in one["loads"]] for case, one in told.items()}
-    assert names["applied"] == ["fields registered: ok ± m", "red registered: ok ± m"]
+    names = {case: sorted(map(_plain, one["loads"])) for case, one in told.items()}
+    assert names["applied"] == [f"{x} registered: ok ± m" for x in ("lines", "points", "red")]
+    assert sorted(told["applied"]["loads"].values()) == [0, 253, 253]
     assert names["stacked"] == ["bouconne_2018-08: ok ± m", "bouconne_2018-11: ok ± m"]
     # One of the two pairs is none.
     assert names["batched"] == ["bouconne_2018-08__bouconne_2018-11: ok ± m"]

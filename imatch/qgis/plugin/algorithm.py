@@ -248,12 +248,12 @@ def _shown(given: Any) -> str:
     return str(given.name() if hasattr(given, "name") else given)
 
 
-def load_layer(context: Any, path: Path, name: str, output: str, *, style: Any = None) -> None:
+def load_layer(context: Any, source: str, name: str, output: str, *, style: Any = None) -> None:
     """Has Processing add a file to the map, where there is one.
 
     Args:
         context: Of the run.
-        path: The file.
+        source: The file, and perhaps which layer of it.
         name: What the layer is to be called.
         output: The output that it is of.
         style: The style of the layer that it was made from.
@@ -262,7 +262,7 @@ def load_layer(context: Any, path: Path, name: str, output: str, *, style: Any =
         return
     details = QgsProcessingContext.LayerDetails(name, context.project(), output)
     details.setPostProcessor(LayerDresser(name, style=style))
-    context.addLayerToLoadOnCompletion(str(path), details)
+    context.addLayerToLoadOnCompletion(source, details)
 
 
 def choice(name: str, text: str, options: Sequence[str], default: str) -> Any:

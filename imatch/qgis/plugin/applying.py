@@ -12,12 +12,13 @@ from qgis.core import (
     QgsProcessingParameterFile,
     QgsProcessingParameterFolderDestination,
     QgsProcessingParameterMultipleLayers,
+    QgsVectorLayer,
 )
 
 from .algorithm import ImatchAlgorithm, choice, load_layer, options_parameter, switch
 from .answer import Answer
 from .command import apply_command
-from .layers import layer_path
+from .layers import layer_part, layer_path
 from .process import NOT_REGISTERED
 from .styles import style_of
 
@@ -69,10 +70,16 @@ class ApplyAlgorithm(ImatchAlgorithm):
         """Takes what the dialog says; here layers may be asked."""
         names = ("RESULT", "LOAD", "GRID", "RESAMPLING", "GEOTRANSFORM_ONLY", "FORCE", "OPTIONS")
         self.take(parameters, context, names)
-        self.styles: dict[str, tuple[str, Any]] = {}
-        for layer in self.layers(parameters, context, "FILES"):
-            self.styles.setdefault(layer_path(layer), (layer.name(), style_of(layer)))
-        self.values["FILES"] = [*self.styles]
+        layers = self.layers(parameters, context, "FILES")
+        paths = [layer_path(layer) for layer in layers]
+        self.values["FILES"] = [*dict.fromkeys(paths)]
+        # By the name of the file that comes of each, which may hold several layers.
+        self.sources: dict[str, list[tuple[str, str, Any]]] = {}
+        for path, layer in zip(paths, layers):
+            vector = isinstance(layer, QgsVectorLayer)
+            name = Path(path).name if vector else f"{Path(path).stem}.tif"
+            source = (layer.name(), layer_part(layer), style_of(layer))
+            self.sources.setdefault(name, []).append(source)
         self.values["FOLDER"] = self.parameterAsString(parameters, "FOLDER", context)
         return True
 
@@ -84,19 +91,18 @@ class ApplyAlgorithm(ImatchAlgorithm):
             raise QgsProcessingException(str(error)) from None
         self.values["FOLDER"] = self.parameterAsFileOutput(parameters, "FOLDER", context)
         folder = Path(self.values["FOLDER"])
-        written = [folder / Path(path).name for path in self.styles]
         told = self.run_imatch(
             apply_command,
             feedback,
-            outputs=[str(path) for path in written],
+            outputs=[str(folder / name) for name in self.sources],
             codes=(0, 1, NOT_REGISTERED),
         )
         if not told.written:
             raise QgsProcessingException(told.complaint or "nothing was written")
         for line in told.errors:
             feedback.reportError(line)
-        by_stem = {Path(path).stem: looks for path, looks in self.styles.items()}
         for path in told.written if self.values["LOAD"] else ():
-            name, style = by_stem.get(path.stem, (path.stem, None))
-            load_layer(context, path, f"{name} registered: {verdict}", "OUTPUTS", style=style)
+            for name, part, style in self.sources.get(path.name, [(path.stem, "", None)]):
+                title = f"{name} registered: {verdict}"
+                load_layer(context, f"{path}{part}", title, "OUTPUTS", style=style)
         return {"FOLDER": str(folder), "OUTPUTS": [str(path) for path in told.written]}

@@ -42,6 +42,13 @@ def layer_path(layer: Any) -> str:
     return path
 
 
+def layer_part(layer: Any) -> str:
+    """What follows the path of a file to name one of its vector layers: ``|layername=roads``."""
+    parts = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source())
+    name = parts.get("layerName") if layer.providerType() == "ogr" else None
+    return f"|layername={name}" if name else ""
+
+
 def image_path(layer: Any, *, placed: bool) -> str:
     """The file of a raster layer that is to be registered.
 

@@ -96,7 +96,7 @@ class ManyAlgorithm(ImatchAlgorithm):
             if path.exists():
                 written.append(str(path))
                 style = self.styles.get(source)
-                load_layer(context, path, f"{name}: {verdict}", "OUTPUTS", style=style)
+                load_layer(context, str(path), f"{name}: {verdict}", "OUTPUTS", style=style)
         return {
             "FOLDER": str(folder),
             "REPORT": str(folder / "report.html"),
