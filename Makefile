@@ -34,7 +34,7 @@ test: install-dev ## Lint, format check, types, architecture, tests.
 
 test-qgis: install-dev ## Test the plugin in the real QGIS, which has to be installed.
 	@command -v qgis_process >/dev/null && command -v xvfb-run >/dev/null || { echo \
-		"No QGIS here: apt-get install --no-install-recommends qgis python3-qgis qgis-providers xvfb"; exit 1; }
+		"No QGIS here: apt-get install --no-install-recommends qgis python3-qgis qgis-providers xvfb xauth"; exit 1; }
 	IMATCH_TEST_QGIS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/qgis
 
 docs: $(VENV)/.imatch-docs ## Build the documentation into site/, every link and docstring checked.

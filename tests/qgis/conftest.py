@@ -74,7 +74,7 @@ def qgis(tmp_path_factory: pytest.TempPathFactory) -> Qgis:
     process = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
     window = shutil.which("qgis.bin") or shutil.which("qgis")
     if process is None or window is None:
-        pytest.skip("no QGIS here: apt-get install qgis python3-qgis qgis-providers xvfb")
+        pytest.skip("no QGIS here: apt-get install qgis python3-qgis qgis-providers xvfb xauth")
     python = os.environ.get("QGIS_PYTHON", "/usr/bin/python3")
     folder = tmp_path_factory.mktemp("qgis")
     profile = folder / "profiles" / "default"

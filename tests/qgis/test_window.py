@@ -18,7 +18,7 @@ from tests.qgis.conftest import SAMPLE, Qgis
 def test_the_sample_is_registered_in_the_window(qgis: Qgis, tmp_path: Path) -> None:
     screen = shutil.which("xvfb-run")
     if screen is None:
-        pytest.skip("no screen for the window of QGIS: apt-get install xvfb")
+        pytest.skip("no screen for the window of QGIS: apt-get install xvfb xauth")
     shot = tmp_path / "qgis.png"
     environment = {**qgis.environment, "IMATCH_SHOT": str(shot), "IMATCH_SAMPLE": str(SAMPLE)}
     del environment["QT_QPA_PLATFORM"]

@@ -78,9 +78,9 @@ def image_path(layer: Any, *, placed: bool) -> str:
 
 def _located(path: str) -> bool:
     """Whether control points or RPCs locate a raster that has no CRS of its own."""
-    gdal.UseExceptions()
+    # Whether GDAL raises is for others in this process to say.
     try:
         dataset = gdal.Open(path)
     except RuntimeError:
         return False
-    return bool(dataset.GetGCPCount() or dataset.GetMetadata("RPC"))
+    return dataset is not None and bool(dataset.GetGCPCount() or dataset.GetMetadata("RPC"))
