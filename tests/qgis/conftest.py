@@ -53,6 +53,8 @@ class Qgis:
             "QT_QPA_PLATFORM": "offscreen",
             "XDG_RUNTIME_DIR": str(runtime),
             "OMP_NUM_THREADS": "1",
+            # Else statistics are written beside the sample.
+            "GDAL_PAM_ENABLED": "NO",
         }
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
