@@ -192,6 +192,22 @@ def itself() -> dict[str, Any]:
     return run("match", pair(REFERENCE=layer(TARGET)))
 
 
+def rpcs() -> dict[str, Any]:
+    """An image that RPCs locate has no CRS, and needs none."""
+    from imatch_qgis.layers import image_path
+
+    path = raster("rpcs.tif", noise(1), None)
+    terms = {f"{line}_{part}_COEFF": "1 " * 20 for line in ("LINE", "SAMP") for part in NUM_DEN}
+    scales = {f"{name}_{what}": "1" for name in RPC_NAMES for what in ("OFF", "SCALE")}
+    dataset = gdal.Open(str(path), gdal.GA_Update)
+    dataset.SetMetadata({**terms, **scales}, "RPC")
+    dataset = None
+    return {"path": image_path(layer(path), placed=True)}
+
+
+NUM_DEN, RPC_NAMES = ("NUM", "DEN"), ("LINE", "SAMP", "LAT", "LONG", "HEIGHT")
+
+
 def other_crs() -> dict[str, Any]:
     """A CRS that only the layer was told of."""
     changed = layer(TARGET)
@@ -359,6 +375,7 @@ CASES = (
     virtual,
     no_crs,
     no_crs_ignored,
+    rpcs,
     itself,
     other_crs,
     gone,

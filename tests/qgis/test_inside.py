@@ -103,6 +103,10 @@ def _plain(name: str) -> str:
     return re.sub(r" [\d.]+ m", " m", name)
 
 
+def test_an_image_that_rpcs_locate_needs_no_crs(outcomes: dict[str, Any]) -> None:
+    assert outcomes["rpcs"]["path"].endswith("rpcs.tif")
+
+
 def test_progress_is_shown(outcomes: dict[str, Any]) -> None:
     told = outcomes["overwritten"]
     assert {"reading", "measuring tiles", "writing twice.tif"} <= set(told["stage"])

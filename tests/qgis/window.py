@@ -23,7 +23,7 @@ from qgis.utils import iface
 SHOT = Path(os.environ["IMATCH_SHOT"])
 SAMPLE = Path(os.environ["IMATCH_SAMPLE"])
 #: What to show; all else is in the way.
-DOCKS = {"Layers": 500, "ProcessingToolbox": 230}
+DOCKS = {"Layers": 500, "ProcessingToolbox": 185}
 BARS = {"mFileToolBar", "mMapNavToolBar"}
 
 
@@ -72,7 +72,7 @@ def close_dialog() -> None:
 def arrange() -> None:
     """Makes the window one to look at."""
     window = iface.mainWindow()
-    window.resize(QSize(1400, 780))
+    window.resize(QSize(1200, 700))
     for dock in window.findChildren(QDockWidget):
         dock.setVisible(dock.objectName() in DOCKS)
     for bar in window.findChildren(QToolBar):

@@ -115,7 +115,7 @@ def _arrow(colour: str, axes: tuple[float, float, float, float] | None, factor: 
     dot.setColor(QColor(colour))
     dot.setStrokeColor(QColor(_RIM))
     dot.setStrokeWidth(0.2)
-    dot.setSize(1.8)
+    dot.setSize(2.0)
     if axes is None:
         symbol.changeSymbolLayer(0, dot)
         return symbol
@@ -131,10 +131,10 @@ def _arrow(colour: str, axes: tuple[float, float, float, float] | None, factor: 
     arrow = QgsArrowSymbolLayer()
     arrow.setIsCurved(False)
     arrow.setIsRepeated(False)
-    arrow.setArrowWidth(0.8)
-    arrow.setArrowStartWidth(0.8)
-    arrow.setHeadLength(2.0)
-    arrow.setHeadThickness(1.2)
+    arrow.setArrowWidth(1.0)
+    arrow.setArrowStartWidth(1.0)
+    arrow.setHeadLength(2.4)
+    arrow.setHeadThickness(1.5)
     arrow.subSymbol().setColor(QColor(colour))
     fill = arrow.subSymbol().symbolLayer(0)
     fill.setStrokeColor(QColor(_RIM))
