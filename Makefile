@@ -13,7 +13,7 @@ SAMPLE := data/sample/bouconne_2018-08.tif data/sample/bouconne_2018-11.tif
 TESTED_MATCHERS := aliked-lightglue disk-lightglue xfeat-lighterglue
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test package install install-dev clean
+.PHONY: help demo docs test test-qgis package install install-dev clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,11 @@ test: install-dev ## Lint, format check, types, architecture, tests.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+
+test-qgis: install-dev ## Test the plugin in the real QGIS, which has to be installed.
+	@command -v qgis_process >/dev/null && command -v xvfb-run >/dev/null || { echo \
+		"No QGIS here: apt-get install --no-install-recommends qgis python3-qgis qgis-providers xvfb xauth"; exit 1; }
+	IMATCH_TEST_QGIS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/qgis
 
 docs: $(VENV)/.imatch-docs ## Build the documentation into site/, every link and docstring checked.
 	$(BIN)/mkdocs build --strict

@@ -148,6 +148,16 @@ def test_an_installed_wheel_registers_the_sample(installed: Installed) -> None:
     assert (installed.home / "registered.tif").exists()
 
 
+def test_an_installed_wheel_packs_the_plugin_of_qgis(installed: Installed) -> None:
+    installed.run("imatch", "qgis", "package", "plugin.zip")
+    with zipfile.ZipFile(installed.home / "plugin.zip") as archive:
+        assert archive.read("imatch_qgis/LICENSE") == (ROOT / "LICENSE").read_bytes()
+        plugin = ROOT / "imatch/qgis/plugin"
+        files = {path.name for path in plugin.iterdir() if path.is_file()}
+        packed = {name.partition("/")[2] for name in archive.namelist()}
+    assert packed == files | {"LICENSE"}
+
+
 @pytest.mark.parametrize(
     "name",
     [

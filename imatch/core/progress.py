@@ -1,8 +1,10 @@
-"""Progress of long work: a bar on a terminal's stderr, calls of a callback, or nothing."""
+"""Progress of long work: a bar on a terminal's stderr, lines for a program, calls, or nothing."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Self, TypeAlias
 
-#: A notebook's line: seconds from one writing to the next, and its length.
+#: Environment variable: ``json`` tells stages on stderr as lines of JSON, for programs that run
+#: imatch.
+VARIABLE = "IMATCH_PROGRESS"
+#: Seconds from one line to the next, and the length of a notebook's.
 _EVERY_S, _COLUMNS = 0.2, 80
 
 #: Called with what is being done, how many steps of it are done, and of how many; None where their
@@ -27,7 +32,7 @@ Progress: TypeAlias = Callable[[str, float | None], AbstractContextManager[Calla
 def progress(
     label: str, total: float | None = None, *, unit: str = "", enabled: bool = True
 ) -> Iterator[Callable[[float], None]]:
-    """A progress bar that exists only where someone can see it.
+    """A progress bar that exists only where someone can see it, or lines where a program asks.
 
     Args:
         label: What is being done.
@@ -39,6 +44,10 @@ def progress(
     Yields:
         A function that advances the bar by a number of steps.
     """
+    if enabled and os.environ.get(VARIABLE) == "json":
+        with _told(_json_lines(), label, total) as advance:
+            yield advance
+        return
     if enabled and "ipykernel" in sys.modules:
         with _line(label, total) as advance:
             yield advance
@@ -80,6 +89,21 @@ def progress(
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda step: bar.advance(task, step)
+
+
+def _json_lines() -> ProgressCallback:
+    """What writes a stage to stderr as ``{"stage": "reading", "done": 1, "total": 2}``, a line."""
+    told = -math.inf
+
+    def tell(label: str, done: float, total: float | None) -> None:
+        nonlocal told
+        if time.monotonic() - told < _EVERY_S and (total is None or done < total):
+            return
+        told = time.monotonic()
+        sys.stderr.write(json.dumps({"stage": label, "done": done, "total": total}) + "\n")
+        sys.stderr.flush()
+
+    return tell
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import io
+import json
 import sys
 
 import pytest
@@ -28,6 +29,27 @@ def test_a_terminal_sees_the_label(
     with progress("fetching", total, unit=unit) as advance:
         advance(1)
     assert "fetching" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("total", [None, 400])
+def test_a_program_is_told_stages_as_lines_of_json(
+    total: float | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IMATCH_PROGRESS", "json")
+    with progress("fetching", total) as advance:
+        for _ in range(400):
+            advance(1)
+    with progress("quiet", total, enabled=False) as advance:
+        advance(1)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    told = [json.loads(line) for line in captured.err.splitlines()]
+    assert told[0] == {"stage": "fetching", "done": 0, "total": total}
+    # Not every step is a line; the last is.
+    assert len(told) < 40
+    assert {line["stage"] for line in told} == {"fetching"}
+    if total is not None:
+        assert told[-1] == {"stage": "fetching", "done": 400, "total": 400}
 
 
 def test_quiet_wins_over_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from arosics import COREG, COREG_LOCAL
 from geoarray import GeoArray
-from osgeo import gdal  # type: ignore[import-not-found]
+from osgeo import gdal
 
 gdal.UseExceptions()
 
