@@ -293,8 +293,12 @@ class Auto(Registrar):
 
 
 def _proposed(search: str, found: Sequence[Hypothesis]) -> Proposals:
-    """What a coarse search proposes; of it only what stands out is to be aligned."""
+    """What a coarse search proposes; of it only what stands out is to be aligned.
+
+    Of the last narrow one at least the best, whatever its height: a look at one costs little.
+    """
     high = sum(one.score >= LEAST_PEAKS[search] for one in found)
+    high = max(high, int(search == _LAST_NARROW))
     return Proposals(search, [one.matrix for one in found], min(high, _FOLLOWED))
 
 
