@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from imatch.core.errors import InputError, OutputError
-from imatch.core.io.files import atomic_folder, atomic_path, disk_errors
+from imatch.core.io.files import atomic_folder, atomic_path, disk_errors, remove_leftovers
 
 #: Name of the plugin's package in QGIS.
 PACKAGE = "imatch_qgis"
@@ -162,6 +162,7 @@ def _switch_on(profile: Path) -> None:
     settings = profile / "QGIS" / f"{version}.ini"
     with disk_errors(settings):
         settings.parent.mkdir(exist_ok=True)
+        remove_leftovers(settings.parent)
         text = settings.read_text(encoding="utf-8") if settings.exists() else ""
     line = f"{PACKAGE}=true"
     section, own = r"(?m)^\[PythonPlugins\]\n", rf"(?m)^{PACKAGE}=.*$"

@@ -147,7 +147,8 @@ def _serve() -> None:
     import imatch
 
     for found in pkgutil.walk_packages(imatch.__path__, "imatch."):
-        if not found.name.endswith("__main__"):
+        # The plugin is imported in QGIS alone.
+        if not found.name.endswith("__main__") and ".qgis.plugin" not in found.name:
             import_module(found.name)
     for name in _HEAVY:
         import_module(name)

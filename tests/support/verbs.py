@@ -163,6 +163,8 @@ VERBS = (
         for kind in ("superpoint", "loftr", "embedder")
     ),
     _of("weights fetch one two", prepare=f"{_HERE}publish", overwrite=(), grows=True),
+    _of("qgis package >a.zip"),
+    _of("qgis install --profile >", overwrite=()),
 )
 
 
