@@ -42,6 +42,8 @@ class RasterInfo:
         located_by: What geocodes it, in words (``"144 GCPs"``); None where nothing does.
         unlocated: Why GCPs or RPCs that the file has are not used.
         modality: What names or a palette tell of the sensor; None where they tell nothing.
+        mask: Which mask of its product leaves out what (``"SCL (clouds)"``), or why none does; None
+            where it is no product.
     """
 
     path: Path | None
@@ -61,6 +63,7 @@ class RasterInfo:
     located_by: str | None = None
     unlocated: str | None = None
     modality: Modality | None = None
+    mask: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:

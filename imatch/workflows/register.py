@@ -219,11 +219,12 @@ def _file(tgt: Image, out: Path) -> str:
             subject=out,
             hint="leave it out, and take the pixels of Registration.warp",
         )
-    if Path(name).is_dir():
+    if Path(name).is_dir() or Path(name).suffix.lower() in (".zip", ".tar"):
+        kind = "a folder" if Path(name).is_dir() else "an archive"
         raise ConfigError(
-            "is a folder of many rasters",
+            f"is {kind} of many rasters",
             subject=name,
-            hint="name one of them, and apply its registration to the folder",
+            hint="name one of them, and apply its registration to the others",
         )
     return name
 

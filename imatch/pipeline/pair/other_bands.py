@@ -16,7 +16,8 @@ from imatch.raster.image import GeoImage
 
 # Season and sun change the infrared otherwise than the visible: vegetation is bright there, shadows
 # are soft. What products call the near and the short-wave infrared.
-_INFRARED = (("B08", "B8", "nir", "nir08", "B8A"), ("B11", "swir16", "swir1", "swir"))
+# Common names first: B8 and B11 of Landsat are other bands.
+_INFRARED = (("nir", "nir08", "B08", "B8", "B8A"), ("swir16", "swir1", "swir", "B11"))
 
 
 def ask_other_bands(
@@ -104,6 +105,7 @@ def _open(names: tuple[str, ...], source: Source, config: MatchConfig, side: str
                 nodata=getattr(config, f"{side}_nodata"),
                 mask=getattr(config, f"{side}_mask"),
                 dem=config.dem,
+                product_mask=getattr(config, f"{side}_product_mask"),
             )
         except ImatchError:
             continue

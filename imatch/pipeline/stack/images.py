@@ -168,6 +168,7 @@ def _digest(member: InputImage, config: MatchConfig, *, whole: bool) -> bytes:
         nodata=config.ref_nodata,
         mask=config.ref_mask,
         dem=config.dem,
+        product_mask=config.ref_product_mask,
     )
     info = source.info
     if whole:
@@ -193,6 +194,7 @@ def _look(path: str, config: MatchConfig) -> InputImage:
             nodata=config.ref_nodata,
             mask=config.ref_mask,
             dem=config.dem,
+            product_mask=config.ref_product_mask,
         ).info
     except ImatchError as error:
         return InputImage(name, path, acquisition_date(path), None, str(error))

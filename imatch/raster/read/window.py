@@ -47,7 +47,7 @@ class WindowSource(Source):
                 hint="ask for a part of the image",
             )
         self._source, self._offset = source, (left, top)
-        self._trim_collar, self._mask = source._trim_collar, source._mask
+        self._trim_collar, self._masks = source._trim_collar, source._masks
         self.opened_with, self.files = source.opened_with, source.files
         self.info = replace(
             info,
