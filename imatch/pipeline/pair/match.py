@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
+from imatch.core.io.fingerprint import Fingerprint, check_unchanged
 from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.settings import check_options
 from imatch.core.types import Rendered
@@ -50,6 +50,7 @@ from imatch.raster.dataarrays.frame import is_data_array
 from imatch.raster.dataarrays.source import data_array_source
 from imatch.raster.fixed.blocks import common_blocks
 from imatch.raster.read.source import SETTINGS, MaskUse, settings_of
+from imatch.raster.read.versions import fingerprints_of
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -196,7 +197,7 @@ def estimate_pair(
     # What a wrong path or an impossible wish costs is known before a checkpoint is fetched.
     stage("reading")
     sources = open_images(ref, tgt, config)
-    inputs = tuple(fingerprints(source.files) for source in sources)
+    inputs = tuple(fingerprints_of(source) for source in sources)
     # What a source was opened with, no matter who opened it.
     config = config.model_copy(
         update={

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from imatch.core.errors import ImatchError
-from imatch.core.io.fingerprint import Fingerprint, fingerprints
+from imatch.core.io.fingerprint import Fingerprint
 from imatch.geometry.alignment.systematic import band_shifts_of, with_bands
 from imatch.geometry.estimate import BandShift, Estimate
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, WorkPair, open_source, render
 from imatch.raster.image import GeoImage
+from imatch.raster.read.versions import fingerprints_of
 
 # Season and sun change the infrared otherwise than the visible: vegetation is bright there, shadows
 # are soft. What products call the near and the short-wave infrared.
@@ -39,7 +40,7 @@ def ask_other_bands(
     shifts: list[BandShift] = []
     files: tuple[list[Fingerprint], list[Fingerprint]] = [], []
     for opened in infrared(sources, config):
-        before = [fingerprints(source.files) for source in opened]
+        before = [fingerprints_of(source) for source in opened]
         read = _read(opened, pair)
         if read is not None:
             ref, tgt = read

@@ -12,7 +12,7 @@ from rasterio.io import DatasetReader
 from imatch.core.errors import InputError
 from imatch.raster.gdal import opened
 from imatch.raster.modality import Modality, modality_of_names
-from imatch.raster.names import no_image
+from imatch.raster.names import no_image, openable
 from imatch.raster.read.bands import band_names, default_bands, select_bands
 from imatch.raster.read.overviews import Overview
 from imatch.raster.read.products.product import ProductBand
@@ -61,7 +61,7 @@ def virtual_document(file: str, level: Overview, bands: Sequence[FileBand]) -> s
         return None
     option = "NONE" if level.number is None else f"{level.number} only"
     source = (
-        f'<SourceFilename relativeToVRT="0">{escape(file)}</SourceFilename>'
+        f'<SourceFilename relativeToVRT="0">{escape(openable(file))}</SourceFilename>'
         f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{option}</OOI></OpenOptions>'
     )
     parts = []

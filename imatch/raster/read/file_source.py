@@ -51,6 +51,7 @@ from imatch.raster.read.products.sentinel2 import is_granule_file
 from imatch.raster.read.resample import Chunk
 from imatch.raster.read.samples import log_caveats, log_location
 from imatch.raster.read.source import MaskUse, Source, settings_of
+from imatch.raster.stac.item import find_item
 
 
 class FileSource(Source):
@@ -66,6 +67,9 @@ class FileSource(Source):
         self.info = info
         self._bands = tuple(bands)
         self._trim_collar = trim_collar
+        if any(is_remote(band.file) for band in bands):
+            # Twice as fine is four times the bytes that travel; measured, positions are as exact.
+            self._oversampling = 1.0
 
     def _chunks(
         self, window: Window, factor: float, size: tuple[int, int] | None
@@ -176,8 +180,8 @@ def open_source(
     Args:
         path: Any raster GDAL reads; a product of Sentinel-1, Sentinel-2 (`.SAFE` folder, its zip,
             its ``MTD_MSIL*.xml`` or a granule folder), Landsat Collection 2 (folder, tar, MTL
-            file), HLS (folder) or PlanetScope (folder, image); as a string also a URL or a
-            ``/vsi…`` path.
+            file), HLS (folder) or PlanetScope (folder, image); a STAC item (``item.json``, or with
+            assets chosen ``item.json#B04,B03``); as a string also a URL or a ``/vsi…`` path.
         bands: 1-based indices or names, in the order wanted; of a product also common names
             (``"red"``, ``"nir"``). By default at most three: a product's 10 m true-colour image,
             else red, green and blue by name or colour interpretation, else the first three; never
@@ -199,8 +203,10 @@ def open_source(
     name = fspath(path)
     container = container_of(path)
     known = None if is_virtual(path) else Path(path)
-    radar = None if known is None else find_sentinel1(known)
-    product = None if known is None or radar is not None else find_product(known)
+    product = find_item(path)
+    radar = None if known is None or product is not None else find_sentinel1(known)
+    if product is None and radar is None and known is not None:
+        product = find_product(known)
     if radar is None and product is None and (known is not None or container is not None):
         check_file(known or Path(container or ""))
     if radar is not None:
@@ -242,9 +248,12 @@ def _leave_out(
     else:
         frame = Grid(info.transform, info.crs, *info.size)
         source._masks += (open_product_mask(layers, frame, subject=info.name),)
-        source.files += local_files(layer.file for layer in layers)
+        masks = dict.fromkeys(layer.file for layer in layers)
+        source.files += local_files(masks)
+        source.remote += tuple(file for file in masks if is_remote(file))
         text = f"{', '.join(dict.fromkeys(layer.name for layer in layers))} ({product.left_out})"
-    source.info = replace(info, mask=text)
+    # Pixels would be asked otherwise, and reflectances of dark ground vary like speckle.
+    source.info = replace(info, mask=text, modality=info.modality or "optical", taken=product.taken)
 
 
 def raster_info(
@@ -347,6 +356,7 @@ def _assemble(name: str, path: Path | None, bands: list[FileBand], dem: Dem | No
     trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}
     source = FileSource(info, bands, trim_collar=trim)
     source.files = local_files(files)
+    source.remote = tuple(dict.fromkeys(band.file for band in bands if is_remote(band.file)))
     return source
 
 
@@ -363,5 +373,6 @@ def _impose_nodata(source: FileSource, nodata: float) -> FileSource:
                 )
     bands = [replace(band, nodata=float(nodata)) for band in source._bands]
     imposed = FileSource(replace(source.info, nodata=float(nodata)), bands, trim_collar=False)
-    imposed.files, imposed._masks = source.files, source._masks
+    imposed.files, imposed.remote = source.files, source.remote
+    imposed._masks = source._masks
     return imposed

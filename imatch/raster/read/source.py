@@ -30,8 +30,6 @@ from imatch.raster.read.resample import Chunk, resample
 from imatch.raster.sampling.coordinate_grid import Convert, positions, spans
 from imatch.raster.sampling.interpolation import nearest, sample
 
-#: How much finer than asked a chunk is read when it still has to be resampled.
-_OVERSAMPLING = 2.0
 #: Share of the machine's memory, or of the process's limit, that one image may take.
 _MEMORY_SHARE = 0.5
 #: Share of the image a black border must fill to be taken for missing ground.
@@ -81,13 +79,17 @@ class Source(ABC):
         opened_with: The bands, the nodata value, the mask and the use of a product's mask that were
             asked for.
         files: Local files that its pixels and its mask come from; none of an array.
+        remote: URLs and ``/vsi…`` paths of such files on other hosts.
     """
 
     info: RasterInfo
     opened_with: Settings = (None, None, None, None)
     files: tuple[Path, ...] = ()
+    remote: tuple[str, ...] = ()
     _masks: tuple[UserMask, ...] = ()
     _trim_collar: bool = False
+    #: How much finer than asked a chunk is read when it still has to be resampled.
+    _oversampling: float = 2.0
 
     @abstractmethod
     def _chunks(
@@ -168,7 +170,7 @@ class Source(ABC):
             native, _ = unwrap_longitude(self.info, grid.crs, grid.centre[0])
             parts = [
                 self._on_map(Chunk(chunk.pixels, native @ chunk.transform), grid)
-                for chunk in self._chunks(window, max(1.0, factor / _OVERSAMPLING), None)
+                for chunk in self._chunks(window, max(1.0, factor / self._oversampling), None)
             ]
         if not parts:
             parts = [np.full((self.info.count, size[1], size[0]), np.nan, dtype=np.float32)]
@@ -256,7 +258,7 @@ class Source(ABC):
             return None, 1.0
         # The finest place decides, unless all else would be read so much finer than needed.
         most = max(_MOST_VALUES, _MOST_FINER * grid.width * grid.height) / self.info.count
-        least = _OVERSAMPLING * float(np.sqrt(np.prod(high - low) / most))
+        least = self._oversampling * float(np.sqrt(np.prod(high - low) / most))
         return Window(*low, *(high - low)), max(float(spans.min()), least)
 
     def _check_memory(self, size: tuple[int, int]) -> None:

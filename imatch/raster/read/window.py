@@ -48,7 +48,9 @@ class WindowSource(Source):
             )
         self._source, self._offset = source, (left, top)
         self._trim_collar, self._masks = source._trim_collar, source._masks
-        self.opened_with, self.files = source.opened_with, source.files
+        self._oversampling = source._oversampling
+        self.opened_with = source.opened_with
+        self.files, self.remote = source.files, source.remote
         self.info = replace(
             info,
             width=width,

@@ -83,9 +83,7 @@ def find_hls(path: Path) -> Product | None:
         if (own := match["band"].upper()) in names
     }
     masks = [file for file, match in found.items() if match["band"].lower() == "fmask"]
-    layers = [
-        ClassLayer("Fmask", file, values=frozenset({_FILL}), bits=_LEFT_OUT) for file in masks
-    ]
+    layers = fmask_layers(masks[0]) if masks else ()
     other_names = {own.lower(): name for own, name in names.items() if name in bands}
     other_names |= {own.replace("b0", "b"): name for own, name in other_names.items()}
     return Product(
@@ -93,8 +91,13 @@ def find_hls(path: Path) -> Product | None:
         bands,
         usual_bands(bands),
         other_names | ({"nir08": "nir"} if "nir" in bands else {}),
-        tuple(layers),
+        layers,
         "fill, clouds, their rims and shadows",
         "" if layers else f"{scene}.Fmask.tif is missing",
         {name: f"{scene}.{own}.tif" for own, name in names.items() if name not in bands},
     )
+
+
+def fmask_layers(file: str) -> tuple[ClassLayer, ...]:
+    """Returns what an Fmask raster leaves out."""
+    return (ClassLayer("Fmask", file, values=frozenset({_FILL}), bits=_LEFT_OUT),)

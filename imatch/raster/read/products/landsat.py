@@ -113,11 +113,16 @@ def find_landsat(path: Path) -> Product | None:
         bands,
         usual_bands(bands),
         _other_names(names, bands),
-        () if quality is None else (ClassLayer("QA_PIXEL", quality, bits=_LEFT_OUT),),
+        () if quality is None else qa_pixel_layers(quality),
         "fill, clouds, their rims and shadows, cirrus",
         "" if quality is not None else f"{scene}_QA_PIXEL.TIF is missing",
         _missing(names, own, metadata),
     )
+
+
+def qa_pixel_layers(file: str) -> tuple[ClassLayer, ...]:
+    """Returns what a QA_PIXEL raster leaves out."""
+    return (ClassLayer("QA_PIXEL", file, bits=_LEFT_OUT),)
 
 
 def _files(path: Path) -> list[str]:

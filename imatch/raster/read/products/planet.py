@@ -75,6 +75,11 @@ def _layers(scene: str, files: list[str]) -> tuple[Layer, ...]:
     newer = [file for file, m in matching(_UDM2, files).items() if m["scene"] == scene]
     older = [file for file, m in matching(_UDM, files).items() if m["scene"] == scene]
     if newer:
-        flags = [ClassLayer("udm2", newer[0], i, bits=1) for i in (_SHADOW, _HAZE, _CLOUD)]
-        return (*flags, ClassLayer("udm2", newer[0], _OLDER, bits=_BLANK))
+        return udm2_layers(newer[0])
     return tuple(ClassLayer("udm", file, bits=_BLANK_OR_CLOUD) for file in older[:1])
+
+
+def udm2_layers(file: str) -> tuple[ClassLayer, ...]:
+    """Returns what a udm2 raster leaves out."""
+    flags = [ClassLayer("udm2", file, i, bits=1) for i in (_SHADOW, _HAZE, _CLOUD)]
+    return (*flags, ClassLayer("udm2", file, _OLDER, bits=_BLANK))

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TypeAlias
 
@@ -89,6 +90,7 @@ class Product:
         left_out: What these layers leave out, in words.
         no_mask: Why there are no layers; empty where there are some.
         missing: Names of bands that metadata name, and the files that are not there.
+        taken: The day it was taken, where metadata say.
     """
 
     kind: str
@@ -99,6 +101,7 @@ class Product:
     left_out: str = ""
     no_mask: str = ""
     missing: Mapping[str, str] = field(default_factory=dict)
+    taken: date | None = None
 
     def layers_of(self, wanted: Sequence[int | str] | None) -> tuple[Layer, ...]:
         """Returns the layers that concern what is matched.

@@ -176,7 +176,7 @@ def _quality_files(files: Sequence[str], granule: str) -> list[str]:
 def _layers(finest: Mapping[str, tuple[int, str]], quality: Sequence[str]) -> tuple[Layer, ...]:
     """What tells ground to leave out: the classification, or clouds and each band's quality."""
     if "SCL" in finest:
-        return (ClassLayer("SCL", finest["SCL"][1], values=_SCL_LEFT_OUT),)
+        return scl_layers(finest["SCL"][1])
     layers: list[Layer] = []
     for file in quality:
         name = re.split(r"[/\\]", file)[-1]
@@ -206,3 +206,8 @@ def _in_granule(file: str) -> bool:
 def _granule(file: str) -> str:
     """Returns the granule's folder, which is above IMG_DATA."""
     return file.replace("\\", "/").rsplit("/IMG_DATA/", 1)[0]
+
+
+def scl_layers(file: str) -> tuple[ClassLayer, ...]:
+    """Returns what a scene classification leaves out."""
+    return (ClassLayer("SCL", file, values=_SCL_LEFT_OUT),)

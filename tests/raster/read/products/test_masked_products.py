@@ -67,6 +67,8 @@ def test_bands_by_common_names_and_the_mask_by_default(
     assert source.info.mask is not None
     assert source.info.mask.startswith(f"{mask} (")
     assert "clouds" in source.info.mask
+    assert source.info.modality == "optical"
+    assert open_source(path, bands=["nir"]).info.modality == "ir"
     valid = source.read().valid
     assert not valid[:, :10].any()
     told = valid[:, 10:].all(axis=1)
