@@ -290,7 +290,8 @@ def _dated(images: set[Listed]) -> dict[Listed, date]:
 def _reference(folder: str | PathLike[str], images: Sequence[Listed], reference: str) -> Listed:
     """The image as named, or of that name in the folder or collection."""
     for image in images:
-        if reference in (image.path, image.name, Path(image.name).stem):
+        alike = _place(image.path) == _place(reference)
+        if alike or reference in (image.name, Path(image.name).stem):
             return image
     if split_name(reference) is not None:
         item = open_item(reference.partition("#")[0])
@@ -302,6 +303,9 @@ def _reference(folder: str | PathLike[str], images: Sequence[Listed], reference:
 
 
 def _place(path: str) -> str:
+    """Where an image lies, whatever the assets that are asked of it."""
+    item = split_name(path)
+    path = path if item is None else item[0]
     return path if is_virtual(path) else str(Path(path).resolve())
 
 

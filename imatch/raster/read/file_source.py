@@ -244,7 +244,8 @@ def _leave_out(
         text = "none (--product-mask none)"
     elif not layers:
         text = f"none: {product.no_mask or 'its masks concern other bands'}"
-        log_location(info.name, f"is matched with its clouds: {product.no_mask}")
+        if product.format_has_mask and product.no_mask:
+            log_location(info.name, f"is matched with its clouds: {product.no_mask}")
     else:
         frame = Grid(info.transform, info.crs, *info.size)
         source._masks += (open_product_mask(layers, frame, subject=info.name),)

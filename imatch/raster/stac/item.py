@@ -76,6 +76,7 @@ def find_item(path: str | PathLike[str]) -> Product | None:
         masks[0][1][1] if masks else "",
         "" if masks else "the item has no asset that is a mask",
         taken=item_date(item),
+        format_has_mask=False,
     )
 
 

@@ -91,6 +91,7 @@ class Product:
         no_mask: Why there are no layers; empty where there are some.
         missing: Names of bands that metadata name, and the files that are not there.
         taken: The day it was taken, where metadata say.
+        format_has_mask: Whether one that lacks its masks is not whole.
     """
 
     kind: str
@@ -102,6 +103,7 @@ class Product:
     no_mask: str = ""
     missing: Mapping[str, str] = field(default_factory=dict)
     taken: date | None = None
+    format_has_mask: bool = True
 
     def layers_of(self, wanted: Sequence[int | str] | None) -> tuple[Layer, ...]:
         """Returns the layers that concern what is matched.
