@@ -71,7 +71,12 @@ class Ranges(SimpleHTTPRequestHandler):
         whole = first == "no-ranges"
         under = first in ("no-ranges", "get-only")
         path = Path(self.translate_path(f"/{rest}" if under else url.path))
-        if not path.is_file():
+        if not path.is_file() and "AWS4" in self.headers.get("Authorization", ""):
+            told = (
+                b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message>"
+            )
+            self._answer(told + b"</Error>", status=404)
+        elif not path.is_file():
             self.send_error(404)
         elif FAILURES.get(path.name, 0) > 0:
             FAILURES[path.name] -= 1
@@ -99,10 +104,11 @@ class Ranges(SimpleHTTPRequestHandler):
         asked: re.Match[str] | None = None,
         tags: Mapping[str, str] | None = None,
         name: str = "",
+        status: int = 200,
     ) -> None:
         if asked is None:
             body = content
-            self.send_response(200)
+            self.send_response(status)
         else:
             begin = int(asked[1])
             end = min(int(asked[2] or len(content) - 1), len(content) - 1)

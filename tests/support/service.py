@@ -14,6 +14,7 @@ class Service:
     """The server, and what it can be asked."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         command = [
             sys.executable,
             str(Path(__file__).with_name("range_server.py")),

@@ -229,8 +229,8 @@ def test_items_and_collections_of_another_host(
     save(tmp_path / "page.json", {**first, "links": [{"rel": "next", "href": "page2.json"}]})
     save(tmp_path / "page2.json", {"type": "FeatureCollection", "features": rows[2:]})
     save(tmp_path / "api.json", collection("api", [], items="page.json"))
-    stack = imatch.stack([f"{server.url}/api.json"], matcher="sift")
-    assert len(stack.images) == 3
+    images = open_stack_images([f"{server.url}/api.json#visual"], imatch.MatchConfig())
+    assert [str(image.date) for image in images] == sorted(DAYS.values())
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,10 @@ def check_local(path: Path) -> None:
     Raises:
         OutputError: It is one.
     """
-    # A path has lost one of the two slashes.
-    if (
-        re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|[/\\]vsi\w+[/\\]", str(path))
-        and not path.parent.is_dir()
-    ):
+    # As a path a URL has lost one of its slashes, and may have been made absolute.
+    scheme = any(re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", part) for part in path.parts)
+    virtual = re.match(r"[/\\]vsi\w+[/\\]", str(path)) is not None
+    if (scheme or virtual) and not path.parent.is_dir():
         raise OutputError(
             "lies on another host, where nothing is written: results appear whole or not at all,"
             " which takes a rename",
