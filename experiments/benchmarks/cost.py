@@ -3,6 +3,7 @@ r"""What things cost: time and memory of pairs, scenes, training, search and the
     python -m experiments.benchmarks.cost pairs ../shared/data/bench_cases.csv \
         --source ombria --every 40 -m superpoint-s2 -m aliked-lightglue
     python -m experiments.benchmarks.cost scenes --work /tmp/scenes --bands 1 --format tif
+    python -m experiments.benchmarks.cost traffic --work /tmp/scenes
     python -m experiments.benchmarks.cost training superpoint chips \
         experiments/superpoint/season.yaml
     python -m experiments.benchmarks.cost matching --side 512
@@ -38,7 +39,9 @@ from imatch.benchmark.cases import Case, read_cases
 from imatch.benchmark.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
+from tests.support.scenes.remote import match_remotely, write_cog
 from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
+from tests.support.service import Service
 from tests.support.startup import run_fresh
 from tests.support.types_on_path import classes_on_path
 from tests.support.vector_search import HITS, search_one_by_one
@@ -142,6 +145,28 @@ def scenes(asked: argparse.Namespace) -> None:
     if asked.out is not None:
         with atomic_path(asked.out, overwrite=True) as path:
             path.write_text(json.dumps(record | {"runs": rows}, indent=1) + "\n")
+
+
+def traffic(asked: argparse.Namespace) -> None:
+    """Match two whole scenes as COGs on a server of ranges, and count the bytes that travel."""
+    asked.work.mkdir(parents=True, exist_ok=True)
+    ref, tgt = files = [asked.work / f"{name}.cog.tif" for name in ("ref", "tgt")]
+    if not all((asked.work / f"{n}.tif").exists() for n in ("ref", "tgt")):
+        apart(make_scenes, asked.work, asked.side, asked.bands)
+    for file in files:
+        if not file.exists():
+            apart(write_cog, asked.work / f"{file.name.split('.')[0]}.tif", file)
+    service = Service(asked.work)
+    try:
+        rows = [match_remotely(service, ref, tgt, m) for m in asked.matcher or ["auto"]]
+    finally:
+        service.close()
+    if asked.out is not None:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        record = environment(" ".join(["python", *sys.argv]))
+        with atomic_path(asked.out, overwrite=True) as path:
+            path.write_text(json.dumps(record | {"runs": rows}, indent=1) + "\n")
+    print(to_json(rows))
 
 
 def types(_asked: argparse.Namespace) -> None:
@@ -333,6 +358,12 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--format", action="append", choices=list(FORMATS), help="default: both")
     part.add_argument("--side", type=int, default=10980, help="pixels")
     part.add_argument("--bands", type=int, default=3, choices=(1, 3))
+    part = parts.add_parser("traffic", help="bytes of two whole Sentinel-2 tiles on another host")
+    part.set_defaults(run=traffic)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
+    part.add_argument("-m", "--matcher", action="append", help="default: auto")
+    part.set_defaults(side=10980, bands=1)
     part = parts.add_parser("types", help="the classes on the path of one match")
     part.set_defaults(run=types)
     part = parts.add_parser("startup", help="importing imatch, and the first match of a program")
