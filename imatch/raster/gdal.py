@@ -22,8 +22,8 @@ from imatch.core.errors import ImatchError, InputError
 from imatch.core.redaction import redacted
 from imatch.raster.integrity import check_whole
 from imatch.raster.names import is_remote, openable
-from imatch.raster.remote import check_reach
-from imatch.raster.web import web_fault, web_options
+from imatch.raster.remote.reach import check_reach
+from imatch.raster.remote.web import web_fault, web_options
 
 #: Sources of a virtual dataset that are opened to see whether they can be.
 _MOST_SOURCES = 64

@@ -15,7 +15,6 @@ from imatch.core.progress import ProgressOption, ProgressStages, shown
 from imatch.core.settings import check_options
 from imatch.export.formats import WriteLog, check_outputs, write_all
 from imatch.export.quality.assess import check_report, write_quality
-from imatch.export.stac import check_stac, write_stac
 from imatch.pipeline.apply.file import ApplyOptions
 from imatch.pipeline.apply.geotransform import Inexact, apply_geotransform, check_geotransform
 from imatch.pipeline.apply.output_grid import Bounds, GridKind
@@ -32,6 +31,7 @@ from imatch.raster import Source
 from imatch.raster.names import is_known_again
 from imatch.raster.stac.documents import split_name
 from imatch.raster.stac.item import single_asset
+from imatch.workflows.stac_item import check_stac, write_stac
 
 
 def register(

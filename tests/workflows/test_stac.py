@@ -14,9 +14,9 @@ from affine import Affine
 
 import imatch
 from imatch.core.errors import ConfigError, InputError, OutputError
-from imatch.export.stac import EXTENSIONS, write_stac
 from imatch.pipeline.batch.folders import find_pairs
 from imatch.pipeline.stack.images import open_stack_images
+from imatch.workflows.stac_item import EXTENSIONS, write_stac
 from tests.support.service import Service
 from tests.support.stac_items import collection, item, save, texture, write_image
 

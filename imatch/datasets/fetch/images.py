@@ -25,8 +25,8 @@ from imatch.core.io.files import atomic_path
 from imatch.core.io.tables import as_cell, write_csv
 from imatch.raster.geodesy import apply_affine
 from imatch.raster.names import openable
-from imatch.raster.remote import check_reach
-from imatch.raster.web import web_options
+from imatch.raster.remote.reach import check_reach
+from imatch.raster.remote.web import web_options
 
 _PROFILE = {
     "driver": "GTiff",

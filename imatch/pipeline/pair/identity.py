@@ -15,7 +15,7 @@ from imatch.core.redaction import redacted
 from imatch.models.store import named_file
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster.names import is_remote, is_virtual, local_files
-from imatch.raster.read.versions import remote_fingerprint
+from imatch.raster.remote.versions import remote_fingerprint
 
 #: Settings that change no answer: whether weights may be downloaded.
 NEUTRAL = frozenset({"fetch"})

@@ -50,7 +50,7 @@ from imatch.raster.dataarrays.frame import is_data_array
 from imatch.raster.dataarrays.source import data_array_source
 from imatch.raster.fixed.blocks import common_blocks
 from imatch.raster.read.source import SETTINGS, MaskUse, settings_of
-from imatch.raster.read.versions import fingerprints_of
+from imatch.raster.remote.versions import fingerprints_of
 
 if TYPE_CHECKING:
     from xarray import DataArray

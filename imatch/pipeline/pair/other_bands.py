@@ -13,7 +13,7 @@ from imatch.geometry.estimate import BandShift, Estimate
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, WorkPair, open_source, render
 from imatch.raster.image import GeoImage
-from imatch.raster.read.versions import fingerprints_of
+from imatch.raster.remote.versions import fingerprints_of
 
 # Season and sun change the infrared otherwise than the visible: vegetation is bright there, shadows
 # are soft. What products call the near and the short-wave infrared.

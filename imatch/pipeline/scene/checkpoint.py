@@ -18,7 +18,7 @@ from imatch.pipeline.pair.provenance import versions
 from imatch.pipeline.scene.config import SceneConfig
 from imatch.pipeline.scene.measure import TileResult
 from imatch.raster import Source
-from imatch.raster.read.versions import fingerprints_of
+from imatch.raster.remote.versions import fingerprints_of
 
 SCHEMA = "imatch.scene-state/2"
 _RUN, _TILES = "run.json", "tiles.jsonl"

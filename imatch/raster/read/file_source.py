@@ -43,8 +43,8 @@ from imatch.raster.read.file_bands import (
 )
 from imatch.raster.read.mask import open_mask
 from imatch.raster.read.overviews import Overview, choose_level, is_wavelet
-from imatch.raster.read.product_mask import product_mask as open_product_mask
 from imatch.raster.read.products.find import find_product
+from imatch.raster.read.products.mask import product_mask as open_product_mask
 from imatch.raster.read.products.product import Product
 from imatch.raster.read.products.sentinel1 import choose_radar_bands, find_sentinel1
 from imatch.raster.read.products.sentinel2 import is_granule_file

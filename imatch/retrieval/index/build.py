@@ -16,7 +16,7 @@ from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.batch.folders import list_images
 from imatch.raster import RasterInfo, open_source
 from imatch.raster.names import is_virtual
-from imatch.raster.read.versions import fingerprints_of
+from imatch.raster.remote.versions import fingerprints_of
 from imatch.raster.stac.documents import item_names
 from imatch.retrieval.embedders.registry import load_embedder
 from imatch.retrieval.index.embed import embed_cells

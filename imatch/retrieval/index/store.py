@@ -33,7 +33,7 @@ from imatch.core.io.tables import mend
 from imatch.core.run_folder import LOCK, lock_folder
 from imatch.raster.geocoding_check import misplaced
 from imatch.raster.names import is_remote
-from imatch.raster.read.versions import remote_fingerprint
+from imatch.raster.remote.versions import remote_fingerprint
 from imatch.retrieval.chips import ChipWindow
 from imatch.retrieval.index.manifest import FILE, IndexManifest, read_manifest, write_manifest
 

@@ -23,7 +23,7 @@ from imatch.core.io.fingerprint import Fingerprint, check_unchanged
 from imatch.core.io.offline import offline
 from imatch.pipeline.pair.identity import contents
 from imatch.raster import open_source
-from imatch.raster.read.versions import fingerprints_of, remote_fingerprint
+from imatch.raster.remote.versions import fingerprints_of, remote_fingerprint
 from tests.support.service import Service
 
 SIDE = 3072
