@@ -89,9 +89,13 @@ def reaching(folder: Path, url: str) -> dict[str, Path]:
         "</GDALTileIndexDataset>",
         "stac.json": json.dumps(
             {
-                "type": "FeatureCollection",
+                "type": "Feature",
                 "stac_version": "1.0.0",
-                "features": [{"assets": {"a": {"href": f"{url}/a.tif"}}}],
+                "id": "a",
+                "geometry": {"type": "Point", "coordinates": [0, 0]},
+                "properties": {"datetime": "2018-08-15T00:00:00Z"},
+                "links": [],
+                "assets": {"a": {"href": f"{url}/a.tif"}},
             }
         ),
     }

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import InputError
-from imatch.core.redaction import get_logger
+from imatch.core.redaction import redacted
 from imatch.raster.read.products.hls import fmask_layers
 from imatch.raster.read.products.landsat import qa_pixel_layers
 from imatch.raster.read.products.planet import udm2_layers
 from imatch.raster.read.products.product import Layer, Product, ProductBand
 from imatch.raster.read.products.sentinel2 import scl_layers
+from imatch.raster.read.samples import log_location
 from imatch.raster.stac.documents import open_item, split_name
 
 if TYPE_CHECKING:
     import pystac
 
-_LOG = get_logger(__name__)
 #: What catalogues call their picture in natural colours.
 PICTURES = ("visual", "true_color", "true-color", "TCI", "image", "data")
 _COLOURS = ("red", "green", "blue")
@@ -57,7 +57,7 @@ def find_item(path: str | PathLike[str]) -> Product | None:
     name, keys = split
     item = open_item(name)
     if item.geometry is None:
-        _LOG.warning("%s: has no geometry: its images alone tell where it lies", name)
+        log_location(redacted(name), "has no geometry, its images alone tell where it lies")
     assets = {key: asset for key, asset in item.assets.items() if _is_image(key, asset)}
     bands = {key: _bands(key, asset, asset_href(item, key)) for key, asset in assets.items()}
     check_assets(item, keys or tuple(bands)[:1], name)
