@@ -66,6 +66,16 @@ def test_assets_by_key_or_by_common_name(scene: Path, ending: str) -> None:
     assert values == pytest.approx(texture(margin=0)[100:] * 40.0 * 0.0001 - 0.1, abs=1e-5)
 
 
+def test_a_colour_of_a_picture_is_a_band(scene: Path, tmp_path: Path) -> None:
+    colours = [{"common_name": name} for name in ("red", "green", "blue")]
+    assets = {"visual": {"href": "visual.tif", "type": COG, "eo:bands": colours}}
+    path = save(tmp_path / "picture.json", item("a", assets))
+    found = open_source(path).info.band_names
+    again = open_source(path, bands=list(reversed(found)))
+    assert again.info.band_names == ("blue", "green", "red")
+    np.testing.assert_array_equal(again.read().pixels[::-1], open_source(path).read().pixels)
+
+
 def test_names_of_the_newer_specification(scene: Path, tmp_path: Path) -> None:
     bands = [{"name": "B04", "eo:common_name": "red", "raster:scale": 0.5}]
     asset = {"href": str(tmp_path / "B04.tif"), "type": COG, "bands": bands}

@@ -112,6 +112,11 @@ class Product:
             wanted: As for `choose`, all of them there.
         """
         names = {self._own(item) for item in (self.usual if wanted is None else wanted)}
+        names |= {
+            name
+            for name, several in self.bands.items()
+            if any(band.name.lower() in names for band in several)
+        }
         return tuple(layer for layer in self.layers if not layer.of or layer.of & names)
 
     def _own(self, item: int | str) -> str:
@@ -132,8 +137,12 @@ class Product:
             InputError: A band is not there, or was asked for by number.
         """
         chosen: list[ProductBand] = []
+        parts = {b.name.lower(): b for several in self.bands.values() for b in several}
         for item in self.usual if wanted is None else wanted:
             name = self._own(item)
+            if name not in self.bands and name in parts:  # One of a picture's colours.
+                chosen.append(parts[name])
+                continue
             if isinstance(item, int) or name not in self.bands:
                 lost = self.missing.get(name)
                 if lost is not None:
