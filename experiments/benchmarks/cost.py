@@ -163,7 +163,7 @@ def traffic(asked: argparse.Namespace) -> None:
         service.close()
     if asked.out is not None:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
-        record = environment(" ".join(["python", *sys.argv]))
+        record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
         with atomic_path(asked.out, overwrite=True) as path:
             path.write_text(json.dumps(record | {"runs": rows}, indent=1) + "\n")
     print(to_json(rows))
