@@ -201,6 +201,10 @@ def test_collections_are_indexed(items: dict[str, Path], tmp_path: Path) -> None
     assert (grown.images, grown.skipped) == (3, [])
     again = imatch.build_index([whole], tmp_path / "index")
     assert (again.added, again.unchanged) == (0, 3)
+    chosen = imatch.build_index([f"{items['a']}#visual"], tmp_path / "index")
+    assert (chosen.added, chosen.images) == (1, 4)
+    items["a"].write_text(items["a"].read_text() + " ")
+    assert imatch.build_index([f"{items['a']}#visual"], tmp_path / "index").replaced == 1
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from os import PathLike, fspath
@@ -116,7 +117,9 @@ def read_item(document: dict[str, Any], name: str) -> pystac.Item:
     if missing:
         raise InputError(f"is an item without {missing[0]}", subject=name, hint=_HINT)
     try:
-        return pystac.Item.from_dict(document, href=_absolute(name), preserve_dict=True)
+        with warnings.catch_warnings():  # Of items of older versions.
+            warnings.simplefilter("ignore")
+            return pystac.Item.from_dict(document, href=_absolute(name), preserve_dict=True)
     except Exception as error:  # pystac's errors have no common base, nor has what it trips over.
         detail = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"is a damaged STAC item ({detail})", subject=name, hint=_HINT) from error

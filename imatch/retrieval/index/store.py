@@ -32,7 +32,7 @@ from imatch.core.io.files import append, disk_errors, inside, remove_leftovers
 from imatch.core.io.tables import mend
 from imatch.core.run_folder import LOCK, lock_folder
 from imatch.raster.geocoding_check import misplaced
-from imatch.raster.names import is_remote
+from imatch.raster.names import container_of, is_remote
 from imatch.raster.remote.versions import remote_fingerprint
 from imatch.retrieval.chips import ChipWindow
 from imatch.retrieval.index.manifest import FILE, IndexManifest, read_manifest, write_manifest
@@ -104,7 +104,7 @@ def file_facts(file: str) -> tuple[int, int]:
         digest = hashlib.sha256(f"{found.version} {found.modified_ns}".encode()).digest()
         return found.size, int.from_bytes(digest[:7])
     with suppress(OSError):
-        path = Path(file)
+        path = Path(container_of(file) or file)
         facts = path.stat()
         if path.is_file():
             return facts.st_size, facts.st_mtime_ns
