@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import ssl
 import urllib.error
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from imatch._version import __version__
 from imatch.core.errors import InputError
@@ -68,9 +70,9 @@ def ask(
     if not url.lower().startswith(("http://", "https://")):
         raise InputError("is no address of http or https", subject=url, hint="download it first")
     seconds = timeout or TIMEOUT_S
-    asked = urllib.request.Request(  # noqa: S310 - one of these two.
-        url, headers={"User-Agent": f"imatch/{__version__}", **(headers or {})}
-    )
+    bare, authorization = _without_user(url)
+    told = {"User-Agent": f"imatch/{__version__}", **authorization, **(headers or {})}
+    asked = urllib.request.Request(bare, headers=told)  # noqa: S310 - one of these two.
     cause, hint = "", "check the address and the connection"
     try:
         with urllib.request.urlopen(asked, timeout=seconds) as answer:  # noqa: S310
@@ -89,6 +91,16 @@ def ask(
     except (OSError, http.client.HTTPException, ssl.SSLError, ValueError) as error:
         cause = f"its host cannot be reached ({error or type(error).__name__})"
     raise InputError(cause, subject=url, hint=hint)
+
+
+def _without_user(url: str) -> tuple[str, dict[str, str]]:
+    """A URL without its user and password, and the header that stands for them."""
+    parts = urlsplit(url)
+    user, mark, host = parts.netloc.rpartition("@")
+    if not mark:
+        return url, {}
+    token = base64.b64encode(unquote(user).encode()).decode()
+    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {token}"}
 
 
 def _answer(answer: http.client.HTTPResponse | IO[bytes], most: int) -> Answer:
