@@ -89,7 +89,8 @@ def ask(
             reason = getattr(error.reason, "strerror", None) or error.reason
             cause = f"its host cannot be reached ({reason})"
     except (OSError, http.client.HTTPException, ssl.SSLError, ValueError) as error:
-        cause = f"its host cannot be reached ({error or type(error).__name__})"
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        cause = f"its host cannot be reached ({detail})"
     raise InputError(cause, subject=url, hint=hint)
 
 
