@@ -115,6 +115,10 @@ def test_items_are_matched_and_the_answer_names_them(items: dict[str, Path]) -> 
     assert found.shift_px == pytest.approx((-3, 2), abs=0.3)
     assert found.target.path == f"{items['b']}#visual"
     assert found.provenance["masked_by"]["reference"].startswith("none: the item has no asset")
+    found.save(items["a"].with_name("b.vrt"))
+    with rasterio.open(items["a"].with_name("b.vrt")) as vrt:
+        assert (vrt.count, vrt.width) == (3, 256)
+        assert len(vrt.gcps[0]) > 10
     again = imatch.Registration.from_dict(found.to_dict())
     assert again.target.path == found.target.path
 

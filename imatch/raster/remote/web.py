@@ -32,7 +32,11 @@ _FAULTS = (
         "the store refuses access",
         "set its credentials, as GDAL takes them (AWS_ACCESS_KEY_ID and the like)",
     ),
-    (r"NoSuchKey|NoSuchBucket|specified (?:key|bucket) does not", "there is no such file", ""),
+    (
+        r"NoSuchKey|NoSuchBucket|specified (?:key|bucket) does not",
+        "there is no such file",
+        "check the address",
+    ),
 )
 
 
