@@ -77,6 +77,8 @@ def config_options(command: CommandT) -> CommandT:
                 help="Masks that come with products (SCL, QA_PIXEL, Fmask, udm2): auto leaves out"
                 " clouds, shadows and fill, none ignores them.  [default: auto]",
             ),
+            config_option("ref_product_mask", help="Those of the reference."),
+            config_option("tgt_product_mask", help="Those of the target."),
             config_option("size", metavar="PX"),
             config_option("max_keypoints", metavar="N"),
             config_option("threshold_px", "--threshold", metavar="PX"),
@@ -221,7 +223,7 @@ def _fields(params: dict[str, Any], base: MatchConfig) -> dict[str, Any]:
     for both in ("bands", "nodata", "modality", "product_mask"):
         value = params.pop(both)
         for side in ("ref", "tgt"):
-            if params.get(f"{side}_{both}") is None:
+            if params[f"{side}_{both}"] is None:
                 params[f"{side}_{both}"] = value
     if params.pop("no_geocoding"):
         params["use_geocoding"] = False
