@@ -29,8 +29,7 @@ from imatch.pipeline.scene.config import SceneConfig, SceneOptions, make_scene_c
 from imatch.pipeline.scene.register import register_scene
 from imatch.raster import Source
 from imatch.raster.names import is_known_again
-from imatch.raster.stac.documents import split_name
-from imatch.raster.stac.item import single_asset
+from imatch.raster.stac.item import raster_of
 from imatch.workflows.stac_item import check_stac, write_stac
 
 
@@ -234,15 +233,7 @@ def _file(tgt: Image, out: Path) -> str:
             subject=out,
             hint="leave it out, and take the pixels of Registration.warp",
         )
-    if split_name(name) is not None:
-        asset = single_asset(name)
-        if asset is None:
-            raise ConfigError(
-                "takes its bands from several assets, of which one can be written",
-                subject=name,
-                hint=f"name one of them, as {name.partition('#')[0]}#visual",
-            )
-        return asset
+    name = fspath(raster_of(name))
     if Path(name).is_dir() or Path(name).suffix.lower() in (".zip", ".tar"):
         kind = "a folder" if Path(name).is_dir() else "an archive"
         raise ConfigError(

@@ -14,7 +14,9 @@ from affine import Affine
 
 import imatch
 from imatch.core.errors import ConfigError, InputError, OutputError
+from imatch.pipeline.apply.raster import apply_raster
 from imatch.pipeline.batch.folders import find_pairs
+from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.stack.images import open_stack_images
 from imatch.workflows.stac_item import EXTENSIONS, write_stac
 from tests.support.service import Service
@@ -119,6 +121,12 @@ def test_items_are_matched_and_the_answer_names_them(items: dict[str, Path]) -> 
     with rasterio.open(items["a"].with_name("b.vrt")) as vrt:
         assert (vrt.count, vrt.width) == (3, 256)
         assert len(vrt.gcps[0]) > 10
+    # As stacks and batches write theirs.
+    warped = items["a"].with_name("b.tif")
+    apply_raster(GeoCorrection.of(found), f"{items['b']}#visual", warped)
+    assert imatch.match(items["a"], warped, matcher="sift").shift_px == pytest.approx(
+        (0, 0), abs=0.2
+    )
     again = imatch.Registration.from_dict(found.to_dict())
     assert again.target.path == found.target.path
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imatch.core.errors import InputError
+from imatch.core.errors import ConfigError, InputError
 from imatch.core.redaction import redacted
 from imatch.raster.read.products.hls import fmask_layers
 from imatch.raster.read.products.landsat import qa_pixel_layers
@@ -116,6 +116,28 @@ def single_asset(path: str | PathLike[str]) -> str | None:
         return None
     files = {band.file for band in product.choose(None, subject=str(path))}
     return files.pop() if len(files) == 1 else None
+
+
+def raster_of(path: str | PathLike[str]) -> str | PathLike[str]:
+    """Returns the raster that is written where an image is put onto other pixels.
+
+    Args:
+        path: An image; of an item the file of its only asset is meant.
+
+    Raises:
+        InputError: As for `find_item`.
+        ConfigError: An item takes its bands from several files.
+    """
+    if split_name(path) is None:
+        return path
+    asset = single_asset(path)
+    if asset is None:
+        raise ConfigError(
+            "takes its bands from several assets, of which one can be written",
+            subject=path,
+            hint=f"name one of them, as {fspath(path).partition('#')[0]}#visual",
+        )
+    return asset
 
 
 def item_date(item: pystac.Item) -> date | None:
