@@ -3,6 +3,7 @@ r"""What things cost: time and memory of pairs, scenes, training, search and the
     python -m experiments.benchmarks.cost pairs ../shared/data/bench_cases.csv \
         --source ombria --every 40 -m superpoint-s2 -m aliked-lightglue
     python -m experiments.benchmarks.cost scenes --work /tmp/scenes --bands 1 --format tif
+    python -m experiments.benchmarks.cost traffic --work /tmp/scenes
     python -m experiments.benchmarks.cost training superpoint chips \
         experiments/superpoint/season.yaml
     python -m experiments.benchmarks.cost matching --side 512
@@ -26,11 +27,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -39,24 +38,19 @@ from imatch.benchmark.cases import Case, read_cases
 from imatch.benchmark.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
+from tests.support.apart import apart
+from tests.support.scenes.remote import match_remotely, write_cog
 from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
+from tests.support.service import Service
 from tests.support.stage_pairs import stage_rows
 from tests.support.startup import run_fresh
 from tests.support.types_on_path import classes_on_path
-from tests.support.vector_search import HITS, search_one_by_one
-from tests.support.vectors import make_queries, mapped, write_vectors
+from tests.support.vector_search import search_all
 
 if TYPE_CHECKING:
     from imatch.training.trainer import Trainer
 
-P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *args, **kwargs).result()
 
 
 def pair_seconds(name: str, cases: list[Case], root: Path) -> tuple[list[float], float]:
@@ -144,6 +138,28 @@ def scenes(asked: argparse.Namespace) -> None:
     if asked.out is not None:
         with atomic_path(asked.out, overwrite=True) as path:
             path.write_text(json.dumps(record | {"runs": rows}, indent=1) + "\n")
+
+
+def traffic(asked: argparse.Namespace) -> None:
+    """Match two whole scenes as COGs on a server of ranges, and count the bytes that travel."""
+    asked.work.mkdir(parents=True, exist_ok=True)
+    ref, tgt = files = [asked.work / f"{name}.cog.tif" for name in ("ref", "tgt")]
+    if not all((asked.work / f"{n}.tif").exists() for n in ("ref", "tgt")):
+        apart(make_scenes, asked.work, asked.side, asked.bands)
+    for file in files:
+        if not file.exists():
+            apart(write_cog, asked.work / f"{file.name.split('.')[0]}.tif", file)
+    service = Service(asked.work)
+    try:
+        rows = [match_remotely(service, ref, tgt, m) for m in asked.matcher or ["auto"]]
+    finally:
+        service.close()
+    if asked.out is not None:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+        with atomic_path(asked.out, overwrite=True) as path:
+            path.write_text(json.dumps(record | {"runs": rows}, indent=1) + "\n")
+    print(to_json(rows))
 
 
 def types(_asked: argparse.Namespace) -> None:
@@ -281,37 +297,6 @@ def matching(asked: argparse.Namespace) -> None:
     print(f", peak {peak_mb() / 1e3:.2f} GB")
 
 
-def search_all(work: Path, count: int, queries: int, threads: int) -> dict[str, Any]:
-    """Build every structure over a set of vectors and search it."""
-    from imatch.retrieval.index.vector_index import build, require_faiss
-
-    vectors, asked = work / "clustered.f32", work / "clustered-queries.f32"
-    write_vectors(vectors, count)
-    asked.write_bytes(make_queries(mapped(vectors), queries).tobytes())
-    require_faiss().omp_set_num_threads(threads)
-    table = []
-    truth: list[set[int]] = []
-    for structure in ("flat", "ivf", "ivfpq"):
-        seconds = processor = 0.0
-        if structure != "flat":
-            wall, busy = time.perf_counter(), time.process_time()
-            file = vectors.with_name(f"{vectors.stem}.{structure}.faiss")
-            build(mapped(vectors), file, structure)
-            seconds, processor = time.perf_counter() - wall, time.process_time() - busy
-        row = apart(search_one_by_one, vectors, structure, asked, threads)
-        found = [set(rows) for rows in row.pop("rows")]
-        truth = found if structure == "flat" else truth
-        shares = [len(a & b) / HITS for a, b in zip(found, truth, strict=True)]
-        row |= {
-            "recall_at_10": statistics.mean(shares),
-            "build_seconds": seconds,
-            "build_processor_seconds": processor,
-        }
-        table.append(row)
-        print(row, flush=True)
-    return {"kind": "clustered", "count": count, "queries": queries, "rows": table}
-
-
 def search(asked: argparse.Namespace) -> None:
     """Search a million synthetic vectors one by one, by each structure."""
     for folder in (asked.output, asked.work):
@@ -347,6 +332,12 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--format", action="append", choices=list(FORMATS), help="default: both")
     part.add_argument("--side", type=int, default=10980, help="pixels")
     part.add_argument("--bands", type=int, default=3, choices=(1, 3))
+    part = parts.add_parser("traffic", help="bytes of two whole Sentinel-2 tiles on another host")
+    part.set_defaults(run=traffic)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
+    part.add_argument("-m", "--matcher", action="append", help="default: auto")
+    part.set_defaults(side=10980, bands=1)
     part = parts.add_parser("types", help="the classes on the path of one match")
     part.set_defaults(run=types)
     part = parts.add_parser("startup", help="importing imatch, and the first match of a program")

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from imatch.benchmark.cases import Case
 from imatch.core.types import BoolArray
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.raster import Source, array_source, open_source
+from imatch.pipeline.pair.match import open_image
+from imatch.raster import Source, array_source
+from imatch.raster.read.source import SETTINGS
 
 # What cv2.warpPerspective interpolates without a change of type.
 _WARPABLE = frozenset({"uint8", "uint16", "int16", "float32", "float64"})
@@ -60,18 +62,14 @@ def prepare_case(case: Case, root: Path, config: MatchConfig) -> tuple[PreparedC
         InputError: An image cannot be read.
     """
     ref, tgt = case.images(root)
-    reference = _read(
-        open_source(ref, bands=config.ref_bands, nodata=config.ref_nodata, mask=config.ref_mask)
-    )
-    target = _read(
-        open_source(tgt, bands=config.tgt_bands, nodata=config.tgt_nodata, mask=config.tgt_mask)
-    )
+    reference = _read(open_image(ref, "ref", config))
+    target = _read(open_image(tgt, "tgt", config))
     return reference, warp_image(target, case.warp)
 
 
 def for_prepared(config: MatchConfig) -> MatchConfig:
     """Returns the settings for images that `prepare_case` has read, bands and masks left out."""
-    done = (f"{side}_{name}" for side in ("ref", "tgt") for name in ("bands", "nodata", "mask"))
+    done = (f"{side}_{name}" for side in ("ref", "tgt") for name in SETTINGS)
     return config.model_copy(update=dict.fromkeys(done))
 
 

@@ -15,7 +15,7 @@ EXTRAS = {
     "kagglehub": "fetch",
     "mlflow": "mlflow",
     "pyarrow": "retrieval",
-    "pystac": "fetch",
+    "pystac": "stac",
     "pystac_client": "fetch",
     "pytorch_metric_learning": "retrieval",
     "rioxarray": "xarray",

@@ -16,6 +16,8 @@ _REMOTE = re.compile(
     r"://|\b(?:https?|ftp|s3|gs|az|oss|swift):/"
     r"|/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)(?:_streaming)?/"
 )
+_ITEM = re.compile(r"(?:\.(?:geo)?json|/items/[^/]+)$", re.IGNORECASE)
+_ASSETS = re.compile(r"(#[\w.-]+(?:,[\w.-]+)*)[),.;:\]]*$")
 _USER = re.compile(r"(:/{1,2})[^/?#]*@")
 # /vsicurl?pc_url_signing=yes&url=https%3A%2F%2F…: GDAL's own options, credentials among them.
 _OPTIONS = re.compile(r"(/vsicurl(?:_streaming)?)\?(.*)")
@@ -39,6 +41,8 @@ def redacted(text: str) -> str:
         "cannot read '/vsizip//vsicurl/https://host/a.zip' (HTTP 403)"
         >>> redacted("/vsicurl?empty_dir=yes&url=https%3A%2F%2Fhost%2Fa.tif%3Fsig%3Dx")
         '/vsicurl/https://host/a.tif'
+        >>> redacted("https://host/item.json?sig=x#B04,B03")
+        'https://host/item.json#B04,B03'
     """
     return _WORD.sub(_cleaned, text)
 
@@ -48,8 +52,10 @@ def _cleaned(match: re.Match[str]) -> str:
     if (remote := _REMOTE.search(word)) is not None:
         query = re.compile(r"[?#]").search(word, remote.end())
         if query is not None:
-            # The sentence goes on behind a URL.
-            word = word[: query.start()] + word[len(word.rstrip("),.;:]")) :]
+            # The assets asked of a catalogue's item are no secret, and the sentence goes on behind.
+            assets = _ASSETS.search(word)
+            kept = assets[1] if assets and _ITEM.search(word[: query.start()]) else ""
+            word = word[: query.start()] + kept + word[len(word.rstrip("),.;:]")) :]
         word = _USER.sub(r"\1", word)
     return _SECRET.sub(r"\1...", word)
 

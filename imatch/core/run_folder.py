@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from filelock import FileLock, Timeout
 
 from imatch.core.errors import ConfigError, ImatchError, OutputError
-from imatch.core.io.files import atomic_path, disk_errors, remove_leftovers
+from imatch.core.io.files import atomic_path, check_local, disk_errors, remove_leftovers
 from imatch.core.io.jsontext import parse_json, to_json
 
 #: The lock of a folder that only one process may write to.
@@ -31,6 +31,7 @@ def lock_folder(path: Path, cause: str) -> FileLock:
         OutputError: Another process holds it, or the folder cannot be written to.
     """
     with disk_errors(path):
+        check_local(path)
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / LOCK, timeout=0)
         try:
@@ -106,6 +107,7 @@ class RunFolder:
         """
         sessions: list[dict[str, Any]] = []
         with disk_errors(self.path):
+            check_local(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             self.remove_leftovers()
             resumed = resume and (self.path / self.record).exists()

@@ -14,6 +14,9 @@ from imatch.core.errors import OutputError
 from imatch.export.coordinates import gis_xy, reference_xy
 from imatch.export.subsample import subsample
 from imatch.pipeline.registration.result import Registration
+from imatch.raster.names import openable
+from imatch.raster.stac.documents import split_name
+from imatch.raster.stac.item import single_asset
 
 # gdalwarp solves for thin-plate splines in O(n^3); more points than this only slow it down.
 _VRT_LIMIT = 150
@@ -120,8 +123,16 @@ def _reference_to(registration: Registration, path: Path) -> None:
             "the target is an array, and a VRT needs a file to point at",
             hint="write .points or .gpkg",
         )
+    named = target.path
+    if split_name(named) is not None:
+        named = single_asset(named) or ""
+        if not named:
+            raise OutputError(
+                f"{target.path} takes its bands from several assets, and a VRT points at one file",
+                hint="write .points or .gpkg, or match one asset",
+            )
     # An absolute name, lest GDAL take it relative to the temporary folder.
-    name = os.path.abspath(target.path) if Path(target.path).exists() else target.path  # noqa: PTH100
+    name = os.path.abspath(named) if Path(named).exists() else openable(named)  # noqa: PTH100
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

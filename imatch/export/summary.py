@@ -59,6 +59,7 @@ def summary_rows(registration: Registration) -> list[tuple[str, str]]:
         (r.status, r.reason),
         ("reference", _image(r.reference, apart)),
         ("target", _image(r.target, apart)),
+        *_masks(r),
         ("shift", shift_text(r)),
         ("", _components(r)),
         ("bands", bands_text(r)),
@@ -141,6 +142,17 @@ def _table(registration: Registration, *, plain: bool) -> Table:
         printable = text.translate(_ASCII) if plain else text
         table.add_row(Text(label, style=style), Text(printable, style="bold" if index == 0 else ""))
     return table
+
+
+def _masks(registration: Registration) -> list[tuple[str, str]]:
+    """Rows that say by which masks of products ground was left out."""
+    masks = registration.provenance.get("masked_by", {})
+    ref, tgt = masks.get("reference"), masks.get("target")
+    if ref == tgt:
+        return [] if ref is None else [("masks", ref)]
+    sides = (("reference", ref), ("target", tgt))
+    texts = [f"{side}: {text}" for side, text in sides if text is not None]
+    return [("masks" if number == 0 else "", text) for number, text in enumerate(texts)]
 
 
 def _image(image: ImageSummary, apart: bool) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import PurePath
 
 # 2019-03-18, 2019_03_18, 20190318, 20190318T083601; never part of a longer number.
 _WRITTEN = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.:]?)(\d\d)\2(\d\d)(?!\d)")
+# 2020216T105021, year and day of the year, in the names of HLS granules.
+_YEAR_AND_DAY = re.compile(r"(?<!\d)((?:19|20)\d\d)(\d{3})T\d{6}(?!\d)")
 # Of all that GDAL's drivers write; the first says when it was taken, the last when it was written.
 _TAGS = ("ACQUISITIONDATETIME", "PRODUCT_START_TIME", "SENSING_TIME", "TIFFTAG_DATETIME")
 _YEAR = 365.25
@@ -31,6 +33,8 @@ def acquisition_date(path: str, tags: Mapping[str, str] | None = None) -> date |
         datetime.date(2019, 3, 18)
         >>> acquisition_date("Sentinel2_NDVI_2020-02-21.tif")
         datetime.date(2020, 2, 21)
+        >>> acquisition_date("HLS.S30.T31TCJ.2020216T105021.v2.0.B04.tif")
+        datetime.date(2020, 8, 3)
     """
     parts = PurePath(path).parts
     texts = [*reversed(parts[-3:])]
@@ -56,3 +60,6 @@ def _dates(text: str) -> Iterator[date]:
             yield date(int(year), int(month), int(day))
         except ValueError:
             continue
+    for year, day in _YEAR_AND_DAY.findall(text):
+        if 1 <= int(day) <= 366:
+            yield date(int(year), 1, 1) + timedelta(int(day) - 1)

@@ -21,8 +21,9 @@ from rasterio.io import DatasetReader
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.redaction import redacted
 from imatch.raster.integrity import check_whole
-from imatch.raster.names import openable
-from imatch.raster.remote import check_reach
+from imatch.raster.names import is_remote, openable
+from imatch.raster.remote.reach import check_reach
+from imatch.raster.remote.web import web_fault, web_options
 
 #: Sources of a virtual dataset that are opened to see whether they can be.
 _MOST_SOURCES = 64
@@ -43,6 +44,8 @@ _MOST_SPARSE = {"tiled": 30_000, "strips": 10_000, "plain": 100}
 _FEW = 2 * 10**7
 
 
+# Also in the text of a VRT of our own.
+_REMOTE_PART = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift)|://")
 _OPTIONS = {
     # Rasterio hands this one to GDAL in bytes, where the variable of that name means megabytes.
     "GDAL_CACHEMAX": CACHE_MB * 1024**2,
@@ -51,7 +54,6 @@ _OPTIONS = {
     # threshold keeps GDAL from choosing one by itself, also inside a VRT's sources.
     "GDAL_OVERVIEW_OVERSAMPLING_THRESHOLD": "0.000001",
     "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
-    "GDAL_HTTP_MAX_RETRY": 3,
     # A cut JPEG is otherwise filled up with grey, silently.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
     # JPEG 2000 tiles that GDAL itself decodes in threads come back as zeros where they are damaged:
@@ -63,9 +65,14 @@ os.environ.setdefault("OPJ_NUM_THREADS", "ALL_CPUS")
 
 
 @contextmanager
-def session() -> Iterator[None]:
-    """GDAL set up as this room needs it, without warnings about missing geocoding."""
-    with rasterio.Env(**_OPTIONS), warnings.catch_warnings():
+def session(name: str = "") -> Iterator[None]:
+    """GDAL set up as this room needs it, without warnings about missing geocoding.
+
+    Args:
+        name: What is to be opened, which may lie on another host.
+    """
+    options = {**_OPTIONS, **web_options(name)} if _REMOTE_PART.search(name) else _OPTIONS
+    with rasterio.Env(**options), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
@@ -87,6 +94,8 @@ def explained(name: str, cause: str, hint: str) -> Iterator[None]:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
+        if is_remote(name) and (fault := web_fault(str(root))) is not None:
+            raise InputError(fault[0], subject=name, hint=fault[1]) from error
         detail = in_words(str(root), name) or type(root).__name__
         raise InputError(f"{cause} ({detail})", subject=name, hint=hint) from error
 
@@ -241,7 +250,7 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
     datasets = _open_datasets.datasets
-    with session():
+    with session(name):
         if datasets is not None and (name, level) in datasets:
             datasets.move_to_end((name, level))
             with _header_errors(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,11 @@ class RasterInfo:
             them; None where that is exact.
         located_by: What geocodes it, in words (``"144 GCPs"``); None where nothing does.
         unlocated: Why GCPs or RPCs that the file has are not used.
-        modality: What names or a palette tell of the sensor; None where they tell nothing.
+        modality: What names, a palette or the kind of product tell of the sensor; None where they
+            tell nothing.
+        taken: The day it was taken, where a catalogue says; None elsewhere.
+        mask: Which mask of its product leaves out what (``"SCL (clouds)"``), or why none does; None
+            where it is no product.
     """
 
     path: Path | None
@@ -61,6 +66,8 @@ class RasterInfo:
     located_by: str | None = None
     unlocated: str | None = None
     modality: Modality | None = None
+    mask: str | None = None
+    taken: date | None = None
 
     @property
     def size(self) -> tuple[int, int]:

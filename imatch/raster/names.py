@@ -20,6 +20,15 @@ REMOTE_FS = r"/vsi(?:curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)(?:_streaming)?[/
 _REMOTE = re.compile(
     rf"{REMOTE_FS}|\b[a-z][a-z0-9+.-]*(?<!file)(?<!zip)(?<!tar)(?<!mem)://", re.IGNORECASE
 )
+#: GDAL's file systems by the schemes of URLs.
+_FOLDERS = {
+    "http": "vsicurl",
+    "https": "vsicurl",
+    "s3": "vsis3",
+    "gs": "vsigs",
+    "az": "vsiaz",
+    "abfs": "vsiadls",
+}
 _LISTED = 3
 
 
@@ -27,7 +36,8 @@ def container_of(path: str | PathLike[str], folder: Path | None = None) -> str |
     """Finds the file within the name of one of its parts, as it is written there.
 
     Args:
-        path: A name such as ``NETCDF:"two.nc":Band1`` or ``GTIFF_DIR:2:pages.tif``.
+        path: A name such as ``NETCDF:"two.nc":Band1``, ``GTIFF_DIR:2:pages.tif`` or
+            ``item.json#B04``.
         folder: Where relative names begin; the current folder when None.
 
     Returns:
@@ -38,6 +48,10 @@ def container_of(path: str | PathLike[str], folder: Path | None = None) -> str |
         (True, True)
     """
     text, base = fspath(path), folder or Path()
+    document, mark, _ = text.partition("#")
+    if mark and document.lower().endswith((".json", ".geojson")) and "://" not in document:
+        # Assets of a STAC item.
+        return document if _exists(base, document) and not _exists(base, text) else None
     found = _PART.fullmatch(text)
     if found is None or _exists(base, text):
         return None
@@ -72,6 +86,17 @@ def is_remote(path: str | PathLike[str]) -> bool:
     return _REMOTE.search(text) is not None and not _exists(Path(), text)
 
 
+def is_known_again(path: str | PathLike[str]) -> bool:
+    """Whether a later run can tell that a path leads to the same content: no array, no service.
+
+    That are files, folders, archives, items of a catalogue, and what lies at a URL or in a store.
+    """
+    text = fspath(path)
+    if not is_virtual(path):
+        return True
+    return openable(text).startswith("/vsi") or "#" in text
+
+
 def located(path: str, folder: Path) -> str:
     """A path as seen from a folder, also that of a part of a file; URLs and ``/vsi…`` as they are.
 
@@ -88,12 +113,22 @@ def located(path: str, folder: Path) -> str:
 def openable(name: str) -> str:
     """Returns the name to hand to GDAL, in which a file's colon is no driver's or scheme's.
 
+    URLs become GDAL's virtual paths, which are read by ranges of bytes with the credentials that
+    GDAL finds; a VRT would fetch a URL whole.
+
     Args:
         name: A path, URL, ``/vsi…`` path, part of a file, or the text of a VRT.
+
+    Examples:
+        >>> openable("https://host/a.tif"), openable("s3://bucket/a.tif"), openable("a.tif")
+        ('/vsicurl/https://host/a.tif', '/vsis3/bucket/a.tif', 'a.tif')
     """
     if ":" in name and not name.startswith("<") and _exists(Path(), name):
         return str(Path(name).absolute())
-    return name
+    scheme, mark, rest = name.partition("://")
+    if not mark or (folder := _FOLDERS.get(scheme.lower())) is None:
+        return name
+    return f"/{folder}/{name if folder == 'vsicurl' else rest}"
 
 
 def local_files(names: Iterable[str]) -> tuple[Path, ...]:

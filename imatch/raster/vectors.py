@@ -9,7 +9,7 @@ from os import PathLike, fspath
 
 from imatch.core.errors import ImatchError, InputError
 from imatch.raster.gdal import in_words
-from imatch.raster.remote import check_reach
+from imatch.raster.remote.reach import check_reach
 
 
 @contextmanager

@@ -62,8 +62,9 @@ def batch(
 
     Args:
         pairs: (reference, target) pairs of paths or URLs, perhaps as `BatchPair`; or a CSV with
-            the columns reference and target; or a folder of images, with `targets` that of the
-            references, else a time series, for which there is `reference` or `all_pairs`.
+            the columns reference and target; or a folder of images or a STAC collection, with
+            `targets` that of the references, else a time series, for which there is `reference` or
+            `all_pairs`.
         out: Folder for ``results/``, ``results.csv``, ``summary.json`` and ``report.html``.
         targets: Folder of the targets.
         pair_by: How the images of two folders go together: by ``name``, ``order`` or ``date``;
@@ -117,10 +118,10 @@ def batch(
     settings = make(config, **options)
     if isinstance(pairs, str | PathLike):
         found = find_pairs(
-            Path(pairs),
-            None if targets is None else Path(targets),
+            pairs,
+            targets,
             by=pair_by,
-            reference=None if reference is None else Path(reference),
+            reference=reference,
             all_pairs=all_pairs,
             max_gap=max_gap,
         )

@@ -28,7 +28,9 @@ from imatch.pipeline.scene.checkpoint import clear, holds_tiles
 from imatch.pipeline.scene.config import SceneConfig, SceneOptions, make_scene_config
 from imatch.pipeline.scene.register import register_scene
 from imatch.raster import Source
-from imatch.raster.names import is_virtual
+from imatch.raster.names import is_known_again
+from imatch.raster.stac.item import raster_of
+from imatch.workflows.stac_item import check_stac, write_stac
 
 
 def register(
@@ -39,6 +41,7 @@ def register(
     config: Asked | None = None,
     outputs: Sequence[str | PathLike[str]] = (),
     report: str | PathLike[str] | None = None,
+    stac: str | PathLike[str] | None = None,
     grid: GridKind = "reference",
     res: float | None = None,
     bounds: Bounds | None = None,
@@ -74,6 +77,7 @@ def register(
             what it has. The defaults when None.
         outputs: Files for the registration itself, as `Registration.save` writes them.
         report: File for the evidence, as `Registration.report` writes it.
+        stac: File for the STAC item of `out`, with the certificate in its properties.
         grid: Whose pixel lattice `out` has, ``reference`` or ``target``.
         res: Side of its pixels in units of its CRS.
         bounds: (left, bottom, right, top) to cover, in its CRS.
@@ -131,7 +135,11 @@ def register(
 
         place, told = None if out is None else Path(out), WriteLog() if log is None else log
         documents, evidence = [*map(Path, outputs)], None if report is None else Path(report)
-        _check_places(place, documents, evidence, [_name(ref), _name(tgt)], overwrite=overwrite)
+        item = None if stac is None else Path(stac)
+        if item is not None and place is None:
+            raise ConfigError("describes the raster, and none is written", subject="stac")
+        inputs = [_name(ref), _name(tgt)]
+        _check_places(place, documents, evidence, item, inputs, overwrite=overwrite)
         state = None
         if place is not None:
             name = _file(tgt, place)
@@ -161,6 +169,9 @@ def register(
             elif place is not None:
                 # Where this fails the tiles are kept: with `resume` the next call costs little.
                 told.wrote(place, _write_target(registration, name, place, how, progress))
+                if item is not None:
+                    with told.attempt(item):
+                        write_stac(registration, place, item, overwrite=overwrite)
             write_all(registration, documents, overwrite=overwrite, log=told, on_stage=stages.begin)
             if evidence is not None:
                 stages.begin(f"writing {evidence.name}")
@@ -176,6 +187,7 @@ def _check_places(
     out: Path | None,
     outputs: Sequence[Path],
     report: Path | None,
+    item: Path | None,
     inputs: Sequence[str | None],
     *,
     overwrite: bool,
@@ -189,7 +201,9 @@ def _check_places(
         check_report(report)
     seen = {os.path.realpath(path): "is named twice as output" for path in outputs}
     seen |= {os.path.realpath(path): "is also an input" for path in read}
-    for path in (out, report):
+    if item is not None:
+        check_stac(item)
+    for path in (out, report, item):
         if path is None:
             continue
         place = os.path.realpath(path)
@@ -219,11 +233,13 @@ def _file(tgt: Image, out: Path) -> str:
             subject=out,
             hint="leave it out, and take the pixels of Registration.warp",
         )
-    if Path(name).is_dir():
+    name = fspath(raster_of(name))
+    if Path(name).is_dir() or Path(name).suffix.lower() in (".zip", ".tar"):
+        kind = "a folder" if Path(name).is_dir() else "an archive"
         raise ConfigError(
-            "is a folder of many rasters",
+            f"is {kind} of many rasters",
             subject=name,
-            hint="name one of them, and apply its registration to the folder",
+            hint="name one of them, and apply its registration to the others",
         )
     return name
 
@@ -273,7 +289,7 @@ def _state_folder(
     out: Path, ref: str | None, tgt: str, *, resume: bool, overwrite: bool
 ) -> Path | None:
     """Where finished tiles are kept: beside the output; None for what is no local file."""
-    if ref is None or is_virtual(ref) or is_virtual(tgt):
+    if ref is None or not (is_known_again(ref) and is_known_again(tgt)):
         return None
     folder = out.parent / f".{out.name}.imatch"
     if resume:

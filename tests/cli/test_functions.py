@@ -20,6 +20,7 @@ MATCHING = {
     "bands": "pipeline.pair.config:MatchConfig.ref_bands",
     "modality": "pipeline.pair.config:MatchConfig.ref_modality",
     "nodata": "pipeline.pair.config:MatchConfig.ref_nodata",
+    "product_mask": "pipeline.pair.config:MatchConfig.ref_product_mask",
     "no_geocoding": "pipeline.pair.config:MatchConfig.use_geocoding",
     "offline": "pipeline.pair.config:MatchConfig.fetch",
     "config_file": "pipeline.pair.config:load_config",

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from imatch.core.io.offline import is_offline, offline
-from imatch.raster import remote
+from imatch.raster.remote import reach
 
 Run = Callable[..., Any]
 RANGES = Path(__file__).parents[1] / "support" / "range_server.py"
@@ -52,7 +52,7 @@ def server(tmp_path: Path, pair: tuple[Path, Path]) -> Iterator[Server]:
     for path, name in zip(pair, ("a.tif", "b.tif"), strict=True):
         shutil.copyfile(path, tmp_path / "there" / name)
         shutil.copyfile(path, tmp_path / "here" / name)
-    remote._log_once.cache_clear()
+    reach._log_once.cache_clear()
     made = Server(tmp_path / "there")
     yield made
     made.close()
@@ -89,9 +89,13 @@ def reaching(folder: Path, url: str) -> dict[str, Path]:
         "</GDALTileIndexDataset>",
         "stac.json": json.dumps(
             {
-                "type": "FeatureCollection",
+                "type": "Feature",
                 "stac_version": "1.0.0",
-                "features": [{"assets": {"a": {"href": f"{url}/a.tif"}}}],
+                "id": "a",
+                "geometry": {"type": "Point", "coordinates": [0, 0]},
+                "properties": {"datetime": "2018-08-15T00:00:00Z"},
+                "links": [],
+                "assets": {"a": {"href": f"{url}/a.tif"}},
             }
         ),
     }

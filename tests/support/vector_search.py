@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from tests.support.vectors import mapped
+from tests.support.apart import apart
+from tests.support.vectors import make_queries, mapped, write_vectors
 
 #: Hits of a query.
 HITS = 10
@@ -62,3 +63,34 @@ def _own_mb(process: psutil.Process) -> float:
         return float(process.memory_full_info().uss) / 1e6
     rows = dict(line.split(":", 1) for line in told.read_text().splitlines()[1:])
     return int(rows["Anonymous"].split()[0]) * 1024 / 1e6
+
+
+def search_all(work: Path, count: int, queries: int, threads: int) -> dict[str, Any]:
+    """Build every structure over a set of vectors and search it."""
+    from imatch.retrieval.index.vector_index import build, require_faiss
+
+    vectors, asked = work / "clustered.f32", work / "clustered-queries.f32"
+    write_vectors(vectors, count)
+    asked.write_bytes(make_queries(mapped(vectors), queries).tobytes())
+    require_faiss().omp_set_num_threads(threads)
+    table = []
+    truth: list[set[int]] = []
+    for structure in ("flat", "ivf", "ivfpq"):
+        seconds = processor = 0.0
+        if structure != "flat":
+            wall, busy = time.perf_counter(), time.process_time()
+            file = vectors.with_name(f"{vectors.stem}.{structure}.faiss")
+            build(mapped(vectors), file, structure)
+            seconds, processor = time.perf_counter() - wall, time.process_time() - busy
+        row = apart(search_one_by_one, vectors, structure, asked, threads)
+        found = [set(rows) for rows in row.pop("rows")]
+        truth = found if structure == "flat" else truth
+        shares = [len(a & b) / HITS for a, b in zip(found, truth, strict=True)]
+        row |= {
+            "recall_at_10": statistics.mean(shares),
+            "build_seconds": seconds,
+            "build_processor_seconds": processor,
+        }
+        table.append(row)
+        print(row, flush=True)
+    return {"kind": "clustered", "count": count, "queries": queries, "rows": table}

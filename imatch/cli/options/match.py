@@ -71,6 +71,14 @@ def config_options(command: CommandT) -> CommandT:
             config_option("tgt_modality", help="That of the target."),
             config_option("ref_mask"),
             config_option("tgt_mask"),
+            click.option(
+                "--product-mask",
+                type=click.Choice(["auto", "none"]),
+                help="Masks that come with products (SCL, QA_PIXEL, Fmask, udm2): auto leaves out"
+                " clouds, shadows and fill, none ignores them.  [default: auto]",
+            ),
+            config_option("ref_product_mask", help="Those of the reference."),
+            config_option("tgt_product_mask", help="Those of the target."),
             config_option("size", metavar="PX"),
             config_option("max_keypoints", metavar="N"),
             config_option("threshold_px", "--threshold", metavar="PX"),
@@ -211,9 +219,10 @@ def may_fetch(base: MatchConfig, *, offline: bool) -> bool:
 def _fields(params: dict[str, Any], base: MatchConfig) -> dict[str, Any]:
     """The fields that were given on the command line.
 
-    ``bands``, ``nodata`` and ``modality`` stand for both images unless one has its own.
+    Those of ``bands``, ``nodata``, ``modality`` and ``product_mask`` stand for both images unless
+    one has its own.
     """
-    for both in ("bands", "nodata", "modality"):
+    for both in ("bands", "nodata", "modality", "product_mask"):
         value = params.pop(both)
         for side in ("ref", "tgt"):
             if params[f"{side}_{both}"] is None:

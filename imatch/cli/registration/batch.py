@@ -10,7 +10,7 @@ import click
 from imatch.cli.console import command_line, print_json, seen, stdout_console
 from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
-from imatch.cli.options.common import PATH, format_option, number_option, output_folder_option
+from imatch.cli.options.common import format_option, number_option, output_folder_option
 from imatch.cli.options.match import chosen_config, chosen_scene_config, config_options
 from imatch.cli.options.raster import raster_fields, raster_options
 from imatch.cli.options.run import chosen_run, run_options
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Verb)
-@click.argument("source", metavar="PAIRS.csv|FOLDER", type=PATH)
-@click.argument("targets", metavar="[TARGETS]", type=PATH, required=False)
+@click.argument("source", metavar="PAIRS.csv|FOLDER|COLLECTION")
+@click.argument("targets", metavar="[TARGETS]", required=False)
 @output_folder_option("Folder for results/, results.csv, summary.json and report.html.")
 @click.option(
     "--pair-by",
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--reference",
-    type=PATH,
     metavar="FILE",
     help="Of one folder: register all its other images to this one.",
 )
@@ -75,12 +74,12 @@ if TYPE_CHECKING:
 @format_option
 @config_options
 def batch(
-    source: Path,
-    targets: Path | None,
+    source: str,
+    targets: str | None,
     *,
     out: Path,
     pair_by: PairBy | None,
-    reference: Path | None,
+    reference: str | None,
     all_pairs: bool,
     max_gap: int | None,
     retries: int,
@@ -94,7 +93,8 @@ def batch(
 
     PAIRS.csv has the columns reference, target, perhaps name, and settings of single pairs
     (ref_bands, tgt_mask, matcher...); its paths start from its own folder. Two folders are paired
-    by their files' names. One folder is a time series: with --reference or --all-pairs.
+    by their files' names. One folder is a time series: with --reference or --all-pairs. A STAC
+    collection stands for a folder.
 
     Exits with 1 if a pair could not be run, else with 3 if one is not registered.
 

@@ -27,6 +27,12 @@ from imatch.cli.options.raster import chosen_register_fields, in_place_options, 
     metavar="FILE.html",
     help="The evidence, before and after: a page, or its figures as .json.",
 )
+@click.option(
+    "--stac",
+    type=PATH,
+    metavar="FILE.json",
+    help="OUT.tif as a STAC item, with its certificate.",
+)
 @raster_options
 @in_place_options
 @scene_options
@@ -51,6 +57,7 @@ def register(
     outputs: tuple[Path, ...],
     plot: Path | None,
     report: Path | None,
+    stac: Path | None,
     jobs: int | None,
     resume: bool,
     force: bool,
@@ -70,6 +77,7 @@ def register(
     \b
     imatch register august.tif november.tif november_registered.tif
     imatch register a.jp2 b.jp2 out.tif --cog --co COMPRESS=ZSTD -o result.json --report report.html
+    imatch register item.json#visual b.tif out.tif --cog --stac out.json
     imatch register a.tif b.tif out.tif --geotransform-only --local none --tolerance 0.5px
     """  # noqa: D301 - click wants the backspace itself.
     import imatch
@@ -85,6 +93,7 @@ def register(
             config=config,
             outputs=outputs,
             report=report,
+            stac=stac,
             **rasters,
             jobs=jobs or os.cpu_count() or 1,
             resume=resume,

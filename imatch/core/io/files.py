@@ -111,6 +111,24 @@ def append(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def check_local(path: Path) -> None:
+    """Refuses to write to a URL or an object store.
+
+    Raises:
+        OutputError: It is one.
+    """
+    # As a path a URL has lost one of its slashes, and may have been made absolute.
+    scheme = any(re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", part) for part in path.parts)
+    virtual = re.match(r"[/\\]vsi\w+[/\\]", str(path)) is not None
+    if (scheme or virtual) and not path.parent.is_dir():
+        raise OutputError(
+            "lies on another host, where nothing is written: results appear whole or not at all,"
+            " which takes a rename",
+            subject=path,
+            hint="write it to this machine and upload it",
+        )
+
+
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse early what could not be written later.
 
@@ -121,6 +139,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: The folder is missing or read-only, or the file exists and may not be replaced.
     """
+    check_local(path)
     if path.is_dir() and not path.is_symlink():
         raise OutputError("is a folder", subject=path, hint="name a file in it")
     # A link that leads nowhere is there, too; what it leads to is never touched.

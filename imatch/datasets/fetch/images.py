@@ -24,16 +24,10 @@ from imatch.core.errors import InputError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.tables import as_cell, write_csv
 from imatch.raster.geodesy import apply_affine
-from imatch.raster.remote import check_reach
+from imatch.raster.names import openable
+from imatch.raster.remote.reach import check_reach
+from imatch.raster.remote.web import web_options
 
-_WEB = {
-    # Neither the folder nor side-cars are asked for: each would be one more request.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MAX_RETRY": 3,
-    "GDAL_HTTP_RETRY_DELAY": 1,
-    "GDAL_HTTP_CONNECTTIMEOUT": 20,
-    "GDAL_HTTP_TIMEOUT": 120,
-}
 _PROFILE = {
     "driver": "GTiff",
     "compress": "deflate",
@@ -76,10 +70,10 @@ def frame_of(files: Sequence[str], bbox: tuple[float, float, float, float]) -> R
         rasterio.errors.RasterioError: A file cannot be read.
     """
     best: tuple[float, RemoteWindow] | None = None
-    with rasterio.Env(**_WEB):
+    with rasterio.Env(**web_options()):
         for name in files:
             check_reach(name)
-            with rasterio.open(_virtual(name)) as file:
+            with rasterio.open(openable(name)) as file:
                 if file.crs is None:
                     raise InputError("is not geocoded", subject=name)
                 size = abs(file.transform.a)
@@ -132,9 +126,9 @@ def write_window(
     parts: list[NDArray[np.generic]] = []
     names: list[str] = []
     nodata: float | None = None
-    with rasterio.Env(**_WEB):
+    with rasterio.Env(**web_options()):
         for asset, url in files.items():
-            with rasterio.open(_virtual(url)) as file:
+            with rasterio.open(openable(url)) as file:
                 nodata = file.nodata if nodata is None else nodata
                 several = file.count > 1
                 names += [
@@ -190,12 +184,6 @@ def _read(file: DatasetReader, frame: RemoteWindow, classes: bool) -> NDArray[np
         resampling=Resampling.nearest if classes else Resampling.cubic,
     ) as warped:
         return np.asarray(warped.read())
-
-
-def _virtual(name: str) -> str:
-    if name.startswith(("http://", "https://")):
-        return f"/vsicurl/{name}"
-    return f"/vsis3/{name[5:]}" if name.startswith("s3://") else name
 
 
 @dataclass(frozen=True)

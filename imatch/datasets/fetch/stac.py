@@ -19,6 +19,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from imatch.core.errors import ConfigError, ImatchError, InputError
+from imatch.core.extras import require_extra
 from imatch.core.io.offline import check_online
 from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.redaction import redacted
@@ -32,12 +33,12 @@ from imatch.datasets.fetch.images import (
 from imatch.datasets.prepare.pairing import season
 from imatch.datasets.prepare.scan import SkippedScene, tile_name
 from imatch.raster.gdal import in_words
+from imatch.raster.stac.documents import licences, listed_items, read_document, read_item
+from imatch.raster.stac.item import PICTURES, asset_href
 
 if TYPE_CHECKING:
     import pystac
 
-#: What catalogues call their picture in natural colours.
-PICTURES = ("visual", "true_color", "true-color", "TCI", "image", "data")
 _CLASSES = ("scl", "SCL")
 _TRIES = 3
 
@@ -220,23 +221,24 @@ def _parse_date(text: str) -> tuple[datetime, datetime]:
 
 def _search(query: StacQuery) -> tuple[list[pystac.Item], str]:
     """Searches items that fit; returns them and what the collections say of their licence."""
-    try:
-        import pystac
-    except ImportError as error:
-        raise ConfigError(
-            "needs pystac-client", subject="fetch stac", hint="run pip install 'imatch[fetch]'"
-        ) from error
+    require_extra("pystac_client", "catalogues are asked by it")
     begin, end = span(query.dates)
     with _one_line_errors(query.url), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        root = pystac.Catalog.from_file(query.url)
-        if any(link.rel == "search" for link in root.links):
+        root = read_document(query.url)
+        if any(link.get("rel") == "search" for link in root.get("links", ())):
             items = _search_items(query, begin, end)
         else:
-            items = root.get_items(recursive=True)
+            items = (
+                read_item(known or read_document(place), place)
+                for place, known in listed_items(root, query.url)
+            )
         fitting = [item for item in items if _is_wanted(item, query, begin, end)]
-        names = sorted({item.collection_id or "" for item in fitting})
-        licence = _licence(root, names)
+        stated = licences(root, query.url)
+    names = sorted({item.collection_id or "" for item in fitting})
+    licence = "; ".join(
+        f"{name or 'no collection'}: {stated.get(name, 'not stated')}" for name in names
+    )
     return fitting, licence
 
 
@@ -281,15 +283,6 @@ def _tile(item: pystac.Item) -> str:
         if name in item.properties:
             return str(item.properties[name])
     return tile_name(item.id) or ""
-
-
-def _licence(root: pystac.Catalog, names: Sequence[str]) -> str:
-    licences = []
-    for name in names:
-        collection = root.get_child(name) if name else None
-        text = getattr(collection, "license", None) or "not stated"
-        licences.append(f"{name or 'no collection'}: {text}")
-    return "; ".join(licences)
 
 
 @contextmanager
@@ -349,13 +342,9 @@ def _fetch(item: pystac.Item, query: StacQuery, out: Path, *, overwrite: bool) -
 
 def _window_of(item: pystac.Item, keys: Sequence[str], query: StacQuery, path: Path) -> None:
     scl = next((key for key in _CLASSES if key in item.assets), None)
-    frame = frame_of([_href(item, key) for key in keys], query.bbox)
+    frame = frame_of([asset_href(item, key) for key in keys], query.bbox)
     if scl is not None and scl not in keys:
         # First, so that an image is never there without its classes.
         target = path.with_name(f"{path.stem}_SCL.tif")
-        write_window(target, {scl: _href(item, scl)}, frame, classes=True)
-    write_window(path, {key: _href(item, key) for key in keys}, frame)
-
-
-def _href(item: pystac.Item, key: str) -> str:
-    return item.assets[key].get_absolute_href() or item.assets[key].href
+        write_window(target, {scl: asset_href(item, scl)}, frame, classes=True)
+    write_window(path, {key: asset_href(item, key) for key in keys}, frame)

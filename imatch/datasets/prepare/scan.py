@@ -47,7 +47,8 @@ class Scene:
 
     def open(self, bands: Sequence[int | str] | None) -> Source:
         """Opens the image as the scan did."""
-        source = open_source(self.path, bands=bands)
+        # Clouds are sorted out by their share; see `clouds`.
+        source = open_source(self.path, bands=bands, product_mask="none")
         source.info = replace(source.info, crs=self.info.crs)
         return source
 
@@ -157,7 +158,7 @@ def _files(source: SourceConfig, root: Path) -> list[str]:
 
 
 def _scene(path: str, source: SourceConfig, known: Mapping[str, str]) -> Scene:
-    info = open_source(path, bands=source.bands).info
+    info = open_source(path, bands=source.bands, product_mask="none").info
     crs = known.get("crs") or source.crs
     if info.crs is None and crs and crs != "none":
         try:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from imatch.core.errors import ImatchError, OutputError
+from imatch.core.io.files import check_local
 from imatch.core.pool import map_processes
 from imatch.pipeline.apply.file import ApplyOptions, FileOrPart, apply_file, output_paths
 from imatch.pipeline.apply.geotransform import check_geotransform
@@ -64,6 +65,7 @@ def apply_files(
     if options.geotransform_only:
         check_geotransform(mapping.reference)
     try:
+        check_local(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(error.strerror or str(error), subject=folder) from error

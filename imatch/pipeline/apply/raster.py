@@ -23,6 +23,7 @@ from imatch.raster.gdal import opened
 from imatch.raster.read.file_source import raster_info
 from imatch.raster.read.products.sentinel2 import is_granule_file
 from imatch.raster.sampling.interpolation import Resampling
+from imatch.raster.stac.item import raster_of
 from imatch.raster.warp.warp import warp_file
 from imatch.raster.write.classes import class_evidence
 
@@ -87,6 +88,7 @@ def apply_raster(
         ConfigError: An option makes no sense.
         OutputError: The file cannot be written.
     """
+    path = raster_of(path)
     info = raster_info(path, nodata=nodata, dem=mapping.dem)
     if lattice is None:
         lattice = output_lattice(mapping, info, grid=grid, res=res, bounds=bounds)

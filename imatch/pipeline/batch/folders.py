@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
 from itertools import combinations
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.redaction import get_logger
 from imatch.pipeline.batch.pairs import BatchPair, name_pairs
 from imatch.pipeline.batch.table import read_pairs
 from imatch.raster.dates import acquisition_date
+from imatch.raster.names import is_virtual
+from imatch.raster.stac.documents import item_names, open_item, split_name
+from imatch.raster.stac.item import item_date
 
 PairBy: TypeAlias = Literal["name", "order", "date"]
 
 _LOG = get_logger(__name__)
 _IMAGES = frozenset({".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".webp", ".vrt", ".img"})
+# Folders and archives of other products than Sentinel-2's, by their names.
+_PRODUCT = re.compile(r"(?:L[COTEM]0\d_L[12]\w\w_\d{6}_\d{8}_\d{8}_02_\w\w|HLS\.[LS]30\..*)", re.I)
 _LISTED = 5
 
 
+class Listed(NamedTuple):
+    """An image of a folder or collection.
+
+    Attributes:
+        path: Its path or URL.
+        name: What tells it: the file's name, or the item's.
+        date: When it was taken, where that is known.
+    """
+
+    path: str
+    name: str
+    date: date | None
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix, in one case."""
+        return Path(self.name).stem.casefold()
+
+
 def find_pairs(
-    source: Path,
-    targets: Path | None = None,
+    source: str | PathLike[str],
+    targets: str | PathLike[str] | None = None,
     *,
     by: PairBy | None = None,
-    reference: Path | None = None,
+    reference: str | PathLike[str] | None = None,
     all_pairs: bool = False,
     max_gap: int | None = None,
 ) -> list[BatchPair]:
     """Pairs of a table, of two folders, or of one folder as a time series.
 
     Args:
-        source: CSV table (`read_pairs`), or folder of images.
-        targets: Folder of the targets (`pair_folders`), None for a table or a series.
+        source: CSV table (`read_pairs`), or folder of images, or STAC collection.
+        targets: Folder or collection of the targets (`pair_folders`), None for a table or a series.
         by: How the images of two folders go together, by name when None.
         reference: Of a series: all its other images go with this one (`pair_series`).
         all_pairs: Of a series: every two images.
@@ -57,7 +83,7 @@ def find_pairs(
         return pair_folders(source, targets, by or "name", max_gap)
     if by is not None:
         raise _contradiction("--pair-by takes two folders")
-    if source.is_dir():
+    if Path(source).is_dir() or split_name(source) is not None:
         if reference is not None and all_pairs:
             raise _contradiction("--reference and --all-pairs contradict each other")
         if not series:
@@ -67,7 +93,7 @@ def find_pairs(
         return pair_series(source, reference, max_gap)
     if series or max_gap is not None:
         raise _contradiction("--reference, --all-pairs and --max-gap take a folder")
-    return read_pairs(source)
+    return read_pairs(Path(source))
 
 
 def _contradiction(cause: str) -> ConfigError:
@@ -96,17 +122,34 @@ def list_images(folder: Path) -> list[Path]:
     return found
 
 
+def _listed(place: str | PathLike[str]) -> list[Listed]:
+    """The images of a folder, or the items of a collection."""
+    items = item_names(place)
+    if items is None:
+        paths = list_images(Path(place))
+        return [Listed(str(path), path.name, acquisition_date(path.name)) for path in paths]
+    found = []
+    for name in items:
+        item = open_item(name.partition("#")[0])
+        # An identifier may hold a dot, which begins no suffix.
+        found.append(Listed(name, f"{item.id}.json", item_date(item)))
+    return sorted(found, key=lambda image: image.name)
+
+
 def pair_folders(
-    references: Path, targets: Path, by: PairBy = "name", max_gap: int | None = None
+    references: str | PathLike[str],
+    targets: str | PathLike[str],
+    by: PairBy = "name",
+    max_gap: int | None = None,
 ) -> list[BatchPair]:
     """Pair the images of two folders.
 
     Args:
-        references: Folder of the references.
-        targets: Folder of the targets.
+        references: Folder or collection of the references.
+        targets: Folder or collection of the targets.
         by: ``name``: files of the same name, whatever their suffix; ``order``: the first with the
             first and so on; ``date``: each target with the reference nearest in time, by the dates
-            in their names.
+            in their names, or of items.
         max_gap: Most days between the two of a pair, by date; None for the same day.
 
     Returns:
@@ -115,7 +158,7 @@ def pair_folders(
     Raises:
         InputError: A folder holds no images, none of them match, or names hold no dates.
     """
-    refs, tgts = list_images(references), list_images(targets)
+    refs, tgts = _listed(references), _listed(targets)
     if by == "order":
         if len(refs) != len(tgts):
             raise InputError(
@@ -137,21 +180,23 @@ def pair_folders(
             hint=hint,
         )
     for folder, files, side in ((references, refs, 0), (targets, tgts, 1)):
-        alone = [path.name for path in files if path not in {pair[side] for pair in pairs}]
+        alone = [image.name for image in files if image not in {pair[side] for pair in pairs}]
         if alone:
             _LOG.warning("%d images of %s have no partner: %s", len(alone), folder, _some(alone))
     return _named(pairs)
 
 
 def pair_series(
-    folder: Path, reference: Path | None = None, max_gap: int | None = None
+    folder: str | PathLike[str],
+    reference: str | PathLike[str] | None = None,
+    max_gap: int | None = None,
 ) -> list[BatchPair]:
     """Pair the images of one folder with one another.
 
     Args:
-        folder: The images.
+        folder: The images, or a collection of them.
         reference: All the others go with this one; it may lie elsewhere. None for all pairs, the
-            earlier image of each (by date, where all names hold one) as its reference.
+            earlier image of each (where all dates are known) as its reference.
         max_gap: Most days between the two of a pair; None for any.
 
     Returns:
@@ -161,22 +206,21 @@ def pair_series(
         InputError: There are too few images, the reference is missing, names hold no dates though
             `max_gap` asks for them, or no two are near enough.
     """
-    images = list_images(folder)
+    images = _listed(folder)
     if reference is None:
-        dates = [acquisition_date(path.name) for path in images]
-        known = [day for day in dates if day is not None]
+        known = [image.date for image in images if image.date is not None]
         if len(known) == len(images):
             order = sorted(range(len(images)), key=lambda i: (known[i], images[i].name))
             images = [images[i] for i in order]
         pairs = list(combinations(images, 2))
     else:
-        first = _reference(folder, reference)
-        others = [path for path in images if path.resolve() != first.resolve()]
-        pairs = [(first, path) for path in others]
+        first = _reference(folder, images, fspath(reference))
+        others = [image for image in images if _place(image.path) != _place(first.path)]
+        pairs = [(first, image) for image in others]
     if not pairs:
         raise InputError("holds no image besides", subject=folder, hint="a pair takes two")
     if max_gap is not None:
-        days = _dated({path for pair in pairs for path in pair})
+        days = _dated({image for pair in pairs for image in pair})
         pairs = [(a, b) for a, b in pairs if abs((days[a] - days[b]).days) <= max_gap]
         if not pairs:
             raise InputError(
@@ -191,16 +235,18 @@ def _is_image(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        return path.suffix.upper() == ".SAFE"
+        return path.suffix.upper() == ".SAFE" or _PRODUCT.fullmatch(path.name) is not None
+    if path.suffix.lower() == ".tar":
+        return _PRODUCT.fullmatch(path.stem) is not None
     return path.suffix.lower() in _IMAGES
 
 
-def _by_name(refs: Sequence[Path], tgts: Sequence[Path]) -> list[tuple[Path, Path]]:
-    by_stem: list[dict[str, list[Path]]] = []
+def _by_name(refs: Sequence[Listed], tgts: Sequence[Listed]) -> list[tuple[Listed, Listed]]:
+    by_stem: list[dict[str, list[Listed]]] = []
     for files in (refs, tgts):
-        stems: dict[str, list[Path]] = defaultdict(list)
-        for path in files:
-            stems[path.stem.casefold()].append(path)
+        stems: dict[str, list[Listed]] = defaultdict(list)
+        for image in files:
+            stems[image.stem].append(image)
         by_stem.append(stems)
     pairs = []
     for stem, partners in by_stem[0].items():
@@ -208,15 +254,17 @@ def _by_name(refs: Sequence[Path], tgts: Sequence[Path]) -> list[tuple[Path, Pat
         if others and len(partners) + len(others) > 2:
             twice = partners if len(partners) > 1 else others
             raise InputError(
-                f"{' and '.join(path.name for path in twice)} have one name",
-                subject=twice[0].parent,
+                f"{' and '.join(image.name for image in twice)} have one name",
+                subject=Path(twice[0].path).parent,
                 hint="say in a CSV which goes with which",
             )
         pairs += list(zip(partners, others, strict=False))
     return pairs
 
 
-def _by_date(refs: Sequence[Path], tgts: Sequence[Path], max_gap: int) -> list[tuple[Path, Path]]:
+def _by_date(
+    refs: Sequence[Listed], tgts: Sequence[Listed], max_gap: int
+) -> list[tuple[Listed, Listed]]:
     days = _dated({*refs, *tgts})
     pairs = []
     for target in tgts:
@@ -229,27 +277,40 @@ def _by_date(refs: Sequence[Path], tgts: Sequence[Path], max_gap: int) -> list[t
     return pairs
 
 
-def _dated(images: set[Path]) -> dict[Path, date]:
-    found = {path: acquisition_date(path.name) for path in sorted(images)}
-    undated = [path.name for path, day in found.items() if day is None]
+def _dated(images: set[Listed]) -> dict[Listed, date]:
+    undated = sorted(image.name for image in images if image.date is None)
     if undated:
         raise InputError(
             f"{len(undated)} names hold no date: {_some(undated)}",
             hint="dates are written as 20180812 or 2018-08-12; or pair by name or in a CSV",
         )
-    return {path: day for path, day in found.items() if day is not None}
+    return {image: image.date for image in images if image.date is not None}
 
 
-def _reference(folder: Path, reference: Path) -> Path:
-    """The file as named, or of that name in the folder."""
-    for path in (reference, folder / reference):
+def _reference(folder: str | PathLike[str], images: Sequence[Listed], reference: str) -> Listed:
+    """The image as named, or of that name in the folder or collection."""
+    for image in images:
+        alike = _place(image.path) == _place(reference)
+        if alike or reference in (image.name, Path(image.name).stem):
+            return image
+    if split_name(reference) is not None:
+        item = open_item(reference.partition("#")[0])
+        return Listed(reference, f"{item.id}.json", item_date(item))
+    for path in (Path(reference), Path(folder) / reference):
         if path.exists():
-            return path
+            return Listed(str(path), path.name, acquisition_date(path.name))
     raise InputError("does not exist", subject=reference, hint=f"name a file, or one of {folder}")
 
 
-def _named(pairs: Sequence[tuple[Path, Path]]) -> list[BatchPair]:
-    return name_pairs([BatchPair("", str(ref), str(tgt)) for ref, tgt in pairs])
+def _place(path: str) -> str:
+    """Where an image lies, whatever the assets that are asked of it."""
+    item = split_name(path)
+    path = path if item is None else item[0]
+    return path if is_virtual(path) else str(Path(path).resolve())
+
+
+def _named(pairs: Sequence[tuple[Listed, Listed]]) -> list[BatchPair]:
+    return name_pairs([BatchPair("", ref.path, tgt.path) for ref, tgt in pairs])
 
 
 def _some(names: Sequence[str]) -> str:

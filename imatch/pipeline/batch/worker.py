@@ -28,7 +28,7 @@ from imatch.pipeline.pair.registrar import Registrar, load_registrar, registrar_
 from imatch.pipeline.registration.io import write_json
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.checkpoint import clear
-from imatch.raster.names import is_virtual
+from imatch.raster.names import is_known_again
 
 RESULTS, REGISTERED, STATE = "results", "registered", "state"
 Finish: TypeAlias = Callable[[Registration, BatchPair, Path], None]
@@ -141,8 +141,7 @@ def _register(task: BatchTask, pair: BatchPair, registrar: Registrar) -> Registr
     from imatch.pipeline.registration.geo_correction import GeoCorrection as Places
     from imatch.pipeline.scene.register import register_scene
 
-    # Nobody can tell whether what is no local file is the same in a later run.
-    known = not (is_virtual(pair.reference) or is_virtual(pair.target))
+    known = is_known_again(pair.reference) and is_known_again(pair.target)
     registration = register_scene(
         pair.reference,
         pair.target,

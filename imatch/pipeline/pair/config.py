@@ -14,6 +14,8 @@ from imatch.pipeline.registration.certificate import Tolerance
 
 Band = int | str
 AskedModality: TypeAlias = Literal["auto", "optical", "sar", "ir", "map"]
+# The same as the rasters' `MaskUse`, which would bring all that reads them.
+AskedMask: TypeAlias = Literal["auto", "none"]
 Model: TypeAlias = Literal["auto", "translation", "similarity", "affine", "homography"]
 
 
@@ -42,6 +44,8 @@ class MatchOptions(TypedDict, total=False):
     tgt_modality: AskedModality
     ref_mask: str | PathLike[str] | None
     tgt_mask: str | PathLike[str] | None
+    ref_product_mask: AskedMask | None
+    tgt_product_mask: AskedMask | None
     weights: Mapping[str, str]
     fetch: bool
 
@@ -120,6 +124,12 @@ class MatchConfig(Settings):
         description="Ground of the reference to ignore: a raster, or polygons (of clouds, say).",
     )
     tgt_mask: Path | None = Field(default=None, description="Ground of the target to ignore.")
+    ref_product_mask: AskedMask | None = Field(
+        default=None,
+        description="What the masks of a product do: auto leaves out its clouds, shadows and fill,"
+        " none ignores them.",
+    )
+    tgt_product_mask: AskedMask | None = Field(default=None, description="The same of the target.")
     weights: dict[str, str] = Field(
         default_factory=dict,
         description="Checkpoint files by weight name, instead of the published ones.",

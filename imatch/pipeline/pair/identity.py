@@ -11,9 +11,11 @@ from typing import Any
 
 from imatch.core.errors import InputError
 from imatch.core.io.fingerprint import fingerprints
+from imatch.core.redaction import redacted
 from imatch.models.store import named_file
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.raster.names import is_virtual, local_files
+from imatch.raster.names import is_remote, is_virtual, local_files
+from imatch.raster.remote.versions import remote_fingerprint
 
 #: Settings that change no answer: whether weights may be downloaded.
 NEUTRAL = frozenset({"fetch"})
@@ -44,6 +46,12 @@ def contents(path: str) -> list[Any]:
     The name first, then the fingerprint of the file, of the archive it is part of, or of every
     file of a folder.
     """
+    if is_remote(path):
+        try:
+            # Without its credentials: signed anew, it is the same file.
+            return [redacted(path), remote_fingerprint(path).to_dict()]
+        except InputError:
+            return [redacted(path)]
     named = path if is_virtual(path) else str(Path(path).absolute())
     files = local_files([path])
     if Path(path).is_dir():

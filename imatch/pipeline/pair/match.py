@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.io.fingerprint import Fingerprint, check_unchanged, fingerprints
+from imatch.core.io.fingerprint import Fingerprint, check_unchanged
 from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.settings import check_options
 from imatch.core.types import Rendered
@@ -49,7 +49,8 @@ from imatch.raster import (
 from imatch.raster.dataarrays.frame import is_data_array
 from imatch.raster.dataarrays.source import data_array_source
 from imatch.raster.fixed.blocks import common_blocks
-from imatch.raster.read.source import settings_of
+from imatch.raster.read.source import SETTINGS, MaskUse, settings_of
+from imatch.raster.remote.versions import fingerprints_of
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -196,13 +197,13 @@ def estimate_pair(
     # What a wrong path or an impossible wish costs is known before a checkpoint is fetched.
     stage("reading")
     sources = open_images(ref, tgt, config)
-    inputs = tuple(fingerprints(source.files) for source in sources)
+    inputs = tuple(fingerprints_of(source) for source in sources)
     # What a source was opened with, no matter who opened it.
     config = config.model_copy(
         update={
             f"{side}_{name}": Path(value) if name == "mask" and isinstance(value, str) else value
             for side, source in zip(("ref", "tgt"), sources, strict=True)
-            for name, value in zip(("bands", "nodata", "mask"), source.opened_with, strict=True)
+            for name, value in zip(SETTINGS, source.opened_with, strict=True)
         }
     )
     tolerance = None if config.tolerance is None else Tolerance.parse(config.tolerance)
@@ -280,7 +281,7 @@ def images_of(
         InputError: An image was no file and is not given, or cannot be used.
     """
     kept = registration.provenance.get("config", {})
-    names = [f"{side}_{name}" for side in ("ref", "tgt") for name in ("bands", "nodata", "mask")]
+    names = [f"{side}_{name}" for side in ("ref", "tgt") for name in SETTINGS]
     config = make_config(**{name: kept[name] for name in (*names, "dem") if name in kept})
     images: list[Image] = []
     for given, image, name in (
@@ -312,9 +313,12 @@ def open_image(image: Image, side: Literal["ref", "tgt"], config: MatchConfig) -
     bands: tuple[int | str, ...] | None = getattr(config, f"{side}_bands")
     nodata: float | None = getattr(config, f"{side}_nodata")
     mask: Path | None = getattr(config, f"{side}_mask")
+    product_mask: MaskUse | None = getattr(config, f"{side}_product_mask")
     dem = config.dem
     if isinstance(image, str | PathLike):
-        return open_source(image, bands=bands, nodata=nodata, mask=mask, dem=dem)
+        return open_source(
+            image, bands=bands, nodata=nodata, mask=mask, dem=dem, product_mask=product_mask
+        )
     if isinstance(image, np.ndarray):
         return array_source(image, bands=bands, nodata=nodata, mask=mask)
     if is_data_array(image):
@@ -335,10 +339,8 @@ def open_image(image: Image, side: Literal["ref", "tgt"], config: MatchConfig) -
             subject="dem",
             hint="open it with that (open_source), or give its path",
         )
-    asked = settings_of(bands, nodata, mask)
-    for name, wanted, given in zip(
-        ("bands", "nodata", "mask"), asked, image.opened_with, strict=True
-    ):
+    asked = settings_of(bands, nodata, mask, product_mask)
+    for name, wanted, given in zip(SETTINGS, asked, image.opened_with, strict=True):
         if wanted is not None and wanted is not given and wanted != given:
             raise ConfigError(
                 f"{image.info.name} is open already, and not with {wanted!r}",

@@ -7,16 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from imatch.core.errors import ImatchError
-from imatch.core.io.fingerprint import Fingerprint, fingerprints
+from imatch.core.io.fingerprint import Fingerprint
 from imatch.geometry.alignment.systematic import band_shifts_of, with_bands
 from imatch.geometry.estimate import BandShift, Estimate
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, WorkPair, open_source, render
 from imatch.raster.image import GeoImage
+from imatch.raster.remote.versions import fingerprints_of
 
 # Season and sun change the infrared otherwise than the visible: vegetation is bright there, shadows
 # are soft. What products call the near and the short-wave infrared.
-_INFRARED = (("B08", "B8", "nir", "nir08", "B8A"), ("B11", "swir16", "swir1", "swir"))
+# Common names first: B8 and B11 of Landsat are other bands.
+_INFRARED = (("nir", "nir08", "B08", "B8", "B8A"), ("swir16", "swir1", "swir", "B11"))
 
 
 def ask_other_bands(
@@ -38,7 +40,7 @@ def ask_other_bands(
     shifts: list[BandShift] = []
     files: tuple[list[Fingerprint], list[Fingerprint]] = [], []
     for opened in infrared(sources, config):
-        before = [fingerprints(source.files) for source in opened]
+        before = [fingerprints_of(source) for source in opened]
         read = _read(opened, pair)
         if read is not None:
             ref, tgt = read
@@ -104,6 +106,7 @@ def _open(names: tuple[str, ...], source: Source, config: MatchConfig, side: str
                 nodata=getattr(config, f"{side}_nodata"),
                 mask=getattr(config, f"{side}_mask"),
                 dem=config.dem,
+                product_mask=getattr(config, f"{side}_product_mask"),
             )
         except ImatchError:
             continue

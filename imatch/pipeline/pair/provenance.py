@@ -65,6 +65,10 @@ def provenance(
             side: _located(source.info)
             for side, source in zip(("reference", "target"), sources, strict=True)
         },
+        "masked_by": {
+            side: source.info.mask
+            for side, source in zip(("reference", "target"), sources, strict=True)
+        },
         "versions": versions(),
     }
 

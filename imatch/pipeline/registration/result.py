@@ -192,7 +192,8 @@ class Registration(Actions):
       ``working`` (sizes and grid of what the matcher saw), ``versions``, ``found_by`` (the stage
       that found the answer), ``matrix_error_px``: how far ``matrix`` strays from the exact map,
       which is curved between two CRSs and by GCPs and RPCs, else 0; ``located_by`` (``reference``
-      and ``target``: in words, what geocodes each, or why nothing does); and of a whole scene
+      and ``target``: in words, what geocodes each, or why nothing does); ``masked_by`` (the same
+      two: which masks of a product left out what, or why none did); and of a whole scene
       ``scene``: its ``levels`` (factor, tiles by outcome, windows), the tiles that agree and those
       discarded, the ``rough`` answer it began from, what each candidate for the
       ``local`` displacement reached on held-out tie points, ``jobs`` and ``seconds``.

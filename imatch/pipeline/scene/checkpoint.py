@@ -10,7 +10,6 @@ from typing import Any
 
 from imatch.core.errors import ConfigError, OutputError
 from imatch.core.io.files import append, disk_errors
-from imatch.core.io.fingerprint import fingerprints
 from imatch.core.io.jsontext import json_values, parse_json
 from imatch.core.io.tables import mend
 from imatch.core.run_folder import RunFolder, first_change, plain_change
@@ -19,6 +18,7 @@ from imatch.pipeline.pair.provenance import versions
 from imatch.pipeline.scene.config import SceneConfig
 from imatch.pipeline.scene.measure import TileResult
 from imatch.raster import Source
+from imatch.raster.remote.versions import fingerprints_of
 
 SCHEMA = "imatch.scene-state/2"
 _RUN, _TILES = "run.json", "tiles.jsonl"
@@ -114,13 +114,13 @@ def identity_of(
     """
     files: list[dict[str, Any]] = []
     for source in sources:
-        if source.info.path is None:
+        if source.info.path is None and not source.remote and not source.files:
             raise ConfigError(
                 "is no file, so its state cannot be kept",
                 subject=source.info.name,
                 hint="register it without a state folder",
             )
-        files += [file.to_dict() for file in fingerprints(source.files)]
+        files += [file.to_dict() for file in fingerprints_of(source)]
     return {
         "files": files,
         # What is asked of the certificate is asked of the tie points afterwards.

@@ -22,6 +22,7 @@ from imatch.raster import RasterInfo, open_source
 from imatch.raster.dates import acquisition_date
 from imatch.raster.gdal import opened
 from imatch.raster.names import is_virtual
+from imatch.raster.stac.documents import item_names
 
 _LOG = get_logger(__name__)
 #: Sides at which images are compared: a part of each, and all of it.
@@ -67,7 +68,7 @@ def open_stack_images(
     One that cannot be read does not cost the others their answer: it is listed with the cause.
 
     Args:
-        images: Paths or URLs.
+        images: Paths or URLs, STAC collections among them.
         config: Bands and nodata values are taken from it.
 
     Returns:
@@ -77,7 +78,7 @@ def open_stack_images(
     Raises:
         InputError: Fewer than two can be read, or one is named twice.
     """
-    paths = [fspath(image) for image in images]
+    paths = [name for image in images for name in item_names(image) or [fspath(image)]]
     occurrences = Counter(p if is_virtual(p) else str(Path(p).resolve()) for p in paths)
     twice = next((place for place, times in occurrences.items() if times > 1), None)
     if twice is not None:
@@ -168,6 +169,7 @@ def _digest(member: InputImage, config: MatchConfig, *, whole: bool) -> bytes:
         nodata=config.ref_nodata,
         mask=config.ref_mask,
         dem=config.dem,
+        product_mask=config.ref_product_mask,
     )
     info = source.info
     if whole:
@@ -193,10 +195,11 @@ def _look(path: str, config: MatchConfig) -> InputImage:
             nodata=config.ref_nodata,
             mask=config.ref_mask,
             dem=config.dem,
+            product_mask=config.ref_product_mask,
         ).info
     except ImatchError as error:
         return InputImage(name, path, acquisition_date(path), None, str(error))
-    day = acquisition_date(path)
+    day = info.taken or acquisition_date(path)
     if day is None and info.path is not None and info.path.is_file():
         with opened(path) as dataset:
             day = acquisition_date(path, dataset.tags())

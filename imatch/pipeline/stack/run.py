@@ -42,6 +42,7 @@ from imatch.pipeline.stack.pairing import IndexPair, PairChoice, first_pairs, mo
 from imatch.pipeline.stack.pairs import Frames, edge_of
 from imatch.pipeline.stack.result import Stack
 from imatch.pipeline.stack.status import image_statuses, judge
+from imatch.raster.read.source import SETTINGS
 
 #: Where the pairs' own results are kept, in the folder of a stack.
 PAIRS = "pairs"
@@ -182,7 +183,7 @@ def _check_one_content(attempts: Iterable[Attempt]) -> None:
 
 def _check_same_options(config: MatchConfig) -> None:
     """Checks that options of reference and target agree: each image is both by turns."""
-    for name in ("bands", "nodata", "mask"):
+    for name in SETTINGS:
         if getattr(config, f"ref_{name}") != getattr(config, f"tgt_{name}"):
             raise ConfigError(
                 "differs for reference and target, though each image is both by turns",

@@ -209,7 +209,7 @@ def data_array_source(
     kept = replace(info, count=len(names), dtypes=info.dtypes[: len(names)], band_names=names)
     source = DataArraySource(frame, picked, kept)
     if mask is not None:
-        source._mask = open_mask(mask, Grid(info.transform, info.crs, *info.size))
+        source._masks = (open_mask(mask, Grid(info.transform, info.crs, *info.size)),)
         source.files = local_files([fspath(mask)])
     source.opened_with = settings_of(bands, nodata, mask)
     return source

@@ -199,7 +199,7 @@ def array_source(
     trim = unmarked and count > 1 and array.dtype in (np.uint8, np.uint16)
     source = ArraySource(array, good, info, trim_collar=trim)
     if mask is not None:
-        source._mask = open_mask(mask, Grid(info.transform, info.crs, *info.size))
+        source._masks = (open_mask(mask, Grid(info.transform, info.crs, *info.size)),)
         source.files = local_files([fspath(mask)])
     source.opened_with = settings_of(bands, nodata, mask)
     return source

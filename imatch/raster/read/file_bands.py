@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 from rasterio.enums import ColorInterp
@@ -13,9 +12,10 @@ from rasterio.io import DatasetReader
 from imatch.core.errors import InputError
 from imatch.raster.gdal import opened
 from imatch.raster.modality import Modality, modality_of_names
-from imatch.raster.names import no_image
+from imatch.raster.names import no_image, openable
 from imatch.raster.read.bands import band_names, default_bands, select_bands
 from imatch.raster.read.overviews import Overview
+from imatch.raster.read.products.product import ProductBand
 from imatch.raster.read.products.sentinel1 import RadarBand
 from imatch.raster.read.products.sentinel2 import is_granule_file
 
@@ -39,7 +39,8 @@ _COLOURS = ("red", "green", "blue")
 class FileBand:
     """A band and where it lives; `nodata` is what we impose, None where the file is believed.
 
-    Of complex numbers the `amplitude` is read; `radar` says what becomes of amplitudes.
+    Of complex numbers the `amplitude` is read; `radar` says what becomes of amplitudes. Numbers are
+    multiplied by `scale`, and `offset` is added.
     """
 
     file: str
@@ -50,6 +51,8 @@ class FileBand:
     palette: bool = False
     amplitude: bool = False
     radar: RadarBand | None = None
+    scale: float = 1.0
+    offset: float = 0.0
 
 
 def virtual_document(file: str, level: Overview, bands: Sequence[FileBand]) -> str | None:
@@ -58,7 +61,7 @@ def virtual_document(file: str, level: Overview, bands: Sequence[FileBand]) -> s
         return None
     option = "NONE" if level.number is None else f"{level.number} only"
     source = (
-        f'<SourceFilename relativeToVRT="0">{escape(file)}</SourceFilename>'
+        f'<SourceFilename relativeToVRT="0">{escape(openable(file))}</SourceFilename>'
         f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{option}</OOI></OpenOptions>'
     )
     parts = []
@@ -77,12 +80,16 @@ def virtual_document(file: str, level: Overview, bands: Sequence[FileBand]) -> s
     return f"<VRTDataset {size}>{''.join(parts)}</VRTDataset>"
 
 
-def safe_band(file: str, index: int, name: str) -> FileBand:
-    """Returns a band of a Sentinel-2 product as it is to be read."""
-    with opened(file) as dataset:
-        # The format reserves 0 for missing ground (Sentinel-2 Product Specification, "NODATA").
-        nodata = None if "_TCI" in Path(file).name.upper() else 0.0
-        return FileBand(file, index, name, dataset.dtypes[index - 1], nodata)
+def product_band(band: ProductBand) -> FileBand:
+    """Returns a band of an optical product as it is to be read."""
+    with opened(band.file) as dataset:
+        dtype, stated = dataset.dtypes[band.index - 1], dataset.nodatavals[band.index - 1]
+    if (band.scale, band.offset) != (1.0, 0.0):
+        dtype = "float32"
+    nodata = band.nodata if stated is None else None
+    return FileBand(
+        band.file, band.index, band.name, dtype, nodata, scale=band.scale, offset=band.offset
+    )
 
 
 def radar_band(band: RadarBand) -> FileBand:

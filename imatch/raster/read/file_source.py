@@ -37,20 +37,21 @@ from imatch.raster.read.file_bands import (
     bands_of_file,
     is_unmarked,
     modality_of_bands,
+    product_band,
     radar_band,
-    safe_band,
     virtual_document,
 )
 from imatch.raster.read.mask import open_mask
 from imatch.raster.read.overviews import Overview, choose_level, is_wavelet
-from imatch.raster.read.products.sentinel1 import (
-    choose_radar_bands,
-    find_sentinel1,
-)
-from imatch.raster.read.products.sentinel2 import choose_safe_bands, find_safe, is_granule_file
+from imatch.raster.read.products.find import find_product
+from imatch.raster.read.products.mask import product_mask as open_product_mask
+from imatch.raster.read.products.product import Product
+from imatch.raster.read.products.sentinel1 import choose_radar_bands, find_sentinel1
+from imatch.raster.read.products.sentinel2 import is_granule_file
 from imatch.raster.read.resample import Chunk
 from imatch.raster.read.samples import log_caveats, log_location
-from imatch.raster.read.source import Source, settings_of
+from imatch.raster.read.source import MaskUse, Source, settings_of
+from imatch.raster.stac.item import find_item
 
 
 class FileSource(Source):
@@ -66,6 +67,9 @@ class FileSource(Source):
         self.info = info
         self._bands = tuple(bands)
         self._trim_collar = trim_collar
+        if any(is_remote(band.file) for band in bands):
+            # Twice as fine is four times the bytes that travel; measured, positions are as exact.
+            self._oversampling = 1.0
 
     def _chunks(
         self, window: Window, factor: float, size: tuple[int, int] | None
@@ -121,8 +125,11 @@ class FileSource(Source):
 
 
 def _scaled(chunk: Chunk, bands: Sequence[FileBand]) -> Chunk:
-    """What the amplitudes of a radar product stand for; other pixels as they are."""
+    """What the numbers of a product stand for; other pixels as they are."""
     for plane, band in zip(chunk.pixels, bands, strict=True):
+        if (band.scale, band.offset) != (1.0, 0.0):
+            plane *= np.float32(band.scale)
+            plane += np.float32(band.offset)
         if band.radar is not None and not band.radar.plain:
             plane[:] = band.radar.scaled(plane, chunk.transform)
     return chunk
@@ -166,19 +173,25 @@ def open_source(
     nodata: float | None = None,
     mask: str | PathLike[str] | None = None,
     dem: Dem | None = None,
+    product_mask: MaskUse | None = None,
 ) -> Source:
     """Open a raster for reading; its pixels stay where they are.
 
     Args:
-        path: Any raster GDAL reads; a Sentinel-2 product (`.SAFE` folder, its zip, its
-            ``MTD_MSIL*.xml`` or a granule folder); as a string also a URL or a ``/vsi…`` path.
-        bands: 1-based indices or names, in the order wanted. By default at most three: a product's
-            10 m true-colour image, else red, green and blue by name or colour interpretation, else
-            the first three; never the alpha band.
+        path: Any raster GDAL reads; a product of Sentinel-1, Sentinel-2 (`.SAFE` folder, its zip,
+            its ``MTD_MSIL*.xml`` or a granule folder), Landsat Collection 2 (folder, tar, MTL
+            file), HLS (folder) or PlanetScope (folder, image); a STAC item (``item.json``, or with
+            assets chosen ``item.json#B04,B03``); as a string also a URL or a ``/vsi…`` path.
+        bands: 1-based indices or names, in the order wanted; of a product also common names
+            (``"red"``, ``"nir"``). By default at most three: a product's 10 m true-colour image,
+            else red, green and blue by name or colour interpretation, else the first three; never
+            the alpha band.
         nodata: Value that marks missing ground, instead of the file's own.
         mask: Ground to ignore (see `open_mask`).
         dem: Height of the ground for files that RPCs locate: a raster of heights, or metres above
             the ellipsoid; the RPCs' own height offset by default.
+        product_mask: ``none`` to match also what masks of a product leave out; by default, as with
+            ``auto``, its clouds, shadows and fill are no ground.
 
     Returns:
         The source. Files without a geotransform are geocoded by their RPCs or GCPs; where these
@@ -190,8 +203,10 @@ def open_source(
     name = fspath(path)
     container = container_of(path)
     known = None if is_virtual(path) else Path(path)
-    radar = None if known is None else find_sentinel1(known)
-    product = None if known is None or radar is not None else find_safe(known)
+    product = find_item(path)
+    radar = None if known is None or product is not None else find_sentinel1(known)
+    if product is None and radar is None and known is not None:
+        product = find_product(known)
     if radar is None and product is None and (known is not None or container is not None):
         check_file(known or Path(container or ""))
     if radar is not None:
@@ -199,9 +214,9 @@ def open_source(
         source = _assemble(name, known, [radar_band(band) for band in measured], dem)
         log_location(source.info.name, f"is located by {source.info.located_by}")
     elif product is not None:
-        chosen = choose_safe_bands(product, bands, subject=name)
-        bands_of = [safe_band(b.file, b.index, b.name) for b in chosen]
-        source = _assemble(name, known, bands_of, dem)
+        chosen = product.choose(bands, subject=name)
+        source = _assemble(name, known, [product_band(band) for band in chosen], dem)
+        _leave_out(source, product, bands, product_mask)
     else:
         with opened(name) as dataset:
             source = _assemble(name, known, bands_of_file(name, dataset, bands), dem)
@@ -211,10 +226,35 @@ def open_source(
     if mask is not None:
         info = source.info
         frame = Grid(info.transform, info.crs, *info.size)
-        source._mask = open_mask(mask, frame, bend=info.geolocation)
+        source._masks += (open_mask(mask, frame, bend=info.geolocation),)
         source.files += local_files([fspath(mask)])
-    source.opened_with = settings_of(bands, nodata, mask)
+    source.opened_with = settings_of(bands, nodata, mask, product_mask)
     return source
+
+
+def _leave_out(
+    source: FileSource,
+    product: Product,
+    bands: Sequence[int | str] | None,
+    use: MaskUse | None,
+) -> None:
+    """Leaves out what the masks of a product tell, and says so in the description."""
+    info, layers = source.info, product.layers_of(bands)
+    if use == "none":
+        text = "none (--product-mask none)"
+    elif not layers:
+        text = f"none: {product.no_mask or 'its masks concern other bands'}"
+        if product.format_has_mask and product.no_mask:
+            log_location(info.name, f"is matched with its clouds: {product.no_mask}")
+    else:
+        frame = Grid(info.transform, info.crs, *info.size)
+        source._masks += (open_product_mask(layers, frame, subject=info.name),)
+        masks = dict.fromkeys(layer.file for layer in layers)
+        source.files += local_files(masks)
+        source.remote += tuple(file for file in masks if is_remote(file))
+        text = f"{', '.join(dict.fromkeys(layer.name for layer in layers))} ({product.left_out})"
+    # Pixels would be asked otherwise, and reflectances of dark ground vary like speckle.
+    source.info = replace(info, mask=text, modality=info.modality or "optical", taken=product.taken)
 
 
 def raster_info(
@@ -317,6 +357,7 @@ def _assemble(name: str, path: Path | None, bands: list[FileBand], dem: Dem | No
     trim = unmarked and len(bands) > 1 and {b.dtype for b in bands} <= {"uint8", "uint16"}
     source = FileSource(info, bands, trim_collar=trim)
     source.files = local_files(files)
+    source.remote = tuple(dict.fromkeys(band.file for band in bands if is_remote(band.file)))
     return source
 
 
@@ -333,5 +374,6 @@ def _impose_nodata(source: FileSource, nodata: float) -> FileSource:
                 )
     bands = [replace(band, nodata=float(nodata)) for band in source._bands]
     imposed = FileSource(replace(source.info, nodata=float(nodata)), bands, trim_collar=False)
-    imposed.files = source.files
+    imposed.files, imposed.remote = source.files, source.remote
+    imposed._masks = source._masks
     return imposed

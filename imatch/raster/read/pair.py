@@ -208,5 +208,6 @@ def _check_valid(info: RasterInfo, image: GeoImage, where: str = "") -> None:
         raise InputError(
             f"has no valid pixels{where}",
             subject=info.name,
-            hint="check its nodata value and the mask, or choose another band",
+            hint="check its nodata value and the mask, or choose another band"
+            + ("; --product-mask none keeps its clouds" if info.mask is not None else ""),
         )

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import scipy
@@ -30,8 +30,6 @@ from imatch.raster.read.resample import Chunk, resample
 from imatch.raster.sampling.coordinate_grid import Convert, positions, spans
 from imatch.raster.sampling.interpolation import nearest, sample
 
-#: How much finer than asked a chunk is read when it still has to be resampled.
-_OVERSAMPLING = 2.0
 #: Share of the machine's memory, or of the process's limit, that one image may take.
 _MEMORY_SHARE = 0.5
 #: Share of the image a black border must fill to be taken for missing ground.
@@ -42,12 +40,19 @@ _RIM = 4
 _MOST_VALUES, _MOST_FINER = 1 << 26, 32
 
 
-#: Bands, nodata value and mask asked for, None where the file decides.
-Settings: TypeAlias = tuple[tuple[int | str, ...] | None, float | None, str | None]
+#: Whether masks that come with a product leave ground out.
+MaskUse: TypeAlias = Literal["auto", "none"]
+#: Bands, nodata value, mask and use of a product's mask asked for, None where the file decides.
+Settings: TypeAlias = tuple[tuple[int | str, ...] | None, float | None, str | None, MaskUse | None]
+#: What these are called in settings of a pair, behind ``ref_`` and ``tgt_``.
+SETTINGS = ("bands", "nodata", "mask", "product_mask")
 
 
 def settings_of(
-    bands: Sequence[int | str] | None, nodata: float | None, mask: str | PathLike[str] | None
+    bands: Sequence[int | str] | None,
+    nodata: float | None,
+    mask: str | PathLike[str] | None,
+    product_mask: MaskUse | None = None,
 ) -> Settings:
     """Returns the settings with which a source was opened, in a form to be compared."""
     # One NaN for all: others differ from themselves.
@@ -55,6 +60,7 @@ def settings_of(
         None if bands is None else tuple(bands),
         math.nan if nodata is not None and math.isnan(nodata) else nodata,
         None if mask is None else fspath(mask),
+        product_mask,
     )
 
 
@@ -62,22 +68,28 @@ class Source(ABC):
     """A raster that is read piece by piece, at the resolution asked for.
 
     Invalid ground is what the file marks as such (nodata, mask band, alpha band), what is not a
-    finite number, and what the user's mask covers. Images of several 8- or 16-bit unsigned bands
-    that mark nothing also lose a black collar: pixels that are 0 in all bands and connected to the
-    edge, where they make up more than 1 % of what is read (Sentinel-2 true-colour images have such
-    a collar and do not say so). Black water or shadow inside the image stays.
+    finite number, and what the user's mask and that of a product cover. Images of several 8- or
+    16-bit unsigned bands that mark nothing also lose a black collar: pixels that are 0 in all bands
+    and connected to the edge, where they make up more than 1 % of what is read (Sentinel-2
+    true-colour images have such a collar and do not say so). Black water or shadow inside the image
+    stays.
 
     Attributes:
         info: What is known of the selected bands.
-        opened_with: The bands, the nodata value and the mask that were asked for.
+        opened_with: The bands, the nodata value, the mask and the use of a product's mask that were
+            asked for.
         files: Local files that its pixels and its mask come from; none of an array.
+        remote: URLs and ``/vsi…`` paths of such files on other hosts.
     """
 
     info: RasterInfo
-    opened_with: Settings = (None, None, None)
+    opened_with: Settings = (None, None, None, None)
     files: tuple[Path, ...] = ()
-    _mask: UserMask | None = None
+    remote: tuple[str, ...] = ()
+    _masks: tuple[UserMask, ...] = ()
     _trim_collar: bool = False
+    #: How much finer than asked a chunk is read when it still has to be resampled.
+    _oversampling: float = 2.0
 
     @abstractmethod
     def _chunks(
@@ -158,7 +170,7 @@ class Source(ABC):
             native, _ = unwrap_longitude(self.info, grid.crs, grid.centre[0])
             parts = [
                 self._on_map(Chunk(chunk.pixels, native @ chunk.transform), grid)
-                for chunk in self._chunks(window, max(1.0, factor / _OVERSAMPLING), None)
+                for chunk in self._chunks(window, max(1.0, factor / self._oversampling), None)
             ]
         if not parts:
             parts = [np.full((self.info.count, size[1], size[0]), np.nan, dtype=np.float32)]
@@ -246,7 +258,7 @@ class Source(ABC):
             return None, 1.0
         # The finest place decides, unless all else would be read so much finer than needed.
         most = max(_MOST_VALUES, _MOST_FINER * grid.width * grid.height) / self.info.count
-        least = _OVERSAMPLING * float(np.sqrt(np.prod(high - low) / most))
+        least = self._oversampling * float(np.sqrt(np.prod(high - low) / most))
         return Window(*low, *(high - low)), max(float(spans.min()), least)
 
     def _check_memory(self, size: tuple[int, int]) -> None:
@@ -272,10 +284,10 @@ class Source(ABC):
         valid: BoolArray = np.asarray(np.isfinite(pixels).all(axis=0))
         if self._trim_collar:
             valid &= ~_collar(pixels, valid)
-        if self._mask is not None:
-            height, width = valid.shape
-            frame = crs if self.info.geocoded else None
-            valid &= ~self._mask.ignored(transform, frame, (width, height))
+        height, width = valid.shape
+        frame = crs if self.info.geocoded else None
+        for mask in self._masks:
+            valid &= ~mask.ignored(transform, frame, (width, height))
         pixels[:, ~valid] = 0
         return GeoImage(pixels, valid, transform, crs, self.info.band_names, self.info.path)
 

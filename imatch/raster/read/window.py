@@ -47,8 +47,10 @@ class WindowSource(Source):
                 hint="ask for a part of the image",
             )
         self._source, self._offset = source, (left, top)
-        self._trim_collar, self._mask = source._trim_collar, source._mask
-        self.opened_with, self.files = source.opened_with, source.files
+        self._trim_collar, self._masks = source._trim_collar, source._masks
+        self._oversampling = source._oversampling
+        self.opened_with = source.opened_with
+        self.files, self.remote = source.files, source.remote
         self.info = replace(
             info,
             width=width,

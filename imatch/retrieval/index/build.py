@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.io.fingerprint import check_unchanged, fingerprints
+from imatch.core.io.fingerprint import check_unchanged
 from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.batch.folders import list_images
 from imatch.raster import RasterInfo, open_source
 from imatch.raster.names import is_virtual
+from imatch.raster.remote.versions import fingerprints_of
+from imatch.raster.stac.documents import item_names
 from imatch.retrieval.embedders.registry import load_embedder
 from imatch.retrieval.index.embed import embed_cells
 from imatch.retrieval.index.footprints import write_footprints
@@ -107,7 +109,7 @@ def build_index(
     has it, or for a new one the default.
 
     Args:
-        images: Files and folders of files.
+        images: Files, folders of files, STAC items and collections.
         out: Folder of the index.
         embedder: Name or file of the embedder, see `imatch.load_embedder`.
         device: Where it runs.
@@ -170,13 +172,17 @@ def build_index(
 
 
 def find_images(paths: Iterable[str | PathLike[str]]) -> list[str]:
-    """Files as they are and the images of folders, absolute, each once.
+    """Files as they are, the images of folders and the items of collections, absolute, each once.
 
     Raises:
         InputError: A folder holds no images.
     """
     found: list[str] = []
     for given in paths:
+        items = item_names(given)
+        if items is not None:
+            found += items
+            continue
         path = Path(given)
         folder = path.is_dir() and path.suffix.upper() != ".SAFE"
         found += map(_absolute, list_images(path)) if folder else [_absolute(given)]
@@ -244,7 +250,9 @@ def add_images(
             _check_settings(store.manifest, manifest, index)
     with Store.open_to_write(index, manifest) as store:
         changed = [
-            path for path in wanted if path in store.images and not store.images[path].unchanged()
+            path
+            for path, file in wanted.items()
+            if path in store.images and not store.images[path].unchanged(file)
         ]
         if changed:
             store.remove(changed)
@@ -334,7 +342,7 @@ def _add(store: Store, path: str, file: str, embedder: Embedder) -> int:
     manifest = store.manifest
     grid = manifest.chip_grid
     source = open_source(file, bands=manifest.band_list)
-    read, (size, modified) = fingerprints(source.files), file_facts(Path(file))
+    read, (size, modified) = fingerprints_of(source), file_facts(file)
     cells = grid.cells(source.info)
     vectors, kept = embed_cells(source, cells, embedder, grid.min_valid)
     if not kept:

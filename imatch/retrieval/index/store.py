@@ -9,6 +9,7 @@ no line names were cut off by an interruption, and do not count. Removal writes 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -31,6 +32,8 @@ from imatch.core.io.files import append, disk_errors, inside, remove_leftovers
 from imatch.core.io.tables import mend
 from imatch.core.run_folder import LOCK, lock_folder
 from imatch.raster.geocoding_check import misplaced
+from imatch.raster.names import container_of, is_remote
+from imatch.raster.remote.versions import remote_fingerprint
 from imatch.retrieval.chips import ChipWindow
 from imatch.retrieval.index.manifest import FILE, IndexManifest, read_manifest, write_manifest
 
@@ -76,14 +79,32 @@ class IndexedImage:
         """The image's rows in the index."""
         return range(self.first, self.first + self.count)
 
-    def unchanged(self) -> bool:
-        """Whether the file is still the one whose chips these are."""
-        return (self.bytes, self.modified_ns) == file_facts(Path(self.path))
+    def unchanged(self, file: str) -> bool:
+        """Whether the file is still the one whose chips these are.
+
+        Args:
+            file: Its path, or its URL with credentials; one that cannot be reached passes.
+        """
+        try:
+            return (self.bytes, self.modified_ns) == file_facts(file)
+        except InputError:
+            return True
 
 
-def file_facts(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of modification in ns; zeros where there is no plain file."""
+def file_facts(file: str) -> tuple[int, int]:
+    """Size in bytes and time of modification in ns; zeros where there is no plain file.
+
+    Of a URL the second is a number that changes with its version.
+
+    Raises:
+        InputError: A URL cannot be reached.
+    """
+    if is_remote(file):
+        found = remote_fingerprint(file)
+        digest = hashlib.sha256(f"{found.version} {found.modified_ns}".encode()).digest()
+        return found.size, int.from_bytes(digest[:7])
     with suppress(OSError):
+        path = Path(container_of(file) or file)
         facts = path.stat()
         if path.is_file():
             return facts.st_size, facts.st_mtime_ns

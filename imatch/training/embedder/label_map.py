@@ -18,7 +18,7 @@ from rasterio.vrt import WarpedVRT
 from imatch.core.errors import ConfigError, InputError
 from imatch.datasets.manifest import ChipRow
 from imatch.raster.gdal import check_file, explained, session
-from imatch.raster.remote import check_reach
+from imatch.raster.remote.reach import check_reach
 from imatch.raster.vectors import reading_vectors
 from imatch.training.embedder.config import EmbedderLabelConfig
 

@@ -56,6 +56,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "tgt_nodata": (None, 0.0, 255.0),
     "ref_mask": (None, *_FILE),
     "tgt_mask": (None, *_FILE),
+    "ref_product_mask": (None, "auto", "none"),
+    "tgt_product_mask": (None, "auto", "none"),
     "weights": ({}, {"net": "a.pt"}, {"net": "b.pt"}),
     "fetch": (False, True),
     "spacing": (None, 20.0),

@@ -295,7 +295,7 @@ def test_an_open_source_takes_no_other_settings(scene: MakeScene) -> None:
     source = open_source(tgt.path, nodata=0)
     assert match(ref.path, source, matcher="sift", tgt_nodata=0).status == "ok"
     nothing = open_source(tgt.path, nodata=None)
-    assert nothing.opened_with == (None, None, None)
+    assert nothing.opened_with == (None, None, None, None)
     floats = scene("c.tif", noise=1, dtype="float32")
     source_nan = open_source(floats.path, nodata=float("nan"))
     nan = float("1e400") - float("1e400")

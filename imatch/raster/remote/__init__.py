@@ -1,0 +1,1 @@
+"""Files on other hosts: how they are read, known again and refused."""

@@ -1,0 +1,1 @@
+"""SpatioTemporal Asset Catalogs: items as images, collections as many."""
