@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, Self, TypeAlias, TypedDict
 
-from pydantic import Field, field_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
 
 from imatch.core.settings import Settings, load_settings, make_settings
 from imatch.pipeline.registration.certificate import Tolerance
@@ -42,6 +44,8 @@ class MatchOptions(TypedDict, total=False):
     tgt_modality: AskedModality
     ref_mask: str | PathLike[str] | None
     tgt_mask: str | PathLike[str] | None
+    points: str | PathLike[str] | Sequence[Sequence[float]] | NDArray[np.float64] | None
+    points_only: bool
     weights: Mapping[str, str]
     fetch: bool
 
@@ -120,6 +124,15 @@ class MatchConfig(Settings):
         description="Ground of the reference to ignore: a raster, or polygons (of clouds, say).",
     )
     tgt_mask: Path | None = Field(default=None, description="Ground of the target to ignore.")
+    points: Path | tuple[tuple[float, float, float, float], ...] | None = Field(
+        default=None,
+        description="Tie points of your own: of QGIS (.points), a table (.csv), a layer (.geojson,"
+        " .gpkg) or an earlier result; proposed beside the matcher's.",
+    )
+    points_only: bool = Field(
+        default=False,
+        description="Fit your own tie points alone; the images only judge them.",
+    )
     weights: dict[str, str] = Field(
         default_factory=dict,
         description="Checkpoint files by weight name, instead of the published ones.",
@@ -133,6 +146,24 @@ class MatchConfig(Settings):
             return value if value is None else float(value)
         except (TypeError, ValueError):
             return Path(value) if isinstance(value, str) else value
+
+    @field_validator("points", mode="before")
+    @classmethod
+    def _read_point_rows(cls, value: Any) -> Any:
+        if value is None or isinstance(value, str | PathLike):
+            return value
+        rows = np.asarray(value, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != 4 or not np.isfinite(rows).all():
+            raise ValueError(
+                "are a file, or finite rows of reference x, y and target x, y in pixels"
+            )
+        return tuple(map(tuple, rows.tolist()))
+
+    @model_validator(mode="after")
+    def _check_points(self) -> Self:
+        if self.points_only and self.points is None:
+            raise ValueError("points_only needs points: a file of them, or rows")
+        return self
 
     @field_validator("tolerance", "geocoding_error", mode="before")
     @classmethod
