@@ -6,7 +6,7 @@ const $ = id => document.getElementById(id);
 const TILE = 512, BLINK_MS = 600, REACH_PX = 14, CHIP = 48, LISTED = 100, SHARP = 1.3;
 const map = $("map"), pen = map.getContext("2d", { alpha: false });
 const state = { view: 0, mode: "swipe", split: 0.5, before: false, arrows: true, times: 1, on: true,
-  point: -1, camera: { x: 0, y: 0, scale: 1 } };
+  point: -1, fitted: true, camera: { x: 0, y: 0, scale: 1 } };
 let colours = {}, dirty = false, timer = 0, size = { w: 1, h: 1, ratio: 1 };
 
 // ---- Pictures: decoded when they are first wanted, each level half as fine as the one before.
@@ -117,8 +117,10 @@ function draw() {
     pen.fillRect(edge, 0, map.width, map.height);
     drawSide(pen, view, "target", eye);
     pen.restore();
-    pen.fillStyle = colours.halo;
-    pen.fillRect(edge - size.ratio, 0, 2 * size.ratio, map.height);
+    for (const [colour, wide] of [[colours.halo, 2], [colours.ink, 1]]) {
+      pen.fillStyle = colour;
+      pen.fillRect(edge - wide * size.ratio, 0, 2 * wide * size.ratio, map.height);
+    }
   } else {
     drawSide(pen, view, state.mode === "reference" || (state.mode === "blink" && !state.on) ? "reference" : "target", eye);
   }
@@ -178,6 +180,7 @@ function zoom(factor, x = map.width / 2, y = map.height / 2) {
   eye.x += (x - map.width / 2) * (1 / eye.scale - 1 / scale);
   eye.y += (y - map.height / 2) * (1 / eye.scale - 1 / scale);
   eye.scale = scale;
+  state.fitted = false;
   refresh();
 }
 
@@ -185,6 +188,7 @@ function pan(dx, dy) {
   const eye = state.camera, view = current();
   eye.x = Math.min(view.left + view.width, Math.max(view.left, eye.x - dx / eye.scale));
   eye.y = Math.min(view.top + view.height, Math.max(view.top, eye.y - dy / eye.scale));
+  state.fitted = false;
   refresh();
 }
 
@@ -193,6 +197,7 @@ const fitting = view => view.width ? Math.min(map.width / view.width, map.height
 function fit() {
   const view = current();
   if (view.width) state.camera = { x: view.left + view.width / 2, y: view.top + view.height / 2, scale: fitting(view) };
+  state.fitted = true;
   refresh();
 }
 
@@ -354,8 +359,8 @@ const keys = {
 };
 
 document.addEventListener("keydown", event => {
-  const field = event.target.closest("input, select, textarea");
-  if (event.ctrlKey || event.metaKey || event.altKey || (field && field.type !== "checkbox")) return;
+  const typing = event.target.matches("input[type=search], select");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   // Elsewhere arrows scroll, as they do on every page.
   if (event.key.startsWith("Arrow") && event.target !== map) return;
   const act = keys[event.key];
@@ -451,7 +456,10 @@ function resize() {
   size = { w: box.width, h: box.height, ratio };
   map.width = Math.max(1, Math.round(box.width * ratio));
   map.height = Math.max(1, Math.round(box.height * ratio));
-  if (first) show(0); else { state.camera.scale *= grown; draw(); }
+  if (first) show(0);
+  else if (state.fitted) fit();
+  else state.camera.scale *= grown;
+  draw();
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", theme);

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from imatch.core.settings import Settings, load_settings, make_settings
@@ -44,7 +42,7 @@ class MatchOptions(TypedDict, total=False):
     tgt_modality: AskedModality
     ref_mask: str | PathLike[str] | None
     tgt_mask: str | PathLike[str] | None
-    points: str | PathLike[str] | Sequence[Sequence[float]] | NDArray[np.float64] | None
+    points: str | PathLike[str] | Iterable[Iterable[float]] | None
     points_only: bool
     weights: Mapping[str, str]
     fetch: bool
@@ -152,6 +150,8 @@ class MatchConfig(Settings):
     def _read_point_rows(cls, value: Any) -> Any:
         if value is None or isinstance(value, str | PathLike):
             return value
+        import numpy as np
+
         rows = np.asarray(value, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != 4 or not np.isfinite(rows).all():
             raise ValueError(
