@@ -82,7 +82,9 @@ def pixels(page: Any, selector: str = "#map") -> NDArray[np.uint8]:
     """(H, W, 3) of a canvas."""
     url = page.evaluate("name => document.querySelector(name).toDataURL()", selector)
     png = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
-    return np.asarray(cv2.imdecode(png, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+    image = cv2.imdecode(png, cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image[..., ::-1], np.uint8)
 
 
 def differ(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> BoolArray:

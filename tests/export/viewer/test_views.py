@@ -15,7 +15,6 @@ from imatch.export.quality.views import ViewFrame
 from imatch.export.viewer.layers import TILE, LayerImage, fitted
 from imatch.export.viewer.views import batch_document, pair_document
 from imatch.pipeline.registration.result import Registration
-from imatch.workflows import view as workflow
 
 FOLDER = Path(__file__).parents[3] / "data" / "sample"
 SAMPLE = FOLDER / "bouconne_2018-08.tif", FOLDER / "bouconne_2018-11.tif"
@@ -95,9 +94,9 @@ class TestDocuments:
         assert view["before"] == 1
 
     def test_of_a_batch_without_its_images_the_table_stays(self, tmp_path: Path) -> None:
-        for path in SAMPLE:
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-        pair = tuple(tmp_path / path.name for path in SAMPLE)
+        pair = tmp_path / SAMPLE[0].name, tmp_path / SAMPLE[1].name
+        for path, copy in zip(SAMPLE, pair, strict=True):
+            copy.write_bytes(path.read_bytes())
         imatch.batch([pair], tmp_path / "run", matcher="phase")
         pair[0].unlink()
         document = batch_document(tmp_path / "run", 900_000)
@@ -136,8 +135,8 @@ class TestFunction:
         opened: int,
     ) -> None:
         calls: list[str] = []
-        monkeypatch.setattr(workflow.webbrowser, "open", calls.append)
-        monkeypatch.setattr(workflow.sys, "platform", "linux")
+        monkeypatch.setattr("webbrowser.open", calls.append)
+        monkeypatch.setattr("sys.platform", "linux")
         monkeypatch.setenv("DISPLAY", display)
         monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
         page = imatch.view(found, tmp_path / "a.html", max_bytes=300_000, open_page=True)
