@@ -9,6 +9,7 @@ from typing import Any
 from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
+from imatch.export.quality.accuracy import PositionalAccuracy, positional_accuracy
 from imatch.export.quality.cells import QualityCell, count_findings, measure_cells
 from imatch.export.quality.changes import Changes, changed_ground
 from imatch.export.quality.residuals import (
@@ -48,6 +49,7 @@ class QualityReport:
         field: The correction; None without a transform.
         cells: What the images say, window by window.
         changes: The ground that changed; None where that cannot be told.
+        accuracy: Positional accuracy at check points; None without any.
     """
 
     registration: Registration
@@ -58,12 +60,17 @@ class QualityReport:
     field: CorrectionField | None
     cells: list[QualityCell]
     changes: Changes | None
+    accuracy: PositionalAccuracy | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the figures of the report, schema ``imatch.quality/1``; unknown ones are null.
 
         - ``status``, ``reason``, ``verdict`` (the certificate, accuracy, shift and model in words)
           and ``certificate``: as in the registration's own document.
+        - ``accuracy``: positional accuracy as ISO 19157 has it: ``check_points`` (number, share of
+          the overlap's cells with one, number in each quadrant), ``measures`` (``id`` of the
+          standard's list, ``name``, ``px``, ``m``) and ``conformance`` (the tolerance, and
+          whether it is met).
         - ``residuals``: ``baseline`` (what "before" means), and of ``before``, ``after`` and
           ``after_at_check_points`` the number, RMSE, median, CE90, maximum, and mean and spread
           along the reference's axes, target pixels; ``metres_per_px`` to convert them.
@@ -100,6 +107,7 @@ class QualityReport:
                 "local": None if registration.local is None else registration.local.kind,
             },
             "certificate": document["certificate"],
+            "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "residuals": spreads,
             "autocorrelation": {
                 name: None if value is None else value.to_dict()
@@ -142,6 +150,7 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
         correction_field(pair, frame),
         measure_cells(pair, frame, found),
         changed_ground(view),
+        positional_accuracy(pair, view),
     )
 
 

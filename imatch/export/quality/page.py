@@ -48,6 +48,7 @@ def to_html(quality: QualityReport) -> str:
         verdict="uncertain" if registration.status == "ok" and unmet else registration.status,
         headline=headline,
         findings=_findings(quality),
+        accuracy=quality.accuracy,
         facts=facts,
         shots=_shots(view),
         width=enlarged * view.frame.width,
