@@ -3,10 +3,11 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = id => document.getElementById(id);
-const TILE = 512, BLINK_MS = 600, REACH_PX = 14, CHIP = 48, LISTED = 100, SHARP = 1.3;
+const TILE = 512, BLINK_MS = 600, REACH_PX = 14, CHIP = 48, LISTED = 100, SHARP = 1.3, CELL_PX = 24;
 const map = $("map"), pen = map.getContext("2d", { alpha: false });
 const state = { view: 0, mode: "swipe", split: 0.5, before: false, arrows: true, times: 1, on: true,
   point: -1, fitted: true, camera: { x: 0, y: 0, scale: 1 } };
+const arrows = { image: document.createElement("canvas"), key: "", x: 0, y: 0, count: 0 };
 let colours = {}, dirty = false, timer = 0, size = { w: 1, h: 1, ratio: 1 };
 
 // ---- Pictures: decoded when they are first wanted, each level half as fine as the one before.
@@ -138,38 +139,66 @@ const kind = (view, i) => {
 const place = (points, i, eye) => [
   (points.ref_x[i] + 0.5 - eye.x) * eye.scale + eye.w / 2, (points.ref_y[i] + 0.5 - eye.y) * eye.scale + eye.h / 2];
 
-function drawArrows(view, eye) {
-  const points = view.points, dot = 2.2 * size.ratio;
-  const paths = { struck: new Path2D(), small: new Path2D(), middle: new Path2D(), large: new Path2D() };
+// Of neighbours on the screen the kept one with the largest residual: more cannot be told apart.
+function shownPoints(view, eye) {
+  const points = view.points, cells = new Map(), side = CELL_PX * size.ratio;
   for (let i = 0; i < points.ref_x.length; i++) {
     const [x, y] = place(points, i, eye);
-    if (x < -50 || y < -50 || x > eye.w + 50 || y > eye.h + 50) continue;
-    const name = kind(view, i), path = paths[name];
+    if (x < 0 || y < 0 || x > eye.w || y > eye.h) continue;
+    // Cells lie fast on the ground, so that nothing comes and goes while the images move.
+    const key = `${Math.floor(points.ref_x[i] * eye.scale / side)},${Math.floor(points.ref_y[i] * eye.scale / side)}`;
+    const weight = (view.kept[i] ? 1e6 : 0) + (length(points, i) ?? 0), best = cells.get(key);
+    if (!best || weight > best.weight) cells.set(key, { i, x, y, weight });
+  }
+  return [...cells.values()];
+}
+
+function paintArrows(brush, view, eye) {
+  const points = view.points, dot = 2 * size.ratio;
+  brush.clearRect(0, 0, eye.w, eye.h);
+  brush.lineCap = "round";
+  const shown = shownPoints(view, eye);
+  for (const { i, x, y } of shown) {
+    const name = kind(view, i);
+    brush.beginPath();
     if (name === "struck") {
-      path.moveTo(x - dot, y - dot); path.lineTo(x + dot, y + dot);
-      path.moveTo(x - dot, y + dot); path.lineTo(x + dot, y - dot);
-      continue;
+      brush.moveTo(x - dot, y - dot); brush.lineTo(x + dot, y + dot);
+      brush.moveTo(x - dot, y + dot); brush.lineTo(x + dot, y - dot);
+    } else if (points.dx[i] !== null) {
+      const long = state.times * size.ratio, dx = points.dx[i] * long, dy = points.dy[i] * long;
+      const far = Math.hypot(dx, dy) || 1, head = Math.min(5 * size.ratio, 0.4 * far) / far;
+      brush.moveTo(x, y); brush.lineTo(x + dx, y + dy);
+      brush.moveTo(x + dx - head * (dx - 0.7 * dy), y + dy - head * (dy + 0.7 * dx));
+      brush.lineTo(x + dx, y + dy);
+      brush.lineTo(x + dx - head * (dx + 0.7 * dy), y + dy - head * (dy - 0.7 * dx));
     }
-    path.moveTo(x + dot, y);
-    path.arc(x, y, dot, 0, 2 * Math.PI);
-    if (points.dx[i] === null) continue;
-    const long = state.times * points.scale * eye.scale;
-    const dx = points.dx[i] * long, dy = points.dy[i] * long, head = Math.min(6 * size.ratio, 0.4 * Math.hypot(dx, dy));
-    const turn = Math.atan2(dy, dx);
-    path.moveTo(x, y);
-    path.lineTo(x + dx, y + dy);
-    for (const side of [2.6, -2.6]) {
-      path.moveTo(x + dx, y + dy);
-      path.lineTo(x + dx + head * Math.cos(turn + side), y + dy + head * Math.sin(turn + side));
-    }
+    brush.lineWidth = 3.2 * size.ratio; brush.strokeStyle = colours.halo; brush.stroke();
+    brush.lineWidth = 1.6 * size.ratio; brush.strokeStyle = colours[name]; brush.stroke();
+    if (name === "struck") continue;
+    brush.fillStyle = colours[name];
+    brush.fillRect(x - dot, y - dot, 2 * dot, 2 * dot);
   }
-  for (const [name, path] of Object.entries(paths)) {
-    pen.lineWidth = 3.4 * size.ratio; pen.strokeStyle = colours.halo; pen.globalAlpha = 0.55; pen.stroke(path);
-    pen.lineWidth = 1.7 * size.ratio; pen.strokeStyle = colours[name]; pen.globalAlpha = 1; pen.stroke(path);
+  return shown.length;
+}
+
+// Arrows are painted once for a zoom, with a margin, and moved with the images.
+function drawArrows(view, eye) {
+  const margin = Math.round(0.2 * Math.max(map.width, map.height));
+  const key = [state.view, eye.scale, state.times, view.changed, colours.ink, map.width, map.height].join();
+  const shift = [(arrows.x - eye.x) * eye.scale, (arrows.y - eye.y) * eye.scale];
+  if (arrows.key !== key || Math.max(...shift.map(Math.abs)) > margin) {
+    arrows.image.width = map.width + 2 * margin;
+    arrows.image.height = map.height + 2 * margin;
+    const wide = { ...eye, w: arrows.image.width, h: arrows.image.height };
+    arrows.count = paintArrows(arrows.image.getContext("2d"), view, wide);
+    Object.assign(arrows, { key, x: eye.x, y: eye.y });
+    shift.fill(0);
   }
-  if (state.point >= 0) {
-    const [x, y] = place(points, state.point, eye);
-    pen.lineWidth = 2.5 * size.ratio; pen.strokeStyle = colours.ink;
+  pen.drawImage(arrows.image, Math.round(shift[0]) - margin, Math.round(shift[1]) - margin);
+  if (state.point < 0) return;
+  const [x, y] = place(view.points, state.point, eye);
+  for (const [colour, wide] of [[colours.halo, 4.5], [colours.ink, 2]]) {
+    pen.lineWidth = wide * size.ratio; pen.strokeStyle = colour;
     pen.beginPath(); pen.arc(x, y, 9 * size.ratio, 0, 2 * Math.PI); pen.stroke();
   }
 }
@@ -249,6 +278,7 @@ function strike() {
   if (state.point < 0) return;
   const view = current();
   view.kept[state.point] = !view.kept[state.point];
+  view.changed = (view.changed || 0) + 1;
   tally();
   select(state.point, false);
 }
@@ -287,15 +317,14 @@ function listPoints(view) {
     return item;
   }));
   const lengths = points.dx.map((_, i) => points.on[i] ? length(points, i) : null).filter(v => v !== null).sort((a, b) => a - b);
-  const usual = (lengths[Math.floor(0.9 * lengths.length)] || 1) * points.scale * fitting(view);
-  magnify(Math.max(1, Math.round(26 * size.ratio / usual)));
+  magnify(Math.max(1, Math.round(26 / (lengths[Math.floor(0.9 * lengths.length)] || 1))));
   tally();
 }
 
 function magnify(times) {
   state.times = Math.min(1000, times);
   $("magnify").value = 100 * Math.log(state.times) / Math.log(1000);
-  $("times").textContent = state.times.toFixed(0);
+  $("times").textContent = `1 px: ${state.times.toFixed(0)}`;
 }
 
 function show(index) {

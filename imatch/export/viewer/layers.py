@@ -16,6 +16,7 @@ from imatch.export.html import data_url
 from imatch.export.quality.views import Convert, ViewFrame, ViewPair
 from imatch.raster import Source, render, stretch_limits
 from imatch.raster.grid import Grid
+from imatch.raster.image import GeoImage
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -27,6 +28,10 @@ TILE, PATCH = 512, 96
 _QUALITY = 62
 # How much smaller images are made at most before they are encoded once more.
 _LEAST_SCALE = 0.35
+# Values further from the middle half than this many times its width are none of the ground's.
+_FENCE = 2.5
+# Where half of the ground is darker than this, it is brightened until it is not.
+_DARK = 0.3
 # Below this many pixels along its longer side an image shows nothing.
 _LEAST = 48
 
@@ -103,16 +108,33 @@ class Painter:
     def __init__(self, source: Source, lattice: Grid, to_pixels: Convert) -> None:
         self._source, self._lattice, self._to_pixels = source, lattice, to_pixels
         self._limits: Floats | None = None
+        self._gamma = 1.0
 
     def paint(self, frame: ViewFrame) -> LayerImage:
         """Returns the image on a frame."""
         grid = frame.grid(self._lattice)
         image = self._source.read_through(grid, lambda xy: self._to_pixels(frame.to_reference(xy)))
-        if self._limits is None and image.valid.any():
-            self._limits = stretch_limits(image)
-        colours = render(image, 3, limits=self._limits)
-        pixels = np.round(np.moveaxis(colours.pixels, 0, 2) * 255).astype(np.uint8)
+        first = self._limits is None and image.valid.any()
+        if first:
+            self._limits = _ground_limits(image)
+        colours = render(image, 3, limits=self._limits).pixels
+        if first:
+            # A few clouds would leave the ground in the dark.
+            middle = float(np.median(colours[:, image.valid]))
+            self._gamma = math.log(_DARK) / math.log(middle) if 0 < middle < _DARK else 1.0
+        pixels = np.round(np.moveaxis(colours, 0, 2) ** self._gamma * 255).astype(np.uint8)
         return LayerImage(frame, pixels, image.valid)
+
+
+def _ground_limits(image: GeoImage) -> Floats:
+    """Returns (C, 2) values of each band that become black and white; clouds become white."""
+    limits = stretch_limits(image)
+    for band, limit in zip(image.pixels, limits, strict=True):
+        first, third = np.percentile(band[image.valid], [25, 75])
+        reach = _FENCE * (third - first)
+        if reach > 0:
+            limit[:] = max(limit[0], first - reach), min(limit[1], third + reach)
+    return limits
 
 
 def painters(pair: ViewPair) -> dict[str, Painter]:

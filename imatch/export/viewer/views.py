@@ -206,17 +206,19 @@ def _view(pair: ViewPair, budget: int, layers: list[Document]) -> Document:
     if shrunk and "target" in images:
         images["before"] = images["before"].resized(1 / _COARSER)
     # What is not shown whole is shown at full resolution around tie points.
-    share = _SHARE if shrunk and budget > 4 * _LEAST_BYTES and len(registration.tie_points) else 0
-    made = fitted(list(images.values()), round((1 - share) * budget))
+    made = [] if shrunk else fitted(list(images.values()), budget)
+    patches: dict[str, Document] = {}
+    if not made or max(layer["step"] for layer in made[:2]) > 1:
+        if points is not None and budget > 4 * _LEAST_BYTES:
+            patches = _patches(pair, paint, round(_SHARE * budget))
+        taken = sum(len(t["src"]) for p in patches.values() for tiles in p.values() for t in tiles)
+        made = fitted(list(images.values()), budget - taken)
     for name, layer in zip(images, made, strict=True):
         view[name] = len(layers)
         layers.append(layer)
     view |= _extent(frame)
     if points is not None:
-        view["points"] = points
-        full = max(layer["step"] for layer in made[:2]) <= 1
-        limit = 0 if full else min(_PATCHES, round(share * budget / _patch_bytes()))
-        view["patches"] = _patches(pair, paint, limit, round(share * budget))
+        view["points"], view["patches"] = points, patches
     return view
 
 
@@ -252,13 +254,10 @@ def _rounded(values: NDArray[np.float64]) -> list[float | None]:
     return [round(float(v), 3) if math.isfinite(v) else None for v in values]
 
 
-def _patches(
-    pair: ViewPair, paint: dict[str, Painter], limit: int, budget: int
-) -> dict[str, Document]:
+def _patches(pair: ViewPair, paint: dict[str, Painter], budget: int) -> dict[str, Document]:
     """Both images at full resolution around tie points, the largest residual of each part."""
     points, found = pair.registration.tie_points, dict[str, Document]()
-    if limit < 1:
-        return found
+    limit = max(1, min(_PATCHES, budget // _patch_bytes()))
     cost = np.where(points.inlier, -points.residual_px, np.inf)
     chosen = subsample(points.ref_xy, cost, limit)
     # Neighbours in files come after each other.
