@@ -12,6 +12,7 @@ from imatch.core.io.jsontext import to_json
 from imatch.export.quality.accuracy import PositionalAccuracy, positional_accuracy
 from imatch.export.quality.cells import QualityCell, count_findings, measure_cells
 from imatch.export.quality.changes import Changes, changed_ground
+from imatch.export.quality.relief import Relief, relief
 from imatch.export.quality.residuals import (
     Autocorrelation,
     CorrectionField,
@@ -50,6 +51,7 @@ class QualityReport:
         cells: What the images say, window by window.
         changes: The ground that changed; None where that cannot be told.
         accuracy: Positional accuracy at check points; None without any.
+        relief: The residuals against the heights of ``dem``; None where that is no raster.
     """
 
     registration: Registration
@@ -61,6 +63,7 @@ class QualityReport:
     cells: list[QualityCell]
     changes: Changes | None
     accuracy: PositionalAccuracy | None = None
+    relief: Relief | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the figures of the report, schema ``imatch.quality/1``; unknown ones are null.
@@ -71,6 +74,9 @@ class QualityReport:
           the overlap's cells with one, number in each quadrant), ``measures`` (``id`` of the
           standard's list, ``name``, ``px``, ``m``) and ``conformance`` (the tolerance, and
           whether it is met).
+        - ``relief``: where ``dem`` was a raster of heights, the residuals by ``height``, ``slope``
+          and ``aspect``, and whether relief explains them: the share that heights predict of those
+          held out (``explained``), by chance as often as ``p``.
         - ``residuals``: ``baseline`` (what "before" means), and of ``before``, ``after`` and
           ``after_at_check_points`` the number, RMSE, median, CE90, maximum, and mean and spread
           along the reference's axes, target pixels; ``metres_per_px`` to convert them.
@@ -108,6 +114,7 @@ class QualityReport:
             },
             "certificate": document["certificate"],
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
+            "relief": None if self.relief is None else self.relief.to_dict(),
             "residuals": spreads,
             "autocorrelation": {
                 name: None if value is None else value.to_dict()
@@ -141,6 +148,7 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
     pair = ViewPair(registration, ref, tgt)
     frame = pair.overlap(size)
     found, view = residuals(pair), pair.view(frame)
+    heights = heights_of(registration)
     return QualityReport(
         registration,
         view,
@@ -151,7 +159,14 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
         measure_cells(pair, frame, found),
         changed_ground(view),
         positional_accuracy(pair, view),
+        None if heights is None else relief(pair, heights),
     )
+
+
+def heights_of(registration: Registration) -> Path | None:
+    """Returns the raster of heights that a registration was made with; None without one."""
+    dem = registration.provenance.get("config", {}).get("dem")
+    return Path(dem) if isinstance(dem, str) else None
 
 
 def check_report(path: Path) -> None:

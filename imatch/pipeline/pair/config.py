@@ -87,7 +87,7 @@ class MatchConfig(Settings):
     dem: float | Path | None = Field(
         default=None,
         description="Height of the ground for images that RPCs locate: a raster of heights, or"
-        " metres above the ellipsoid.",
+        " metres above the ellipsoid. Reports hold residuals against a raster.",
     )
     gsd_m: float | None = Field(
         default=None,
