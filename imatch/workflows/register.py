@@ -15,6 +15,7 @@ from imatch.core.progress import ProgressOption, ProgressStages, shown
 from imatch.core.settings import check_options
 from imatch.export.formats import WriteLog, check_outputs, write_all
 from imatch.export.quality.assess import check_report, write_quality
+from imatch.pipeline.apply.displacement import check_displacement, write_displacement
 from imatch.pipeline.apply.file import ApplyOptions
 from imatch.pipeline.apply.geotransform import Inexact, apply_geotransform, check_geotransform
 from imatch.pipeline.apply.output_grid import Bounds, GridKind
@@ -27,7 +28,7 @@ from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.pipeline.scene.checkpoint import clear, holds_tiles
 from imatch.pipeline.scene.config import SceneConfig, SceneOptions, make_scene_config
 from imatch.pipeline.scene.register import register_scene
-from imatch.raster import Source
+from imatch.raster import Source, open_source
 from imatch.raster.names import is_virtual
 
 
@@ -39,6 +40,7 @@ def register(
     config: Asked | None = None,
     outputs: Sequence[str | PathLike[str]] = (),
     report: str | PathLike[str] | None = None,
+    displacement: str | PathLike[str] | None = None,
     grid: GridKind = "reference",
     res: float | None = None,
     bounds: Bounds | None = None,
@@ -74,6 +76,8 @@ def register(
             what it has. The defaults when None.
         outputs: Files for the registration itself, as `Registration.save` writes them.
         report: File for the evidence, as `Registration.report` writes it.
+        displacement: GeoTIFF for what the registration moves, in metres, see `write_displacement`;
+            like `out` it is written of an accepted registration only.
         grid: Whose pixel lattice `out` has, ``reference`` or ``target``.
         res: Side of its pixels in units of its CRS.
         bounds: (left, bottom, right, top) to cover, in its CRS.
@@ -85,7 +89,8 @@ def register(
         jobs: Processes that measure tiles. With more than one a script needs the usual
             ``if __name__ == "__main__"``. Arrays are measured in this process.
         resume: Go on with the tiles that an earlier call left.
-        force: Write `out` even if the registration is not ok, or not near enough.
+        force: Write `out` and `displacement` even if the registration is not ok, or not near
+            enough.
         overwrite: Replace files that exist, and tiles of an earlier call.
         log: Where to note what was written, and what of `outputs` and `report` could not be,
             instead of raising that when all else is done.
@@ -131,7 +136,18 @@ def register(
 
         place, told = None if out is None else Path(out), WriteLog() if log is None else log
         documents, evidence = [*map(Path, outputs)], None if report is None else Path(report)
-        _check_places(place, documents, evidence, [_name(ref), _name(tgt)], overwrite=overwrite)
+        moved = None if displacement is None else Path(displacement)
+        others = [path for path in (place, evidence, moved) if path is not None]
+        _check_places(documents, others, [_name(ref), _name(tgt)], overwrite=overwrite)
+        if place is not None:
+            _check_raster(place)
+        if evidence is not None:
+            check_report(evidence)
+            if isinstance(settings.dem, Path):
+                open_source(settings.dem)
+        if moved is not None:
+            infos = [source.info for source in open_images(ref, tgt, settings)]
+            check_displacement(infos, moved, geocoded=settings.use_geocoding)
         state = None
         if place is not None:
             name = _file(tgt, place)
@@ -154,13 +170,20 @@ def register(
         with _kept_for_later(state):
             registration = measure(state)
             stages.end()
-            if place is not None and (
-                registration.transform is None or not (registration.accepted or force)
-            ):
-                told.refused(place)
-            elif place is not None:
+            good = registration.transform is not None and (registration.accepted or force)
+            for path in () if good else (place, moved):
+                if path is not None:
+                    told.refused(path)
+            if place is not None and good:
                 # Where this fails the tiles are kept: with `resume` the next call costs little.
                 told.wrote(place, _write_target(registration, name, place, how, progress))
+            if moved is not None and good:
+                stages.begin(f"writing {moved.name}")
+                with told.attempt(moved):
+                    images = open_images(ref, tgt, settings)
+                    write_displacement(
+                        registration, *images, moved, creation=creation, overwrite=overwrite
+                    )
             write_all(registration, documents, overwrite=overwrite, log=told, on_stage=stages.begin)
             if evidence is not None:
                 stages.begin(f"writing {evidence.name}")
@@ -172,10 +195,14 @@ def register(
     return registration
 
 
+def _check_raster(path: Path) -> None:
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ConfigError("is no .tif", subject=path, hint="GeoTIFF is what is written")
+
+
 def _check_places(
-    out: Path | None,
     outputs: Sequence[Path],
-    report: Path | None,
+    others: Sequence[Path],
     inputs: Sequence[str | None],
     *,
     overwrite: bool,
@@ -183,15 +210,9 @@ def _check_places(
     """Refuse, before hours of work, what could not be written after them."""
     read = [Path(path) for path in inputs if path is not None]
     check_outputs(outputs, overwrite=overwrite, inputs=read)
-    if out is not None and out.suffix.lower() not in (".tif", ".tiff"):
-        raise ConfigError("is no .tif", subject=out, hint="GeoTIFF is what is written")
-    if report is not None:
-        check_report(report)
     seen = {os.path.realpath(path): "is named twice as output" for path in outputs}
     seen |= {os.path.realpath(path): "is also an input" for path in read}
-    for path in (out, report):
-        if path is None:
-            continue
+    for path in others:
         place = os.path.realpath(path)
         if place in seen:
             raise OutputError(seen[place], subject=path, hint="name another file")

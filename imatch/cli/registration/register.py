@@ -27,6 +27,12 @@ from imatch.cli.options.raster import chosen_register_fields, in_place_options, 
     metavar="FILE.html",
     help="The evidence, before and after: a page, or its figures as .json.",
 )
+@click.option(
+    "--displacement",
+    type=PATH,
+    metavar="FILE.tif",
+    help="What the registration moves: metres eastwards and northwards, and their 95 % bound.",
+)
 @raster_options
 @in_place_options
 @scene_options
@@ -51,6 +57,7 @@ def register(
     outputs: tuple[Path, ...],
     plot: Path | None,
     report: Path | None,
+    displacement: Path | None,
     jobs: int | None,
     resume: bool,
     force: bool,
@@ -85,6 +92,7 @@ def register(
             config=config,
             outputs=outputs,
             report=report,
+            displacement=displacement,
             **rasters,
             jobs=jobs or os.cpu_count() or 1,
             resume=resume,
