@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +79,20 @@ def test_few_check_points_are_said_to_be_few(found: Registration) -> None:
     assert made is not None
     assert made.number == 5
     assert "Few check points" in made.to_text()
+
+
+def test_verdict_and_accuracy_are_the_first_sheet_of_paper(
+    found: Registration, tmp_path: Path, browser: Any
+) -> None:
+    found.report(tmp_path / "report.html")
+    # A4 without its margins, at 96 dpi.
+    page = browser.new_page(viewport={"width": 688, "height": 1017})
+    page.emulate_media(media="print")
+    page.goto((tmp_path / "report.html").as_uri())
+    bottom = "document.getElementById('accuracy').getBoundingClientRect().bottom"
+    assert page.evaluate(bottom) <= 1017
+    assert page.pdf(prefer_css_page_size=True, page_ranges="1").startswith(b"%PDF")
+    page.close()
 
 
 def test_the_page_has_them_before_the_pictures(found: Registration, tmp_path: Path) -> None:

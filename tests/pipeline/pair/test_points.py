@@ -212,6 +212,17 @@ class TestMatching:
         assert own.status == "uncertain"
         assert own.n_inliers == len(xy)
 
+    def test_ground_that_repeats_itself_bears_out_no_points(self) -> None:
+        """Points off by a period agree, and so do the images: as they do where it is not."""
+        tile = cv2.resize(np.random.default_rng(2).random((8, 8)), (40, 40))
+        ground = np.tile(tile, (8, 8)) + 0.002 * np.random.default_rng(3).random((320, 320))
+        x, y = np.meshgrid(np.arange(30, 270, 30), np.arange(30, 270, 30))
+        xy = np.column_stack([x.ravel(), y.ravel()]).astype(float)
+        rows = np.hstack([xy, xy + np.array([40, 0])])
+        own = imatch.match(ground, ground, points=rows, points_only=True)
+        assert own.n_inliers == len(xy)
+        assert own.status == "uncertain"
+
     def test_points_propose_what_a_matcher_does_not_find(self) -> None:
         """Ground turned by a right angle and other ground around it, four clicks on it."""
         rng = np.random.default_rng(1)
