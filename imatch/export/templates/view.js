@@ -406,7 +406,7 @@ map.addEventListener("pointerdown", event => {
   const [x, y] = at(event);
   fingers.set(event.pointerId, [x, y]);
   moved = 0;
-  dragging = fingers.size === 1 && state.mode === "swipe" && Math.abs(x - state.split * map.width) < 8 * size.ratio;
+  dragging = fingers.size === 1 && state.mode === "swipe" && Math.abs(x - state.split * map.width) < (event.pointerType === "mouse" ? 8 : 22) * size.ratio;
 });
 map.addEventListener("pointermove", event => {
   const old = fingers.get(event.pointerId);

@@ -130,7 +130,7 @@ def stack_document(
         else:
             paint = painters(pair)
             if frame is None:
-                frame = _whole(pair, LONGEST)
+                frame = _whole(pair, _longest(budget / (len(images) + 1)))
                 painted.append(paint["reference"].paint(frame))
             if "target" in paint:
                 view["target"] = len(painted)
@@ -199,8 +199,7 @@ def _view(pair: ViewPair, budget: int, layers: list[Document]) -> Document:
         budget = max(budget // 2, budget - len(json.dumps(points)))
     names = f"{image_name(registration.target)} onto {image_name(registration.reference)}"
     view, paint = _described(registration, names), painters(pair)
-    # No more pixels than the bytes can hold anyway, so that a small picture is read quickly.
-    frame = pair.overlap(min(LONGEST, max(64, round(4 * math.sqrt(budget / len(paint))))))
+    frame = pair.overlap(_longest(budget / len(paint)))
     shrunk = frame.step > 1
     images = {name: one.paint(frame) for name, one in paint.items()}
     if shrunk and "target" in images:
@@ -277,6 +276,14 @@ def _patches(pair: ViewPair, paint: dict[str, Painter], budget: int) -> dict[str
 def _patch_bytes() -> int:
     """About how many bytes two patches take, encoded as text."""
     return len(data_url(bytes(PATCH * PATCH // 4), "webp"))
+
+
+def _longest(budget: float) -> int:
+    """Returns at what side an image is read of which a number of bytes is shown, pixels.
+
+    No more than they can hold anyway, so that a small picture is read quickly.
+    """
+    return min(LONGEST, max(64, round(4 * math.sqrt(budget))))
 
 
 def _whole(pair: ViewPair, longest: int) -> ViewFrame:
