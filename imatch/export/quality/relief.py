@@ -78,6 +78,11 @@ class Relief:
         """Whether relief explains part of what is left."""
         return self.explained >= _EXPLAINS and self.p <= _CHANCE
 
+    @property
+    def name(self) -> str:
+        """Name of the file of heights."""
+        return Path(self.dem).name
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the figures, JSON-ready."""
         return {
@@ -165,7 +170,7 @@ def relief(pair: ViewPair, dem: Path) -> Relief | None:
         str(dem),
         len(at),
         {
-            "height": _classes(height, vectors, "m"),
+            "height": _classes(height, vectors, " m"),
             "slope": _classes(slope, vectors, "°"),
             "aspect": _by_direction(aspect, slope, vectors),
         },
@@ -243,8 +248,8 @@ def _classes(values: Floats, vectors: Floats, unit: str) -> tuple[ReliefClass, .
     edges = np.unique(np.percentile(values, np.linspace(0, 100, _CLASSES + 1)))
     index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
     names = [
-        f"{number(low)} to {number(high)} {unit}" for low, high in pairwise(edges.tolist())
-    ] or [f"{number(float(values[0]))} {unit}"]
+        f"{number(low)} to {number(high)}{unit}" for low, high in pairwise(edges.tolist())
+    ] or [f"{number(float(values[0]))}{unit}"]
     return tuple(_class(name, vectors[index == i]) for i, name in enumerate(names))
 
 
