@@ -78,7 +78,9 @@ def config_options(command: CommandT) -> CommandT:
             config_option("margin", metavar="SHARE"),
             no_geocoding_option,
             config_option("geocoding_error", metavar="LENGTH"),
-            config_option("dem", metavar="FILE|HEIGHT", default="the RPCs' own height offset"),
+            config_option(
+                "dem", metavar="FILE|HEIGHT", type=str, default="the RPCs' own height offset"
+            ),
             config_option("gsd_m", "--gsd", metavar="M"),
             config_option("tolerance", metavar="TOL", more="; exits with 3 if that is not met."),
             config_option("points", metavar="FILE"),

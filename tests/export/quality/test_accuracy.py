@@ -49,6 +49,7 @@ def test_number_spread_and_verdict(found: Registration, accuracy: PositionalAccu
     points = document["check_points"]
     assert points["number"] == found.n_check == sum(points["quadrants"].values())
     assert 0.4 < points["coverage"] <= 1
+    assert document["standard"] == "ISO 19157"
     assert document["conformance"]["specification"] == "0.5 px"
     assert document["conformance"]["pass"] is False
     assert "fails 0.5 px" in accuracy.to_text()
@@ -81,26 +82,27 @@ def test_few_check_points_are_said_to_be_few(found: Registration) -> None:
     assert "Few check points" in made.to_text()
 
 
-def test_verdict_and_accuracy_are_the_first_sheet_of_paper(
-    found: Registration, tmp_path: Path, browser: Any
-) -> None:
-    found.report(tmp_path / "report.html")
+@pytest.fixture(scope="module")
+def report(found: Registration, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("accuracy") / "report.html"
+    found.report(path)
+    return path
+
+
+def test_verdict_and_accuracy_are_the_first_sheet_of_paper(report: Path, browser: Any) -> None:
     # A4 without its margins, at 96 dpi.
     page = browser.new_page(viewport={"width": 688, "height": 1017})
     page.emulate_media(media="print")
-    page.goto((tmp_path / "report.html").as_uri())
+    page.goto(report.as_uri())
     bottom = "document.getElementById('accuracy').getBoundingClientRect().bottom"
     assert page.evaluate(bottom) <= 1017
     assert page.pdf(prefer_css_page_size=True, page_ranges="1").startswith(b"%PDF")
     page.close()
 
 
-def test_the_page_has_them_before_the_pictures(found: Registration, tmp_path: Path) -> None:
-    found.report(tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
+def test_the_page_has_them_before_the_pictures(report: Path) -> None:
+    page = report.read_text()
     first, second = page.index('id="accuracy"'), page.index('id="before-and-after"')
     assert 0 < first < second
     assert "circular error at 95 % (CE95)" in page[first:second]
     assert "@page { size: A4" in page
-    found.report(tmp_path / "report.json")
-    assert json.loads((tmp_path / "report.json").read_text())["accuracy"]["standard"] == "ISO 19157"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from imatch.core.errors import InputError
-from imatch.export.quality.assess import assess
+from imatch.export.quality.assess import heights_of
 from imatch.export.quality.relief import Relief, relief
 from imatch.export.quality.views import ViewPair
 from imatch.geometry.transform import Transform
@@ -123,10 +123,14 @@ def test_the_report_has_it_where_there_are_heights(folder: Path, tmp_path: Path)
     page = (tmp_path / "r.html").read_text()
     assert 'id="relief"' in page
     assert "By aspect" in page
-    document = assess(made, folder / "image.tif", folder / "image.tif").to_dict()
-    assert json.loads(json.dumps(document["relief"], allow_nan=False))["relief_explains"] is True
-    bare = replace(made, provenance={"config": {"dem": 300.0}})
-    assert assess(bare, folder / "image.tif", folder / "image.tif").relief is None
+    assert heights_of(made) == folder / "dem.tif"
+    assert heights_of(replace(made, provenance={"config": {"dem": 300.0}})) is None
+
+
+def test_its_figures_are_of_json(folder: Path) -> None:
+    figures = found(registration(folder, (0.002, -0.001)), folder).to_dict()
+    assert json.loads(json.dumps(figures, allow_nan=False))["relief_explains"] is True
+    assert {part["name"] for part in figures["aspect"]} >= {"N", "SE"}
 
 
 def test_heights_that_cannot_be_read_are_told(folder: Path) -> None:

@@ -11,9 +11,12 @@ import pytest
 
 import imatch
 from imatch.core.errors import ConfigError, InputError, OutputError
+from imatch.core.io.tables import write_rows
 from imatch.export.quality.views import ViewFrame
 from imatch.export.viewer.layers import TILE, LayerImage, fitted
 from imatch.export.viewer.views import batch_document, pair_document
+from imatch.pipeline.batch.pairs import BatchPair
+from imatch.pipeline.batch.result import BatchResult
 from imatch.pipeline.registration.result import Registration
 
 FOLDER = Path(__file__).parents[3] / "data" / "sample"
@@ -97,7 +100,11 @@ class TestDocuments:
         pair = tmp_path / SAMPLE[0].name, tmp_path / SAMPLE[1].name
         for path, copy in zip(SAMPLE, pair, strict=True):
             copy.write_bytes(path.read_bytes())
-        imatch.batch([pair], tmp_path / "run", matcher="phase")
+        found = imatch.match(*pair, matcher="phase")
+        (tmp_path / "run" / "results").mkdir(parents=True)
+        found.save(tmp_path / "run" / "results" / "one.json")
+        row = BatchResult.of(BatchPair("one", str(pair[0]), str(pair[1])), found)
+        write_rows(tmp_path / "run" / "results.csv", BatchResult, [row])
         pair[0].unlink()
         document = batch_document(tmp_path / "run", 900_000)
         assert "bouconne_2018-08.tif" in document["views"][0]["note"]

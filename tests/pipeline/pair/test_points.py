@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pyproj import Transformer
 import imatch
 from imatch.core.errors import ConfigError, InputError
 from imatch.export import write
-from imatch.pipeline.pair.points import OwnPoints, read_points
+from imatch.pipeline.pair.points import read_points
 from imatch.pipeline.registration.result import Registration
 from imatch.raster import Source, array_source, open_source
 
@@ -33,6 +32,15 @@ def sample() -> tuple[Source, Source]:
 @pytest.fixture(scope="module")
 def found() -> Registration:
     return imatch.match(*SAMPLE)
+
+
+@pytest.fixture(scope="module")
+def of_pixels() -> tuple[Registration, tuple[Source, Source]]:
+    """A registration of arrays, with some points that disagree."""
+    ground = np.random.default_rng(0).random((40, 40)).repeat(8, 0).repeat(8, 1)
+    ref, tgt = ground[:, :280], ground[:, 20:300]
+    found = imatch.match(ref, tgt, matcher="sift")
+    return found, (array_source(ref), array_source(tgt))
 
 
 def moved(found: Registration, count: int) -> Floats:
@@ -64,9 +72,9 @@ class TestReading:
 
     @pytest.mark.parametrize("suffix", ["points", "csv", "gpkg", "geojson"])
     def test_the_same_of_images_without_geocoding(
-        self, suffix: str, make_pixels: Callable[[], tuple[Registration, Any]], tmp_path: Path
+        self, suffix: str, of_pixels: tuple[Registration, tuple[Source, Source]], tmp_path: Path
     ) -> None:
-        found, sources = make_pixels()
+        found, sources = of_pixels
         path = tmp_path / f"p.{suffix}"
         write(found, path)
         own = read_points(path, sources)
@@ -256,20 +264,3 @@ class TestMatching:
             imatch.match(*SAMPLE, points=[(1, 2, 3)])
         with pytest.raises(ConfigError, match="tie points of one pair, not of many"):
             imatch.batch([SAMPLE], "out", points=[(1, 2, 3, 4)] * 3)
-
-
-@pytest.fixture
-def make_pixels() -> Callable[[], tuple[Registration, tuple[Source, Source]]]:
-    """A registration of arrays, with some points that disagree."""
-
-    def make() -> tuple[Registration, tuple[Source, Source]]:
-        ground = np.random.default_rng(0).random((40, 40)).repeat(8, 0).repeat(8, 1)
-        ref, tgt = ground[:, :280], ground[:, 20:300]
-        found = imatch.match(ref, tgt, matcher="sift")
-        return found, (array_source(ref), array_source(tgt))
-
-    return make
-
-
-def test_the_rows_are_those_of_the_class() -> None:
-    assert OwnPoints(np.zeros((0, 2)), np.zeros((0, 2))).record == {}
