@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,10 +187,11 @@ def _read(path: Path) -> PointsTable:
 
 def _of_arrays(path: Path) -> PointsTable:
     try:
-        with np.load(path) as arrays:
-            ref, tgt = (Coordinates(arrays[name], pixel=True) for name in ("ref_xy", "tgt_xy"))
-            return PointsTable(ref, tgt, arrays["inlier"].astype(bool))
-    except (OSError, ValueError, KeyError) as error:
+        with path.open("rb") as file, np.load(file) as arrays:
+            on = arrays["inlier"].astype(bool)
+            ref, tgt = (arrays[name].reshape(len(on), 2) for name in ("ref_xy", "tgt_xy"))
+        return PointsTable(Coordinates(ref, pixel=True), Coordinates(tgt, pixel=True), on)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(
             f"is no tie points file of imatch ({error})", subject=path, hint="write it anew"
         ) from error
@@ -230,7 +232,8 @@ def _of_layer(path: Path) -> PointsTable:
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
         name = _LAYER if _LAYER in layers else layers[0]
         frame: GeoDataFrame = pyogrio.read_dataframe(path, layer=name)
-        frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())]
+        # GIS programs like to save points as multipoints of one.
+        frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())].explode(ignore_index=True)
         kinds = set(frame.geom_type)
     crs = None if frame.crs is None else _crs(frame.crs.to_wkt(), path)
     columns = {_plain(name): frame[name].tolist() for name in frame.columns if name != "geometry"}

@@ -117,7 +117,9 @@ class TestReading:
         write(found, path)
         layer = gpd.read_file(path, layer="tie_points")
         layer = layer[layer.inlier].head(4)
-        layer.geometry = layer.geometry.translate(20, -10)
+        layer.geometry = layer.geometry.translate(20, -10).map(
+            lambda one: shapely.MultiPoint([one])
+        )
         layer.to_crs("EPSG:3857").to_file(tmp_path / "moved.gpkg", layer="mine")
         own = read_points(tmp_path / "moved.gpkg", sample)
         before = layer[["ref_x", "ref_y"]].to_numpy()
@@ -165,6 +167,7 @@ class TestReading:
             ("p.geojson", "{}", "points cannot be read"),
             ("p.json", "{}", "schema"),
             ("p.npz", "x", "no tie points file"),
+            ("p.npz", "PK\x03\x04cut", "no tie points file"),
             ("p.shp", "x", "holds no tie points by its suffix '.shp'"),
         ],
     )  # fmt: skip
