@@ -147,7 +147,7 @@ class Auto(Registrar):
                 blank = failed(none, f"the {name} shows one value everywhere")
                 return replace(blank, found_by=self.name)
         aligner, candidates = Aligner(ref, tgt), list[Candidate]()
-        rough, near = list[NDArray[np.float64]](), 0
+        rough, near, searched = list[NDArray[np.float64]](), 0, False
 
         def tried(proposals: Proposals) -> list[Candidate]:
             return [
@@ -161,7 +161,8 @@ class Auto(Registrar):
         for proposals in chain(given, stages):
             candidates += tried(proposals)
             rough += proposals.matrices
-            near = near or len(rough)
+            if not searched:  # What is given, and the first search.
+                near, searched = len(rough), proposals.search != POINTS
             sure = any(candidate.odds >= self.evidence.stop for candidate in candidates)
             if not alike and (sure or proposals.search == _LAST_NARROW):
                 alike = True  # Asked once.
