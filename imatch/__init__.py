@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from imatch.workflows.batch import batch
     from imatch.workflows.register import register
     from imatch.workflows.stack import stack
+    from imatch.workflows.view import view
 
 # OpenBLAS, of which numpy, scipy and OpenCV each bring one, lets its idle threads spin for 2 to
 # this many processor cycles before they sleep: a tenth of a second a library at its default, 26.
@@ -63,6 +64,7 @@ __all__ = [
     "same_ground",
     "search",
     "stack",
+    "view",
 ]
 
 _LAZY = {
@@ -83,6 +85,7 @@ _LAZY = {
     "same_ground": "imatch.retrieval.same",
     "search": "imatch.retrieval.locate",
     "stack": "imatch.workflows.stack",
+    "view": "imatch.workflows.view",
 }
 
 

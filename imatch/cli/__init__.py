@@ -32,6 +32,7 @@ from imatch.cli.group import VerbGroup
             "imatch.cli.registration.batch:batch",
             "Register many pairs, here or on a cluster.",
         ),
+        "view": ("imatch.cli.registration.view:view", "Look at a result on one page."),
         "index": ("imatch.cli.retrieval.index:index", "Make images findable by what they show."),
         "search": ("imatch.cli.retrieval.search:search", "Find where an image lies in an index."),
         "same": ("imatch.cli.retrieval.same:same", "Say whether two images show the same ground."),

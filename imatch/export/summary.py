@@ -15,6 +15,7 @@ from imatch.export.text import (
     counts_text,
     model_text,
     number,
+    points_text,
     shift_text,
     with_interval,
 )
@@ -67,6 +68,7 @@ def summary_rows(registration: Registration) -> list[tuple[str, str]]:
         ("certificate", certificate_text(r)),
         ("coverage", f"{r.coverage:.0%} of the overlap" if found else None),
         ("matches", f"{counts_text(r)} agree{share}" if found else f"{r.n_matches} tie points"),
+        ("points", points_text(r)),
         ("model", model_text(r)),
         ("matcher", f"{r.matcher} · {number(r.seconds)} s"),
     ]

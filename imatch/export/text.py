@@ -13,6 +13,9 @@ from imatch.pipeline.registration.result import ImageSummary, Pair, Registration
 #: Of each status, on white.
 STATUS_COLOURS = {"ok": "#1b7837", "uncertain": "#b35806", "failed": "#b2182b"}
 
+# Of own tie points, why some are not used.
+_NOT_USED = {"off": "switched off", "outside": "outside the images"}
+
 
 def number(value: float, *, sign: bool = False) -> str:
     """Formats a number with about three significant digits.
@@ -161,6 +164,17 @@ def model_text(registration: Registration) -> str | None:
         words += [f"scale {scale_x:.4f} × {scale_y:.4f}", f"shear {abs(shear):.2f}°"]
     at = " at the centre" if registration.model == "homography" else ""
     return f"{registration.model}: {', '.join(words)}{at}"
+
+
+def points_text(registration: Registration) -> str | None:
+    """Describes the user's own tie points: how many were used, and why not all; None without."""
+    own = registration.provenance.get("points")
+    if not own:
+        return None
+    source = PurePath(own["path"]).name if "path" in own else "rows of pixels"
+    text = f"{own['used']} of {own['rows']} of {source}"
+    lost = [f"{own[key]} {what}" for key, what in _NOT_USED.items() if own.get(key)]
+    return f"{text} ({', '.join(lost)})" if lost else text
 
 
 def image_name(image: ImageSummary, limit: int = 48) -> str:

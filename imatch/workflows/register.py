@@ -15,6 +15,7 @@ from imatch.core.progress import ProgressOption, ProgressStages, shown
 from imatch.core.settings import check_options
 from imatch.export.formats import WriteLog, check_outputs, write_all
 from imatch.export.quality.assess import check_report, write_quality
+from imatch.pipeline.apply.displacement import check_displacement, write_displacement
 from imatch.pipeline.apply.file import ApplyOptions
 from imatch.pipeline.apply.geotransform import Inexact, apply_geotransform, check_geotransform
 from imatch.pipeline.apply.output_grid import Bounds, GridKind
@@ -27,7 +28,7 @@ from imatch.pipeline.registration.result import ImageSummary, Registration
 from imatch.pipeline.scene.checkpoint import clear, holds_tiles
 from imatch.pipeline.scene.config import SceneConfig, SceneOptions, make_scene_config
 from imatch.pipeline.scene.register import register_scene
-from imatch.raster import Source
+from imatch.raster import Source, open_source
 from imatch.raster.names import is_known_again
 from imatch.raster.stac.item import raster_of
 from imatch.workflows.stac_item import check_stac, write_stac
@@ -42,6 +43,7 @@ def register(
     outputs: Sequence[str | PathLike[str]] = (),
     report: str | PathLike[str] | None = None,
     stac: str | PathLike[str] | None = None,
+    displacement: str | PathLike[str] | None = None,
     grid: GridKind = "reference",
     res: float | None = None,
     bounds: Bounds | None = None,
@@ -78,6 +80,8 @@ def register(
         outputs: Files for the registration itself, as `Registration.save` writes them.
         report: File for the evidence, as `Registration.report` writes it.
         stac: File for the STAC item of `out`, with the certificate in its properties.
+        displacement: GeoTIFF for what the registration moves, in metres, see `write_displacement`;
+            like `out` it is written of an accepted registration only.
         grid: Whose pixel lattice `out` has, ``reference`` or ``target``.
         res: Side of its pixels in units of its CRS.
         bounds: (left, bottom, right, top) to cover, in its CRS.
@@ -89,7 +93,8 @@ def register(
         jobs: Processes that measure tiles. With more than one a script needs the usual
             ``if __name__ == "__main__"``. Arrays are measured in this process.
         resume: Go on with the tiles that an earlier call left.
-        force: Write `out` even if the registration is not ok, or not near enough.
+        force: Write `out` and `displacement` even if the registration is not ok, or not near
+            enough.
         overwrite: Replace files that exist, and tiles of an earlier call.
         log: Where to note what was written, and what of `outputs` and `report` could not be,
             instead of raising that when all else is done.
@@ -138,8 +143,20 @@ def register(
         item = None if stac is None else Path(stac)
         if item is not None and place is None:
             raise ConfigError("describes the raster, and none is written", subject="stac")
-        inputs = [_name(ref), _name(tgt)]
-        _check_places(place, documents, evidence, item, inputs, overwrite=overwrite)
+        moved = None if displacement is None else Path(displacement)
+        others = [path for path in (place, evidence, moved, item) if path is not None]
+        _check_places(documents, others, [_name(ref), _name(tgt)], overwrite=overwrite)
+        if place is not None:
+            _check_raster(place)
+        if evidence is not None:
+            check_report(evidence)
+            if isinstance(settings.dem, Path):
+                open_source(settings.dem)
+        if item is not None:
+            check_stac(item)
+        if moved is not None:
+            infos = [source.info for source in open_images(ref, tgt, settings)]
+            check_displacement(infos, moved, geocoded=settings.use_geocoding)
         state = None
         if place is not None:
             name = _file(tgt, place)
@@ -162,16 +179,23 @@ def register(
         with _kept_for_later(state):
             registration = measure(state)
             stages.end()
-            if place is not None and (
-                registration.transform is None or not (registration.accepted or force)
-            ):
-                told.refused(place)
-            elif place is not None:
+            good = registration.transform is not None and (registration.accepted or force)
+            for path in () if good else (place, moved):
+                if path is not None:
+                    told.refused(path)
+            if place is not None and good:
                 # Where this fails the tiles are kept: with `resume` the next call costs little.
                 told.wrote(place, _write_target(registration, name, place, how, progress))
                 if item is not None:
                     with told.attempt(item):
                         write_stac(registration, place, item, overwrite=overwrite)
+            if moved is not None and good:
+                stages.begin(f"writing {moved.name}")
+                with told.attempt(moved):
+                    images = open_images(ref, tgt, settings)
+                    write_displacement(
+                        registration, *images, moved, creation=creation, overwrite=overwrite
+                    )
             write_all(registration, documents, overwrite=overwrite, log=told, on_stage=stages.begin)
             if evidence is not None:
                 stages.begin(f"writing {evidence.name}")
@@ -183,11 +207,14 @@ def register(
     return registration
 
 
+def _check_raster(path: Path) -> None:
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ConfigError("is no .tif", subject=path, hint="GeoTIFF is what is written")
+
+
 def _check_places(
-    out: Path | None,
     outputs: Sequence[Path],
-    report: Path | None,
-    item: Path | None,
+    others: Sequence[Path],
     inputs: Sequence[str | None],
     *,
     overwrite: bool,
@@ -195,17 +222,9 @@ def _check_places(
     """Refuse, before hours of work, what could not be written after them."""
     read = [Path(path) for path in inputs if path is not None]
     check_outputs(outputs, overwrite=overwrite, inputs=read)
-    if out is not None and out.suffix.lower() not in (".tif", ".tiff"):
-        raise ConfigError("is no .tif", subject=out, hint="GeoTIFF is what is written")
-    if report is not None:
-        check_report(report)
     seen = {os.path.realpath(path): "is named twice as output" for path in outputs}
     seen |= {os.path.realpath(path): "is also an input" for path in read}
-    if item is not None:
-        check_stac(item)
-    for path in (out, report, item):
-        if path is None:
-            continue
+    for path in others:
         place = os.path.realpath(path)
         if place in seen:
             raise OutputError(seen[place], subject=path, hint="name another file")

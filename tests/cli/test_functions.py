@@ -48,6 +48,7 @@ VERBS: dict[str, tuple[str, dict[str, str]]] = {
         "imatch:apply",
         {"result": "registration", "folder": "out", "offline": "core.io.offline:offline"},
     ),
+    "view": ("imatch:view", {"offline": "core.io.offline:offline"}),
     "batch": (
         "imatch:batch",
         {

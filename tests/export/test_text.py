@@ -14,6 +14,7 @@ from imatch.export.text import (
     counts_text,
     image_name,
     model_text,
+    points_text,
     shift_text,
     tolerance_text,
 )
@@ -153,3 +154,16 @@ class TestModel:
 )
 def test_names_fit_a_title(path: str | None, expected: str) -> None:
     assert image_name(ImageSummary(path, 1, 1)) == expected
+
+
+def test_own_tie_points_are_counted(make: Make) -> None:
+    assert points_text(make()) is None
+
+    def told(**record: Any) -> str | None:
+        return points_text(replace(make(), provenance={"points": record}))
+
+    path = "/data/november.points"
+    assert told(path=path, rows=12, off=1, outside=2, used=9) == (
+        "9 of 12 of november.points (1 switched off, 2 outside the images)"
+    )
+    assert told(rows=12, off=0, outside=0, used=12) == "12 of 12 of rows of pixels"

@@ -87,10 +87,12 @@ def config_options(command: CommandT) -> CommandT:
             no_geocoding_option,
             config_option("geocoding_error", metavar="LENGTH"),
             config_option(
-                "dem", type=str, metavar="FILE|HEIGHT", default="the RPCs' own height offset"
+                "dem", metavar="FILE|HEIGHT", type=str, default="the RPCs' own height offset"
             ),
             config_option("gsd_m", "--gsd", metavar="M"),
             config_option("tolerance", metavar="TOL", more="; exits with 3 if that is not met."),
+            config_option("points", metavar="FILE"),
+            config_option("points_only", is_flag=True, flag_value=True, type=None),
             config_option("device", metavar="NAME"),
             config_option("seed", metavar="N"),
             config_option(

@@ -33,6 +33,12 @@ from imatch.cli.options.raster import chosen_register_fields, in_place_options, 
     metavar="FILE.json",
     help="OUT.tif as a STAC item, with its certificate.",
 )
+@click.option(
+    "--displacement",
+    type=PATH,
+    metavar="FILE.tif",
+    help="What the registration moves: metres eastwards and northwards, and their 95 % bound.",
+)
 @raster_options
 @in_place_options
 @scene_options
@@ -58,6 +64,7 @@ def register(
     plot: Path | None,
     report: Path | None,
     stac: Path | None,
+    displacement: Path | None,
     jobs: int | None,
     resume: bool,
     force: bool,
@@ -94,6 +101,7 @@ def register(
             outputs=outputs,
             report=report,
             stac=stac,
+            displacement=displacement,
             **rasters,
             jobs=jobs or os.cpu_count() or 1,
             resume=resume,

@@ -9,8 +9,10 @@ from typing import Any
 from imatch.core.errors import ConfigError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
+from imatch.export.quality.accuracy import PositionalAccuracy, positional_accuracy
 from imatch.export.quality.cells import QualityCell, count_findings, measure_cells
 from imatch.export.quality.changes import Changes, changed_ground
+from imatch.export.quality.relief import Relief, relief
 from imatch.export.quality.residuals import (
     Autocorrelation,
     CorrectionField,
@@ -48,6 +50,8 @@ class QualityReport:
         field: The correction; None without a transform.
         cells: What the images say, window by window.
         changes: The ground that changed; None where that cannot be told.
+        accuracy: Positional accuracy at check points; None without any.
+        relief: The residuals against the heights of ``dem``; None where that is no raster.
     """
 
     registration: Registration
@@ -58,12 +62,21 @@ class QualityReport:
     field: CorrectionField | None
     cells: list[QualityCell]
     changes: Changes | None
+    accuracy: PositionalAccuracy | None = None
+    relief: Relief | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the figures of the report, schema ``imatch.quality/1``; unknown ones are null.
 
         - ``status``, ``reason``, ``verdict`` (the certificate, accuracy, shift and model in words)
           and ``certificate``: as in the registration's own document.
+        - ``accuracy``: positional accuracy as ISO 19157 has it: ``check_points`` (number, share of
+          the overlap's cells with one, number in each quadrant), ``measures`` (``id`` of the
+          standard's list, ``name``, ``px``, ``m``) and ``conformance`` (the tolerance, and
+          whether it is met).
+        - ``relief``: where ``dem`` was a raster of heights, the residuals by ``height``, ``slope``
+          and ``aspect``, and whether relief explains them: the share that heights predict of those
+          held out (``explained``), by chance as often as ``p``.
         - ``residuals``: ``baseline`` (what "before" means), and of ``before``, ``after`` and
           ``after_at_check_points`` the number, RMSE, median, CE90, maximum, and mean and spread
           along the reference's axes, target pixels; ``metres_per_px`` to convert them.
@@ -100,6 +113,8 @@ class QualityReport:
                 "local": None if registration.local is None else registration.local.kind,
             },
             "certificate": document["certificate"],
+            "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
+            "relief": None if self.relief is None else self.relief.to_dict(),
             "residuals": spreads,
             "autocorrelation": {
                 name: None if value is None else value.to_dict()
@@ -133,6 +148,7 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
     pair = ViewPair(registration, ref, tgt)
     frame = pair.overlap(size)
     found, view = residuals(pair), pair.view(frame)
+    heights = heights_of(registration)
     return QualityReport(
         registration,
         view,
@@ -142,7 +158,15 @@ def assess(registration: Registration, ref: Image, tgt: Image, *, size: int = 90
         correction_field(pair, frame),
         measure_cells(pair, frame, found),
         changed_ground(view),
+        positional_accuracy(pair, view),
+        None if heights is None else relief(pair, heights),
     )
+
+
+def heights_of(registration: Registration) -> Path | None:
+    """Returns the raster of heights that a registration was made with; None without one."""
+    dem = registration.provenance.get("config", {}).get("dem")
+    return Path(dem) if isinstance(dem, str) else None
 
 
 def check_report(path: Path) -> None:

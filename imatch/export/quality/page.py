@@ -48,6 +48,7 @@ def to_html(quality: QualityReport) -> str:
         verdict="uncertain" if registration.status == "ok" and unmet else registration.status,
         headline=headline,
         findings=_findings(quality),
+        accuracy=quality.accuracy,
         facts=facts,
         shots=_shots(view),
         width=enlarged * view.frame.width,
@@ -79,6 +80,8 @@ def _findings(quality: QualityReport) -> list[str]:
             f"Tie points: their RMSE went from {number(before)} px"
             f" ({quality.residuals.baseline}) to {number(after)} px."
         )
+    if quality.relief is not None:
+        found.append(quality.relief.to_text())
     if quality.correlated_after is not None:
         found.append(autocorrelation_text(quality.correlated_after))
     return found

@@ -112,7 +112,7 @@ class CorrectionField:
 
 def residuals(pair: ViewPair) -> Residuals | None:
     """Returns the residuals of the inliers; None without a transform or without inliers."""
-    registration, points = pair.registration, pair.registration.tie_points
+    points = pair.registration.tie_points
     if pair.after is None or not points.inlier.any():
         return None
     kept = points.inlier
@@ -127,12 +127,14 @@ def residuals(pair: ViewPair) -> Residuals | None:
         pair.along_reference_axes(pair.after, after),
         points.check[kept],
         "geocoding" if pair.before.on_map else "best shift",
-        registration.target.gsd_m or _scaled_gsd(pair),
+        metres_per_pixel(pair),
     )
 
 
-def _scaled_gsd(pair: ViewPair) -> tuple[float, float] | None:
-    """Returns the GSD of a target without one of its own, by the reference's and the transform."""
+def metres_per_pixel(pair: ViewPair) -> tuple[float, float] | None:
+    """Returns (x, y) metres a target pixel, its own or by the reference's and the transform."""
+    if pair.registration.target.gsd_m is not None:
+        return pair.registration.target.gsd_m
     gsd, matrix = pair.registration.reference.gsd_m, pair.registration.matrix
     if gsd is None or matrix is None:
         return None

@@ -2,8 +2,12 @@
 document.querySelectorAll("#pairs th").forEach((head, column) => {
   head.addEventListener("click", () => {
     const order = head.dataset.order === "1" ? -1 : 1;
-    document.querySelectorAll("#pairs th").forEach(other => delete other.dataset.order);
+    document.querySelectorAll("#pairs th").forEach(other => {
+      delete other.dataset.order;
+      other.removeAttribute("aria-sort");
+    });
     head.dataset.order = order;
+    head.setAttribute("aria-sort", order > 0 ? "ascending" : "descending");
     const body = head.closest("table").tBodies[0];
     const text = row => row.cells[column].textContent.trim();
     const empty = value => value === "" || value === "–";

@@ -139,7 +139,7 @@ def _stem(path: str) -> str:
 
 
 def _masks(pair: BatchPair) -> list[str]:
-    named = (pair.settings.get(name) for name in ("ref_mask", "tgt_mask"))
+    named = (pair.settings.get(name) for name in ("ref_mask", "tgt_mask", "points"))
     return [str(mask) for mask in named if mask]
 
 

@@ -133,6 +133,12 @@ def run_batch(
     config = config or MatchConfig()
     if retries < 0 or (timeout is not None and timeout <= 0):
         raise ConfigError("retries count from 0, and a timeout is more than 0 seconds")
+    if config.points is not None:
+        raise ConfigError(
+            "are tie points of one pair, not of many",
+            subject="points",
+            hint="match that pair by itself, or name them in the column points of a table of pairs",
+        )
     pairs = [_absolute(pair) for pair in name_pairs(pairs)]
     check_pairs(pairs, config)
     _ready_weights(pairs, config)
@@ -186,7 +192,7 @@ def _absolute(pair: BatchPair) -> BatchPair:
     here = Path.cwd()
     masks = {
         name: located(str(mask), here)
-        for name in ("ref_mask", "tgt_mask")
+        for name in ("ref_mask", "tgt_mask", "points")
         if (mask := pair.settings.get(name))
     }
     settings = {**pair.settings, **masks}

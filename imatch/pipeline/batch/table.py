@@ -119,7 +119,7 @@ def _pair(path: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -
 
 
 def _value(path: Path, line: int, name: str, text: str) -> Any:
-    if name.endswith("_mask"):
+    if name.endswith("_mask") or name == "points":
         return _located(path, text)
     if name.endswith("_bands"):
         parts = [part for part in re.split(r"[,;\s]+", text) if part]

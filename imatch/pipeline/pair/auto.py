@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -35,12 +36,13 @@ from imatch.geometry.alignment.judge import judge_alignment, judge_whole_image, 
 from imatch.geometry.alignment.orientation import shrink
 from imatch.geometry.alignment.whole_image import WholeImages
 from imatch.geometry.estimate import Estimate, EstimateOptions, estimate, failed
+from imatch.geometry.fit import least_squares
 from imatch.geometry.transform import apply_matrix
 from imatch.geometry.transform_limits import off_centre
 from imatch.matchers import MATCHERS, load_matcher
 from imatch.models.weights import require_weights
 from imatch.pipeline.pair.config import MatchConfig
-from imatch.pipeline.pair.registrar import Registrar, Stage, matcher_options
+from imatch.pipeline.pair.registrar import POINTS, Registrar, Stage, matcher_options
 
 if TYPE_CHECKING:
     from imatch.matchers import Matcher
@@ -138,6 +140,7 @@ class Auto(Registrar):
         geocoded: bool = False,
         within: float | None = None,
         alike: bool = True,
+        proposed: Matches | None = None,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """See `Registrar.solve`."""
@@ -147,7 +150,7 @@ class Auto(Registrar):
                 blank = failed(none, f"the {name} shows one value everywhere")
                 return replace(blank, found_by=self.name)
         aligner, candidates = Aligner(ref, tgt), list[Candidate]()
-        rough, near = list[NDArray[np.float64]](), 0
+        rough, near, searched = list[NDArray[np.float64]](), 0, False
 
         def tried(proposals: Proposals) -> list[Candidate]:
             return [
@@ -156,10 +159,13 @@ class Auto(Registrar):
                 if within is None or off_centre(candidate.alignment.matrix, ref.size) <= within
             ]
 
-        for proposals in self.stages(ref, tgt, options, geocoded=geocoded, on_stage=on_stage):
+        stages = self.stages(ref, tgt, options, geocoded=geocoded, on_stage=on_stage)
+        given = [] if proposed is None else [_of_points(proposed, ref, tgt, options)]
+        for proposals in chain(given, stages):
             candidates += tried(proposals)
             rough += proposals.matrices
-            near = near or len(rough)
+            if not searched:  # What is given, and the first search.
+                near, searched = len(rough), proposals.search != POINTS
             sure = any(candidate.odds >= self.evidence.stop for candidate in candidates)
             if not alike and (sure or proposals.search == _LAST_NARROW):
                 alike = True  # Asked once.
@@ -300,6 +306,16 @@ def _proposed(search: str, found: Sequence[Hypothesis]) -> Proposals:
     high = sum(one.score >= LEAST_PEAKS[search] for one in found)
     high = max(high, int(search == _LAST_NARROW))
     return Proposals(search, [one.matrix for one in found], min(high, _FOLLOWED))
+
+
+def _of_points(
+    points: Matches, ref: Rendered, tgt: Rendered, options: EstimateOptions
+) -> Proposals:
+    """What tie points propose: their consensus, or where they are too few for one, all of them."""
+    found = estimate(points, ref.valid, tgt.valid, options)
+    if found.transform is not None:
+        return Proposals(POINTS, [found.transform.matrix], 1)
+    return Proposals(POINTS, [least_squares("similarity", points.ref_xy, points.tgt_xy)], 1)
 
 
 def _strip(image: Rendered) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, Self, TypeAlias, TypedDict
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from imatch.core.settings import Settings, load_settings, make_settings
 from imatch.pipeline.registration.certificate import Tolerance
@@ -46,6 +46,8 @@ class MatchOptions(TypedDict, total=False):
     tgt_mask: str | PathLike[str] | None
     ref_product_mask: AskedMask | None
     tgt_product_mask: AskedMask | None
+    points: str | PathLike[str] | Iterable[Iterable[float]] | None
+    points_only: bool
     weights: Mapping[str, str]
     fetch: bool
 
@@ -89,7 +91,7 @@ class MatchConfig(Settings):
     dem: float | Path | None = Field(
         default=None,
         description="Height of the ground for images that RPCs locate: a raster of heights, or"
-        " metres above the ellipsoid.",
+        " metres above the ellipsoid. Reports hold residuals against a raster.",
     )
     gsd_m: float | None = Field(
         default=None,
@@ -130,6 +132,15 @@ class MatchConfig(Settings):
         " none ignores them.",
     )
     tgt_product_mask: AskedMask | None = Field(default=None, description="The same of the target.")
+    points: Path | tuple[tuple[float, float, float, float], ...] | None = Field(
+        default=None,
+        description="Tie points of your own: of QGIS (.points), a table (.csv), a layer (.geojson,"
+        " .gpkg) or an earlier result; proposed beside the matcher's.",
+    )
+    points_only: bool = Field(
+        default=False,
+        description="Fit your own tie points alone; the images only judge them.",
+    )
     weights: dict[str, str] = Field(
         default_factory=dict,
         description="Checkpoint files by weight name, instead of the published ones.",
@@ -143,6 +154,26 @@ class MatchConfig(Settings):
             return value if value is None else float(value)
         except (TypeError, ValueError):
             return Path(value) if isinstance(value, str) else value
+
+    @field_validator("points", mode="before")
+    @classmethod
+    def _read_point_rows(cls, value: Any) -> Any:
+        if value is None or isinstance(value, str | PathLike):
+            return value
+        import numpy as np
+
+        rows = np.asarray(value, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != 4 or not np.isfinite(rows).all():
+            raise ValueError(
+                "are a file, or finite rows of reference x, y and target x, y in pixels"
+            )
+        return tuple(map(tuple, rows.tolist()))
+
+    @model_validator(mode="after")
+    def _check_points(self) -> Self:
+        if self.points_only and self.points is None:
+            raise ValueError("points_only needs points: a file of them, or rows")
+        return self
 
     @field_validator("tolerance", "geocoding_error", mode="before")
     @classmethod

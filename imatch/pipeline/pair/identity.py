@@ -20,7 +20,7 @@ from imatch.raster.remote.versions import remote_fingerprint
 #: Settings that change no answer: whether weights may be downloaded.
 NEUTRAL = frozenset({"fetch"})
 #: Settings whose values are files.
-NAMING_FILES = ("ref_mask", "tgt_mask", "dem", "weights")
+NAMING_FILES = ("ref_mask", "tgt_mask", "dem", "points", "weights")
 
 
 def settings_of(config: MatchConfig, *, besides: Iterable[str] = ()) -> dict[str, Any]:
@@ -34,10 +34,11 @@ def settings_of(config: MatchConfig, *, besides: Iterable[str] = ()) -> dict[str
 
 
 def files_of(config: MatchConfig) -> list[str]:
-    """The files that settings name: masks, a DEM and weights."""
+    """The files that settings name: masks, a DEM, tie points and weights."""
     masks = [str(mask) for mask in (config.ref_mask, config.tgt_mask) if mask is not None]
     dem = [str(config.dem)] if isinstance(config.dem, Path) else []
-    return [*masks, *dem, *(str(named_file(file)) for file in config.weights.values())]
+    points = [str(config.points)] if isinstance(config.points, Path) else []
+    return [*masks, *dem, *points, *(str(named_file(file)) for file in config.weights.values())]
 
 
 def contents(path: str) -> list[Any]:

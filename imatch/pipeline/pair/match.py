@@ -25,6 +25,7 @@ from imatch.geometry.estimate import Estimate
 from imatch.matchers import MATCHERS
 from imatch.pipeline.pair.config import MatchConfig, MatchOptions, make_config
 from imatch.pipeline.pair.other_bands import ask_other_bands
+from imatch.pipeline.pair.points import read_points
 from imatch.pipeline.pair.prior import (
     Sensors,
     gcp_error,
@@ -112,6 +113,7 @@ class PairEstimate:
         registrar: The registrar, with all settings.
         tolerance: What the certificate has to reach, None for nothing.
         sensors: What made the two images.
+        points: Where the user's own tie points come from, None without.
     """
 
     sources: tuple[Source, Source]
@@ -122,6 +124,7 @@ class PairEstimate:
     registrar: Registrar
     tolerance: Tolerance | None
     sensors: Sensors
+    points: dict[str, Any] | None = None
 
     @property
     def config(self) -> MatchConfig:
@@ -135,6 +138,7 @@ class PairEstimate:
                 self.config, self.registrar.weights_used, self.sources, self.inputs, self.pair
             ),
             "found_by": self.estimate.found_by,
+            **({} if self.points is None else {"points": self.points}),
         }
 
     def check_inputs(self) -> None:
@@ -212,6 +216,7 @@ def estimate_pair(
         *sources, size=config.size, margin=config.margin, use_geocoding=config.use_geocoding
     )
     pair = leave_out_marks(pair)
+    own = None if config.points is None else read_points(config.points, sources)
     if isinstance(asked, Registrar):
         registrar = asked.configured(config)
     else:
@@ -225,6 +230,7 @@ def estimate_pair(
         geocoded=pair.geocoded,
         within=within,
         alike=None in sensors or sensors[0] == sensors[1],
+        proposed=None if own is None else own.matches(pair),
         on_stage=stage,
     )
     found = held_by_ground(solve(*rendered), rendered, pair, solve, stage)
@@ -237,7 +243,10 @@ def estimate_pair(
     error = gcp_error(sources, pair)
     if error > 0:
         found = located_bound(found, error)
-    return PairEstimate(sources, inputs, pair, rendered, found, registrar, tolerance, sensors)
+    record = None if own is None else own.record
+    return PairEstimate(
+        sources, inputs, pair, rendered, found, registrar, tolerance, sensors, record
+    )
 
 
 def _check_metres(

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from imatch.core.errors import ConfigError
-from imatch.core.types import Rendered
+from imatch.core.types import Matches, Rendered
 from imatch.geometry.alignment.judge import verify
 from imatch.geometry.estimate import Estimate, EstimateOptions, estimate
 from imatch.geometry.transform_limits import Limits
@@ -30,10 +30,13 @@ Stage = Callable[[str], None]
 ROUGH_SIDE = 640
 # How far two products' geocoding may disagree before the answer is rather a fluke.
 _GEOCODED = Limits(prior_rotation_deg=15.0, prior_scale=1.2)
+#: Name of whoever has tie points of the user's own.
+POINTS = "points"
+_RANK = {"failed": 0, "uncertain": 1, "ok": 2}
 # Settings that `imatch.matchers.base.MatcherOptions` repeats.
 _OF_MATCHERS = ("max_keypoints", "device", "seed", "weights")
 # Settings that decide what is loaded; the others may be others for each pair.
-_OF_MODELS = ("matcher", *_OF_MATCHERS, "refine")
+_OF_MODELS = ("matcher", *_OF_MATCHERS, "refine", "points_only")
 
 
 class Registrar(ABC):
@@ -66,6 +69,7 @@ class Registrar(ABC):
         geocoded: bool = False,
         within: float | None = None,
         alike: bool = True,
+        proposed: Matches | None = None,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """Find the transform from `ref` to `tgt`.
@@ -77,6 +81,8 @@ class Registrar(ABC):
             within: How near it surely is, working pixels; None where that is not known.
             alike: Whether one kind of sensor made both. Of two kinds `auto` takes what whole images
                 agree on where windows do not decide; a single matcher needs windows in any case.
+            proposed: Tie points that someone has for the pair, working pixels, to be looked at
+                beside what is found here.
             on_stage: Told what is being done.
         """
 
@@ -140,24 +146,83 @@ class MatcherRegistrar(Registrar):
         geocoded: bool = False,
         within: float | None = None,
         alike: bool = True,  # noqa: ARG002
+        proposed: Matches | None = None,
         on_stage: Stage = lambda _text: None,
     ) -> Estimate:
         """See `Registrar.solve`."""
         options = self.estimate_options(geocoded, within)
         on_stage(f"matching with {self.name}")
         matches = self.matcher.match(ref, tgt)
-        on_stage("estimating")
-        found = estimate(matches, ref.valid, tgt.valid, options)
-        found = replace(found, found_by=self.name)
-        if found.transform is None:
+
+        def judged(matches: Matches, by: str) -> Estimate:
+            on_stage("estimating")
+            found = estimate(matches, ref.valid, tgt.valid, options)
+            found = replace(found, found_by=by)
+            if found.transform is None:
+                return found
+            on_stage("certifying")
+            return verify(found, ref, tgt, options, refine=refined(self.config))
+
+        found = judged(matches, self.name)
+        if proposed is None or found.status == "ok":
             return found
-        on_stage("certifying")
-        return verify(found, ref, tgt, options, refine=refined(self.config))
+        other = judged(proposed, POINTS)
+        return other if _RANK[other.status] > _RANK[found.status] else found
 
     @property
     def weights_used(self) -> dict[str, str]:
         """See `Registrar.weights_used`."""
         return self.matcher.weights_used
+
+
+class PointsRegistrar(Registrar):
+    """Registers by given tie points alone; the images judge them.
+
+    Args:
+        config: The settings; nothing is loaded for them.
+    """
+
+    channels: Literal[1, 3] = 3
+
+    @property
+    def name(self) -> str:
+        """See `Registrar.name`."""
+        return POINTS
+
+    def solve(
+        self,
+        ref: Rendered,
+        tgt: Rendered,
+        *,
+        geocoded: bool = False,  # noqa: ARG002
+        within: float | None = None,  # noqa: ARG002
+        alike: bool = True,  # noqa: ARG002
+        proposed: Matches | None = None,
+        on_stage: Stage = lambda _text: None,
+    ) -> Estimate:
+        """See `Registrar.solve`.
+
+        The answer is the transform of the points. It is ``ok`` if they say so themselves, by those
+        held out from the fit, and if the windows of the images bear them out: points of another
+        pair agree with one another, too.
+        """
+        points = Matches() if proposed is None else proposed
+        options = self.estimate_options(geocoded=False)
+        on_stage("estimating")
+        found = estimate(points, ref.valid, tgt.valid, options)
+        found = replace(found, found_by=POINTS)
+        if found.transform is None:
+            return found
+        on_stage("certifying")
+        held = verify(found, ref, tgt, options, refine=False)
+        if found.status == "ok":
+            return held
+        return replace(held, status=found.status, reason=found.reason)
+
+    @property
+    def weights_used(self) -> dict[str, str]:
+        """None."""
+        return {}
 
 
 def load_registrar(config: MatchConfig, *, cache: FeatureCache | None = None) -> Registrar:
@@ -173,6 +238,8 @@ def load_registrar(config: MatchConfig, *, cache: FeatureCache | None = None) ->
         MatcherError: The matcher is unknown.
         WeightsError: A checkpoint is missing or corrupt.
     """
+    if config.points_only:
+        return PointsRegistrar(config)
     row = MATCHERS[config.matcher]
     if row.kind == "cascade":
         registrar: Registrar = row.load()(config, cache=cache)

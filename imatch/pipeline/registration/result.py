@@ -37,6 +37,9 @@ class TiePoints:
         residual_xy: (N, 2) ``tgt_xy - predicted``, target pixels; NaN when no transform was found.
         residual_m: (N,) length of the residual in metres; NaN where metres are unknown.
         map_xy: (N, 2) reference map coordinates, or None when the reference is not geocoded.
+        held_out_xy: (N, 2) ``tgt_xy - predicted`` by a fit without the check point and its
+            neighbours, target pixels: what the accuracy figures are made of. NaN elsewhere; None
+            where that was not kept.
     """
 
     ref_xy: NDArray[np.float64]
@@ -47,6 +50,7 @@ class TiePoints:
     residual_xy: NDArray[np.float64]
     residual_m: NDArray[np.float64]
     map_xy: NDArray[np.float64] | None = None
+    held_out_xy: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -72,6 +76,9 @@ class TiePoints:
         }
         if self.map_xy is not None:
             columns |= {"map_x": self.map_xy[:, 0], "map_y": self.map_xy[:, 1]}
+        if self.held_out_xy is not None:
+            held = self.held_out_xy
+            columns |= {"held_out_x_px": held[:, 0], "held_out_y_px": held[:, 1]}
         return {name: json_values(values) for name, values in columns.items()}
 
     @classmethod
@@ -93,6 +100,7 @@ class TiePoints:
             points("residual_x_px", "residual_y_px"),
             column("residual_m"),
             points("map_x", "map_y") if "map_x" in data else None,
+            points("held_out_x_px", "held_out_y_px") if "held_out_x_px" in data else None,
         )
 
 
@@ -200,8 +208,9 @@ class Registration(Actions):
     - ``tie_points``: columns of equal length, a row a match: ``ref_x``, ``ref_y``, ``tgt_x``,
       ``tgt_y`` (native pixels), ``score`` (0 to 1), ``inlier``, ``check`` (held out of the fit),
       ``residual_x_px``, ``residual_y_px`` (target pixels, measured minus predicted),
-      ``residual_m`` (length), and, where the reference is geocoded, ``map_x``, ``map_y`` (its
-      map coordinates).
+      ``residual_m`` (length), where the reference is geocoded ``map_x``, ``map_y`` (its map
+      coordinates), and of pairs ``held_out_x_px``, ``held_out_y_px`` (the residual of a check
+      point by a fit without it).
     """
 
     status: Status

@@ -96,6 +96,9 @@ def to_registration(
     _, check_m = _residuals(
         work, work.inverse(predicted), matches.tgt_xy[held], pair, infos, ref_gsd
     )
+    held_out = np.full((len(matches), 2), np.nan)
+    held_out[held] = check_px
+    common["tie_points"] = replace(points, held_out_xy=held_out)
     matrix, error = _native_matrix(work.matrix, pair, rendered)
     shift_px, ci95_px = _shift_px(work, found, pair)
     shift_m = ci95_m = map_matrix = None

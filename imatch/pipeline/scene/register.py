@@ -114,6 +114,9 @@ def register_scene(
     estimate = solved.estimate
     if estimate.status != "ok" or estimate.transform is None:
         return solved.registration(started)
+    if settings.points_only:
+        # What is asked for is the transform of the points, not of tiles.
+        return solved.registration(started)
     if estimate.found_by == BY_WHOLE_IMAGES:
         # Of two sensors small windows tell nothing, at no resolution: the bound holds that.
         return solved.registration(started)

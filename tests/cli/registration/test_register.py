@@ -308,3 +308,36 @@ def test_a_target_that_changes_before_it_is_written_is_not_written(
     assert result.exit_code == 1
     assert f"{pair[1]}: has changed while it was read" in result.stderr
     assert not out.exists()
+
+
+class TestRelief:
+    def test_a_report_holds_residuals_against_heights(
+        self, run: Run, pair: Pair, write_image: WriteImage, tmp_path: Path
+    ) -> None:
+        rows, columns = np.indices((90, 90), dtype=np.float32)
+        heights = 300 + 200 * np.sin(rows / 9) * np.cos(columns / 7)
+        dem = write_image("dem.tif", heights, transform=Affine(30, 0, 356_000, 0, -30, 4_835_000))
+        report, moved = tmp_path / "report.json", tmp_path / "dxdy.tif"
+        result = run(
+            "register", *pair, tmp_path / "out.tif", "--dem", dem, "--report", report,
+            "--displacement", moved, *FAST,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        assert f"wrote {moved}" in result.stderr
+        relief = json.loads(report.read_text())["relief"]
+        assert relief["dem"] == str(dem)
+        assert relief["relief_explains"] is False
+        with rasterio.open(moved) as dataset:
+            np.testing.assert_allclose(dataset.read(1, masked=True).mean(), 30, atol=0.5)
+
+    def test_heights_that_are_missing_are_told_before_the_work(
+        self, run: Run, pair: Pair, tmp_path: Path
+    ) -> None:
+        report = tmp_path / "r.html"
+        result = run(
+            "register", *pair, tmp_path / "out.tif", "--dem", "none.tif", "--report", report, *FAST
+        )
+        assert result.exit_code == 1
+        assert result.stderr.startswith("imatch: error: none.tif: ")
+        assert result.stderr.count("\n") == 1
+        assert not list(tmp_path.glob("out.tif*"))

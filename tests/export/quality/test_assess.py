@@ -264,6 +264,7 @@ def test_the_page_is_whole_and_needs_nothing_else(right: Case, tmp_path: Path) -
     assert [item[1:] for item in page.loaded if item.startswith("#")] == page.ids
     assert page.ids == [
         "verdict",
+        "accuracy",
         "before-and-after",
         "details-at-full-resolution",
         "correction",

@@ -6,11 +6,23 @@ import pytest
 
 from imatch.core.errors import InputError
 from imatch.pipeline.batch.table import read_pairs
+from imatch.pipeline.pair.config import MatchConfig
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     return tmp_path / "pairs.csv"
+
+
+def test_a_pair_has_its_own_tie_points(table: Path) -> None:
+    table.write_text(
+        "reference,target,points,points_only\na.tif,b.tif,a.points,true\nc.tif,d.tif,,\n"
+    )
+    first, second = read_pairs(table)
+    points = str(table.parent / "a.points")
+    assert first.settings == {"points": points, "points_only": True}
+    assert first.config(MatchConfig()).points == Path(points)
+    assert second.settings == {}
 
 
 def test_paths_start_from_the_table_and_settings_are_the_pairs_own(table: Path) -> None:
