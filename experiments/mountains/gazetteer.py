@@ -27,11 +27,12 @@ _GEONAMES = {
 }
 _KINDS = {"peak", "volcano", "range"}
 #: Words that say only that it is a mountain, in the languages of the names.
-_GENERIC = frozenset(
+_GENERIC_TEXT = (
     "mount mt mts mountain mountains mont monte mons peak pk pik pic pico piz peaks volcano volcan"
     " vulkan cerro nevado gunung jabal jebel jbel djebel dagi dag san zan shan yama take dake ben"
-    " gora hill hills range ranges massif the of la le de del".split()
+    " gora hill hills range ranges massif the of la le de del"
 )
+_GENERIC = frozenset(_GENERIC_TEXT.split())
 _JAPANESE = re.compile(r"(?<=\w)-(san|zan|yama|dake|take|sen)\b")
 #: Least similarity of a name, percent, and how far a candidate has to be ahead of the next.
 _LEAST, _AHEAD = 88.0, 0.1
@@ -261,7 +262,9 @@ def _geonames(path: Path) -> Iterator[Place]:
                 raise ValueError(f"line {number} has {len(cells)} columns, not GeoNames' 19")
             kind = _GEONAMES.get(cells[7], "other") if cells[6] == "T" else "other"
             height = cells[15] or (cells[16] if cells[16] != "-9999" else "")
-            aliases = tuple(dict.fromkeys(name for name in (cells[2], *cells[3].split(",")) if name))
+            aliases = tuple(
+                dict.fromkeys(name for name in (cells[2], *cells[3].split(",")) if name)
+            )
             yield _checked(
                 Place(
                     cells[1],

@@ -37,13 +37,13 @@ class Score:
 
 
 def strict(truth: Sequence[Range], found: Sequence[Range]) -> tuple[int, int]:
-    """Counts how many of the found ranges, and of the true ones, are the same as one of the other."""
+    """Counts found and true ranges that are the same."""
     right = len(set(truth) & set(found))
     return right, right
 
 
 def overlap(truth: Sequence[Range], found: Sequence[Range]) -> tuple[int, int]:
-    """Counts how many of the found ranges, and of the true ones, touch one of the other."""
+    """Counts found ranges that touch a true one, and true ones that touch a found one."""
 
     def touching(ranges: Sequence[Range], others: Sequence[Range]) -> int:
         return sum(any(a < d and c < b for c, d in others) for a, b in ranges)

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ def _sentence(name: str, entry: dict[str, Any]) -> Sentence:
         spans_of([f"B-{label[0]}" if label else "B"])
         spans.append(align(words, start, end))
     spans.sort()
-    if any(after[0] < before[1] for before, after in zip(spans, spans[1:], strict=False)):
+    if any(after[0] < before[1] for before, after in pairwise(spans)):
         raise ValueError("two names overlap")
     return Sentence(tuple(text[a:b] for a, b in words), tuple(spans), name)
 

@@ -235,7 +235,9 @@ class Tagger:
         """
         found: list[list[Found]] = [[] for _ in sentences]
         # Sentences of like length together, so that little is padded.
-        order = sorted((k for k, one in enumerate(sentences) if one), key=lambda k: len(sentences[k]))
+        order = sorted(
+            (k for k, one in enumerate(sentences) if one), key=lambda k: len(sentences[k])
+        )
         for at in range(0, len(order), self.batch_size):
             part = order[at : at + self.batch_size]
             scores = self.score([sentences[k] for k in part])
