@@ -47,6 +47,7 @@ class SpanCRF(nn.Module):
         right = right + (emitted * mask).sum(1) + (moved * mask[:, 1:]).sum(1)
         return torch.logsumexp(self._forward(scores, mask)[-1], dim=1) - right
 
+    @torch.inference_mode()
     def decode(self, scores: Tensor, mask: Tensor) -> list[list[tuple[Range, float]]]:
         """Finds the spans of the likeliest labels (Viterbi) and how probable each is.
 

@@ -244,8 +244,7 @@ class Tagger:
             padded = nn.utils.rnn.pad_sequence(scores, batch_first=True) / self.temperature
             lengths = torch.tensor([len(one) for one in scores])
             mask = torch.arange(padded.shape[1])[None] < lengths[:, None]
-            with torch.inference_mode():
-                spans = self.network.crf.decode(padded.to(self.device), mask.to(self.device))
+            spans = self.network.crf.decode(padded.to(self.device), mask.to(self.device))
             for k, marked in zip(part, spans, strict=True):
                 found[k] = [Found(span, probability) for span, probability in marked]
         return found
