@@ -56,7 +56,7 @@ def convert(asked: Asked) -> None:
     """Makes sentences of Wikipedia extracts."""
     from experiments.mountains.gazetteer import load_gazetteer
     from experiments.mountains.sentences import write_sentences
-    from experiments.mountains.wikipedia import convert as convert_file
+    from experiments.mountains.sources import convert as convert_file
 
     titles = asked.titles.read_text(encoding="utf-8").splitlines() if asked.titles else ()
     made = list(convert_file(asked.file, load_gazetteer(asked.gazetteer), titles))
@@ -66,9 +66,9 @@ def convert(asked: Asked) -> None:
 
 def forerunner(asked: Asked) -> None:
     """Makes sentences as the forerunner did."""
-    from experiments.mountains.baselines import forerunner as made
     from experiments.mountains.gazetteer import load_gazetteer
     from experiments.mountains.sentences import write_sentences
+    from experiments.mountains.sources import forerunner as made
 
     write_sentences(asked.output, made(load_gazetteer(), asked.seed), overwrite=asked.overwrite)
     print(f"wrote {asked.output}")

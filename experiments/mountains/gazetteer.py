@@ -37,6 +37,8 @@ _JAPANESE = re.compile(r"(?<=\w)-(san|zan|yama|dake|take|sen)\b")
 #: Least similarity of a name, percent, and how far a candidate has to be ahead of the next.
 _LEAST, _AHEAD = 88.0, 0.1
 _KM_PER_DEGREE = 111.32
+#: Most tokens of a name that is looked up in a sentence.
+_MOST_WORDS = 8
 
 
 @dataclass(frozen=True)
@@ -332,6 +334,46 @@ def _parts(text: object) -> tuple[str, ...]:
     if not isinstance(text, str):
         return ()
     return tuple(part.strip() for part in text.split("|") if part.strip())
+
+
+class NameMatcher:
+    """Marks words that are a known name, the longest first.
+
+    Args:
+        names: The names; a mention has to begin with a capital.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._known = {whole(name) for name in names}
+        self._firsts = {name.partition(" ")[0] for name in self._known}
+
+    def match(self, tokens: Sequence[str]) -> list[tuple[int, int]]:
+        """Returns half-open ranges of tokens, none overlapping."""
+        spans: list[tuple[int, int]] = []
+        start = 0
+        while start < len(tokens):
+            end = self._end(tokens, start)
+            if end:
+                spans.append((start, end))
+            start = end or start + 1
+        return spans
+
+    def _end(self, tokens: Sequence[str], start: int) -> int:
+        """The end of the longest name that begins at a token; 0 where none does."""
+        if not tokens[start][:1].isupper():
+            return 0
+        if whole(tokens[start]).partition(" ")[0] not in self._firsts:
+            return 0
+        for end in range(min(start + _MOST_WORDS, len(tokens)), start, -1):
+            last = tokens[end - 1]
+            if any(map(str.isalnum, last)) and whole(" ".join(tokens[start:end])) in self._known:
+                return end
+        return 0
+
+
+def gazetteer_names(places: Iterable[Place]) -> list[str]:
+    """Returns all names of the mountains among some places."""
+    return [name for place in mountains(places) for name in place.names]
 
 
 def mountains(places: Iterable[Place]) -> list[Place]:

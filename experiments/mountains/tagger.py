@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from experiments.mountains.crf import SpanCRF
 from experiments.mountains.encoder import Encoder
+from experiments.mountains.gazetteer import NameMatcher, gazetteer_names, shipped
 from experiments.mountains.sentences import LABELS, Range, Sentence
+from imatch.training.trainer import supports_bf16
 
 _SHAPES = 8
 #: Quotation marks of the Penn Treebank, which encoders do not know.
@@ -44,6 +46,8 @@ class WordBatch:
         piece_shapes: (N, P) int64, the `shape_of` the word a piece is of.
         pooling: (N, T, P) float32, takes the mean of each word's pieces.
         shapes: (N, T) int64, the `shape_of` each word.
+        known: (N, T) int64, 1 for the first and 2 for further words of a name that comes with the
+            gazetteer, else 0.
         mask: (N, T) bool, where there is a word.
         labels: (N, T) int64 the right labels, 0 where there is no word.
     """
@@ -53,6 +57,7 @@ class WordBatch:
     piece_shapes: Tensor
     pooling: Tensor
     shapes: Tensor
+    known: Tensor
     mask: Tensor
     labels: Tensor
 
@@ -90,8 +95,9 @@ def shape_of(word: str, first: bool) -> int:
 class TaggerNetwork(nn.Module):
     """Scores of ``O``, ``B`` and ``I`` for each word.
 
-    How words are written is added to the embeddings of their pieces, so that an encoder that was
-    trained without capitals learns them in all its layers.
+    Names that come with the gazetteer are a feature of their words. How words are written is added
+    to the embeddings of their pieces, so that an encoder that was trained without capitals learns
+    them in all its layers.
 
     Args:
         encoder: The encoder, which it becomes part of.
@@ -106,7 +112,8 @@ class TaggerNetwork(nn.Module):
         self.inner_shapes = nn.Embedding(2 * _SHAPES + 1, size)
         self.outer_shapes = nn.Embedding(2 * _SHAPES + 1, 32)
         self.dropout = nn.Dropout(dropout)
-        self.scores = nn.Linear(size + 32, len(LABELS))
+        self.known = nn.Embedding(3, 16)
+        self.scores = nn.Linear(size + 32 + 16, len(LABELS))
         self.crf = SpanCRF(crf)
         # It begins as the encoder it was.
         nn.init.zeros_(self.inner_shapes.weight)
@@ -117,8 +124,9 @@ class TaggerNetwork(nn.Module):
         embedded = words(batch.pieces) + self.inner_shapes(batch.piece_shapes)
         hidden = self.encoder(inputs_embeds=embedded, attention_mask=batch.attention)
         pooled = batch.pooling.to(hidden.last_hidden_state.dtype) @ hidden.last_hidden_state
-        features = torch.cat([pooled, self.outer_shapes(batch.shapes).to(pooled.dtype)], dim=-1)
-        scores: Tensor = self.scores(self.dropout(features))
+        outer = torch.cat([self.outer_shapes(batch.shapes), self.known(batch.known)], dim=-1)
+        features = torch.cat([self.dropout(pooled), outer.to(pooled.dtype)], dim=-1)
+        scores: Tensor = self.scores(features)
         return scores.float()
 
 
@@ -133,6 +141,7 @@ class Batcher:
     def __init__(self, tokenizer: Any, most: int = 256) -> None:
         self.tokenizer = tokenizer
         self.most = most
+        self.matcher = NameMatcher(gazetteer_names(shipped()))
 
     def windows(self, tokens: Sequence[str]) -> list[Range]:
         """Returns ranges of words that fit a window; neighbours share some words.
@@ -176,6 +185,7 @@ class Batcher:
         count, pieces = encoded["input_ids"].shape
         shapes = torch.zeros(count, words, dtype=torch.int64)
         labels = torch.zeros(count, words, dtype=torch.int64)
+        known = torch.zeros(count, words, dtype=torch.int64)
         piece_shapes = torch.zeros(count, pieces, dtype=torch.int64)
         pooling = torch.zeros(count, words, pieces)
         lengths = torch.tensor([len(one.tokens) for one in sentences])
@@ -184,6 +194,9 @@ class Batcher:
             kinds = [shape_of(word, begins and k == 0) for k, word in enumerate(one.tokens)]
             shapes[row, : len(kinds)] = torch.tensor(kinds)
             labels[row, : len(kinds)] = torch.tensor([LABELS.index(tag) for tag in one.tags])
+            for start, end in self.matcher.match(one.tokens):
+                known[row, start:end] = 2
+                known[row, start] = 1
             for piece, word in enumerate(encoded.word_ids(row)):
                 if word is not None:
                     piece_shapes[row, piece] = kinds[word]
@@ -192,7 +205,7 @@ class Batcher:
         mask = torch.arange(words)[None] < lengths[:, None]
         attention = encoded["attention_mask"]
         return WordBatch(
-            encoded["input_ids"], attention, piece_shapes, pooling, shapes, mask, labels
+            encoded["input_ids"], attention, piece_shapes, pooling, shapes, known, mask, labels
         )
 
 
@@ -206,6 +219,7 @@ class Tagger:
         most: Word pieces in a window.
         temperature: Divides the scores, so that probabilities are as frequent as they say.
         batch_size: Windows computed together.
+        bf16: Whether it computes in bfloat16; where the processor is made for it when None.
     """
 
     def __init__(
@@ -217,12 +231,14 @@ class Tagger:
         most: int = 256,
         temperature: float = 1.0,
         batch_size: int = 16,
+        bf16: bool | None = None,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.network = network.to(self.device).eval()
         self.batcher = Batcher(encoder.tokenizer, most)
         self.temperature = temperature
         self.batch_size = batch_size
+        self.bf16 = supports_bf16(self.device) if bf16 is None else bf16
 
     def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[Found]]:
         """Marks the mountains of tokenised sentences.
@@ -264,7 +280,8 @@ class Tagger:
             group = windows[at : at + self.batch_size]
             parts = [Sentence(tuple(sentences[k][start:end])) for k, (start, end) in group]
             batch = self.batcher.batch(parts, [start == 0 for _, (start, _) in group])
-            with torch.inference_mode():
+            precision = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+            with torch.inference_mode(), precision:
                 values = self.network(batch.to(self.device)).cpu()
             for (k, (start, end)), value in zip(group, values, strict=True):
                 places, most = torch.arange(start, end), len(sentences[k])

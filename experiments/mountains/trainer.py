@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from experiments.mountains.encoder import DEFAULT, Encoder, keep, load_encoder, untrained
 from experiments.mountains.gazetteer import shipped
-from experiments.mountains.places import other_sentences
 from experiments.mountains.sampling import AugmentConfig, Varied, held_out
 from experiments.mountains.sentences import LABELS, Sentence, read_sentences, words_of
+from experiments.mountains.sources import other_sentences
 from experiments.mountains.tagger import Batcher, Tagger, TaggerNetwork, WordBatch
 from imatch.benchmark.environment import environment
 from imatch.core.errors import InputError

@@ -9,18 +9,12 @@ from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2
 
 from experiments.mountains.__main__ import main
-from experiments.mountains.baselines import (
-    gazetteer_names,
-    match_names,
-    match_spacy,
-    read_news,
-)
-from experiments.mountains.evaluate import errors
-from experiments.mountains.gazetteer import load_gazetteer
+from experiments.mountains.evaluate import errors, match_names, match_spacy
+from experiments.mountains.gazetteer import gazetteer_names, load_gazetteer, shipped
 from experiments.mountains.metrics import by_novelty, overlap, reliability, score, strict
 from experiments.mountains.sentences import Sentence
+from experiments.mountains.sources import convert, read_news
 from experiments.mountains.tagger import Found
-from experiments.mountains.wikipedia import convert
 from imatch.core.errors import InputError
 from tests.experiments.mountains.conftest import words
 
@@ -78,28 +72,9 @@ def test_calibration_compares_what_is_said_with_what_is() -> None:
 
 
 def test_names_are_looked_up_longest_first_and_with_a_capital() -> None:
-    one = Sentence(
-        tuple(
-            [
-                "The",
-                "Mount",
-                "Kenya",
-                "Club",
-                "saw",
-                "Mt.",
-                "Fuji",
-                ",",
-                "the",
-                "dom",
-                "and",
-                "the",
-                "alps",
-                ".",
-            ]
-        )
-    )
+    one = Sentence(words("The Mount Kenya Club saw Mt. Fuji , the dom and the alps ."))
     assert match_names([one], ["Kenya", "Mount Kenya", "Mount Fuji", "Dom"]) == [[(1, 3), (5, 7)]]
-    assert "Alps" in gazetteer_names(load_gazetteer())
+    assert "Alps" in gazetteer_names(shipped())
 
 
 def test_spacy_is_a_baseline_where_it_is() -> None:

@@ -7,12 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.mountains.baselines import forerunner
 from experiments.mountains.gazetteer import load_gazetteer
-from experiments.mountains.places import other_sentences
 from experiments.mountains.sampling import AugmentConfig, Varied, held_out
 from experiments.mountains.searching import draw_settings, learning_curve, random_search
 from experiments.mountains.sentences import read_sentences, write_sentences
+from experiments.mountains.sources import forerunner, other_sentences
 from experiments.mountains.trainer import load_tagger, train
 from imatch.core.errors import ConfigError, InputError, WeightsError
 from imatch.core.io.jsontext import parse_json
