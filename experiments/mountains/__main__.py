@@ -3,8 +3,8 @@ r"""Mountains in sentences, from the name to the image.
     python -m experiments.mountains validate ../shared/ner/mountain_train.jsonl \
         --against ../shared/ner/mountain_val.jsonl -o out/mountain_sentences
     python -m experiments.mountains train experiments/mountains/mountains.yaml -o out/mountains
-    python -m experiments.mountains find "We looked at Mount Fuji from Tokyo."
-    python -m experiments.mountains fetch "We looked at Mount Fuji from Tokyo." --dates 2023 \
+    python -m experiments.mountains find 'We looked at Mount Fuji from Tokyo.'
+    python -m experiments.mountains fetch 'We looked at Mount Fuji from Tokyo.' --dates 2023 \
         --url https://earth-search.aws.element84.com/v1 --collection sentinel-2-l2a -o out/fuji
 
 ``validate`` checks a file of sentences, ``convert`` makes one of Wikipedia extracts, ``forerunner``
