@@ -239,7 +239,9 @@ def parser() -> argparse.ArgumentParser:
             "--model", type=Path, default=MODEL, metavar="RUN", help=f"default: {MODEL}"
         )
         part.add_argument(
-            "--least", type=float, default=0.5, help="probability below which a name is left out"
+            "--least",
+            type=float,
+            help="probability below which a name is left out; default: the model's",
         )
 
     def margin(part: argparse.ArgumentParser) -> None:

@@ -59,7 +59,7 @@ def find_mentions(
     tagger: Tagger,
     gazetteer: Gazetteer,
     *,
-    least: float = 0.5,
+    least: float | None = None,
     progress: ProgressOption = None,
 ) -> list[Mention]:
     """Finds the mountains that a text names, and their places.
@@ -68,7 +68,7 @@ def find_mentions(
         text: English text of any length.
         tagger: Marks the names.
         gazetteer: Knows the places.
-        least: Probability below which a name is left out.
+        least: Probability below which a name is left out; the tagger's own when None.
         progress: Shows how many sentences are done.
 
     Raises:
@@ -92,11 +92,10 @@ def find_mentions(
         for at in range(0, len(cut), _STEP):
             part = cut[at : at + _STEP]
             tokens = [[text[a:b] for a, b in words] for words in part]
-            for words, found in zip(part, tagger.tag(tokens), strict=True):
+            for words, found in zip(part, tagger.tag(tokens, least), strict=True):
                 for item in found:
-                    if item.probability >= least:
-                        start, end = words[item.span[0]][0], words[item.span[1] - 1][1]
-                        mentions.append(_placed(text, start, end, item.probability, gazetteer))
+                    start, end = words[item.span[0]][0], words[item.span[1] - 1][1]
+                    mentions.append(_placed(text, start, end, item.probability, gazetteer))
             advance(len(part))
     return mentions
 

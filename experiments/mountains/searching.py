@@ -111,7 +111,6 @@ def learning_curve(
     *,
     shares: Sequence[float],
     settings: Sequence[str] = (),
-    least: float = 0.5,
 ) -> list[dict[str, Any]]:
     """Trains on growing shares of the sentences and measures each tagger.
 
@@ -121,7 +120,6 @@ def learning_curve(
         sentences: What is measured on.
         shares: Of the training sentences, each above 0 and at most 1.
         settings: Texts ``key=value`` that override the file.
-        least: Probability below which a name is left out.
 
     Returns:
         Number of sentences, of names, F1, and F1 of unseen names, for each share.
@@ -139,8 +137,7 @@ def learning_curve(
                 raise KeyboardInterrupt
         tagger, about = load_tagger(run)
         found = [
-            [item.span for item in items if item.probability >= least]
-            for items in tagger.tag([one.tokens for one in sentences])
+            [item.span for item in items] for items in tagger.tag([one.tokens for one in sentences])
         ]
         names = about["data"]["names"]
         whole = score([one.spans for one in sentences], found, rounds=1000)

@@ -218,6 +218,7 @@ class Tagger:
         device: Where it computes.
         most: Word pieces in a window.
         temperature: Divides the scores, so that probabilities are as frequent as they say.
+        least: Probability below which a span is left out.
         batch_size: Windows computed together.
         bf16: Whether it computes in bfloat16; where the processor is made for it when None.
     """
@@ -230,6 +231,7 @@ class Tagger:
         device: torch.device | None = None,
         most: int = 256,
         temperature: float = 1.0,
+        least: float = 0.5,
         batch_size: int = 16,
         bf16: bool | None = None,
     ) -> None:
@@ -237,14 +239,18 @@ class Tagger:
         self.network = network.to(self.device).eval()
         self.batcher = Batcher(encoder.tokenizer, most)
         self.temperature = temperature
+        self.least = least
         self.batch_size = batch_size
         self.bf16 = supports_bf16(self.device) if bf16 is None else bf16
 
-    def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[Found]]:
+    def tag(
+        self, sentences: Sequence[Sequence[str]], least: float | None = None
+    ) -> list[list[Found]]:
         """Marks the mountains of tokenised sentences.
 
         Args:
             sentences: Their tokens; a sentence may be empty, and of any length.
+            least: Probability below which a span is left out; the tagger's own when None.
 
         Returns:
             What is found in each, in order.
@@ -260,7 +266,9 @@ class Tagger:
             padded = nn.utils.rnn.pad_sequence(scores, batch_first=True) / self.temperature
             lengths = torch.tensor([len(one) for one in scores])
             mask = torch.arange(padded.shape[1])[None] < lengths[:, None]
-            spans = self.network.crf.decode(padded.to(self.device), mask.to(self.device))
+            spans = self.network.crf.decode(
+                padded.to(self.device), mask.to(self.device), self.least if least is None else least
+            )
             for k, marked in zip(part, spans, strict=True):
                 found[k] = [Found(span, probability) for span, probability in marked]
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from experiments.mountains.encoder import DEFAULT, Encoder, keep, load_encoder, untrained
 from experiments.mountains.gazetteer import shipped
+from experiments.mountains.metrics import score
 from experiments.mountains.sampling import AugmentConfig, Varied, held_out
 from experiments.mountains.sentences import LABELS, Sentence, read_sentences, words_of
 from experiments.mountains.sources import other_sentences
@@ -32,6 +34,7 @@ from imatch.training.trainer import Loaders, Outcome, Trainer
 #: Folder of a run that holds the encoder's configuration and tokenizer.
 ENCODER = "encoder"
 _CALIBRATION = "calibration.json"
+_LEAST = [round(0.2 + 0.02 * k, 2) for k in range(21)]
 _TEMPERATURES = [round(0.5 + 0.05 * k, 2) for k in range(71)]
 #: Sentences that are computed together in a step, those of like length.
 _TOGETHER = 8
@@ -285,44 +288,66 @@ def load_tagger(run: Path, *, device: str = "auto") -> tuple[Tagger, dict[str, A
     with checkpoints.damage_errors(checkpoint.step):
         network.load_state_dict(dict(checkpoint.average))
     tagger = Tagger(network, encoder, device=resolve_device(device), most=config.window)
-    tagger.temperature = _temperature(run)
+    tagger.temperature, tagger.least = _calibration(run)
     return tagger, about
 
 
-def calibrate(run: Path) -> float:
-    """Finds the temperature at which the tagger's probabilities fit the held-out sentences best.
+def calibrate(run: Path) -> None:
+    """Finds the temperature and the least probability that fit the held-out sentences best.
+
+    The temperature is that of the largest likelihood, the least probability that of the largest
+    strict F1. `load_tagger` reads both from the run's folder.
 
     Args:
-        run: The run's folder, which `load_tagger` then reads the temperature from.
-
-    Returns:
-        What scores are divided by.
+        run: The run's folder.
     """
     tagger, _ = load_tagger(run)
     sentences = split(load_settings(MountainConfig, run / CONFIG)).chosen_by
-    scores = tagger.score([one.tokens for one in sentences])
+    tokens = [one.tokens for one in sentences]
+    scores = tagger.score(tokens)
     labels = [torch.tensor([LABELS.index(tag) for tag in one.tags]) for one in sentences]
     padded = nn.utils.rnn.pad_sequence(scores, batch_first=True)
     right = nn.utils.rnn.pad_sequence(labels, batch_first=True)
     mask = torch.arange(padded.shape[1])[None] < torch.tensor([len(one) for one in scores])[:, None]
-    crf = tagger.network.crf.cpu()
+    crf = copy.deepcopy(tagger.network.crf).cpu()
     with torch.inference_mode():
-        best = min(_TEMPERATURES, key=lambda value: float(crf(padded / value, right, mask).sum()))
+        temperature = min(
+            _TEMPERATURES, key=lambda value: float(crf(padded / value, right, mask).sum())
+        )
+    tagger.temperature = temperature
+    found = tagger.tag(tokens, min(_LEAST))
+    truth = [one.spans for one in sentences]
+
+    def f1(least: float) -> float:
+        kept = [[one.span for one in items if one.probability >= least] for items in found]
+        return score(truth, kept).f1
+
+    # Of those that are as good, the one in the middle.
+    best = max(map(f1, _LEAST))
+    good = [least for least in _LEAST if f1(least) >= best - 1e-9]
+    facts = {
+        "temperature": temperature,
+        "least": good[len(good) // 2],
+        "f1": best,
+        "sentences": len(sentences),
+    }
     with atomic_path(run / _CALIBRATION, overwrite=True) as temporary:
-        temporary.write_text(json.dumps({"temperature": best, "sentences": len(sentences)}) + "\n")
-    return best
+        temporary.write_text(json.dumps(facts) + "\n")
 
 
-def _temperature(run: Path) -> float:
-    """The temperature that `calibrate` found; 1 before it."""
+def _calibration(run: Path) -> tuple[float, float]:
+    """The temperature and least probability that `calibrate` found; 1 and a half before it."""
     path = run / _CALIBRATION
     if not path.is_file():
-        return 1.0
+        return 1.0, 0.5
     try:
-        value = float(parse_json(path.read_text())["temperature"])
+        facts = parse_json(path.read_text())
+        temperature, least = float(facts["temperature"]), float(facts["least"])
+        if not (temperature > 0 and 0 < least < 1):
+            raise ValueError("a value is out of range")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError("is no calibration", subject=path, hint="delete it") from error
-    return value if value > 0 else 1.0
+    return temperature, least
 
 
 def _network(encoder: Encoder, config: MountainConfig) -> TaggerNetwork:

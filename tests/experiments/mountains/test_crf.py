@@ -51,15 +51,21 @@ def test_it_agrees_with_the_sum_over_all_labellings(seed: int) -> None:
     assert float(crf(scores, labels, mask)[1]) == pytest.approx(
         float(total) - weights[best], abs=1e-4
     )
-    decoded = crf.decode(scores, mask)[1]
-    assert {span for span, _ in decoded} == spans(best)
-    for span, probability in decoded:
-        shares = [
-            torch.exp(torch.tensor(weight) - total)
+    chances = {
+        span: sum(
+            float(torch.exp(torch.tensor(weight) - total))
             for y, weight in weights.items()
             if span in spans(y)
-        ]
-        assert probability == pytest.approx(float(sum(shares)), abs=1e-4)
+        )
+        for span in {span for y in weights for span in spans(y)}
+    }
+    for least in (0.2, 0.5):
+        decoded = dict(crf.decode(scores, mask, least)[1])
+        assert all(decoded[span] == pytest.approx(chances[span], abs=1e-4) for span in decoded)
+        # What is left out is improbable, or overlaps something more probable.
+        for span, chance in chances.items():
+            beside = [p for (a, b), p in decoded.items() if a < span[1] and span[0] < b]
+            assert chance < least + 1e-4 or max(beside) >= chance - 1e-4
 
 
 def test_no_scores_break_a_span() -> None:
@@ -67,6 +73,7 @@ def test_no_scores_break_a_span() -> None:
     scores[..., 2] = 5.0
     found = SpanCRF(learnt=False).decode(scores, torch.ones(1, 5, dtype=torch.bool))
     assert [span for span, _ in found[0]] == [(0, 5)]
+    assert SpanCRF().decode(scores[:, :1], torch.ones(1, 1, dtype=torch.bool), 0.6) == [[]]
 
 
 def test_padding_changes_nothing() -> None:

@@ -9,7 +9,7 @@ from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2
 
 from experiments.mountains.__main__ import main
-from experiments.mountains.evaluate import errors, match_names, match_spacy
+from experiments.mountains.evaluate import errors, gallery, match_names, match_spacy
 from experiments.mountains.gazetteer import gazetteer_names, load_gazetteer, shipped
 from experiments.mountains.metrics import by_novelty, overlap, reliability, score, strict
 from experiments.mountains.sentences import Sentence
@@ -87,7 +87,7 @@ def test_spacy_is_a_baseline_where_it_is() -> None:
 
 def test_errors_are_shown_by_kind() -> None:
     one = Sentence(words("from Ben Nevis to the Rigi and Bern"), ((1, 3), (5, 6)))
-    text = errors([one], [[Found((2, 3), 0.9), Found((7, 8), 0.6)]], ["Rigi"])
+    text = gallery(errors([one], [[Found((2, 3), 0.9), Found((7, 8), 0.6)]], ["Rigi"]))
     assert "## other bounds: 1" in text
     assert "0.90 from Ben **Nevis** to" in text
     assert "(is Ben Nevis)" in text
