@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def words(text: str) -> tuple[str, ...]:
 
 def learnable() -> list[Sentence]:
     """Names in templates, and sentences without a name."""
-    made = []
+    made: list[Sentence] = []
     for name in NAMES:
         for template in TEMPLATES:
             before, after = (part.split() for part in template.split("{}"))
@@ -57,16 +58,23 @@ def learnable() -> list[Sentence]:
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a BERT of one layer, which knows letters and few words."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("encoder")
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,'-"]
-    words = ["mount", "fuji", "tokyo", "we", "saw", "the", "city", "she", "climbed", "is", "in"]
+    known = ["mount", "fuji", "tokyo", "we", "saw", "the", "city", "she", "climbed", "is", "in"]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = [*special, *letters, *(f"##{one}" for one in letters), *words]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True)
-    tokenizer.save_pretrained(folder)
+    vocabulary = [*special, *letters, *(f"##{one}" for one in letters), *known]
+    numbers = {piece: number for number, piece in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordPiece(numbers, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    made: Any = PreTrainedTokenizerFast  # Its constructor is untyped.
+    options = dict(zip(names, special, strict=True))
+    made(tokenizer_object=tokenizer, **options).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,

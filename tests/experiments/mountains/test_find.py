@@ -250,6 +250,7 @@ def test_a_sentence_becomes_images_that_match(
     first, second = sorted(out.glob("*fuji_*.tif"))
     found = imatch.match(first, second)
     assert found.status == "ok"
+    assert found.shift_m is not None
     # The ground of the second lies three pixels further west in its own image.
     assert abs(abs(found.shift_m[0]) - 60) < 2
     assert abs(found.shift_m[1]) < 2
