@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ PAGES = sorted(path for path in DOCS.rglob("*.md"))
 FOLDER = ROOT / "data" / "sample"
 SAMPLE = FOLDER / "bouconne_2018-08.tif", FOLDER / "bouconne_2018-11.tif"
 SCHEMA = json.loads((DOCS / "reference" / "registration.schema.json").read_text())
-# Of pip, docker and make, which the pages call as well.
-FOREIGN = {"--rm", "--index-url"}
+# Of pip, docker, make and WikiExtractor, which the pages call as well.
+FOREIGN = {"--rm", "--index-url", "--json", "--links"}
 
 
 def pages_of(nav: Any) -> Iterator[str]:
@@ -48,6 +49,17 @@ def options_of(command: click.Command, context: click.Context) -> Iterator[str]:
             yield from options_of(part, context)
 
 
+def script_options(text: str) -> Iterator[str]:
+    """Options of the packages of `experiments` that a page names commands of."""
+    for name in set(re.findall(r"python -m (experiments\.\w+) ", text)):
+        parsers = [import_module(f"{name}.__main__").parser()]
+        while parsers:
+            for action in parsers.pop()._actions:
+                yield from action.option_strings
+                if isinstance(action.choices, dict):
+                    parsers += action.choices.values()
+
+
 def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text()
     named = set(pages_of(yaml.safe_load(text)["nav"]))
@@ -57,9 +69,9 @@ def test_every_page_is_in_the_navigation() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(DOCS)))
 def test_options_that_pages_name_exist(page: Path) -> None:
-    known = {*options_of(cli, click.Context(cli)), "--help", *FOREIGN}
-    # A benchmark's own options are those of its script.
     text = page.read_text().replace("\\\n", "")
+    known = {*options_of(cli, click.Context(cli)), *script_options(text), "--help", *FOREIGN}
+    # A benchmark's own options are those of its script.
     lines = [line for line in text.splitlines() if "experiments." not in line]
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(lines))) <= known
 

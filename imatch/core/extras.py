@@ -18,9 +18,12 @@ EXTRAS = {
     "pystac": "stac",
     "pystac_client": "fetch",
     "pytorch_metric_learning": "retrieval",
+    "rapidfuzz": "mountains",
     "rioxarray": "xarray",
+    "seqeval": "mountains",
     "sklearn": "retrieval",
     "tensorboard": "train",
+    "transformers": "mountains",
     "xarray": "xarray",
 }
 

