@@ -28,7 +28,7 @@ _MEANINGS = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What a server answers.
 
     Attributes:
@@ -49,7 +49,7 @@ def http_fault(status: int) -> tuple[str, str]:
 
 def ask(
     url: str, *, headers: Mapping[str, str] | None = None, most: int = 1 << 26, timeout: float = 0
-) -> Answer:
+) -> Response:
     """Gets what lies at an address.
 
     Args:
@@ -104,7 +104,7 @@ def _without_user(url: str) -> tuple[str, dict[str, str]]:
     return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {token}"}
 
 
-def _answer(answer: http.client.HTTPResponse | IO[bytes], most: int) -> Answer:
+def _answer(answer: http.client.HTTPResponse | IO[bytes], most: int) -> Response:
     assert isinstance(answer, http.client.HTTPResponse)
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Answer(answer.status, headers, answer.read(most))
+    return Response(answer.status, headers, answer.read(most))
