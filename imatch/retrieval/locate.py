@@ -113,7 +113,7 @@ def search(
         ...     folder / "index", folder / "b.png", 2, verify=True, matcher="sift"
         ... )
         >>> [hit.verification.status for hit in found.hits]
-        ['ok', 'ok']
+        ['ok']
         >>> found.save(folder / "hits.geojson")
     """
     check_options(options, MatchConfig, search)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from imatch.core.errors import InputError, NoOverlapError, WeightsError
+from imatch.core.errors import InputError, NoOverlapError
 from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.settings import check_options
 from imatch.pipeline.pair.config import MatchConfig, MatchOptions, make_config
@@ -180,12 +180,7 @@ def same_ground(
     sources = open_images(a, b, settings)
     loaded, notes = None, list[str]()
     if not match_only:
-        try:
-            loaded = load_embedder(embedder, device=settings.device, fetch=settings.fetch)
-        except WeightsError as error:
-            if embedder is not None:
-                raise
-            notes.append(f"deciding by the match alone: {error.subject}: {error.cause}")
+        loaded = load_embedder(embedder, device=settings.device, fetch=settings.fetch)
     identity = None if loaded is None else loaded.identity
     chosen = decision_for(
         "same",

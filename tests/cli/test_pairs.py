@@ -136,13 +136,16 @@ def test_same_ground_or_not(run: Run, grounds: tuple[Path, Path, Path], tmp_path
     assert json.loads(with_edges.stdout)["same"] == 1
 
 
-def test_without_weights_the_match_decides(
+def test_only_an_embedder_that_is_named_needs_weights(
     run: Run, empty_cache: Path, grounds: tuple[Path, Path, Path]
 ) -> None:
-    result = run("same", *grounds[:2], "--no-geocoding", "-m", "sift", "--offline")
+    options = (*grounds[:2], "--no-geocoding", "-m", "sift", "--offline")
+    result = run("same", *options)
     assert result.exit_code == 0, result.stderr
-    assert "deciding by the match alone: efficientnet-lite0" in result.stderr
     assert result.stdout.startswith("1  ")
+    named = run("same", *options, "-e", "efficientnet-lite0")
+    assert named.exit_code == 1
+    assert "imatch weights fetch efficientnet-lite0" in named.stderr
     assert not empty_cache.exists()
 
 
