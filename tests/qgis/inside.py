@@ -287,6 +287,7 @@ def cancelled() -> dict[str, Any]:
     told = run("register", pair(**{name: str(path) for name, path in outputs.items()}), feedback)
     told["seconds"] = time.monotonic() - begun
     told["left"] = [path.name for path in out.parent.iterdir()] + processes()
+    told["whole"] = not out.exists() or layer(out).isValid()
     told["ran"] = feedback.running
     return told
 

@@ -27,7 +27,7 @@ _PREFIX = "imatch: "
 
 
 class RunCancelledError(Exception):
-    """The run was cancelled; nothing of it is left."""
+    """The run was cancelled: files that it had finished stay, nothing else of it is left."""
 
 
 class RunFailedError(Exception):
@@ -125,7 +125,7 @@ def run(
         open_streams = len(readers)
         while open_streams:
             if is_cancelled():
-                raise RunCancelledError("cancelled; nothing was written")
+                raise RunCancelledError("cancelled; no file is left half written")
             with contextlib.suppress(queue.Empty):
                 kind, text = events.get(timeout=_LOOK_S)
                 if kind == "end":
