@@ -66,10 +66,12 @@ class Evidence:
             came to be believed the least began at -13.5 (``experiments.benchmarks.trust learn``).
         found: Log-odds below which nothing was found.
         certain: Log-odds from which an alignment is believed, once all stages have had their say.
+            Of 70 right ones of training pairs (two seasons, clouds, strips, small and warped
+            images) the least has 3.4; of 317 pairs of different ground three had 1.6 to 2.5.
         stop: Log-odds from which the other stages need not be asked.
         margin: How far the best alignment must exceed one that contradicts it.
-        repeating: The same where that one would be believed if it stood alone: ground that repeats
-            itself has such positions, other ground has none.
+        standing: Log-odds from which another position may be one of several of repeating ground.
+        repeating: The margin over such a position: other ground has none.
     """
 
     agree: float = 7.915
@@ -79,9 +81,10 @@ class Evidence:
     hopeless: float = -8.0
     distant: float = -16.0
     found: float = -1.0
-    certain: float = 1.5
+    certain: float = 3.0
     stop: float = 4.0
     margin: float = 2.0
+    standing: float = 1.5
     repeating: float = 5.0
 
     def after(self, search: str) -> Evidence:
@@ -90,7 +93,7 @@ class Evidence:
 
     def rivalled(self, odds: float, rival: float) -> bool:
         """Whether a position of these odds does not stand out from another of those."""
-        return odds - rival < (self.repeating if rival >= self.certain else self.margin)
+        return odds - rival < (self.repeating if rival >= self.standing else self.margin)
 
     def log_odds(self, alignment: Alignment) -> float:
         """Natural logarithm of the odds that an alignment is right."""
