@@ -146,9 +146,6 @@ def test_a_small_patch_does_not_speak_for_the_whole(views: Views, side: int) -> 
     assert alignment is not None
     options = EstimateOptions()
     found = judge_alignment(aligner, alignment, ref.valid, tgt.valid, options, Evidence())
-    if side == 110:
-        assert found.status == "uncertain"
-    if side > 150:
-        assert found.status == "ok"
+    assert found.status == ("uncertain" if side <= 150 else "ok")
     if found.status == "ok":
         assert _corner_error(found, np.eye(3)) <= found.corner_ci95
