@@ -19,6 +19,7 @@ from tests.support.pairs.trust.ground import (
     read_window,
     shows_something,
 )
+from tests.support.pairs.trust.known import strip_size
 from tests.support.pairs.trust.pair import (
     Planes,
     Side,
@@ -46,11 +47,25 @@ def other(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
         first, second = (made_ground(draw_size(rng), rng, one_date=True) for _ in range(2))
         both: dict[str, Any] = {"first": first.params, "second": second.params}
         return _pair(first.first, second.first, both, rng)
+    return _other(data, split, size, rng)
+
+
+def other_strips(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
+    """Strips of different ground: of two places, or mirrored."""
+    size = strip_size(split, rng)
+    if rng.random() < 0.4:
+        return _mirrored(data, split, size, rng)
+    return _other(data, split, size, rng, least=min(size))
+
+
+def _other(
+    data: Path, split: str, size: tuple[int, int], rng: np.random.Generator, *, least: int = 96
+) -> TrustPair:
     for _ in range(_TRIES):
         a, b = _draw(data, split, rng), _draw(data, split, rng)
         if not _no_common_ground(a, b) and not (a.source in _WHOLE and a.date == b.date):
             continue
-        found = _windows(a, b, size, rng, apart=_no_common_ground(a, b))
+        found = _windows(a, b, size, rng, apart=_no_common_ground(a, b), least=least)
         if found is not None:
             return _pair(*found, rng)
     raise ValueError(f"{split} has no two windows of {size[0]} x {size[1]} pixels")
@@ -120,7 +135,10 @@ def adjacent(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
 
 def mirrored(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
     """The same ground mirrored, of one date or two, turned by any quarter and scaled."""
-    size = draw_size(rng)
+    return _mirrored(data, split, draw_size(rng), rng)
+
+
+def _mirrored(data: Path, split: str, size: tuple[int, int], rng: np.random.Generator) -> TrustPair:
     ground = draw_ground(data, split, size, rng, rim=24, one_date=bool(rng.random() < 0.5))
     quarter = int(rng.integers(4))
     planes = np.ascontiguousarray(np.rot90(ground.second[:, :, ::-1], quarter, axes=(1, 2)))
@@ -165,14 +183,20 @@ def _no_common_ground(a: Image, b: Image) -> bool:
 
 
 def _windows(
-    a: Image, b: Image, size: tuple[int, int], rng: np.random.Generator, *, apart: bool
+    a: Image,
+    b: Image,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    apart: bool,
+    least: int = 96,
 ) -> tuple[Planes, Planes, dict[str, Any]] | None:
     """A window of each, which share no ground."""
     width, height = (min(s) for s in zip(size, a.size, b.size, strict=True))
     if not apart and width * 2 > a.size[0] and height * 2 > a.size[1]:
         width, height = min(width, a.size[0] // 2 - 8), min(height, a.size[1] // 2 - 8)
     one, two = (draw_window(image, (width, height), rng) for image in (a, b))
-    if min(width, height) < 96 or one is None or two is None:
+    if min(width, height) < least or one is None or two is None:
         return None
     away = abs(one[0] - two[0]) >= width + 8 or abs(one[1] - two[1]) >= height + 8
     if not apart and not away:

@@ -10,10 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.pairs.trust.bent import bent
-from tests.support.pairs.trust.different import adjacent, mirrored, other, other_date
+from tests.support.pairs.trust.different import (
+    adjacent,
+    mirrored,
+    other,
+    other_date,
+    other_strips,
+)
 from tests.support.pairs.trust.fixed import band_collars, gaps_marked, other_fixed, pixel_fixed
 from tests.support.pairs.trust.ground import SPLITS
-from tests.support.pairs.trust.known import clouded, exact, seasons, small, strips, warped
+from tests.support.pairs.trust.known import clouded, exact, partial, seasons, small, strips, warped
 from tests.support.pairs.trust.lattices import lattice_true, lattices
 from tests.support.pairs.trust.pair import TrustPair
 from tests.support.pairs.trust.scenes import scene, scene_bent, scene_smooth
@@ -43,6 +49,7 @@ KINDS: dict[str, Kind] = {
     "adjacent": Kind(adjacent, _REAL, "refuse"),
     "mirrored": Kind(mirrored, right="refuse"),
     "other_date": Kind(other_date, _REAL, "refuse"),
+    "other_strips": Kind(other_strips, _REAL, "refuse"),
     "other_fixed": Kind(other_fixed, right="refuse"),
     "lattices": Kind(lattices, _MADE, "refuse"),
     "lattice_true": Kind(lattice_true, _MADE),
@@ -56,6 +63,7 @@ KINDS: dict[str, Kind] = {
     "gaps_marked": Kind(gaps_marked, right="answer"),
     "strips": Kind(strips, right="answer"),
     "small": Kind(small, right="answer"),
+    "partial": Kind(partial),
     "scene": Kind(scene, ("train", "made"), "answer", whole=True),
     "scene_smooth": Kind(scene_smooth, ("train", "made"), whole=True),
     "scene_bent": Kind(scene_bent, ("train", "made"), whole=True),

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from imatch.datasets.synthetic.landscape import landscape
 from imatch.datasets.synthetic.landscape_view import SEASONS, render_landscape
 from tests.support.pairs.trust.ground import draw_ground, draw_size, present, seen_twice
-from tests.support.pairs.trust.pair import Side, TrustPair, Truth, log_uniform, near
+from tests.support.pairs.trust.pair import (
+    Side,
+    TrustPair,
+    Truth,
+    log_uniform,
+    near,
+    pixel_grid,
+    sample,
+)
 
 _RIM = 24
 
@@ -118,11 +126,45 @@ def _below_clouds(
 
 def strips(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
     """The overlap of neighbouring passes: 48 to 120 px wide, 300 to 1000 long."""
+    size = strip_size(split, rng)
+    return _plain(data, split, size, rng, reach=min(8.0, min(size) / 8), turn=0.3)
+
+
+def strip_size(split: str, rng: np.random.Generator) -> tuple[int, int]:
+    """(width, height) of a strip, 48 to 120 px wide and 300 to 1000 long, either way round."""
     across, along = int(rng.integers(48, 121)), int(log_uniform(rng, 300, 1001))
     most = {"train": 928, "bench": 1000, "made": 1000}[split]
     along = min(along, most)
-    size = (across, along) if rng.random() < 0.5 else (along, across)
-    return _plain(data, split, size, rng, reach=min(8.0, across / 8), turn=0.3)
+    return (across, along) if rng.random() < 0.5 else (along, across)
+
+
+def partial(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
+    """Two dates, or one with noise, of which 15 to 80 % of the area is common."""
+    size = draw_size(rng, 96, 360)
+    share = float(rng.uniform(0.15, 0.8))
+    # The overlap's width over the image's is this to one power, its height's to the rest.
+    part = float(rng.uniform(0, 1))
+    apart = [
+        round(side * (1 - share**own)) for side, own in zip(size, (part, 1 - part), strict=True)
+    ]
+    whole = size[0] + apart[0], size[1] + apart[1]
+    one_date = bool(rng.random() < 0.3)
+    ground = draw_ground(data, split, whole, rng, one_date=one_date)
+    # The target begins where it is moved to, on either side of the reference.
+    start = [int(way) * far for way, far in zip(rng.choice([0, 1], 2), apart, strict=True)]
+    begin = [far - own for far, own in zip(apart, start, strict=True)]
+    matrix = near(size, rng, turn=3.0)
+    matrix = matrix @ np.array(
+        [[1, 0, begin[0] - start[0]], [0, 1, begin[1] - start[1]], [0, 0, 1.0]]
+    )
+    truth = Truth(matrix, ground.shift, None, ground.sd_px)
+    x, y = np.array(ground.rim) + begin
+    ref = ground.first[:, y : y + size[1], x : x + size[0]]
+    at = truth.to_ref(pixel_grid(size)) + np.array(ground.shift) + np.array([x, y])
+    tgt, inside = sample(ground.second, at, size)
+    tgt = tgt + rng.normal(0, log_uniform(rng, 0.5, 6), tgt.shape).astype(np.float32)
+    about = ground.params | {"size": list(size), "one_date": one_date, "share": share}
+    return present(TrustPair(Side(ref), Side(tgt, inside), truth, about), rng)
 
 
 def small(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
