@@ -49,16 +49,20 @@ class PointRules:
 class Evidence:
     """Weights of the log-odds that an alignment is right, and what the odds must reach for ``ok``.
 
-    Three figures an alignment comes with (share of agreeing windows, their correlation, number of
-    independent windows) are weighed by logistic regression on alignments of training pairs whose
-    truth is known: right ones, wrong ones of the same place, and unrelated places
-    (`experiments/benchmarks/trust.py`).
+    The figures of an alignment are weighed by logistic regression on alignments of training pairs
+    whose truth is known: right ones, wrong ones of the same place, and different places, strips and
+    thumbnails included (`experiments/benchmarks/trust.py`). Small windows agree by chance where
+    large ones do not, so their side counts; and chance prefers images that hardly overlap.
 
     Attributes:
         agree: Weight of the logarithm of the share of agreeing windows.
-        strength: Weight of the logarithm of their correlation.
-        independent: Weight of the logarithm of the number of independent windows.
+        strength: Of their correlation.
+        independent: Of the number of independent windows.
+        spread: Of what the agreeing windows lie off, pixels, at least `least_spread`.
+        window: Of the side of a window, pixels.
+        overlap: Of the share of the images that is common.
         offset: Added to the sum.
+        least_spread: Below it, more agreement tells no more.
         hopeless: Log-odds on reduced images below which a rough transform is given up: of 1466
             right ones of training pairs none fell under -4.3, of 30 under drawn clouds none under
             -6.4. A margin is left: at -3 cloudy cases of the benchmark had been given up.
@@ -66,22 +70,26 @@ class Evidence:
             came to be believed the least began at -13.5 (``experiments.benchmarks.trust learn``).
         found: Log-odds below which nothing was found.
         certain: Log-odds from which an alignment is believed, once all stages have had their say.
-            Of 70 right ones of training pairs (two seasons, clouds, strips, small and warped
-            images) the least has 3.4; of 317 pairs of different ground three had 1.6 to 2.5.
+            The best of 106 training pairs of different ground have 1.5, 0.1 and -1.2: by their
+            slope one of 3000 reaches this. Of 172 pairs of one ground 163 have more.
         stop: Log-odds from which the other stages need not be asked.
         margin: How far the best alignment must exceed one that contradicts it.
         standing: Log-odds from which another position may be one of several of repeating ground.
         repeating: The margin over such a position: other ground has none.
     """
 
-    agree: float = 7.915
-    strength: float = 3.117
-    independent: float = 4.544
-    offset: float = 2.071
-    hopeless: float = -8.0
-    distant: float = -16.0
+    agree: float = 7.762
+    strength: float = 2.223
+    independent: float = 2.806
+    spread: float = -2.75
+    window: float = 5.909
+    overlap: float = 2.804
+    offset: float = -16.612
+    least_spread: float = 0.2
+    hopeless: float = -10.0
+    distant: float = -10.0
     found: float = -1.0
-    certain: float = 3.0
+    certain: float = 3.5
     stop: float = 4.0
     margin: float = 2.0
     standing: float = 1.5
@@ -101,6 +109,9 @@ class Evidence:
             self.agree * _log(alignment.agree)
             + self.strength * _log(alignment.strength)
             + self.independent * _log(alignment.independent)
+            + self.spread * _log(max(alignment.spread, self.least_spread))
+            + self.window * _log(alignment.window)
+            + self.overlap * _log(alignment.overlap)
             + self.offset
         )
 
@@ -126,8 +137,7 @@ class WindowRules:
 class WholeEvidence:
     """Weights of the log-odds that two whole images of different sensors lie as an alignment says.
 
-    Fitted to training pairs of radar, maps and infrared, and to pairs of other, mirrored, adjacent
-    ground (`experiments/benchmarks/trust.py`).
+    Fitted to training pairs of radar, maps and infrared, and of other, mirrored, adjacent ground.
 
     Attributes:
         peak: Weight of the logarithm of the correlation's height.
@@ -195,12 +205,8 @@ class TileRules:
 
 EVIDENCE, WINDOWS, TILES, WHOLE = Evidence(), WindowRules(), TileRules(), WholeEvidence()
 #: What is taken off the log-odds of what a search over all rotations, or wide scales, proposes: the
-#: more positions are tried, the better the best wrong one looks. Of 119 training pairs of different
-#: ground all wrong alignments beyond 0.5 came of the wide search, up to 4.1; of 45 turned or scaled
-#: training pairs whose right alignment is believed 43 still are.
+#: more positions are tried, the better the best wrong one looks (`Evidence` is fitted with it).
 FAR_SEARCHES = {"any": 1.5, "wide": 3.0}
-#: Height of a search's peak, standard deviations of its surface, below which it is not followed up.
-LEAST_PEAKS = {"near": 5.0, "free": 6.2, "thorough": 6.6, "any": 6.5, "wide": 6.3}
 #: What `Estimate.found_by` says of an answer that whole images bear out, and no windows.
 BY_WHOLE_IMAGES = "whole images"
 #: Largest 95 % uncertainty of a mapped corner of an image of a stack, pixels: as of a pair.

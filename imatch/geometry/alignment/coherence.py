@@ -10,7 +10,7 @@ bends slowly is fitted, and so known at the rim as well, where no window has its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -116,9 +116,32 @@ def of_windows(
             continue
         one, two = residual[pairs], residual[other[pairs]]
         # Windows overlap: about so many pairs are independent.
-        blocks = len(np.unique(np.floor(centre[pairs] / side).astype(np.int64), axis=0))
-        found.append(_coherence(one, two, max(blocks, 2), excess))
+        cell = np.floor(centre[pairs] / side).astype(np.int64)
+        _, block = np.unique(cell, axis=0, return_inverse=True)
+        count = max(int(block.max()) + 1, 2)
+        coherence = _coherence(one, two, count, excess)
+        # A few that found one place far off by chance share much, and say nothing of the others.
+        found.append(_told_by_many(coherence, one * two, block) if far else coherence)
     return found
+
+
+def _told_by_many(
+    found: Coherence, product: NDArray[np.float64], block: NDArray[np.int64]
+) -> Coherence:
+    """A covariance whose error is no less than what its blocks scatter by.
+
+    Args:
+        found: As it came of all pairs alike.
+        product: (N, 2) of the displacements of each pair.
+        block: (N,) index of the block that a pair lies in: those of one are not independent.
+    """
+    count = np.bincount(block)
+    if len(count) < 2:
+        return found
+    total = np.column_stack([np.bincount(block, values) for values in product.T])
+    scatter = (total / count[:, None]).std(axis=0, ddof=1) / np.sqrt(len(count))
+    x, y = np.maximum(found.error, scatter)
+    return replace(found, error=(float(x), float(y)))
 
 
 def slow_bend(

@@ -51,11 +51,15 @@ class Alignment:
         matches: One tie point a window; the score is its correlation, clipped to [0, 1].
         agree: Share of all windows that agree with the transform within 1.5 pixels.
         strength: Mean correlation of the agreeing windows.
+        spread: Root of the mean square of what the agreeing windows lie off, pixels of the level it
+            was measured on. About 0.9 where they agree by chance, less where they see one ground.
         explained: Share of the windows which correlate as the agreeing ones do that agree, too. Low
             where the ground moved in several ways (relief seen from two sides): the transform then
             holds in parts only.
         independent: Windows that do not overlap, as far as the common ground has room for them in
             the image that shows it with fewer pixels.
+        overlap: Share that is common of the image that shows less ground.
+        window: Side of the windows, pixels of the level it was measured on.
         side: Side of the windows, reference pixels.
     """
 
@@ -64,8 +68,11 @@ class Alignment:
     matches: Matches
     agree: float
     strength: float
+    spread: float
     explained: float
     independent: float
+    overlap: float
+    window: float
     side: float
 
     @property
@@ -226,10 +233,12 @@ class Aligner:
             current = refined
             if turn > 0 and step < 0.02:
                 break
-        agrees = residuals(current, ref_xy, tgt_xy) < AGREES
+        off = residuals(current, ref_xy, tgt_xy)
+        agrees = off < AGREES
         peak = moved.peak[usable]
         share = float(agrees.sum() / len(moved))
         strength = float(peak[agrees].mean()) if agrees.any() else 0.0
+        spread = float(np.sqrt((off[agrees] ** 2).mean())) if agrees.any() else AGREES
         matches = Matches(
             apply_matrix(np.linalg.inv(ref_scale), ref_xy),
             apply_matrix(np.linalg.inv(tgt_scale), tgt_xy),
@@ -238,15 +247,18 @@ class Aligner:
         full = np.linalg.inv(tgt_scale) @ current @ ref_scale
         # Overlapping windows say the same thing twice, and so do the pixels of a magnified image:
         # only so many windows are independent, counted where the pixels are larger.
-        area = common.sum() * min(1.0, abs(float(np.linalg.det(current[:2, :2]))))
+        enlarged = abs(float(np.linalg.det(current[:2, :2])))
+        area = common.sum() * min(1.0, enlarged)
         independent = min(float(len(moved)), area / moved.side**2)
         explained = 0.0
         if agrees.any():
             reliable = peak >= _RELIABLE * float(np.median(peak[agrees]))
             explained = float((agrees & reliable).sum() / reliable.sum())
-        figures = share, strength, explained, independent
-        window = moved.side / float(ref_scale[0, 0])
-        return Alignment(kind, full / full[2, 2], matches, *figures, window)
+        smaller = min(float(ref.valid.sum()), float(tgt.valid.sum()) / enlarged)
+        overlap = min(1.0, float(common.sum()) / max(smaller, 1.0))
+        figures = share, strength, spread, explained, independent, overlap, float(moved.side)
+        side = moved.side / float(ref_scale[0, 0])
+        return Alignment(kind, full / full[2, 2], matches, *figures, side)
 
 
 def _octave(zoom: float) -> float:

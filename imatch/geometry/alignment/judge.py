@@ -266,6 +266,8 @@ def _best_rivals(
         other = aligner.refit(replace(alignment, matrix=matrix), "similarity")
         if other is None:
             continue
+        # Another position that looks the same is no less likely for leaving less in common.
+        other = replace(other, overlap=alignment.overlap)
         if within is not None and float(np.hypot(*shift)) * images.scale > 2 * within:
             excluded = max(excluded, evidence.log_odds(other))
         else:

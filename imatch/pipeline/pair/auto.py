@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.acceptance import BY_WHOLE_IMAGES, EVIDENCE, LEAST_PEAKS
+from imatch.geometry.acceptance import BY_WHOLE_IMAGES, EVIDENCE
 from imatch.geometry.alignment.coarse_search import (
     ANY,
     FREE,
@@ -54,6 +54,8 @@ _LEARNT_BUDGET = 1024
 # After which search the whole images of two kinds of sensor are correlated, and how many of its
 # rough transforms are followed up: two sensors agree so little that the right one is seldom first.
 _LAST_NARROW, _OF_WHOLE = "thorough", 8
+# Height of a search's peak, standard deviations of its surface, below which it is not followed up.
+_LEAST_PEAKS = {"near": 5.0, "free": 6.2, "thorough": 6.6, "any": 6.5, "wide": 6.3}
 # How many of a search's rough transforms are aligned, and next to how many the thorough one looks.
 _FOLLOWED, _LOOKED_AT = 3, 12
 # Strips narrower than this, pixels, and longer than so many times their width, are not sought at
@@ -303,7 +305,7 @@ def _proposed(search: str, found: Sequence[Hypothesis]) -> Proposals:
 
     Of the last narrow one at least the best, whatever its height: a look at one costs little.
     """
-    high = sum(one.score >= LEAST_PEAKS[search] for one in found)
+    high = sum(one.score >= _LEAST_PEAKS[search] for one in found)
     high = max(high, int(search == _LAST_NARROW))
     return Proposals(search, [one.matrix for one in found], min(high, _FOLLOWED))
 

@@ -30,12 +30,12 @@ from tests.support.trust.measure import Task, seen_by_both
 from tests.support.tuning_cases import lean, write_tuning_cases
 
 Row = dict[str, str | float]
-FEATURES = ("agree", "strength", "independent")
+FEATURES = ("agree", "strength", "independent", "spread", "window", "overlap")
 # Different, mirrored, repeating and bent ground beside pairs that have an answer; of the splits
 # they can be made from the first, which is never that of the benchmark.
 KINDS_LEARNT = (
-    *("other", "adjacent", "mirrored", "other_date", "lattices"),
-    *("bent", "seasons", "clouded", "warped", "small", "strips", "exact"),
+    *("other", "adjacent", "mirrored", "other_date", "other_strips", "lattices"),
+    *("bent", "seasons", "clouded", "warped", "small", "strips", "partial", "exact"),
 )
 _REPEATING = ("lattices", "lattice_true")
 # Pairs of one seed of the command line are numbered from this multiple of it.
@@ -173,8 +173,11 @@ def weigh(rows: list[dict[str, str]]) -> None:
         label.append(1.0 if error < 3 else -1.0)
         usable.append(row)
     y = np.array(label)
-    x = np.log(np.maximum([[float(r[k]) for k in FEATURES] for r in usable], 1e-3))
+    least = [EVIDENCE.least_spread if k == "spread" else 1e-3 for k in FEATURES]
+    x = np.log(np.maximum([[float(r[k]) for k in FEATURES] for r in usable], least))
     design = np.column_stack([x, np.ones(len(x))])
+    # What a search among many positions proposes is asked more.
+    taken = np.array([FAR_SEARCHES.get(row["stage"], 0.0) for row in usable])
     # Right and wrong count alike, so the odds are those of an even prior; and so do the kinds of
     # ground within each.
     groups = [(row["kind"], sign) for row, sign in zip(usable, y, strict=True)]
@@ -182,13 +185,15 @@ def weigh(rows: list[dict[str, str]]) -> None:
     weight = np.array([1 / (members[group] * kinds[group[1]]) for group in groups])
 
     def loss(beta: NDArray[np.float64]) -> float:
-        fitted = (weight * np.logaddexp(0, -y * (design @ beta))).sum()
+        fitted = (weight * np.logaddexp(0, -y * (design @ beta - taken))).sum()
         return float(fitted + 1e-4 * (beta[:-1] ** 2).sum())
 
     beta = minimize(loss, np.zeros(design.shape[1])).x
-    odds = design @ beta
+    odds = design @ beta - taken
     print(dict(zip((*FEATURES, "offset"), np.round(beta, 3).tolist(), strict=True)))
-    shipped = design @ np.array([*(getattr(EVIDENCE, k) for k in FEATURES), EVIDENCE.offset])
+    shipped = (
+        design @ np.array([*(getattr(EVIDENCE, k) for k in FEATURES), EVIDENCE.offset]) - taken
+    )
     print(f"{(y > 0).sum()} right and {(y < 0).sum()} wrong alignments, {dict(kinds)} kinds")
     for name, values in (("fitted", odds), ("shipped", shipped)):
         print(f"{name}: loss {(weight * np.logaddexp(0, -y * values)).sum():.4f}; highest wrong:")
@@ -219,9 +224,8 @@ def _decided(rows: list[dict[str, str]], odds: NDArray[np.float64]) -> str:
     """What the best alignment of each case would be taken for."""
     best: dict[str, tuple[float, dict[str, str]]] = {}
     for row, own in zip(rows, odds, strict=True):
-        less = float(own) - FAR_SEARCHES.get(row["stage"], 0.0)
-        if row["case"] not in best or less > best[row["case"]][0]:
-            best[row["case"]] = less, row
+        if row["case"] not in best or own > best[row["case"]][0]:
+            best[row["case"]] = float(own), row
     believed = [
         float(row["error"]) < 3
         for value, row in best.values()
