@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from imatch.benchmark.metrics import corner_error
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.acceptance import WHOLE
+from imatch.geometry.acceptance import EVIDENCE, WHOLE
 from imatch.geometry.alignment.judge import judge_whole_image, reconciled
 from imatch.geometry.alignment.whole_image import WholeAlignment, WholeImages
 from imatch.geometry.estimate import Estimate, EstimateOptions
@@ -171,7 +171,7 @@ class TestReconciled:
                 "check": inlier,
                 "check_xy": np.zeros((10, 2)),
                 "transform": Transform("similarity", matrix),
-                "evidence": 3.0,
+                "evidence": EVIDENCE.certain + 1,
                 "corner_ci95": 4.0,
                 **figures,
             }

@@ -198,7 +198,7 @@ class TestTwoSensors:
 
     def radar(self, ground: int = 0) -> Source:
         there = sensors.grid(self.SIDE, np.linalg.inv(self.TRUTH))
-        planes = sensors.radar(sensors.fields(ground, there, self.SIDE), ground, looks=0.25)
+        planes = sensors.radar(sensors.fields(ground, there, self.SIDE), ground, looks=0.2)
         # A few scatterers are a thousand times as bright as the ground.
         planes[0, ::37, ::41] = 60000
         return self.source(planes, "uint16")
