@@ -30,7 +30,7 @@ test: install-dev ## Lint, format check, types, architecture, tests.
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal
 
 test-qgis: install-dev ## Test the plugin in the real QGIS, which has to be installed.
 	@command -v qgis_process >/dev/null && command -v xvfb-run >/dev/null || { echo \

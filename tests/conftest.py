@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import pytest
 from numpy.typing import NDArray
 
+from tests.support import warm_workers as warm
 from tests.support.geotiffs import write_geotiff
 
 #: It runs in the environment of AROSICS, which has other libraries.
@@ -68,3 +69,10 @@ def write_image(tmp_path: Path) -> Callable[..., Path]:
         return write_geotiff(tmp_path / name, pixels, **profile)
 
     return write
+
+
+@pytest.fixture
+def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes begin with imatch imported; see `tests.support.warm_workers`."""
+    if warm.POSSIBLE:
+        monkeypatch.setattr("imatch.core.pool.ProcessPoolExecutor", warm.executor)

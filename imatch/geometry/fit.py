@@ -187,6 +187,8 @@ def _solve(
 ) -> NDArray[np.float64]:
     normal = np.einsum("nip,n,niq->pq", jac, weights, jac)
     right = np.einsum("nip,n,ni->p", jac, weights, residual)
-    if np.linalg.cond(normal) > 1e13:
+    # Not by `numpy.linalg.cond`, which takes as long again for matrices as small as these.
+    values = np.linalg.svd(normal, compute_uv=False)
+    if not 0 < values[0] <= 1e13 * values[-1]:
         raise np.linalg.LinAlgError("degenerate points")
     return np.asarray(np.linalg.solve(normal, right))

@@ -19,6 +19,9 @@ from imatch.core.errors import ConfigError, InputError, MatcherError, OutputErro
 from imatch.core.io.tables import read_rows
 from imatch.pipeline.pair.config import MatchConfig
 
+# What comes of the work is asked here, not how its processes begin.
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 
 def plan_of(table: Path, *matchers: str, detectors: bool = False) -> BenchPlan:
     configs = tuple(MatchConfig(matcher=name) for name in matchers)

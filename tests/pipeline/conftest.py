@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -250,52 +249,3 @@ def series(tmp_path: Path) -> Path:
         ) as out:
             out.write(pixels, 1)
     return folder
-
-
-@pytest.fixture
-def saboteur(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A module of `Task.finish` functions that workers can import, too.
-
-    Each does its harm to the pair called ``c``, after its document is written and before its row.
-    """
-    folder = tmp_path / "module"
-    folder.mkdir()
-    name = f"saboteur_{tmp_path.name.replace('-', '_')}"
-    (folder / f"{name}.py").write_text(_SABOTEUR)
-    monkeypatch.syspath_prepend(str(folder))
-    return importlib.import_module(name)
-
-
-_SABOTEUR = """
-import os, signal, time
-
-def _first(out):
-    try:
-        (out.parent / "harmed").touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
-
-def kill_once(registration, pair, out):
-    if pair.name == "c" and _first(out):
-        time.sleep(0.3)  # What the worker has said is on its way.
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def kill_always(registration, pair, out):
-    if pair.name == "c":
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def fail_once(registration, pair, out):
-    if pair.name == "c" and _first(out):
-        raise RuntimeError("a bug\\nin two lines")
-
-def fail(registration, pair, out):
-    raise RuntimeError("a bug\\nin two lines")
-
-def hang(registration, pair, out):
-    if pair.name == "c":
-        time.sleep(600)
-
-def slow(registration, pair, out):
-    time.sleep(0.7)
-"""

@@ -8,30 +8,29 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 _SCRIPT = """
-import importlib, sys
+import sys
 from pathlib import Path
 from imatch.pipeline.batch.run import BatchPair, run_batch
 from imatch.pipeline.pair.config import MatchConfig
+from tests.support import saboteur
 if __name__ == "__main__":
-    series, out, module, dask = sys.argv[1:5]
+    series, out, dask = sys.argv[1:4]
     first, *others = sorted(str(path) for path in Path(series).glob("*.tif"))
     pairs = [BatchPair(name, first, path) for name, path in zip("abcd", others)]
     run_batch(pairs, MatchConfig(matcher="sift"), Path(out), jobs=2, dask=dask or None,
-              resume=True, finish=importlib.import_module(module).slow)
+              resume=True, finish=saboteur.slow)
 """
 
 
-def killed_midway(series: Path, out: Path, saboteur: ModuleType, dask: str = "") -> list[str]:
+def killed_midway(series: Path, out: Path, dask: str = "") -> list[str]:
     """Kill a run, client and all, between its first row and its last; gives the rows it left."""
     script = out.parent / "client.py"
     script.write_text(_SCRIPT)
-    assert saboteur.__file__ is not None
-    folders = [str(Path(saboteur.__file__).parent), *(path for path in sys.path if path)]
+    folders = [path for path in sys.path if path]
     running = subprocess.Popen(
-        [sys.executable, str(script), str(series), str(out), saboteur.__name__, dask],
+        [sys.executable, str(script), str(series), str(out), dask],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
         stderr=subprocess.PIPE,
         text=True,

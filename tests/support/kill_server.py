@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import datetime
+import gc
 import json
 import multiprocessing
 import os
@@ -155,6 +156,8 @@ def _serve() -> None:
     # A run changes the hook and the clock for good, so it has them in a process of its own.
     _stop_the_clock()
     tempfile.tempdir = None
+    # Runs share the server's memory as long as they do not write to it, which a collection would.
+    gc.freeze()
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     print("ready", flush=True)
     for line in sys.stdin:

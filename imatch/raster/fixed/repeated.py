@@ -51,6 +51,9 @@ def repeats(pixels: NDArray[np.float32], valid: BoolArray) -> int:
     counts = both.sum(axis=0)
     share = np.where(counts > 0, equal.sum(axis=0) / np.maximum(counts, 1), np.nan)
     best, lowest = 1, _ACROSS
+    # As of most images: no mean of shares is larger than the largest of them.
+    if not (share >= _WITHIN).any():
+        return best
     for factor in range(2, min(_LARGEST, (len(share) + 1) // _FEWEST) + 1):
         for phase in range(factor):
             edge = np.arange(len(share)) % factor == phase

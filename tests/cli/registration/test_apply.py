@@ -16,6 +16,9 @@ from click.testing import Result
 from rasterio.shutil import copy
 from shapely.geometry import Point
 
+# What comes of the work is asked here, not how its processes begin.
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 Run = Callable[..., Result]
 
 

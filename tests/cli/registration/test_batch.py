@@ -16,6 +16,9 @@ from imatch.cli.options.values import parse_size
 if TYPE_CHECKING:
     from tests.cli.conftest import WriteImage
 
+# What comes of the work is asked here, not how its processes begin.
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 Run = Callable[..., Result]
 
 

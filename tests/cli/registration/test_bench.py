@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from imatch.benchmark.cases import Case, write_cases
 
+# What comes of the work is asked here, not how its processes begin.
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 Run = Callable[..., Result]
 
 

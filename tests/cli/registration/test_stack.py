@@ -17,6 +17,9 @@ from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
 from imatch.pipeline.batch.worker import BatchTask, run_pair
 
+# What comes of the work is asked here, not how its processes begin.
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 Run = Callable[..., Result]
 WriteImage = Callable[..., Path]
 

@@ -184,6 +184,7 @@ def test_a_broken_off_run_goes_on(
     assert same(prepare(settings, out, overwrite=True), whole)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_workers_give_the_same(scenes: list[Path], tmp_path: Path) -> None:
     settings = config(scenes[:2], chip=64)
     one = prepare(settings, tmp_path / "one")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -19,6 +18,7 @@ from imatch.core.io.tables import read_rows
 from imatch.pipeline.batch.dask import DaskWorkers
 from imatch.pipeline.batch.run import BatchPair, BatchResult, run_batch
 from imatch.pipeline.pair.config import MatchConfig
+from tests.support import saboteur
 from tests.support.batch_client import killed_midway
 
 pytest.importorskip("distributed", reason="the extra dask is not installed")
@@ -36,60 +36,74 @@ def pairs_of(series: Path) -> list[BatchPair]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A scheduler and two workers, process trees of their own."""
+    """A scheduler and two workers, process trees of their own.
 
-    address: str
+    Attributes:
+        file: Where the scheduler says how it is reached.
+        processes: The scheduler and the parent of the workers.
+    """
+
+    file: Path
     processes: list[subprocess.Popen[bytes]]
+
+    @property
+    def address(self) -> str:
+        """Of the scheduler."""
+        return str(json.loads(self.file.read_text())["address"])
+
+
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Cluster]]:
+    """Those begun for this module, the latest last."""
+    begun: list[Cluster] = []
+    try:
+        yield begun
+    finally:
+        for process in [process for one in begun for process in reversed(one.processes)]:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.fixture
-def cluster(saboteur: ModuleType, tmp_path: Path) -> Iterator[Cluster]:
-    assert saboteur.__file__ is not None
-    folders = [str(Path(saboteur.__file__).parent), *(path for path in sys.path if path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
-    file = tmp_path / "scheduler.json"
+def cluster(clusters: list[Cluster], tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """That of the test before, or a new one where it has lost its scheduler."""
+    if not clusters or clusters[-1].processes[0].poll() is not None:
+        _begin_cluster(clusters, tmp_path_factory.mktemp("cluster"))
+    cluster = clusters[-1]
+    with Client(cluster.address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
+    return cluster
+
+
+def _begin_cluster(clusters: list[Cluster], folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    file = folder / "scheduler.json"
     quiet = ["--no-dashboard", "--scheduler-file", str(file)]
-    commands = [
-        ["scheduler", "--host", "127.0.0.1", "--port", "0", *quiet],
-        [
-            "worker",
-            *quiet,
-            "--nthreads",
-            "1",
-            "--nworkers",
-            "2",
-            "--local-directory",
-            str(tmp_path),
-        ],
-    ]
-    with (tmp_path / "cluster.log").open("w") as log:
-        running = [
-            subprocess.Popen(
+    many = ["--nthreads", "1", "--nworkers", "2", "--local-directory", str(folder)]
+    running: list[subprocess.Popen[bytes]] = []
+    # In the list before they run: they are ended whatever comes.
+    clusters.append(Cluster(file, running))
+    with (folder / "cluster.log").open("w") as log:
+        for command in (
+            ["scheduler", "--host", "127.0.0.1", "--port", "0", *quiet],
+            ["worker", *quiet, *many],
+        ):
+            process = subprocess.Popen(
                 [sys.executable, "-m", "dask", *command],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            for command in commands
-        ]
-        try:
-            deadline = time.monotonic() + 60
-            while not file.exists():
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            address = json.loads(file.read_text())["address"]
-            with Client(address, timeout=60, set_as_default=False) as client:
-                client.wait_for_workers(2, timeout=120)
-            yield Cluster(address, running)
-        finally:
-            for process in reversed(running):
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            running.append(process)
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
-def test_a_killed_worker_loses_nothing(series: Path, tmp_path: Path, saboteur: ModuleType) -> None:
+def test_a_killed_worker_loses_nothing(series: Path, tmp_path: Path) -> None:
     seen: list[str] = []
     run = run_batch(
         pairs_of(series),
@@ -107,11 +121,9 @@ def test_a_killed_worker_loses_nothing(series: Path, tmp_path: Path, saboteur: M
     assert [row.shift_x_px for row in run.results] == pytest.approx([1, 2, 3, 4], abs=0.1)
 
 
-def test_a_killed_client_is_resumed(
-    series: Path, tmp_path: Path, saboteur: ModuleType, cluster: Cluster
-) -> None:
+def test_a_killed_client_is_resumed(series: Path, tmp_path: Path, cluster: Cluster) -> None:
     out = tmp_path / "out"
-    kept = killed_midway(series, out, saboteur, cluster.address)
+    kept = killed_midway(series, out, cluster.address)
     assert 1 <= len(kept) < 4
     run = run_batch(pairs_of(series), SIFT, out, dask=cluster.address, resume=True)
     assert [(row.name, row.status) for row in run.results] == [(name, "ok") for name in NAMES]
@@ -120,7 +132,7 @@ def test_a_killed_client_is_resumed(
 
 
 def test_a_pair_out_of_time_frees_its_worker(
-    series: Path, tmp_path: Path, saboteur: ModuleType, cluster: Cluster
+    series: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
     pairs, address = pairs_of(series), cluster.address
     # A busy machine is not the pair's fault.
@@ -148,10 +160,10 @@ def test_a_pair_out_of_time_frees_its_worker(
     assert failed.results[0].error.startswith("RuntimeError: a bug in two lines")
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_scheduler_that_vanishes_ends_the_run_and_keeps_what_is_done(
     series: Path,
     tmp_path: Path,
-    saboteur: ModuleType,
     cluster: Cluster,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,7 +6,6 @@ import time
 import zipfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from imatch.pipeline.pair.match import match
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config
 from imatch.pipeline.scene.measure import measure_tile
+from tests.support import saboteur
 from tests.support.batch_client import killed_midway
 from tests.support.kills import leave_half_made, made_by_the_dead
 
@@ -232,16 +232,15 @@ def test_nothing_is_begun_that_cannot_end_well(series: Path, tmp_path: Path) -> 
 
 
 def test_a_killed_worker_costs_its_pair_an_attempt_and_the_others_nothing(
-    series: Path, tmp_path: Path, saboteur: ModuleType
+    series: Path, tmp_path: Path
 ) -> None:
     run = run_batch(pairs_of(series), SIFT, tmp_path / "out", jobs=2, finish=saboteur.kill_once)
     check_whole(run)
     assert [row.attempts for row in run.results] == [1, 1, 2, 1]
 
 
-def test_a_pair_that_kills_every_worker_is_given_up(
-    series: Path, tmp_path: Path, saboteur: ModuleType
-) -> None:
+@pytest.mark.usefixtures("warm_workers")
+def test_a_pair_that_kills_every_worker_is_given_up(series: Path, tmp_path: Path) -> None:
     run = run_batch(
         pairs_of(series), SIFT, tmp_path / "out", jobs=2, retries=1, finish=saboteur.kill_always
     )
@@ -252,15 +251,17 @@ def test_a_pair_that_kills_every_worker_is_given_up(
     assert "the last of 2 attempts" in by_name["c"].error
 
 
-def test_a_bug_is_tried_again(series: Path, tmp_path: Path, saboteur: ModuleType) -> None:
+@pytest.mark.usefixtures("warm_workers")
+def test_a_bug_is_tried_again(series: Path, tmp_path: Path) -> None:
     pairs = pairs_of(series)[1:3]
     failing = run_batch(pairs, SIFT, tmp_path / "bug", finish=saboteur.fail_once)
     assert [(row.status, row.attempts) for row in failing.results] == [("ok", 1), ("ok", 2)]
     failed = run_batch(pairs[1:], SIFT, tmp_path / "once", retries=0, finish=saboteur.fail)
-    assert failed.results[0].error.startswith("RuntimeError: a bug in two lines (saboteur_")
+    assert failed.results[0].error.startswith("RuntimeError: a bug in two lines (saboteur.py")
 
 
-def test_a_hung_pair_is_ended(series: Path, tmp_path: Path, saboteur: ModuleType) -> None:
+@pytest.mark.usefixtures("warm_workers")
+def test_a_hung_pair_is_ended(series: Path, tmp_path: Path) -> None:
     pairs = pairs_of(series)
     # A busy machine is not the pair's fault.
     usual = run_batch(pairs[:1], SIFT, tmp_path / "usual").results[0].seconds
@@ -274,6 +275,7 @@ def test_a_hung_pair_is_ended(series: Path, tmp_path: Path, saboteur: ModuleType
     assert hung.error.startswith(f"took more than {timeout:g} s")
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_workers_that_cannot_live_end_the_run(
     series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +294,7 @@ def test_workers_that_cannot_live_end_the_run(
         assert table(tmp_path / "out") == []
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_an_image_of_many_pairs_is_extracted_once_across_processes(
     series: Path, tmp_path: Path
 ) -> None:
@@ -406,9 +409,10 @@ def test_a_scene_whose_document_was_not_written_keeps_its_tiles(
     assert (out / "state" / "a" / "tiles.jsonl").read_text()
 
 
-def test_a_killed_client_is_resumed(series: Path, tmp_path: Path, saboteur: ModuleType) -> None:
+@pytest.mark.usefixtures("warm_workers")
+def test_a_killed_client_is_resumed(series: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    kept = killed_midway(series, out, saboteur)
+    kept = killed_midway(series, out)
     assert 1 <= len(kept) < 4
     run = run_batch(pairs_of(series), SIFT, out, jobs=2, resume=True)
     check_whole(run)
