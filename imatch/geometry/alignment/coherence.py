@@ -152,7 +152,8 @@ def slow_bend(
 ) -> NDArray[np.float64]:
     """Fits a polynomial of third degree to what windows depart from the transform by.
 
-    Its own uncertainty stays in: where few windows tell of a bend, so much of one is possible.
+    Its own uncertainty stays in: where few windows tell of a bend, so much of one is possible. A
+    side beyond them, below clouds say, a polynomial tells of nothing but itself.
 
     Args:
         centre: (N, 2) centres of the windows.
@@ -161,15 +162,15 @@ def slow_bend(
         places: (M, 2) where it is wanted.
 
     Returns:
-        (M, 2) displacement there; 0 where the windows do not determine it.
+        (L, 2) displacement at those of them that lie within a side of a window; 0 where the windows
+        do not determine it.
     """
     if len(centre) == 0 or len(places) == 0:
         return np.zeros((len(places), 2))
+    places = places[_nearest(STRtree(points(centre)), places)[0] <= side]
     independent = len(np.unique(np.floor(centre / side).astype(np.int64), axis=0))
-    low, high = (
-        np.minimum(centre.min(axis=0), places.min(axis=0)),
-        np.maximum(centre.max(axis=0), places.max(axis=0)),
-    )
+    known_at = np.vstack([centre, places])
+    low, high = known_at.min(axis=0), known_at.max(axis=0)
     middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-9)
     for degree in _DEGREES:
         if independent < _SPARE * (degree + 1) * (degree + 2) // 2:

@@ -109,7 +109,7 @@ def bend(images: AlignedImages, alignment: Alignment) -> float:
         alignment: Its windows.
 
     Returns:
-        Target pixels that the bend stays below at 95 % of the overlap.
+        Target pixels that the bend stays below at 95 % of the overlap that windows tell of.
     """
     y, x = np.nonzero(images.common)
     step = max(1, len(x) // _PLACES)
@@ -117,7 +117,7 @@ def bend(images: AlignedImages, alignment: Alignment) -> float:
     reliable = alignment.reliable
     xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
     moved = coherence.slow_bend(xy, residual, alignment.side, places)
-    return float(np.quantile(np.hypot(*moved.T), 0.95)) if len(places) else 0.0
+    return float(np.quantile(np.hypot(*moved.T), 0.95)) if len(moved) else 0.0
 
 
 def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
