@@ -159,6 +159,55 @@ def test_a_registered_item_is_an_item(items: dict[str, Path], tmp_path: Path, va
     assert back.shift_px == pytest.approx((0, 0), abs=0.2)
 
 
+def test_what_is_applied_stacked_and_batched_is_items(
+    items: dict[str, Path], tmp_path: Path, valid: Any
+) -> None:
+    found = imatch.match(items["a"], items["b"], matcher="sift")
+    files = [tmp_path / "b.tif", tmp_path / "points.gpkg"]
+    found.save(files[1])
+    applied = imatch.apply(found, files, tmp_path / "applied", stac=True)
+    assert [one.remark.rpartition("; ")[2] == "b.json" for one in applied] == [True, False]
+    images = [items[name] for name in "ab"]
+    imatch.stack(images, tmp_path / "stack", warp=True, stac=True, matcher="sift")
+    run = imatch.batch([images], tmp_path / "run", register=True, stac=True, matcher="sift")
+    (row,) = run.results
+    written = {
+        "applied/b": found,
+        "stack/registered/b": imatch.read_registration(tmp_path / "stack" / "transforms/b.json"),
+        f"run/registered/{row.name}": run.registration(row.name),
+    }
+    for name, registration in written.items():
+        document = valid(tmp_path / f"{name}.json")
+        assert document["properties"]["datetime"] == "2018-08-15T00:00:00Z"
+        assert document["assets"]["data"]["href"] == f"{Path(name).name}.tif"
+        bound = document["properties"]["imatch:certificate"]
+        assert bound == json.loads(json.dumps(registration.to_dict()["certificate"]))
+    assert (tmp_path / "stack" / "registered" / "a.json").is_file()
+    assert not (tmp_path / "applied" / "points.json").exists()
+
+
+def test_an_item_that_cannot_be_written_costs_no_raster(
+    items: dict[str, Path], tmp_path: Path
+) -> None:
+    pair = tmp_path / "one.tif", tmp_path / "two.tif"
+    for path, name in zip(pair, "ab", strict=True):
+        path.write_bytes((tmp_path / f"{name}.tif").read_bytes())
+    undated = "nothing tells when its image was taken"
+    with pytest.raises(OutputError, match=undated):
+        imatch.apply(imatch.match(*pair, matcher="sift"), pair[1], tmp_path / "out", stac=True)
+    with pytest.raises(OutputError, match=undated):
+        imatch.batch([pair], tmp_path / "run", register=True, stac=True, matcher="sift")
+    with pytest.raises(OutputError, match=undated):
+        imatch.stack(pair, tmp_path / "stack", warp=True, stac=True, matcher="sift")
+    written = [path.name for path in tmp_path.glob("*/registered/*")]
+    assert sorted(written) == ["one.tif", "one__two.tif", "two.tif"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["two.tif"]
+    for call in (imatch.batch, imatch.stack):
+        with pytest.raises(ConfigError, match="describes the rasters, and none are written"):
+            call([pair] if call is imatch.batch else pair, tmp_path / "none", stac=True)
+    assert not (tmp_path / "none").exists()
+
+
 def test_items_that_cannot_be_written(items: dict[str, Path], tmp_path: Path) -> None:
     bare, plain = tmp_path / "bare.tif", tmp_path / "plain.tif"
     write_image(bare, texture(margin=0), crs=None, transform=Affine.identity() @ Affine.scale(2))
