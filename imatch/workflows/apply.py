@@ -130,8 +130,8 @@ def apply(
             elif stac and applied.out is not None and applied.out.suffix == ".tif":
                 try:
                     told = _with_item(registration, applied, applied.out, overwrite=overwrite)
-                except ImatchError as error:
-                    failed.append(error)
+                except ImatchError as refusal:
+                    failed.append(refusal)
             done.append(told)
             if on_file is not None:
                 on_file(told)
