@@ -242,6 +242,7 @@ def test_a_large_pair_is_reduced_but_around_its_points(
 ) -> None:
     found, path = large
     ref = found.reference.path
+    assert ref is not None
     page = show(path)
     text = page.inner_text("#shown")
     assert text.startswith("Shown at 1/")
