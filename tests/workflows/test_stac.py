@@ -14,6 +14,7 @@ from affine import Affine
 
 import imatch
 from imatch.core.errors import ConfigError, InputError, OutputError
+from imatch.export import WriteLog
 from imatch.pipeline.apply.raster import apply_raster
 from imatch.pipeline.batch.folders import find_pairs
 from imatch.pipeline.registration.geo_correction import GeoCorrection
@@ -167,14 +168,27 @@ def test_what_is_applied_stacked_and_batched_is_items(
     found.save(files[1])
     applied = imatch.apply(found, files, tmp_path / "applied", stac=True)
     assert [one.remark.rpartition("; ")[2] == "b.json" for one in applied] == [True, False]
-    images = [items[name] for name in "ab"]
-    imatch.stack(images, tmp_path / "stack", warp=True, stac=True, matcher="sift")
-    run = imatch.batch([images], tmp_path / "run", register=True, stac=True, matcher="sift")
-    (row,) = run.results
+    # One of each is of no date: its raster stays, and the others have their items.
+    undated = tmp_path / "two.tif"
+    undated.write_bytes((tmp_path / "b.tif").read_bytes())
+    images, log = (items["a"], items["b"]), WriteLog()
+    imatch.stack(
+        [*images, undated], tmp_path / "stack", warp=True, stac=True, matcher="sift", log=log
+    )
+    pairs = [images, (items["a"], undated)]
+    run = imatch.batch(pairs, tmp_path / "run", register=True, stac=True, matcher="sift", log=log)
+    assert [str(error).partition(";")[0] for error in log.failures] == [
+        f"{tmp_path / name}: nothing tells when its image was taken, and a STAC item has to say so"
+        for name in ("stack/registered/two.json", f"run/registered/{run.results[1].name}.json")
+    ]
+    names = {"stack": ["a", "b", "two"], "run": [row.name for row in run.results]}
+    for folder, stems in names.items():
+        there = sorted(path.name for path in (tmp_path / folder / "registered").iterdir())
+        assert there == sorted([*(f"{n}.tif" for n in stems), *(f"{n}.json" for n in stems[:-1])])
     written = {
         "applied/b": found,
         "stack/registered/b": imatch.read_registration(tmp_path / "stack" / "transforms/b.json"),
-        f"run/registered/{row.name}": run.registration(row.name),
+        f"run/registered/{run.results[0].name}": run.registration(run.results[0].name),
     }
     for name, registration in written.items():
         document = valid(tmp_path / f"{name}.json")
@@ -182,7 +196,6 @@ def test_what_is_applied_stacked_and_batched_is_items(
         assert document["assets"]["data"]["href"] == f"{Path(name).name}.tif"
         bound = document["properties"]["imatch:certificate"]
         assert bound == json.loads(json.dumps(registration.to_dict()["certificate"]))
-    assert (tmp_path / "stack" / "registered" / "a.json").is_file()
     assert not (tmp_path / "applied" / "points.json").exists()
 
 
@@ -192,15 +205,8 @@ def test_an_item_that_cannot_be_written_costs_no_raster(
     pair = tmp_path / "one.tif", tmp_path / "two.tif"
     for path, name in zip(pair, "ab", strict=True):
         path.write_bytes((tmp_path / f"{name}.tif").read_bytes())
-    undated = "nothing tells when its image was taken"
-    with pytest.raises(OutputError, match=undated):
+    with pytest.raises(OutputError, match="nothing tells when its image was taken"):
         imatch.apply(imatch.match(*pair, matcher="sift"), pair[1], tmp_path / "out", stac=True)
-    with pytest.raises(OutputError, match=undated):
-        imatch.batch([pair], tmp_path / "run", register=True, stac=True, matcher="sift")
-    with pytest.raises(OutputError, match=undated):
-        imatch.stack(pair, tmp_path / "stack", warp=True, stac=True, matcher="sift")
-    written = [path.name for path in tmp_path.glob("*/registered/*")]
-    assert sorted(written) == ["one.tif", "one__two.tif", "two.tif"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["two.tif"]
     with pytest.raises(ConfigError, match="describes the rasters, and none are written"):
         imatch.batch([pair], tmp_path / "none", stac=True)
