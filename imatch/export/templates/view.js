@@ -60,11 +60,12 @@ function levels(index) {
 // Full resolution, where the page has it: square tiles by their column and row.
 const sharp = new Map();
 
-function sharpTile(view, side, cell) {
+function sharpTile(view, side, cell, ask) {
   const src = view.sharp[side]?.[cell], key = `${data.views.indexOf(view)} ${side} ${cell}`;
   if (!src) return null;
   let image = sharp.get(key);
   if (image === undefined) {
+    if (!ask) return null;
     image = null;
     bitmap(src).then(found => {
       sharp.set(key, found);
@@ -104,7 +105,8 @@ function drawTile(brush, tile, image, eye) {
 }
 
 // Draws one side of a view: the coarsest level that is fine enough, full resolution where there is.
-function drawSide(brush, view, side, eye) {
+// Of tiles that are not decoded yet it asks for those, or not: a zoom would ask for many in passing.
+function drawSide(brush, view, side, eye, ask = true) {
   const name = side === "target" && (state.before || view.target === undefined) ? "before" : side;
   const all = levels(view[name]), { scale } = eye;
   brush.fillStyle = colours.stage;
@@ -119,7 +121,7 @@ function drawSide(brush, view, side, eye) {
     [Math.floor((low / scale - from) / px), Math.floor(((low + count) / scale - from) / px)];
   const [x0, x1] = cells(eye.left, left, eye.w), [y0, y1] = cells(eye.top, top, eye.h);
   for (let y = y0; y <= y1; y++) for (let x = x0; x <= x1; x++) {
-    const image = sharpTile(view, name, `${x},${y}`);
+    const image = sharpTile(view, name, `${x},${y}`, ask);
     if (image) drawTile(brush, { x: left + x * px, y: top + y * px, w: px, h: px }, image, eye);
   }
 }
@@ -155,11 +157,15 @@ function update(one, key, eye, margin, paint) {
   }
   if (areas.length > 8) areas = [whole];
   for (const area of areas) {
+    const left = Math.max(0, area.left), top = Math.max(0, area.top);
+    const wide = Math.min(w, area.left + area.w) - left, high = Math.min(h, area.top + area.h) - top;
+    if (wide <= 0 || high <= 0) continue;
     one.brush.save();
+    one.brush.translate(left, top);
     one.brush.beginPath();
-    one.brush.rect(area.left, area.top, area.w, area.h);
+    one.brush.rect(0, 0, wide, high);
     one.brush.clip();
-    paint(one.brush, { left: one.left, top: one.top, scale: eye.scale, w, h });
+    paint(one.brush, { left: one.left + left, top: one.top + top, scale: eye.scale, w: wide, h: high });
     one.brush.restore();
   }
 }
@@ -189,7 +195,7 @@ function draw() {
       pen.beginPath();
       pen.rect(from, 0, to - from, h);
       pen.clip();
-      drawSide(pen, view, side, eye);
+      drawSide(pen, view, side, eye, false);
       pen.restore();
       return;
     }
@@ -210,7 +216,7 @@ function draw() {
   }
   drawMarks(view, eye, zooming);
   const { x, y, scale } = state.camera, text = `zoom ${Math.round(100 * scale / size.ratio)} %${
-    view.sharp ? `, in the middle ${isSharp(view, x, y) ? "" : `1/${finest(view).toFixed(1)} of `}full resolution` : ""}`;
+    view.sharp && !view.sharp.whole ? `, in the middle ${isSharp(view, x, y) ? "" : `1/${finest(view).toFixed(1)} of `}full resolution` : ""}`;
   if ($("zoomed").textContent !== text) $("zoomed").textContent = text;
   if (state.point >= 0) drawChips();
   forgetTiles();
