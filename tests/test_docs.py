@@ -119,3 +119,18 @@ def test_what_is_written_is_valid_by_the_schema(status: str, tmp_path: Path) -> 
 def test_a_local_registration_is_valid_by_the_schema() -> None:
     found = imatch.register(*SAMPLE, ref_bands=["B8"], tgt_bands=["B8"])
     jsonschema.validate(json.loads(json.dumps(found.to_dict())), SCHEMA)
+
+
+def test_each_feature_is_backed_by_tests_that_exist() -> None:
+    text = (DOCS / "benchmarks" / "features.md").read_text()
+    (table,) = re.findall(r"^\| feature .*?\n\n", text, re.MULTILINE | re.DOTALL)
+    header, _, *rows = [line.strip("| \n").split(" | ") for line in table.strip().splitlines()]
+    assert (header[0], header[-1]) == ("feature", "test")
+    for row in rows:
+        assert len(row) == len(header)
+        named = re.findall(r"`([^`]+)`", row[-1])
+        assert named
+        for name in named:
+            path = ROOT / name
+            tests = [path] if path.suffix == ".py" else [*path.rglob("test_*.py")]
+            assert any("def test_" in test.read_text() for test in tests), name

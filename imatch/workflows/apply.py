@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from imatch.pipeline.apply.raster import Choice
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.io import read_registration
 from imatch.pipeline.registration.result import Registration
+from imatch.workflows.stac_item import check_items, item_path, write_stac
 
 Place: TypeAlias = str | PathLike[str]
 
@@ -37,6 +39,7 @@ def apply(
     geotransform_only: bool = False,
     inexact: Inexact = "refuse",
     max_unpacked: int | None = None,
+    stac: bool = False,
     force: bool = False,
     overwrite: bool = False,
     jobs: int = 1,
@@ -63,6 +66,8 @@ def apply(
         geotransform_only: Correct where rasters say they lie, and leave their pixels alone.
         inexact: What to do where a geotransform cannot say it: ``refuse``, ``accept`` or ``gcps``.
         max_unpacked: Bytes that a product may take unpacked, see `apply_safe`.
+        stac: Write a STAC item beside each GeoTIFF, ``NAME.json``, with the certificate in its
+            properties.
         force: Apply a registration that is not ok, or not near enough.
         overwrite: Replace files that exist.
         jobs: Files at a time; each takes two threads. With more than one a script needs the usual
@@ -105,9 +110,10 @@ def apply(
         inexact=inexact,
         overwrite=overwrite,
     )
+    check_items(stac)
     mapping = usable(registration, force=force)
     paths = [files] if isinstance(files, str | PathLike) else [*files]
-    done: list[Applied] = []
+    done, failed = list[Applied](), list[ImatchError]()
     label = f"{len(paths)} files" if len(paths) > 1 else Path(paths[0]).name
     with shown(progress)(label, 100 * len(paths)) as advance:
         for applied in apply_files(
@@ -118,10 +124,17 @@ def apply(
             jobs=jobs,
             on_progress=lambda share: advance(100 * share),
         ):
-            done.append(applied)
+            told = applied
+            if applied.error is not None:
+                failed.append(applied.error)
+            elif stac and applied.out is not None and applied.out.suffix == ".tif":
+                try:
+                    told = _with_item(registration, applied, applied.out, overwrite=overwrite)
+                except ImatchError as refusal:
+                    failed.append(refusal)
+            done.append(told)
             if on_file is not None:
-                on_file(applied)
-    failed = [applied.error for applied in done if applied.error is not None]
+                on_file(told)
     if len(failed) == 1:
         raise failed[0]
     if failed:
@@ -130,6 +143,19 @@ def apply(
             error.add_note(str(failure))
         raise error
     return done
+
+
+def _with_item(
+    registration: Registration | Place, applied: Applied, raster: Path, *, overwrite: bool
+) -> Applied:
+    """Write the STAC item of a raster beside it; what became of the file, the item named."""
+    if not isinstance(registration, Registration):
+        registration = read_registration(registration)
+    item = item_path(raster)
+    write_stac(registration, raster, item, overwrite=overwrite)
+    return replace(
+        applied, remark=f"{applied.remark}; {item.name}" if applied.remark else item.name
+    )
 
 
 def apply_one(

@@ -13,14 +13,17 @@ from imatch.core.progress import ProgressOption, shown
 from imatch.core.settings import check_options
 from imatch.export.batch.report import write_report
 from imatch.export.batch.writer import ResultWriter
+from imatch.export.formats import WriteLog
 from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.apply.output_grid import Bounds, GridKind
 from imatch.pipeline.apply.raster import Choice
 from imatch.pipeline.batch.folders import PairBy, find_pairs
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.run import BatchRun, run_batch
+from imatch.pipeline.batch.worker import registered_path
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.scene.config import SceneConfig, SceneOptions, make_scene_config
+from imatch.workflows.stac_item import check_items, item_path, write_stac
 
 Place: TypeAlias = str | PathLike[str]
 
@@ -43,6 +46,7 @@ def batch(
     resampling: Choice = "auto",
     creation: Mapping[str, str] | None = None,
     cog: bool = False,
+    stac: bool = False,
     jobs: int = 1,
     dask: str | None = None,
     retries: int = 1,
@@ -51,6 +55,7 @@ def batch(
     resume: bool = False,
     overwrite: bool = False,
     command: str = "",
+    log: WriteLog | None = None,
     progress: ProgressOption = None,
     **options: Unpack[SceneOptions],
 ) -> BatchRun:
@@ -82,6 +87,7 @@ def batch(
         resampling: How to take values between pixels, see `choose_resampling`.
         creation: Creation options of GDAL's GTiff driver, or of its COG driver.
         cog: Write cloud-optimised GeoTIFFs.
+        stac: Write a STAC item beside each, ``registered/NAME.json``, with its certificate.
         jobs: Worker processes.
         dask: Run on a Dask cluster: ``local``, or a scheduler's address.
         retries: How often a pair is begun anew whose worker was killed or crashed.
@@ -90,6 +96,8 @@ def batch(
         resume: Go on with the run that the folder holds.
         overwrite: Throw it away.
         command: Command line to remember.
+        log: Where to note the items that were written, instead of raising when all is done why one
+            could not be.
         progress: True shows how many pairs are done on a terminal's stderr; a callback is told.
         **options: Fields of `MatchConfig`, with `register` of `SceneConfig`, to replace.
 
@@ -114,6 +122,7 @@ def batch(
         [('a__b', 'ok')]
     """
     check_options(options, SceneConfig if register else MatchConfig, batch)
+    check_items(stac, written=register)
     make = make_scene_config if register else make_config
     settings = make(config, **options)
     if isinstance(pairs, str | PathLike):
@@ -159,4 +168,23 @@ def batch(
             command=command,
             on_result=lambda _row: advance(1),
         )
-    return replace(run, summary=write_report(run))
+    run = replace(run, summary=write_report(run))
+    if stac:
+        told = WriteLog() if log is None else log
+        _write_items(run, told)
+        if log is None:
+            told.check()
+    return run
+
+
+def _write_items(run: BatchRun, log: WriteLog) -> None:
+    """Write the STAC item of each registered target; one that cannot be costs no other."""
+    for row, registration in run.registrations():
+        raster = registered_path(run.out, row.name)
+        item = item_path(raster)
+        if raster.is_file():
+            # Neither is there, unless it is of this run or of one to be replaced.
+            with log.attempt(item):
+                write_stac(registration, raster, item, overwrite=True)
+        else:
+            item.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Writes a registered raster as a STAC item, with its certificate."""
+"""Writes registered rasters as STAC items, with their certificates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
 from imatch._version import __version__
-from imatch.core.errors import OutputError
+from imatch.core.errors import ConfigError, OutputError
 from imatch.core.extras import require_extra
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
@@ -48,6 +48,27 @@ def check_stac(path: Path) -> None:
     require_extra("pystac", "STAC items are written by it")
     if path.suffix.lower() not in (".json", ".geojson"):
         raise OutputError("is no .json", subject=path, hint="a STAC item is a JSON file")
+
+
+def check_items(asked: bool, *, written: bool = True) -> None:
+    """Checks, before hours of work, that an item can be written beside each raster.
+
+    Args:
+        asked: Whether any are to be.
+        written: Whether rasters are written at all.
+
+    Raises:
+        ConfigError: pystac is not installed, or there are no rasters.
+    """
+    if asked and not written:
+        raise ConfigError("describes the rasters, and none are written", subject="stac")
+    if asked:
+        require_extra("pystac", "STAC items are written by it")
+
+
+def item_path(raster: Path) -> Path:
+    """Returns where the item of a raster lies beside it."""
+    return raster.with_suffix(".json")
 
 
 def write_stac(
@@ -169,7 +190,7 @@ def _processing(registration: Registration) -> dict[str, Any]:
     reference = redacted(registration.reference.path or "an array")
     return {
         "processing:software": {"imatch": __version__, "rasterio": rasterio.__version__},
-        "processing:lineage": f"Registered to {Path(reference).name} by imatch register",
+        "processing:lineage": f"Registered to {Path(reference).name} by imatch",
     }
 
 

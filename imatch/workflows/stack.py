@@ -27,6 +27,7 @@ from imatch.pipeline.stack.result import Stack, StackImage
 from imatch.pipeline.stack.run import Model, solve_stack
 from imatch.raster.dataarrays.frame import is_data_array
 from imatch.workflows.cube import IMAGES, write_times
+from imatch.workflows.stac_item import check_items, item_path, write_stac
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -49,6 +50,7 @@ def stack(
     resampling: Choice = "auto",
     creation: Mapping[str, str] | None = None,
     cog: bool = False,
+    stac: bool = False,
     jobs: int = 1,
     dask: str | None = None,
     cache: FeatureCache | None = None,
@@ -83,6 +85,7 @@ def stack(
         resampling: How to take values between pixels, see `choose_resampling`.
         creation: Creation options of GDAL's GTiff driver, or of its COG driver.
         cog: Write cloud-optimised GeoTIFFs.
+        stac: Write a STAC item beside each, ``registered/NAME.json``, with its certificate.
         jobs: Worker processes.
         dask: Run on a Dask cluster: ``local``, or a scheduler's address.
         cache: Where features are kept on disk (`open_cache`), None for nowhere.
@@ -124,6 +127,7 @@ def stack(
     settings = make_config(config, **options)
     if warp and out is None:
         raise ConfigError("needs a folder to write into", subject="warp", hint="pass out")
+    check_items(stac, written=warp)
     with ExitStack() as kept:
         if out is None:
             folder = Path(kept.enter_context(TemporaryDirectory(prefix="imatch-")))
@@ -169,7 +173,7 @@ def stack(
             "nodata": settings.tgt_nodata,
             "overwrite": resume or overwrite,
         }
-        _write_images(solved, folder / REGISTERED, how, told, progress)
+        _write_images(solved, folder / REGISTERED, how, told, progress, stac=stac)
     if log is None:
         told.check()
     return solved
@@ -188,7 +192,13 @@ def _without_files(solved: Stack) -> Stack:
 
 
 def _write_images(
-    solved: Stack, folder: Path, warp: dict[str, Any], log: WriteLog, progress: ProgressOption
+    solved: Stack,
+    folder: Path,
+    warp: dict[str, Any],
+    log: WriteLog,
+    progress: ProgressOption,
+    *,
+    stac: bool,
 ) -> None:
     """Write every image that is accepted; one that cannot be written does not cost the others."""
     try:
@@ -204,6 +214,9 @@ def _write_images(
             try:
                 path = inside(folder, f"{image.name}.tif")
                 apply_raster(mapping, image.path, path, lattice=lattice, **warp)
+                if stac:
+                    item = item_path(path)
+                    write_stac(image.registration, path, item, overwrite=warp["overwrite"])
             except ImatchError as error:
                 log.failures.append(error)
                 log.refused(error)
@@ -212,5 +225,7 @@ def _write_images(
         refused = refusal_text(image.registration)
         if refused is not None:
             if warp["overwrite"]:  # What an earlier run wrote of it does not hold any more.
-                inside(folder, f"{image.name}.tif").unlink(missing_ok=True)
+                path = inside(folder, f"{image.name}.tif")
+                for left in (path, item_path(path)):
+                    left.unlink(missing_ok=True)
             log.refused(image.name, refused)

@@ -163,6 +163,68 @@ def mask() -> dict[str, Any]:
     return run("match", pair(REF_MASK=memory_layer()))
 
 
+def drawn_lines(count: int) -> Any:
+    """A temporary layer of lines from where the target shows places to where they are."""
+    made = QgsVectorLayer("LineString?crs=EPSG:32631", "lines", "memory")
+    for number in range(count):
+        x, y = 356500 + 700 * number, 4835300 - 300 * (number % 3)
+        feature = QgsFeature()
+        feature.setGeometry(QgsGeometry.fromWkt(f"LINESTRING({x - 9} {y}, {x} {y})"))
+        made.dataProvider().addFeature(feature)
+    return made
+
+
+def points_drawn() -> dict[str, Any]:
+    """Lines drawn by hand are proposed."""
+    return run("match", pair(POINTS=drawn_lines(4)))
+
+
+def points_edited() -> dict[str, Any]:
+    """Tie points of an earlier run, some deleted and not saved yet, are fitted alone."""
+    before = run("match", pair(TIE_POINTS=str(FOLDER / "edited.gpkg")))
+    points = QgsVectorLayer(f"{FOLDER}/edited.gpkg|layername=tie_points", "points", "ogr")
+    points.setSubsetString("inlier")
+    points.startEditing()
+    gone = [feature.id() for feature in points.getFeatures()][:7]
+    points.deleteFeatures(gone)
+    kept = points.featureCount()
+    told = run("register", pair(POINTS=points, POINTS_ONLY=True, OUTPUT=str(FOLDER / "own.tif")))
+    points.rollBack()
+    used = json.loads((FOLDER / "result.json").read_text())["provenance"]["points"]["used"]
+    return {**told, "kept": kept, "used": used, "before": before["fine"]}
+
+
+def points_file() -> dict[str, Any]:
+    """A file of the Georeferencer."""
+    text = "mapX,mapY,sourceX,sourceY,enable\n"
+    for number in range(5):
+        x, y = 356500 + 500 * number, 4835200 - 350 * (number % 3)
+        text += f"{x},{y},{(x - 356040) / 10 + 1},{-(4835680 - y) / 10},1\n"
+    path = FOLDER / "own.points"
+    path.write_text(f"#CRS: EPSG:32631\n{text}")
+    return run("match", pair(POINTS_FILE=str(path)))
+
+
+def points_twice() -> dict[str, Any]:
+    """A layer and a file."""
+    return run("match", pair(POINTS=drawn_lines(4), POINTS_FILE=str(FOLDER / "own.points")))
+
+
+def points_none() -> dict[str, Any]:
+    """None, which are to be fitted alone."""
+    return run("match", pair(POINTS_ONLY=True))
+
+
+def points_few() -> dict[str, Any]:
+    """Fewer than say anything."""
+    return run("match", pair(POINTS=drawn_lines(2)))
+
+
+def points_table() -> dict[str, Any]:
+    """A table without shapes, where a layer belongs."""
+    return run("match", pair(POINTS=QgsVectorLayer("NoGeometry?field=a:int", "rows", "memory")))
+
+
 def served() -> dict[str, Any]:
     """Tiles of a server are no file."""
     tiles = QgsRasterLayer("type=xyz&url=http://127.0.0.1:9/{z}/{x}/{y}.png", "tiles", "wms")
@@ -377,6 +439,13 @@ CASES = (
     described,
     memory,
     mask,
+    points_drawn,
+    points_edited,
+    points_file,
+    points_twice,
+    points_none,
+    points_few,
+    points_table,
     served,
     virtual,
     no_crs,

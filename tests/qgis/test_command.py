@@ -22,9 +22,10 @@ MATCHED = {
 }
 WRITTEN = {"GRID": "target", "RESAMPLING": "cubic", "GEOTRANSFORM_ONLY": True, "FORCE": True}
 BANDS = {"REF_BANDS": "4", "TGT_BANDS": "3,2", "REF_MASK": "/m.gpkg", "TGT_MASK": "/n.tif"}
+POINTS = {"POINTS": "/p.gpkg", "POINTS_ONLY": True}
 DOCUMENTS = {"RESULT": "/r.json", "TIE_POINTS": "/t.gpkg"}
 ALL: list[tuple[Callable[[Mapping[str, Any]], list[str]], dict[str, Any]]] = [
-    (command.match_command, {**PAIR, **DOCUMENTS, **MATCHED, **BANDS}),
+    (command.match_command, {**PAIR, **DOCUMENTS, **MATCHED, **BANDS, **POINTS}),
     (
         command.register_command,
         {
@@ -32,6 +33,7 @@ ALL: list[tuple[Callable[[Mapping[str, Any]], list[str]], dict[str, Any]]] = [
             **DOCUMENTS,
             **MATCHED,
             **BANDS,
+            **POINTS,
             **WRITTEN,
             "OUTPUT": "/o.tif",
             "LOCAL": "none",
@@ -81,6 +83,16 @@ def test_what_is_left_as_it_is_is_not_said() -> None:
     values = {**PAIR, "RESULT": "/r.json", "TIE_POINTS": "", "MATCHER": "", "DEM": None}
     told = command.match_command({**values, "NO_GEOCODING": False, "OPTIONS": "  "})
     assert told == ["match", "/a.tif", "/b.tif", "--overwrite", "--output", "/r.json"]
+
+
+@pytest.mark.parametrize("name", command.POINTS)
+def test_own_tie_points_are_a_layer_or_a_file(name: str) -> None:
+    told = command.match_command({**PAIR, name: "/p.points", "POINTS_ONLY": True})
+    assert told[4:] == ["--points", "/p.points", "--points-only"]
+    with pytest.raises(ValueError, match="choose a layer or a file, not both"):
+        command.match_command({**PAIR, **dict.fromkeys(command.POINTS, "/p.points")})
+    with pytest.raises(ValueError, match="none are given that could be fitted alone"):
+        command.match_command({**PAIR, "POINTS_ONLY": True})
 
 
 def test_a_run_is_neither_resumed_nor_thrown_away_unasked() -> None:

@@ -38,6 +38,10 @@ def outcomes(qgis: Qgis, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         ("gone", "gone.tif: no such file; check the path"),
         ("not_there", "Target: /nowhere.tif is no raster that QGIS opens"),
         ("vector_as_image", "Target: drawn is no raster that QGIS opens"),
+        ("points_twice", "Own tie points: choose a layer or a file, not both"),
+        ("points_none", "Own tie points: none are given that could be fitted alone"),
+        ("points_few", "points.gpkg: has 2 usable points, 3 are needed; add some"),
+        ("points_table", "Own tie points: a layer: rows is a table, and has no shapes"),
         ("quote", "Further options: No closing quotation; --seed '1"),
         ("no_result", "tie_points.gpkg: is no result of imatch match or register"),
         ("different_registered", "not registered: failed: "),
@@ -72,7 +76,9 @@ def test_refused_images_are_an_answer_of_match_alone(outcomes: dict[str, Any]) -
     assert outcomes["different_registered"]["written"] is False
 
 
-@pytest.mark.parametrize("case", ["mask", "no_crs_ignored", "overwritten", "offline"])
+@pytest.mark.parametrize(
+    "case", ["mask", "no_crs_ignored", "overwritten", "offline", "points_drawn", "points_file"]
+)
 def test_what_can_be_done_is(case: str, outcomes: dict[str, Any]) -> None:
     told = outcomes[case]
     assert "traceback" not in told, told["traceback"]
@@ -81,6 +87,14 @@ def test_what_can_be_done_is(case: str, outcomes: dict[str, Any]) -> None:
     command = told["info"][1]
     assert ("--offline" in command) == (case == "offline")
     assert ("mask.gpkg" in command) == (case == "mask")
+    assert ("--points" in command) == case.startswith("points")
+
+
+def test_tie_points_that_were_edited_are_fitted_alone(outcomes: dict[str, Any]) -> None:
+    told = outcomes["points_edited"]
+    assert "traceback" not in told, told["traceback"]
+    assert (told["fine"], told["before"], told["results"]["STATUS"]) == (True, True, "ok")
+    assert told["used"] == told["kept"] > 100
 
 
 def test_results_are_added_to_the_map_with_their_verdict(outcomes: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from affine import Affine
 
 import imatch
 from imatch.core.errors import ConfigError, InputError, OutputError
+from imatch.export import WriteLog
 from imatch.pipeline.apply.raster import apply_raster
 from imatch.pipeline.batch.folders import find_pairs
 from imatch.pipeline.registration.geo_correction import GeoCorrection
@@ -157,6 +158,61 @@ def test_a_registered_item_is_an_item(items: dict[str, Path], tmp_path: Path, va
     # It can be matched in its turn: where it lies now is where the reference has it.
     back = imatch.match(items["a"], described, matcher="sift")
     assert back.shift_px == pytest.approx((0, 0), abs=0.2)
+
+
+def test_what_is_applied_stacked_and_batched_is_items(
+    items: dict[str, Path], tmp_path: Path, valid: Any
+) -> None:
+    found = imatch.match(items["a"], items["b"], matcher="sift")
+    files = [tmp_path / "b.tif", tmp_path / "points.gpkg"]
+    found.save(files[1])
+    applied = imatch.apply(found, files, tmp_path / "applied", stac=True)
+    assert [one.remark.rpartition("; ")[2] == "b.json" for one in applied] == [True, False]
+    # One of each is of no date: its raster stays, and the others have their items.
+    undated = tmp_path / "two.tif"
+    undated.write_bytes((tmp_path / "b.tif").read_bytes())
+    images, log = (items["a"], items["b"]), WriteLog()
+    imatch.stack(
+        [*images, undated], tmp_path / "stack", warp=True, stac=True, matcher="sift", log=log
+    )
+    pairs = [images, (items["a"], undated)]
+    run = imatch.batch(pairs, tmp_path / "run", register=True, stac=True, matcher="sift", log=log)
+    assert [str(error).partition(";")[0] for error in log.failures] == [
+        f"{tmp_path / name}: nothing tells when its image was taken, and a STAC item has to say so"
+        for name in ("stack/registered/two.json", f"run/registered/{run.results[1].name}.json")
+    ]
+    names = {"stack": ["a", "b", "two"], "run": [row.name for row in run.results]}
+    for folder, stems in names.items():
+        there = sorted(path.name for path in (tmp_path / folder / "registered").iterdir())
+        assert there == sorted([*(f"{n}.tif" for n in stems), *(f"{n}.json" for n in stems[:-1])])
+    written = {
+        "applied/b": found,
+        "stack/registered/b": imatch.read_registration(tmp_path / "stack" / "transforms/b.json"),
+        f"run/registered/{run.results[0].name}": run.registration(run.results[0].name),
+    }
+    for name, registration in written.items():
+        document = valid(tmp_path / f"{name}.json")
+        assert document["properties"]["datetime"] == "2018-08-15T00:00:00Z"
+        assert document["assets"]["data"]["href"] == f"{Path(name).name}.tif"
+        bound = document["properties"]["imatch:certificate"]
+        assert bound == json.loads(json.dumps(registration.to_dict()["certificate"]))
+    assert not (tmp_path / "applied" / "points.json").exists()
+
+
+def test_an_item_that_cannot_be_written_costs_no_raster(
+    items: dict[str, Path], tmp_path: Path
+) -> None:
+    pair = tmp_path / "one.tif", tmp_path / "two.tif"
+    for path, name in zip(pair, "ab", strict=True):
+        path.write_bytes((tmp_path / f"{name}.tif").read_bytes())
+    with pytest.raises(OutputError, match="nothing tells when its image was taken"):
+        imatch.apply(imatch.match(*pair, matcher="sift"), pair[1], tmp_path / "out", stac=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["two.tif"]
+    with pytest.raises(ConfigError, match="describes the rasters, and none are written"):
+        imatch.batch([pair], tmp_path / "none", stac=True)
+    with pytest.raises(ConfigError, match="describes the rasters, and none are written"):
+        imatch.stack(pair, tmp_path / "none", stac=True)
+    assert not (tmp_path / "none").exists()
 
 
 def test_items_that_cannot_be_written(items: dict[str, Path], tmp_path: Path) -> None:

@@ -26,6 +26,14 @@ def raster_fields(params: dict[str, Any]) -> dict[str, Any]:
     return {name: params.pop(name) for name in names}
 
 
+#: An item beside each of many rasters; ``register`` names the item of its one.
+items_option = click.option(
+    "--stac",
+    is_flag=True,
+    help="Write a STAC item beside each GeoTIFF, NAME.json, with its certificate.",
+)
+
+
 def in_place_options(command: CommandT) -> CommandT:
     """Correcting the geocoding instead of the pixels: ``geotransform_only`` and ``inexact``."""
     return added(command, _IN_PLACE_OPTIONS)

@@ -17,7 +17,7 @@ from imatch.cli.options.common import (
     output_folder_option,
     overwrite_option,
 )
-from imatch.cli.options.raster import in_place_options, raster_options
+from imatch.cli.options.raster import in_place_options, items_option, raster_options
 from imatch.cli.options.values import parse_size
 from imatch.core.errors import ImatchError
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     help="What marks missing ground in the rasters, instead of what they say.",
 )
 @in_place_options
+@items_option
 @click.option(
     "--max-unpacked",
     metavar="SIZE",

@@ -12,7 +12,7 @@ from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import format_option, number_option, output_folder_option
 from imatch.cli.options.match import chosen_config, chosen_scene_config, config_options
-from imatch.cli.options.raster import raster_fields, raster_options
+from imatch.cli.options.raster import items_option, raster_fields, raster_options
 from imatch.cli.options.run import chosen_run, run_options
 from imatch.export.formats import EXPORTS
 
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     " and meets the --tolerance.",
 )
 @raster_options
+@items_option
 @format_option
 @config_options
 def batch(
@@ -86,6 +87,7 @@ def batch(
     timeout: float | None,
     exports: tuple[str, ...],
     whole: bool,
+    stac: bool,
     fmt: str,
     **fields: Any,
 ) -> None:
@@ -105,9 +107,10 @@ def batch(
     imatch batch series/ -o out --all-pairs --max-gap 60 --dask tcp://host:8786 --resume
     """  # noqa: D301 - click wants the backspace itself.
     import imatch
+    from imatch.export import WriteLog
     from imatch.export.batch.report import print_batch
 
-    rasters, options = raster_fields(fields), chosen_run(fields)
+    rasters, options, log = raster_fields(fields), chosen_run(fields), WriteLog()
     run = imatch.batch(
         source,
         out,
@@ -120,10 +123,12 @@ def batch(
         exports=exports,
         register=whole,
         **rasters,
+        stac=stac,
         **vars(options),
         retries=retries,
         timeout=timeout,
         command=command_line(),
+        log=log,
         progress=seen(),
     )
     if fmt == "json":
@@ -131,7 +136,9 @@ def batch(
     else:
         with stdout_console() as console:
             print_batch(run, run.summary, console)
-    note(f"wrote {out / 'report.html'}")
+    for line in (f"wrote {out / 'report.html'}", *log.lines):
+        note(line)
+    log.check()
     if run.summary["counts"]["error"]:
         click.get_current_context().exit(1)
     if run.summary["registered"] < len(run.results):

@@ -13,7 +13,7 @@ from imatch.cli.errors import NOT_REGISTERED
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import format_option, output_folder_option
 from imatch.cli.options.match import chosen_config, config_options
-from imatch.cli.options.raster import raster_fields, raster_options
+from imatch.cli.options.raster import items_option, raster_fields, raster_options
 from imatch.cli.options.run import chosen_run, run_options
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     " DIR/registered.",
 )
 @raster_options
+@items_option
 @format_option
 @config_options
 def stack(
@@ -65,6 +66,7 @@ def stack(
     pairs: str,
     joint: Model,
     warp: bool,
+    stac: bool,
     fmt: str,
     **fields: Any,
 ) -> None:
@@ -94,6 +96,7 @@ def stack(
         joint=joint,
         warp=warp,
         **rasters,
+        stac=stac,
         **vars(run),
         command=command_line(),
         log=log,

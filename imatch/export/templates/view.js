@@ -1,25 +1,25 @@
 // The viewer. Coordinates are reference pixels, corner-based; a camera has the place in the middle
-// of a canvas and device pixels a reference pixel.
+// of a canvas and device pixels a reference pixel. An eye is a camera on whole device pixels: `left`
+// and `top` are those of a canvas's corner, so that what is painted once can be moved and still fits.
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = id => document.getElementById(id);
 const TILE = 512, BLINK_MS = 600, REACH_PX = 14, CHIP = 48, LISTED = 100, SHARP = 1.3, CELL_PX = 24;
+// Tiles of full resolution that stay decoded; and for how long a zoom has to rest to be over.
+const KEPT = 800, REST_MS = 120;
 const map = $("map"), pen = map.getContext("2d", { alpha: false });
-const state = { view: 0, mode: "swipe", split: 0.5, before: false, arrows: true, times: 1, on: true,
-  point: -1, fitted: true, camera: { x: 0, y: 0, scale: 1 } };
-const arrows = { image: document.createElement("canvas"), key: "", x: 0, y: 0, count: 0 };
-let colours = {}, dirty = false, timer = 0, size = { w: 1, h: 1, ratio: 1 };
+const state = { view: 0, mode: "swipe", split: 0.5, before: false, arrows: true, outlines: true, times: 1,
+  on: true, point: -1, fitted: true, camera: { x: 0, y: 0, scale: 1 } };
+let colours = {}, dirty = false, timer = 0, rest = 0, drawn = 0, size = { w: 1, h: 1, ratio: 1 };
 
 // ---- Pictures: decoded when they are first wanted, each level half as fine as the one before.
 const loaded = new Map();
 
-async function decoded(tiles) {
-  return Promise.all(tiles.map(async tile => {
-    const image = new Image();
-    image.src = tile.src;
-    await image.decode();
-    return { ...tile, image: await createImageBitmap(image) };
-  }));
+async function bitmap(src) {
+  const image = new Image();
+  image.src = src;
+  await image.decode();
+  return createImageBitmap(image);
 }
 
 function halved(level) {
@@ -47,7 +47,7 @@ function levels(index) {
   if (!loaded.has(index)) {
     loaded.set(index, []);
     const layer = data.layers[index];
-    decoded(layer.tiles).then(tiles => {
+    Promise.all(layer.tiles.map(async tile => ({ ...tile, image: await bitmap(tile.src) }))).then(tiles => {
       const found = [{ step: layer.step, tiles }];
       while (found.at(-1).tiles.length > 1) found.push(halved(found.at(-1)));
       loaded.set(index, found);
@@ -57,45 +57,123 @@ function levels(index) {
   return loaded.get(index);
 }
 
-function patches(view, side) {
-  if (!view.patches) return null;
-  const key = `${data.views.indexOf(view)} ${side}`;
-  if (!loaded.has(key)) {
-    loaded.set(key, null);
-    const tiles = Object.values(view.patches).flatMap(shots => shots[side] || []);
-    decoded(tiles).then(found => { loaded.set(key, { step: 1, tiles: found }); refresh(); });
+// Full resolution, where the page has it: square tiles by their column and row.
+const sharp = new Map();
+
+function sharpTile(view, side, cell, ask) {
+  const src = view.sharp[side]?.[cell], key = `${data.views.indexOf(view)} ${side} ${cell}`;
+  if (!src) return null;
+  let image = sharp.get(key);
+  if (image === undefined) {
+    if (!ask) return null;
+    image = null;
+    bitmap(src).then(found => {
+      sharp.set(key, found);
+      const [x, y] = cell.split(",").map(Number), px = view.sharp.side;
+      (sheets[side] || sheets.target).areas.push({ x: view.sharp.left + x * px, y: view.sharp.top + y * px, w: px, h: px });
+      refresh();
+    });
   }
-  return loaded.get(key);
+  // The least recently drawn go first.
+  sharp.delete(key);
+  sharp.set(key, image);
+  return image;
 }
 
-function drawLevel(brush, level, camera) {
-  const { x, y, scale, w, h } = camera;
-  brush.imageSmoothingEnabled = level.step * scale < 2;
-  for (const tile of level.tiles) {
-    const left = Math.round((tile.x - x) * scale + w / 2), top = Math.round((tile.y - y) * scale + h / 2);
-    const right = Math.round((tile.x + tile.w - x) * scale + w / 2);
-    const bottom = Math.round((tile.y + tile.h - y) * scale + h / 2);
-    if (right > 0 && bottom > 0 && left < w && top < h)
-      brush.drawImage(tile.image, left, top, right - left, bottom - top);
+function forgetTiles() {
+  for (const [key, image] of sharp) {
+    if (sharp.size <= KEPT) return;
+    if (image) { image.close(); sharp.delete(key); }
   }
+}
+
+const cellAt = (view, x, y) => `${Math.floor((x - view.sharp.left) / view.sharp.side)},${Math.floor((y - view.sharp.top) / view.sharp.side)}`;
+const finest = view => data.layers[view.reference].step;
+
+// Whether a place and so many pixels around it are shown at full resolution.
+function isSharp(view, x, y, reach = 0) {
+  if (finest(view) <= 1) return true;
+  return Boolean(view.sharp) && [[-1, -1], [-1, 1], [1, -1], [1, 1]].every(
+    ([dx, dy]) => cellAt(view, x + dx * reach, y + dy * reach) in view.sharp.reference);
+}
+
+function drawTile(brush, tile, image, eye) {
+  const { left, top, scale, w, h } = eye;
+  const x = Math.round(tile.x * scale) - left, y = Math.round(tile.y * scale) - top;
+  const right = Math.round((tile.x + tile.w) * scale) - left, bottom = Math.round((tile.y + tile.h) * scale) - top;
+  if (right > 0 && bottom > 0 && x < w && y < h) brush.drawImage(image, x, y, right - x, bottom - y);
 }
 
 // Draws one side of a view: the coarsest level that is fine enough, full resolution where there is.
-function drawSide(brush, view, side, camera) {
+// Of tiles that are not decoded yet it asks for those, or not: a zoom would ask for many in passing.
+function drawSide(brush, view, side, eye, ask = true) {
   const name = side === "target" && (state.before || view.target === undefined) ? "before" : side;
-  const all = levels(view[name]);
+  const all = levels(view[name]), { scale } = eye;
+  brush.fillStyle = colours.stage;
+  brush.fillRect(0, 0, eye.w, eye.h);
   if (!all.length) return;
-  const level = all.filter(one => one.step * camera.scale <= SHARP).at(-1) || all[0];
-  drawLevel(brush, level, camera);
-  if (all[0].step > 1 && all[0].step * camera.scale > SHARP && name !== "before") {
-    const sharp = patches(view, name);
-    if (sharp) drawLevel(brush, sharp, camera);
+  const level = all.filter(one => one.step * scale <= SHARP).at(-1) || all[0];
+  brush.imageSmoothingEnabled = level.step * scale < 2;
+  for (const tile of level.tiles) drawTile(brush, tile, tile.image, eye);
+  if (!view.sharp || all[0].step * scale <= SHARP || !view.sharp[name]) return;
+  brush.imageSmoothingEnabled = scale < 2;
+  const { side: px, left, top } = view.sharp, cells = (low, from, count) =>
+    [Math.floor((low / scale - from) / px), Math.floor(((low + count) / scale - from) / px)];
+  const [x0, x1] = cells(eye.left, left, eye.w), [y0, y1] = cells(eye.top, top, eye.h);
+  for (let y = y0; y <= y1; y++) for (let x = x0; x <= x1; x++) {
+    const image = sharpTile(view, name, `${x},${y}`, ask);
+    if (image) drawTile(brush, { x: left + x * px, y: top + y * px, w: px, h: px }, image, eye);
+  }
+}
+
+// ---- Sheets: what is painted once for a zoom, with a margin, and then only moved.
+const sheet = alpha => {
+  const image = document.createElement("canvas");
+  return { image, brush: image.getContext("2d", { alpha }), key: "", left: 0, top: 0, areas: [] };
+};
+const sheets = { reference: sheet(false), target: sheet(false), marks: sheet(true) };
+
+// Brings a sheet up to date: all of it where its key is new, else what came into sight or has come.
+function update(one, key, eye, margin, paint) {
+  const w = eye.w + 2 * margin, h = eye.h + 2 * margin, whole = { left: 0, top: 0, w, h };
+  const shift = [one.left - eye.left + margin, one.top - eye.top + margin], far = Math.max(...shift.map(Math.abs));
+  let areas = [];
+  if (one.key !== key || one.image.width !== w || one.image.height !== h || far >= Math.min(w, h) || (one === sheets.marks && far > margin)) {
+    if (one.image.width !== w || one.image.height !== h) [one.image.width, one.image.height] = [w, h];
+    Object.assign(one, { key, left: eye.left - margin, top: eye.top - margin, areas: [] });
+    areas = [whole];
+  } else if (far > margin) {
+    const [dx, dy] = shift;
+    one.brush.globalCompositeOperation = "copy";
+    one.brush.drawImage(one.image, dx, dy);
+    one.brush.globalCompositeOperation = "source-over";
+    Object.assign(one, { left: eye.left - margin, top: eye.top - margin });
+    if (dx) areas.push({ left: dx > 0 ? 0 : w + dx, top: 0, w: Math.abs(dx), h });
+    if (dy) areas.push({ left: 0, top: dy > 0 ? 0 : h + dy, w, h: Math.abs(dy) });
+  }
+  for (const { x, y, w: wide, h: high } of one.areas.splice(0)) {
+    const left = Math.round(x * eye.scale) - one.left, top = Math.round(y * eye.scale) - one.top;
+    areas.push({ left, top, w: Math.ceil(wide * eye.scale) + 1, h: Math.ceil(high * eye.scale) + 1 });
+  }
+  if (areas.length > 8) areas = [whole];
+  for (const area of areas) {
+    const left = Math.max(0, area.left), top = Math.max(0, area.top);
+    const wide = Math.min(w, area.left + area.w) - left, high = Math.min(h, area.top + area.h) - top;
+    if (wide <= 0 || high <= 0) continue;
+    one.brush.save();
+    one.brush.translate(left, top);
+    one.brush.beginPath();
+    one.brush.rect(0, 0, wide, high);
+    one.brush.clip();
+    paint(one.brush, { left: one.left + left, top: one.top + top, scale: eye.scale, w: wide, h: high });
+    one.brush.restore();
   }
 }
 
 // ---- The map.
 const current = () => data.views[state.view];
-const camera = () => ({ ...state.camera, w: map.width, h: map.height });
+const seenFrom = ({ x, y, scale }, w, h) => ({ left: Math.round(x * scale - w / 2), top: Math.round(y * scale - h / 2), scale, w, h });
+const camera = () => seenFrom(state.camera, map.width, map.height);
 
 function refresh() {
   if (dirty) return;
@@ -104,30 +182,44 @@ function refresh() {
 }
 
 function draw() {
-  const view = current(), eye = camera();
-  pen.fillStyle = colours.stage;
-  pen.fillRect(0, 0, map.width, map.height);
+  const view = current(), eye = camera(), { w, h } = eye;
+  // While a zoom changes nothing can be kept: each side is drawn as far as it is seen.
+  const zooming = drawn !== eye.scale;
+  drawn = eye.scale;
+  clearTimeout(rest);
+  if (zooming) rest = setTimeout(refresh, REST_MS);
+  const show = (side, from, to) => {
+    if (to <= from) return;
+    if (zooming) {
+      pen.save();
+      pen.beginPath();
+      pen.rect(from, 0, to - from, h);
+      pen.clip();
+      drawSide(pen, view, side, eye, false);
+      pen.restore();
+      return;
+    }
+    const one = sheets[side], key = [state.view, eye.scale, side === "target" && state.before, colours.stage, loaded.get(view[side])?.length, loaded.get(view.before)?.length].join();
+    update(one, key, eye, Math.round(64 * size.ratio), (brush, wide) => drawSide(brush, view, side, wide));
+    pen.drawImage(one.image, from + eye.left - one.left, eye.top - one.top, to - from, h, from, 0, to - from, h);
+  };
   if (state.mode === "swipe") {
-    drawSide(pen, view, "reference", eye);
-    const edge = Math.round(state.split * map.width);
-    pen.save();
-    pen.beginPath();
-    pen.rect(edge, 0, map.width - edge, map.height);
-    pen.clip();
-    pen.fillStyle = colours.stage;
-    pen.fillRect(edge, 0, map.width, map.height);
-    drawSide(pen, view, "target", eye);
-    pen.restore();
+    const edge = Math.round(state.split * w);
+    show("reference", 0, edge);
+    show("target", edge, w);
     for (const [colour, wide] of [[colours.halo, 2], [colours.ink, 1]]) {
       pen.fillStyle = colour;
-      pen.fillRect(edge - wide * size.ratio, 0, 2 * wide * size.ratio, map.height);
+      pen.fillRect(edge - wide * size.ratio, 0, 2 * wide * size.ratio, h);
     }
   } else {
-    drawSide(pen, view, state.mode === "reference" || (state.mode === "blink" && !state.on) ? "reference" : "target", eye);
+    show(state.mode === "reference" || (state.mode === "blink" && !state.on) ? "reference" : "target", 0, w);
   }
-  if (state.arrows && view.points) drawArrows(view, eye);
-  $("zoomed").textContent = `zoom ${Math.round(100 * state.camera.scale / size.ratio)} %`;
+  drawMarks(view, eye, zooming);
+  const { x, y, scale } = state.camera, text = `zoom ${Math.round(100 * scale / size.ratio)} %${
+    view.sharp && !view.sharp.whole ? `, in the middle ${isSharp(view, x, y) ? "" : `1/${finest(view).toFixed(1)} of `}full resolution` : ""}`;
+  if ($("zoomed").textContent !== text) $("zoomed").textContent = text;
   if (state.point >= 0) drawChips();
+  forgetTiles();
 }
 
 const length = (points, i) => points.dx[i] === null ? null : Math.hypot(points.dx[i], points.dy[i]);
@@ -137,7 +229,7 @@ const kind = (view, i) => {
   return far === null || far <= 0.5 ? "small" : far <= 1 ? "middle" : "large";
 };
 const place = (points, i, eye) => [
-  (points.ref_x[i] + 0.5 - eye.x) * eye.scale + eye.w / 2, (points.ref_y[i] + 0.5 - eye.y) * eye.scale + eye.h / 2];
+  (points.ref_x[i] + 0.5) * eye.scale - eye.left, (points.ref_y[i] + 0.5) * eye.scale - eye.top];
 
 // Of neighbours on the screen the kept one with the largest residual: more cannot be told apart.
 function shownPoints(view, eye) {
@@ -146,7 +238,7 @@ function shownPoints(view, eye) {
     const [x, y] = place(points, i, eye);
     if (x < 0 || y < 0 || x > eye.w || y > eye.h) continue;
     // Cells lie fast on the ground, so that nothing comes and goes while the images move.
-    const key = `${Math.floor(points.ref_x[i] * eye.scale / side)},${Math.floor(points.ref_y[i] * eye.scale / side)}`;
+    const key = Math.floor(points.ref_x[i] * eye.scale / side) * 1e6 + Math.floor(points.ref_y[i] * eye.scale / side);
     const weight = (view.kept[i] ? 1e6 : 0) + (length(points, i) ?? 0), best = cells.get(key);
     if (!best || weight > best.weight) cells.set(key, { i, x, y, weight });
   }
@@ -155,10 +247,9 @@ function shownPoints(view, eye) {
 
 function paintArrows(brush, view, eye) {
   const points = view.points, dot = 2 * size.ratio;
-  brush.clearRect(0, 0, eye.w, eye.h);
   brush.lineCap = "round";
-  const shown = shownPoints(view, eye);
-  for (const { i, x, y } of shown) {
+  // One path for all of a colour is painted more slowly than a small one for each.
+  for (const { i, x, y } of shownPoints(view, eye)) {
     const name = kind(view, i);
     brush.beginPath();
     if (name === "struck") {
@@ -178,24 +269,49 @@ function paintArrows(brush, view, eye) {
     brush.fillStyle = colours[name];
     brush.fillRect(x - dot, y - dot, 2 * dot, 2 * dot);
   }
-  return shown.length;
 }
 
-// Arrows are painted once for a zoom, with a margin, and moved with the images.
-function drawArrows(view, eye) {
-  const margin = Math.round(0.2 * Math.max(map.width, map.height));
-  const key = [state.view, eye.scale, state.times, view.changed, colours.ink, map.width, map.height].join();
-  const shift = [(arrows.x - eye.x) * eye.scale, (arrows.y - eye.y) * eye.scale];
-  if (arrows.key !== key || Math.max(...shift.map(Math.abs)) > margin) {
-    arrows.image.width = map.width + 2 * margin;
-    arrows.image.height = map.height + 2 * margin;
-    const wide = { ...eye, w: arrows.image.width, h: arrows.image.height };
-    arrows.count = paintArrows(arrows.image.getContext("2d"), view, wide);
-    Object.assign(arrows, { key, x: eye.x, y: eye.y });
-    shift.fill(0);
+// Dashes round the parts that are there at full resolution.
+function paintOutlines(brush, view, eye) {
+  const { side: px, left, top, reference: cells } = view.sharp, line = new Path2D();
+  for (const cell of Object.keys(cells)) {
+    const [x, y] = cell.split(",").map(Number);
+    const [x0, x1] = [x, x + 1].map(v => Math.round((left + v * px) * eye.scale) - eye.left + 0.5);
+    const [y0, y1] = [y, y + 1].map(v => Math.round((top + v * px) * eye.scale) - eye.top + 0.5);
+    if (x1 < 0 || y1 < 0 || x0 > eye.w || y0 > eye.h) continue;
+    for (const [dx, dy, ...ends] of [[0, -1, x0, y0, x1, y0], [1, 0, x1, y0, x1, y1], [0, 1, x0, y1, x1, y1], [-1, 0, x0, y0, x0, y1]]) {
+      if (`${x + dx},${y + dy}` in cells) continue;
+      line.moveTo(ends[0], ends[1]); line.lineTo(ends[2], ends[3]);
+    }
   }
-  pen.drawImage(arrows.image, Math.round(shift[0]) - margin, Math.round(shift[1]) - margin);
-  if (state.point < 0) return;
+  brush.setLineDash([5 * size.ratio, 4 * size.ratio]);
+  for (const [colour, wide] of [[colours.halo, 3], [colours.ink, 1]]) {
+    brush.lineWidth = wide * size.ratio; brush.strokeStyle = colour; brush.stroke(line);
+  }
+  brush.setLineDash([]);
+}
+
+// Marks take longer to paint than images: while a zoom goes on they are enlarged with it.
+function drawMarks(view, eye, zooming) {
+  const outlined = state.outlines && view.sharp && !view.sharp.whole, arrows = state.arrows && view.points;
+  const one = sheets.marks, grown = eye.scale / one.scale;
+  const what = [state.view, outlined, arrows, state.times, view.changed, colours.ink].join();
+  if (outlined || arrows) {
+    if (!zooming || one.what !== what || grown < 0.5 || grown > 2) {
+      Object.assign(one, { what, scale: eye.scale });
+      update(one, `${what} ${eye.scale}`, eye, Math.round(0.2 * Math.max(map.width, map.height)), (brush, wide) => {
+        brush.clearRect(0, 0, wide.w, wide.h);
+        if (outlined) paintOutlines(brush, view, wide);
+        if (arrows) paintArrows(brush, view, wide);
+      });
+      pen.drawImage(one.image, one.left - eye.left, one.top - eye.top);
+    } else {
+      pen.imageSmoothingEnabled = false;
+      pen.drawImage(one.image, Math.round(one.left * grown) - eye.left, Math.round(one.top * grown) - eye.top,
+        Math.round(one.image.width * grown), Math.round(one.image.height * grown));
+    }
+  }
+  if (!arrows || state.point < 0) return;
   const [x, y] = place(view.points, state.point, eye);
   for (const [colour, wide] of [[colours.halo, 4.5], [colours.ink, 2]]) {
     pen.lineWidth = wide * size.ratio; pen.strokeStyle = colour;
@@ -236,10 +352,8 @@ function drawChips() {
   for (const side of ["reference", "target"]) {
     const canvas = $(`chip-${side}`), brush = canvas.getContext("2d"), { width: w, height: h } = canvas;
     const off = side === "target" && !state.before && points.dx[i] !== null ? points.scale : 0;
-    const eye = { x: points.ref_x[i] + 0.5 + off * points.dx[i], y: points.ref_y[i] + 0.5 + off * points.dy[i], scale: w / CHIP, w, h };
-    brush.fillStyle = colours.stage;
-    brush.fillRect(0, 0, w, h);
-    drawSide(brush, view, side, eye);
+    const middle = { x: points.ref_x[i] + 0.5 + off * points.dx[i], y: points.ref_y[i] + 0.5 + off * points.dy[i], scale: w / CHIP };
+    drawSide(brush, view, side, seenFrom(middle, w, h));
     for (const [colour, wide] of [[colours.halo, 5], [colours.large, 2]]) {
       brush.strokeStyle = colour; brush.lineWidth = wide;
       brush.beginPath();
@@ -261,8 +375,8 @@ function select(i, centre = true) {
   $("said").textContent = `Tie point ${i} of ${points.ref_x.length}: ${size_}${points.check[i] ? ", check point" : ""}, ${view.kept[i] ? "kept" : "struck out"}.`;
   $("strike").disabled = false;
   $("strike").setAttribute("aria-pressed", String(!view.kept[i]));
-  const step = data.layers[view.reference].step, full = step <= 1 || (view.patches && view.patches[i]);
-  $("sharp").textContent = `Under the crosses lies what was taken for one place; ${full ? "full resolution" : `1/${step.toFixed(1)} of full resolution`}.`;
+  const full = view.reference !== undefined && isSharp(view, points.ref_x[i] + 0.5, points.ref_y[i] + 0.5, CHIP / 2);
+  $("sharp").textContent = `Under the crosses lies what was taken for one place; ${full ? "full resolution" : `1/${finest(view).toFixed(1)} of full resolution`}.`;
   const [x, y] = place(points, i, camera());
   if (centre && (x < 0 || y < 0 || x > map.width || y > map.height)) [eye.x, eye.y] = [points.ref_x[i] + 0.5, points.ref_y[i] + 0.5];
   for (const button of $("worst").querySelectorAll("button")) button.setAttribute("aria-current", String(Number(button.dataset.point) === i));
@@ -347,9 +461,10 @@ function show(index) {
   for (const side of ["reference", "target"]) $(`chip-${side}`).getContext("2d").clearRect(0, 0, 360, 360);
   if (view.points) listPoints(view);
   const steps = [view.reference, view.target ?? view.before].filter(i => i !== undefined).map(i => data.layers[i].step);
-  const coarse = Math.max(...steps, 1), around = Object.keys(view.patches || {}).length;
+  const coarse = view.sharp?.whole ? 1 : Math.max(...steps, 1);
   $("shown").textContent = !steps.length ? "" : coarse <= 1 ? "Shown at full resolution." :
-    `Shown at 1/${coarse.toFixed(1)} of full resolution${around ? `, at full resolution around ${around} tie points` : ""}.`;
+    `Shown at 1/${coarse.toFixed(1)} of full resolution${view.sharp ? `, at full resolution within the dashes: ${(100 * view.sharp.share).toPrecision(2)} % of the overlap, where tie points lie` : ""}.`;
+  $("of-outlines").classList.toggle("hide", !view.sharp || Boolean(view.sharp.whole));
   for (const row of document.querySelectorAll("#pairs tbody tr")) row.setAttribute("aria-selected", String(Number(row.dataset.view) === index));
   if (data.kind === "stack") {
     $("date").value = index;
@@ -381,7 +496,7 @@ const keys = {
   "+": () => zoom(1.4), "=": () => zoom(1.4), "-": () => zoom(1 / 1.4), 0: fit, 1: () => zoom(size.ratio / state.camera.scale),
   s: () => mode("swipe"), b: () => mode("blink"), r: () => mode("reference"), t: () => mode("target"),
   "[": () => split(state.split - 0.05), "]": () => split(state.split + 0.05),
-  o: () => toggle("before"), a: () => toggle("arrows"), n: () => step(1), p: () => step(-1), x: strike,
+  o: () => toggle("before"), a: () => toggle("arrows"), f: () => toggle("outlines"), n: () => step(1), p: () => step(-1), x: strike,
   e: () => current().points && exportKept(), "?": () => $("help").click(),
   ",": () => data.kind === "stack" && show(Math.max(0, state.view - 1)),
   ".": () => data.kind === "stack" && show(Math.min(data.views.length - 1, state.view + 1)),
@@ -451,7 +566,7 @@ const clicks = { in: () => zoom(1.4), out: () => zoom(1 / 1.4), fit, full: keys[
 for (const [id, act] of Object.entries(clicks)) $(id)?.addEventListener("click", act);
 $("split").addEventListener("input", () => split($("split").value / 100));
 $("magnify").addEventListener("input", () => { magnify(Math.round(1000 ** ($("magnify").value / 100))); refresh(); });
-for (const name of ["before", "arrows"]) $(name).addEventListener("change", () => { state[name] = $(name).checked; refresh(); });
+for (const name of ["before", "arrows", "outlines"]) $(name).addEventListener("change", () => { state[name] = $(name).checked; refresh(); });
 $("date")?.addEventListener("input", () => show(Number($("date").value)));
 
 if (data.kind === "batch") {

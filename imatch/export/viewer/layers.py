@@ -22,10 +22,14 @@ Floats: TypeAlias = NDArray[np.float64]
 
 #: Longest side at which a whole image is read for a page, pixels.
 LONGEST = 3000
-#: Side of a tile, and of a patch at full resolution around a tie point, pixels.
-TILE, PATCH = 512, 96
-# Of WebP, where details of a field's width are still plain to see.
-_QUALITY = 62
+#: Side of a tile, pixels.
+TILE = 512
+# Of WebP, tried in turn. The last before pixels are given up: of two pictures of as many bytes that
+# of more and coarser pixels is nearer to the original, from 75 down to 20 (PSNR of scenes of
+# 10980 x 10980 pixels), and below 40 fields begin to smear.
+_QUALITIES = (80, 62, 40)
+#: Quality of what is not shown whole at full resolution.
+QUALITY = _QUALITIES[-1]
 # How much smaller images are made at most before they are encoded once more.
 _LEAST_SCALE = 0.35
 # Values further from the middle half than this many times its width are none of the ground's.
@@ -70,7 +74,11 @@ class LayerImage:
         frame = ViewFrame(self.frame.left, self.frame.top, step, *size)
         return LayerImage(frame, np.asarray(pixels, dtype=np.uint8), valid.astype(bool))
 
-    def tiles(self) -> list[dict[str, Any]]:
+    def source(self, quality: int) -> str:
+        """Returns it as a data URL, encoded with a quality of WebP."""
+        return data_url(_webp(self.pixels, self.valid, quality), "webp")
+
+    def tiles(self, quality: int) -> list[dict[str, Any]]:
         """Returns its tiles: place on the reference (corner-based pixels) and a data URL."""
         step, found = self.frame.step, []
         height, width = self.valid.shape
@@ -86,14 +94,16 @@ class LayerImage:
                         "y": self.frame.top + top * step,
                         "w": columns * step,
                         "h": rows * step,
-                        "src": data_url(_webp(self.pixels[part], self.valid[part]), "webp"),
+                        "src": data_url(
+                            _webp(self.pixels[part], self.valid[part], quality), "webp"
+                        ),
                     }
                 )
         return found
 
-    def layer(self) -> dict[str, Any]:
+    def layer(self, quality: int) -> dict[str, Any]:
         """Returns the layer as the page has it."""
-        return {"step": self.frame.step, "tiles": self.tiles()}
+        return {"step": self.frame.step, "tiles": self.tiles(quality)}
 
 
 class Painter:
@@ -152,26 +162,36 @@ def painters(pair: ViewPair) -> dict[str, Painter]:
 def fitted(images: Sequence[LayerImage], budget: int) -> list[dict[str, Any]]:
     """Returns layers whose data URLs take together no more than a number of bytes.
 
+    What can be shown at full resolution is, as good as fits; else pixels are given up.
+
     Args:
         images: Of one resolution, or of resolutions that keep their ratio.
         budget: Bytes; too few for anything still give the smallest layers there are.
     """
-    scale = 1.0
-    while True:
-        smaller = images if scale == 1 else [image.resized(scale) for image in images]
-        layers = [image.layer() for image in smaller]
-        total = sum(len(tile["src"]) for layer in layers for tile in layer["tiles"])
-        longest = max((max(image.valid.shape) for image in smaller), default=0)
-        if total <= budget or longest <= _LEAST:
+    whole = all(image.frame.step <= 1 for image in images)
+    for quality in _QUALITIES if whole else (QUALITY,):
+        layers = [image.layer(quality) for image in images]
+        if (total := bytes_of(layers)) <= budget:
             return layers
+    scale, longest = 1.0, max((max(image.valid.shape) for image in images), default=0)
+    while total > budget and longest > _LEAST:
         scale *= max(_LEAST_SCALE, 0.96 * math.sqrt(budget / total))
+        smaller = [image.resized(scale) for image in images]
+        layers = [image.layer(QUALITY) for image in smaller]
+        total, longest = bytes_of(layers), max(max(image.valid.shape) for image in smaller)
+    return layers
 
 
-def _webp(pixels: NDArray[np.uint8], valid: BoolArray) -> bytes:
+def bytes_of(layers: Sequence[dict[str, Any]]) -> int:
+    """Returns how many bytes the data URLs of layers take."""
+    return sum(len(tile["src"]) for layer in layers for tile in layer["tiles"])
+
+
+def _webp(pixels: NDArray[np.uint8], valid: BoolArray, quality: int) -> bytes:
     """Encodes (H, W, 3) RGB as WebP, transparent where there is no ground."""
     image = np.ascontiguousarray(pixels[..., ::-1])
     if not valid.all():
         image = np.dstack([image, np.where(valid, np.uint8(255), np.uint8(0))])
-    done, data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
+    done, data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, quality])
     assert done, "OpenCV always encodes an 8-bit image"
     return data.tobytes()

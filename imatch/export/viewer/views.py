@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.io.tables import read_rows
-from imatch.export.html import data_url
 from imatch.export.quality.views import ViewFrame, ViewPair
-from imatch.export.subsample import subsample
 from imatch.export.summary import summary_rows
 from imatch.export.text import image_name, number
-from imatch.export.viewer.layers import LONGEST, PATCH, LayerImage, Painter, fitted, painters
+from imatch.export.viewer.layers import LONGEST, LayerImage, bytes_of, fitted, painters
+from imatch.export.viewer.sharp import sharp_tiles
 from imatch.pipeline.batch.journal import TABLE
 from imatch.pipeline.batch.result import OUTCOMES, BatchResult
 from imatch.pipeline.batch.worker import RESULTS
@@ -29,8 +28,8 @@ from imatch.pipeline.registration.result import Registration
 Document: TypeAlias = dict[str, Any]
 Told: TypeAlias = Callable[[float], None]
 
-# Most tie points whose surroundings are shown at full resolution, and the share of bytes for them.
-_PATCHES, _SHARE = 150, 0.35
+# Share of bytes for parts at full resolution, where all cannot be shown so.
+_SHARE = 0.4
 # Bytes below which two pictures of a pair show nothing: the other pairs are rows of a table only.
 _LEAST_BYTES = 24_000
 # The target before registration is looked at less closely, where all cannot be shown.
@@ -200,24 +199,30 @@ def _view(pair: ViewPair, budget: int, layers: list[Document]) -> Document:
     names = f"{image_name(registration.target)} onto {image_name(registration.reference)}"
     view, paint = _described(registration, names), painters(pair)
     frame = pair.overlap(_longest(budget / len(paint)))
-    shrunk = frame.step > 1
     images = {name: one.paint(frame) for name, one in paint.items()}
+    shrunk = frame.step > 1
     if shrunk and "target" in images:
         images["before"] = images["before"].resized(1 / _COARSER)
-    # What is not shown whole is shown at full resolution around tie points.
-    made = [] if shrunk else fitted(list(images.values()), budget)
-    patches: dict[str, Document] = {}
-    if not made or max(layer["step"] for layer in made[:2]) > 1:
-        if points is not None and budget > 4 * _LEAST_BYTES:
-            patches = _patches(pair, paint, round(_SHARE * budget))
-        taken = sum(len(t["src"]) for p in patches.values() for tiles in p.values() for t in tiles)
-        made = fitted(list(images.values()), budget - taken)
+    made = fitted(list(images.values()), round((1 - _SHARE * shrunk) * budget))
+    if not shrunk and max(layer["step"] for layer in made) > 1:
+        # It was read at full resolution, and cannot be shown so.
+        made = fitted(list(images.values()), round((1 - _SHARE) * budget))
+    if max(layer["step"] for layer in made[:2]) > 1 and budget > 4 * _LEAST_BYTES:
+        sides = ("reference", "target" if "target" in paint else "before")
+        sharp = sharp_tiles(
+            {name: paint[name] for name in sides},
+            frame,
+            registration.tie_points,
+            budget - bytes_of(made),
+        )
+        if sharp is not None:
+            view["sharp"] = sharp
     for name, layer in zip(images, made, strict=True):
         view[name] = len(layers)
         layers.append(layer)
     view |= _extent(frame)
     if points is not None:
-        view["points"], view["patches"] = points, patches
+        view["points"] = points
     return view
 
 
@@ -251,31 +256,6 @@ def _reference_pixels(pair: ViewPair) -> float:
 
 def _rounded(values: NDArray[np.float64]) -> list[float | None]:
     return [round(float(v), 3) if math.isfinite(v) else None for v in values]
-
-
-def _patches(pair: ViewPair, paint: dict[str, Painter], budget: int) -> dict[str, Document]:
-    """Both images at full resolution around tie points, the largest residual of each part."""
-    points, found = pair.registration.tie_points, dict[str, Document]()
-    limit = max(1, min(_PATCHES, budget // _patch_bytes()))
-    cost = np.where(points.inlier, -points.residual_px, np.inf)
-    chosen = subsample(points.ref_xy, cost, limit)
-    # Neighbours in files come after each other.
-    order = chosen[np.lexsort((points.ref_xy[chosen, 0], np.round(points.ref_xy[chosen, 1], -2)))]
-    sides: list[str] = [name for name in ("reference", "target") if name in paint]
-    for index in order.tolist():
-        left, top = np.round(points.ref_xy[index] + 0.5 - PATCH / 2)
-        frame = ViewFrame(float(left), float(top), 1.0, PATCH, PATCH)
-        shots = {name: paint[name].paint(frame).tiles() for name in sides}
-        budget -= sum(len(tile["src"]) for tiles in shots.values() for tile in tiles)
-        if budget < 0:
-            break
-        found[str(index)] = shots
-    return found
-
-
-def _patch_bytes() -> int:
-    """About how many bytes two patches take, encoded as text."""
-    return len(data_url(bytes(PATCH * PATCH // 4), "webp"))
 
 
 def _longest(budget: float) -> int:

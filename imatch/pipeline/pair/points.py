@@ -145,7 +145,7 @@ def read_points(
         lost = [f"{counts[name]} {text}" for name, text in _LOST.items() if counts[name]]
         raise InputError(
             f"has {left or 'no'} usable point{'s' * (left != 1)}, {LEAST_POINTS} are needed"
-            + (f"; of {len(on)} {' and '.join(lost)}" if lost else ""),
+            + (f": of its {len(on)}, {' and '.join(lost)}" if lost else ""),
             subject=subject,
             hint="are they of these two images, and in the CRS that the file names?"
             if counts["outside"]
@@ -230,6 +230,10 @@ def _of_layer(path: Path) -> PointsTable:
 
     with reading_vectors(path, "its points cannot be read"):
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+        if not layers:
+            raise InputError(
+                "has no layer with shapes, only tables", subject=path, hint="give points or lines"
+            )
         name = _LAYER if _LAYER in layers else layers[0]
         frame: GeoDataFrame = pyogrio.read_dataframe(path, layer=name)
         # GIS programs like to save points as multipoints of one.

@@ -17,6 +17,7 @@ from qgis.core import (
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
+    QgsProcessingParameterFile,
     QgsProcessingParameterMapLayer,
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
@@ -108,7 +109,7 @@ class ImatchAlgorithm(QgsProcessingAlgorithm):
                 layer = self.raster(parameters, context, name)
                 self.values[name] = None if layer is None else layer_path(layer)
             elif isinstance(definition, QgsProcessingParameterMapLayer):
-                self.values[name] = self._mask(parameters, context, name)
+                self.values[name] = self._layer_file(parameters, context, name)
             else:
                 self.values[name] = self.parameterAsString(parameters, name, context).strip()
 
@@ -164,17 +165,23 @@ class ImatchAlgorithm(QgsProcessingAlgorithm):
             self.values[name] = None if layer is None else image_path(layer, placed=placed)
         return layers
 
-    def _mask(self, parameters: Any, context: Any, name: str) -> str | None:
-        """A mask as a file: polygons are exported, with their filter, from wherever they are."""
+    def _layer_file(self, parameters: Any, context: Any, name: str) -> str | None:
+        """A mask or points as a file: shapes are exported, as filtered and edited, from anywhere.
+
+        Raises:
+            QgsProcessingException: It is no layer, or cannot be exported.
+        """
         layer = self.parameterAsLayer(parameters, name, context)
+        what = self.parameterDefinition(name).description()
         if layer is None:
             if parameters.get(name) in (None, ""):
                 return None
-            what = self.parameterDefinition(name).description()
             raise QgsProcessingException(f"{what}: {parameters[name]} is no layer that QGIS opens")
         if not isinstance(layer, QgsVectorLayer):
             return layer_path(layer)
-        path = QgsProcessingUtils.generateTempFilename("mask.gpkg")
+        if not layer.isSpatial():
+            raise QgsProcessingException(f"{what}: {layer.name()} is a table, and has no shapes")
+        path = QgsProcessingUtils.generateTempFilename(f"{name.lower()}.gpkg")
         options = QgsVectorFileWriter.SaveVectorOptions()
         error, why, *_ = QgsVectorFileWriter.writeAsVectorFormatV3(
             layer, path, context.transformContext(), options
@@ -286,7 +293,8 @@ def matching_parameters(*, bands_of: Sequence[tuple[str, str]] = ()) -> list[Any
     """Parameters of all verbs that match, for below *Advanced*.
 
     Args:
-        bands_of: The parameter of each image and that of its bands; none for many images.
+        bands_of: The parameter of each image and that of its bands; none for many images, which
+            have no masks and tie points in common either.
     """
     bands = [
         QgsProcessingParameterBand(
@@ -308,10 +316,26 @@ def matching_parameters(*, bands_of: Sequence[tuple[str, str]] = ()) -> list[Any
         for image, name in (("REFERENCE", "REF_MASK"), ("TARGET", "TGT_MASK"))
         if bands_of
     ]
+    points = [
+        QgsProcessingParameterMapLayer(
+            "POINTS",
+            "Own tie points: a layer",
+            optional=True,
+            types=[QgsProcessing.TypeVectorPoint, QgsProcessing.TypeVectorLine],
+        ),
+        QgsProcessingParameterFile(
+            "POINTS_FILE",
+            "Own tie points: a file of the Georeferencer, a table or an earlier result",
+            optional=True,
+            fileFilter="Tie points (*.points *.csv *.gpkg *.geojson *.json *.npz)",
+        ),
+        switch("POINTS_ONLY", "Fit your own tie points alone; the images only judge them"),
+    ]
     models = ["auto", "translation", "similarity", "affine", "homography"]
     return [
         *bands,
         *masks,
+        *(points if bands_of else ()),
         text("MATCHER", "Matcher", "auto"),
         choice("MODEL", "Family of the transform", models, "auto"),
         text("TOLERANCE", "Tolerance, as 0.3px or 3m: how far any place may be off"),
@@ -333,7 +357,10 @@ MATCHING_NAMES = (
     "OPTIONS",
 )
 #: Those of pairs.
-PAIR_NAMES = (*MATCHING_NAMES, "REF_BANDS", "TGT_BANDS", "REF_MASK", "TGT_MASK")
+PAIR_NAMES = (
+    *(*MATCHING_NAMES, "REF_BANDS", "TGT_BANDS", "REF_MASK", "TGT_MASK"),
+    *("POINTS", "POINTS_FILE", "POINTS_ONLY"),
+)
 
 
 def options_parameter() -> Any:

@@ -23,7 +23,10 @@ MATCHING = {
     "GEOCODING_ERROR": "--geocoding-error",
     "DEM": "--dem",
     "NO_GEOCODING": "--no-geocoding",
+    "POINTS_ONLY": "--points-only",
 }
+#: Where own tie points may come from: a layer that is drawn on, or a file.
+POINTS = ("POINTS", "POINTS_FILE")
 #: Parameters of what writes rasters.
 WRITING = {
     "GRID": "--grid",
@@ -39,21 +42,21 @@ def match_command(values: Mapping[str, Any]) -> list[str]:
     """Arguments of ``imatch match``.
 
     Args:
-        values: Values by parameter. ``REFERENCE``, ``TARGET``, ``RESULT`` and ``TIE_POINTS`` are
-            paths; those of `MATCHING` and ``OPTIONS`` may be missing.
+        values: Values by parameter. ``REFERENCE``, ``TARGET``, ``RESULT``, ``TIE_POINTS`` and
+            those of `POINTS` are paths; those of `MATCHING` and ``OPTIONS`` may be missing.
 
     Raises:
-        ValueError: ``OPTIONS`` cannot be read.
+        ValueError: ``OPTIONS`` cannot be read, or own tie points are given twice or not at all.
     """
     words = ["match", values["REFERENCE"], values["TARGET"], "--overwrite"]
-    return [*words, *_documents(values), *_options(values, MATCHING)]
+    return [*words, *_documents(values), *_points(values), *_options(values, MATCHING)]
 
 
 def register_command(values: Mapping[str, Any]) -> list[str]:
     """Arguments of ``imatch register``; ``OUTPUT`` is a path, ``REPORT`` may be one."""
     words = ["register", values["REFERENCE"], values["TARGET"], values["OUTPUT"], "--overwrite"]
     known = {**MATCHING, **WRITING, "LOCAL": "--local", "REPORT": "--report"}
-    return [*words, *_documents(values), *_options(values, known)]
+    return [*words, *_documents(values), *_points(values), *_options(values, known)]
 
 
 def apply_command(values: Mapping[str, Any]) -> list[str]:
@@ -100,6 +103,16 @@ def _documents(values: Mapping[str, Any]) -> list[str]:
         if values.get(name):
             words += ["--output", values[name]]
     return words
+
+
+def _points(values: Mapping[str, Any]) -> list[str]:
+    """Own tie points, from one of the places they may come from."""
+    given = [values[name] for name in POINTS if values.get(name)]
+    if len(given) > 1:
+        raise ValueError("Own tie points: choose a layer or a file, not both")
+    if values.get("POINTS_ONLY") and not given:
+        raise ValueError("Own tie points: none are given that could be fitted alone")
+    return ["--points", given[0]] if given else []
 
 
 def _run(values: Mapping[str, Any]) -> list[str]:

@@ -36,6 +36,11 @@ _ARROWS = (
     "Arrows at the tie points are residuals: from where a point of the ground is on the reference"
     " to where the registered target has it, drawn longer by the factor in the layer's name."
 )
+_POINTS = (
+    "<i>Own tie points</i> under <i>Advanced</i> are proposed beside the matcher's, or fitted"
+    " alone: those of an earlier run that you moved and deleted, those of the Georeferencer, or"
+    " lines that you draw from where the target shows a place to where the reference does."
+)
 _VERDICT = (
     "Layers are called by the status and the bound that holds everywhere in the overlap with 95 %"
     " confidence, as <i>ok ± 7.4 m</i>. <i>ok</i> is a promise; do not rely on <i>uncertain</i>."
@@ -119,6 +124,7 @@ class MatchAlgorithm(PairAlgorithm):
         " itself on the reference's pixels, use <i>Register</i>.",
         _VERDICT,
         _ARROWS,
+        _POINTS,
     )
 
     def processAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> dict[str, Any]:
@@ -141,6 +147,7 @@ class RegisterAlgorithm(PairAlgorithm):
         " answer is not ok</i>; <i>Match</i> shows the tie points of such a pair.",
         _VERDICT,
         _ARROWS,
+        _POINTS,
     )
 
     def own_parameters(self) -> list[Any]:

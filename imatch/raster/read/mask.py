@@ -17,7 +17,7 @@ from imatch.core.errors import InputError
 from imatch.core.types import BoolArray
 from imatch.raster.gdal import check_extent, check_file, opened, reading
 from imatch.raster.geocoding_check import misplaced
-from imatch.raster.geodesy import apply_affine
+from imatch.raster.geodesy import apply_affine, reproject_points
 from imatch.raster.geolocation.geolocation import Geolocation
 from imatch.raster.grid import Grid
 from imatch.raster.image import is_geocoded
@@ -29,6 +29,8 @@ from imatch.raster.vectors import reading_vectors
 _VECTOR = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".parquet"}
 #: A raster mask is read no larger than this on its longer side.
 _LONGEST = 8192
+# Points along each side of a grid that are looked up on another.
+_SAMPLES = 33
 #: Map units or pixels from the origin at which there is nothing.
 _BEYOND = 1e12
 
@@ -235,5 +237,25 @@ def _open_raster(name: str, frame: Grid) -> RasterMask:
             if geocoded and frame.geocoded
             else (frame.transform, frame.crs if frame.geocoded else None)
         )
+    if geocoded and frame.geocoded and not _touch(Grid(base, crs, *size), frame):
+        raise InputError(
+            "lies nowhere on its image, by its CRS and geotransform",
+            subject=name,
+            hint="correct its geocoding, or give the mask of this image",
+        )
     transform = base @ Affine.scale(size[0] / shape[1], size[1] / shape[0])
     return RasterMask(pixels.astype(np.uint8), transform, crs, geocoded and frame.geocoded)
+
+
+def _touch(one: Grid, other: Grid) -> bool:
+    """Returns whether two grids share ground, as seen at some points of each; True if unsure."""
+    share = np.linspace(0, 1, _SAMPLES)
+    unit = np.stack(np.meshgrid(share, share), axis=-1).reshape(-1, 2)
+    for seen, grid in ((one, other), (other, one)):
+        places = apply_affine(grid.transform, unit * grid.size)
+        if seen.crs is not None and grid.crs is not None and seen.crs != grid.crs:
+            places = reproject_points(places, grid.crs, seen.crs)
+        pixels = apply_affine(~seen.transform, places)
+        if not np.isfinite(pixels).any() or ((pixels >= 0) & (pixels <= seen.size)).all(1).any():
+            return True
+    return False

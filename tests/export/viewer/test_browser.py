@@ -215,33 +215,50 @@ def test_names_of_controls_and_both_themes(pair: tuple[Registration, Path], show
     assert {"split", "before", "map", "next", "export"} <= seen
 
 
-def test_a_large_pair_is_reduced_but_around_its_points(show: Open, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Registration, Path]:
+    """A pair that is too large for its page, and the page."""
+    folder = tmp_path_factory.mktemp("large")
     ground = textured(1008)
     ref, tgt = (
-        write_geotiff(tmp_path / f"{name}.tif", ground[:, left : left + 1000])
+        write_geotiff(folder / f"{name}.tif", ground[:, left : left + 1000])
         for name, left in (("a", 0), ("b", 4))
     )
     found = imatch.match(ref, tgt, matcher="phase", use_geocoding=False, refine=True)
     assert found.status == "ok"
-    out = imatch.view(found, tmp_path / "page.html", max_bytes=300_000)
-    assert out.stat().st_size <= 300_000
-    page = show(out)
+    page = imatch.view(found, folder / "page.html", max_bytes=300_000)
+    assert page.stat().st_size <= 300_000
+    return found, page
+
+
+def idle(page: Any) -> None:
+    """Waits until every tile of full resolution that was asked for is there and drawn."""
+    page.wait_for_function("() => [...sharp.values()].every(Boolean)")
+    settle(page)
+
+
+def test_a_large_pair_is_reduced_but_around_its_points(
+    large: tuple[Registration, Path], show: Open
+) -> None:
+    found, path = large
+    ref = found.reference.path
+    assert ref is not None
+    page = show(path)
     text = page.inner_text("#shown")
     assert text.startswith("Shown at 1/")
-    assert "at full resolution around" in text
-    page.wait_for_function("() => patches(current(), 'reference') !== null")
-    number = page.evaluate("Number(Object.keys(current().patches)[0])")
+    assert "at full resolution within the dashes" in text
+    worst = int(np.where(found.tie_points.inlier, found.tie_points.residual_px, 0).argmax())
     page.evaluate(
-        """i => { const points = current().points; select(i); state.arrows = false;
+        """i => { const points = current().points; select(i); state.arrows = state.outlines = false;
         state.camera = { x: points.ref_x[i] + 0.5, y: points.ref_y[i] + 0.5, scale: 4 };
         mode('reference'); }""",
-        number,
+        worst,
     )
-    page.wait_for_function("() => patches(current(), 'reference')")
-    settle(page)
-    assert "full resolution" in page.inner_text("#sharp")
+    idle(page)
+    assert page.inner_text("#sharp").endswith("; full resolution.")
+    assert page.inner_text("#zoomed").endswith("in the middle full resolution")
     # What is drawn around the point is the file at its own resolution.
-    x, y = np.round(found.tie_points.ref_xy[number]).astype(int)
+    x, y = np.round(found.tie_points.ref_xy[worst]).astype(int)
     true = open_source(ref).read().pixels[0][y - 15 : y + 15, x - 15 : x + 15]
 
     def likeness() -> float:
@@ -252,9 +269,50 @@ def test_a_large_pair_is_reduced_but_around_its_points(show: Open, tmp_path: Pat
         return float(np.corrcoef(part.ravel(), true.repeat(4, 0).repeat(4, 1).ravel())[0, 1])
 
     sharp = likeness()
-    page.evaluate("() => { delete current().patches; refresh(); }")
+    page.evaluate("() => { current().sharp.reference = {}; state.view = 0; theme(); }")
+    page.evaluate("() => { sheets.reference.key = ''; refresh(); }")
     assert sharp > 0.8
     assert likeness() < sharp - 0.05
+    assert "in the middle 1/" in page.inner_text("#zoomed")
+
+
+def test_what_was_only_moved_is_as_if_it_were_drawn_anew(
+    large: tuple[Registration, Path], show: Open
+) -> None:
+    page = show(large[1])
+    page.evaluate("() => { state.camera.scale = 1.7; state.fitted = false; draw(); }")
+    idle(page)
+    # Further than the margin, to each side, in steps that are no whole pixels.
+    for dx, dy in [(-31.3, 7.7)] * 9 + [(11.4, -23.9)] * 12 + [(300, 150)]:
+        page.evaluate("([dx, dy]) => { pan(dx, dy); draw(); }", [dx, dy])
+    idle(page)
+    moved = pixels(page)
+    page.evaluate("() => { for (const one of Object.values(sheets)) one.key = ''; draw(); }")
+    assert not differ(moved, pixels(page)).any()
+    # A zoom draws the images without what was kept; tiles may be blended otherwise at their edges.
+    press(page, "af")
+    kept = pixels(page).astype(int)
+    page.evaluate("() => { drawn = 0; draw(); }")
+    assert np.abs(kept - pixels(page)).mean() < 0.1
+
+
+def test_dashes_show_where_full_resolution_is(large: tuple[Registration, Path], show: Open) -> None:
+    page = show(large[1])
+    press(page, "a")
+    dashed = pixels(page)
+    press(page, "f")
+    assert not page.is_checked("#outlines")
+    different = differ(dashed, pixels(page))
+    assert 0.001 < different.mean() < 0.1
+    cells = page.evaluate("Object.keys(current().sharp.reference)")
+    left, top, scale = page.evaluate("[camera().left, camera().top, camera().scale]")
+    rows, columns = np.nonzero(different)
+    inside = np.zeros(len(rows), bool)
+    for cell in cells:
+        x, y = (256 * int(number) * scale for number in cell.split(","))
+        near = (columns + left >= x - 3) & (columns + left <= x + 256 * scale + 3)
+        inside |= near & (rows + top >= y - 3) & (rows + top <= y + 256 * scale + 3)
+    assert inside.all()
 
 
 def test_a_batch_is_a_table_that_filters(show: Open, tmp_path: Path) -> None:

@@ -12,12 +12,15 @@ import pytest
 import imatch
 from imatch.core.errors import ConfigError, InputError, OutputError
 from imatch.core.io.tables import write_rows
-from imatch.export.quality.views import ViewFrame
-from imatch.export.viewer.layers import TILE, LayerImage, fitted
+from imatch.export.quality.views import ViewFrame, ViewPair
+from imatch.export.viewer.layers import QUALITY, TILE, LayerImage, fitted, painters
+from imatch.export.viewer.sharp import sharp_tiles
 from imatch.export.viewer.views import batch_document, pair_document
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
+from imatch.pipeline.pair.match import images_of
 from imatch.pipeline.registration.result import Registration
+from imatch.raster import open_source
 
 FOLDER = Path(__file__).parents[3] / "data" / "sample"
 SAMPLE = FOLDER / "bouconne_2018-08.tif", FOLDER / "bouconne_2018-11.tif"
@@ -43,7 +46,7 @@ def decoded(tile: dict[str, Any]) -> Any:
 
 class TestLayers:
     def test_tiles_cover_the_image_once(self) -> None:
-        tiles = image(TILE + 40, 30, step=2.5).tiles()
+        tiles = image(TILE + 40, 30, step=2.5).tiles(QUALITY)
         assert [(t["x"], t["y"], t["w"], t["h"]) for t in tiles] == [
             (100, 50, 2.5 * TILE, 75),
             (100 + 2.5 * TILE, 50, 100, 75),
@@ -56,7 +59,7 @@ class TestLayers:
     def test_a_tile_without_ground_is_left_out(self) -> None:
         blank = image(TILE + 8, 20)
         blank.valid[:, TILE:] = False
-        assert len(blank.tiles()) == 1
+        assert len(blank.tiles(QUALITY)) == 1
 
     @pytest.mark.parametrize("budget", [200_000, 30_000, 8_000])
     def test_layers_fit_and_keep_their_ground(self, budget: int) -> None:
@@ -70,9 +73,67 @@ class TestLayers:
             assert 0 <= 800 - right < layer["step"]
             assert 0 <= 550 - bottom < layer["step"]
 
+    def test_quality_goes_before_pixels(self) -> None:
+        sizes = []
+        for budget in (10**9, 300_000, 250_000, 150_000):
+            (layer,) = fitted([image(700, 500)], budget)
+            sizes.append((layer["step"], sum(len(tile["src"]) for tile in layer["tiles"])))
+        assert [step for step, _ in sizes[:3]] == [1, 1, 1]
+        assert sizes[3][0] > 1
+        assert len({size for _, size in sizes}) == 4
+
     def test_less_than_nothing_gives_the_smallest_there_is(self) -> None:
         (layer,) = fitted([image(300, 300)], 10)
         assert layer["tiles"]
+
+
+class TestSharpTiles:
+    @pytest.fixture(autouse=True)
+    def small_tiles(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The sample is no larger than one tile."""
+        monkeypatch.setattr("imatch.export.viewer.sharp.SIDE", 64)
+
+    def tiles(self, found: Registration, budget: int) -> dict[str, Any] | None:
+        pair = ViewPair(found, *images_of(found, *SAMPLE))
+        paint = painters(pair)
+        return sharp_tiles(paint, pair.overlap(200), found.tie_points, budget)
+
+    def test_a_large_budget_takes_everything(self, found: Registration) -> None:
+        sharp = self.tiles(found, 10**9)
+        assert sharp is not None
+        assert (sharp["whole"], sharp["share"]) == (True, 1)
+        width, height = found.reference.width, found.reference.height
+        cells = {f"{x},{y}" for x in range(-(-width // 64)) for y in range(-(-height // 64))}
+        assert set(sharp["reference"]) == cells
+        # A tile is the file at its own resolution, where the page says that it lies.
+        tile = decoded({"src": sharp["reference"]["1,0"]})
+        file = open_source(SAMPLE[0], bands=found.reference.bands).read().pixels[0]
+
+        def likeness(dx: int, dy: int) -> float:
+            true = file[10 + dy : 50 + dy, 74 + dx : 114 + dx]
+            return float(np.corrcoef(tile[10:50, 10:50, 2].ravel(), true.ravel())[0, 1])
+
+        shifts = {(dx, dy): likeness(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)}
+        assert max(shifts, key=lambda shift: shifts[shift]) == (0, 0)
+
+    def test_a_small_one_takes_the_worst_points_with_their_surroundings(
+        self, found: Registration
+    ) -> None:
+        sharp = self.tiles(found, 20_000)
+        assert sharp is not None
+        assert not sharp["whole"]
+        assert (
+            sum(len(t) for name in ("reference", "target", "before") for t in sharp[name].values())
+            <= 20_000
+        )
+        points = found.tie_points
+        worst = int(np.where(points.inlier, points.residual_px, 0).argmax())
+        x, y = (points.ref_xy[worst] // 64).astype(int)
+        assert f"{x},{y}" in sharp["reference"]
+        assert set(sharp["reference"]) == set(sharp["target"])
+
+    def test_nothing_fits_into_nothing(self, found: Registration) -> None:
+        assert self.tiles(found, 10) is None
 
 
 class TestDocuments:
@@ -81,7 +142,7 @@ class TestDocuments:
         (view,) = document["views"]
         layers = [document["layers"][view[name]] for name in ("reference", "target", "before")]
         assert [layer["step"] for layer in layers] == [1.0, 1.0, 1.0]
-        assert view["patches"] == {}
+        assert "sharp" not in view
         points = view["points"]
         np.testing.assert_allclose(points["tgt_x"], found.tie_points.tgt_xy[:, 0], atol=6e-4)
         assert points["scale"] == pytest.approx(1.0, abs=0.01)
@@ -95,6 +156,16 @@ class TestDocuments:
         assert failed.status == "failed"
         assert "target" not in view
         assert view["before"] == 1
+
+    def test_a_refusal_of_large_images_is_sharp_in_places(self) -> None:
+        rng = np.random.default_rng(0)
+        one, other = rng.random((2, 600, 600))
+        failed = imatch.match(one, other, matcher="sift", size=128)
+        document = pair_document(failed, 250_000, one, other)
+        (view,) = document["views"]
+        assert document["layers"][0]["step"] > 1
+        assert set(view["sharp"]["reference"]) == set(view["sharp"]["before"]) != set()
+        assert not view["sharp"]["whole"]
 
     def test_of_a_batch_without_its_images_the_table_stays(self, tmp_path: Path) -> None:
         pair = tmp_path / SAMPLE[0].name, tmp_path / SAMPLE[1].name

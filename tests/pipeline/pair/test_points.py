@@ -7,6 +7,8 @@ from typing import Any
 import cv2
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import shapely
 from numpy.typing import NDArray
@@ -161,7 +163,7 @@ class TestReading:
             (
                 "p.csv",
                 "ref_x,ref_y,tgt_x,tgt_y,use\n1,2,3,4,0\n-9,2,3,4,1\n1,2,3,4000,1\n1,2,3,4,1\n",
-                "1 usable point, 3 are needed; of 4 1 are switched off and 2 lie outside",
+                "1 usable point, 3 are needed: of its 4, 1 are switched off and 2 lie outside",
             ),
             ("p.points", "#CRS: EPSG:77\nmapX,mapY,sourceX,sourceY\n1,1,1,1\n", "CRS is not"),
             ("p.geojson", "{}", "points cannot be read"),
@@ -184,6 +186,9 @@ class TestReading:
         gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs=4326).to_file(tmp_path / "a.gpkg")
         with pytest.raises(InputError, match="holds Polygon, no points"):
             read_points(tmp_path / "a.gpkg", sample)
+        pyogrio.write_dataframe(pd.DataFrame({"ref_x": [1.0]}), tmp_path / "table.gpkg")
+        with pytest.raises(InputError, match="has no layer with shapes, only tables"):
+            read_points(tmp_path / "table.gpkg", sample)
         with pytest.raises(InputError, match="does not exist"):
             read_points(tmp_path / "none.csv", sample)
 

@@ -119,6 +119,10 @@ def test_masks_that_do_not_fit(write: Any, tmp_path: Path) -> None:
     small = write("m.tif", HOLE[:50].astype("uint8"), crs=None, transform=None)
     with pytest.raises(InputError, match=r"m\.tif: has 120x50 pixels where its image has 120x100"):
         open_source(path, mask=small)
+    for place in ({"crs": "EPSG:32633"}, {"transform": Affine(10, 0, 9e5, 0, -10, 4e6)}):
+        elsewhere = write("m.tif", HOLE.astype("uint8"), **place)
+        with pytest.raises(InputError, match=r"m\.tif: lies nowhere on its image, by its CRS"):
+            open_source(path, mask=elsewhere)
     with pytest.raises(InputError, match="no such file"):
         open_source(path, mask=tmp_path / "none.gpkg")
     line = _polygons(tmp_path / "line.gpkg", LineString([(0, 0), (1, 1)]), "EPSG:32631")

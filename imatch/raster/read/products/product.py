@@ -151,6 +151,10 @@ class Product:
                 hint = self._hint(str(item).lower())
                 raise InputError(f"has no band {item!r}", subject=subject, hint=hint)
             chosen += self.bands[name]
+        if not chosen and not self.bands and self.missing:
+            name, lost = next(iter(self.missing.items()))
+            cause = f"holds none of the images that its metadata name, as {lost} of its band {name}"
+            raise InputError(cause, subject=subject, hint="download the product again")
         if not chosen:
             raise InputError("no band was asked for", subject=subject, hint=self._hint(""))
         return tuple(chosen)

@@ -210,6 +210,14 @@ def test_what_a_product_lacks(
         open_source(folder, bands=None if asked is None else [asked])
 
 
+def test_a_product_of_metadata_alone(write: Any, tmp_path: Path) -> None:
+    folder = landsat(write, tmp_path)
+    for image in folder.glob("*.TIF"):
+        image.unlink()
+    with pytest.raises(InputError, match="holds none of the images that its metadata name, as LC"):
+        open_source(folder)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
