@@ -66,8 +66,8 @@ def _document(
         if result.is_dir():
             return _folder(result, budget, progress)
         result = read_registration(result)
-    with shown(progress)("reading the images", 1):
-        return pair_document(result, budget, ref, tgt)
+    with shown(progress)("reading the images", 1) as advance:
+        return pair_document(result, budget, ref, tgt, advance)
 
 
 def _folder(folder: Path, budget: int, progress: ProgressOption) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,7 @@ def sharp_tiles(
     frame: ViewFrame,
     points: TiePoints | None,
     budget: int,
+    told: Callable[[int], None] = lambda _bytes: None,
 ) -> dict[str, Any] | None:
     """Returns tiles at full resolution, the same of each image.
 
@@ -41,6 +42,7 @@ def sharp_tiles(
         frame: The overlap, at any resolution.
         points: The tie points, if there are any.
         budget: Bytes that they may take.
+        told: Told of the bytes of each that is taken.
 
     Returns:
         ``side``, ``left`` and ``top`` of the grid of tiles in reference pixels, ``share`` of it
@@ -56,11 +58,13 @@ def sharp_tiles(
         tile = ViewFrame(left, top, 1.0, SIDE, SIDE)
         images = {name: painter.paint(tile) for name, painter in paint.items()}
         sources = {name: one.source(QUALITY) for name, one in images.items() if one.valid.any()}
-        budget -= sum(map(len, sources.values()))
+        size = sum(map(len, sources.values()))
+        budget -= size
         if budget < 0:
             fits = False
             break
         done.add(cell)
+        told(size)
         for name, source in sources.items():
             found[name]["{},{}".format(*cell)] = source
     if not done:

@@ -50,6 +50,7 @@ def pair_document(
     budget: int,
     ref: Image | None = None,
     tgt: Image | None = None,
+    told: Told = lambda _share: None,
 ) -> Document:
     """Returns what is shown of one pair.
 
@@ -58,13 +59,14 @@ def pair_document(
         budget: Bytes that its pictures may take.
         ref: The reference, where it was no file or lies elsewhere now.
         tgt: The target, likewise.
+        told: Told of each share of the bytes that is filled.
 
     Raises:
         InputError: An image cannot be read.
     """
     pair = ViewPair(registration, *images_of(registration, ref, tgt))
     layers: list[Document] = []
-    view = _view(pair, budget, layers)
+    view = _view(pair, budget, layers, told)
     return {"kind": "pair", "title": view["name"], "layers": layers, "views": [view]}
 
 
@@ -190,7 +192,9 @@ def _described(registration: Registration, name: str) -> Document:
     }
 
 
-def _view(pair: ViewPair, budget: int, layers: list[Document]) -> Document:
+def _view(
+    pair: ViewPair, budget: int, layers: list[Document], told: Told = lambda _share: None
+) -> Document:
     """Returns what is shown of a pair; its layers are added to those of the page."""
     registration = pair.registration
     points = _points(pair) if len(registration.tie_points) else None
@@ -207,13 +211,16 @@ def _view(pair: ViewPair, budget: int, layers: list[Document]) -> Document:
     if not shrunk and max(layer["step"] for layer in made) > 1:
         # It was read at full resolution, and cannot be shown so.
         made = fitted(list(images.values()), round((1 - _SHARE) * budget))
+    taken = bytes_of(made)
+    told(min(1.0, taken / budget))
     if max(layer["step"] for layer in made[:2]) > 1 and budget > 4 * _LEAST_BYTES:
         sides = ("reference", "target" if "target" in paint else "before")
         sharp = sharp_tiles(
             {name: paint[name] for name in sides},
             frame,
             registration.tie_points,
-            budget - bytes_of(made),
+            budget - taken,
+            lambda size: told(size / budget),
         )
         if sharp is not None:
             view["sharp"] = sharp

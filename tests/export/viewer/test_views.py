@@ -161,8 +161,11 @@ class TestDocuments:
         rng = np.random.default_rng(0)
         one, other = rng.random((2, 600, 600))
         failed = imatch.match(one, other, matcher="sift", size=128)
-        document = pair_document(failed, 250_000, one, other)
+        shares: list[float] = []
+        document = pair_document(failed, 250_000, one, other, shares.append)
         (view,) = document["views"]
+        assert len(shares) == 1 + len(view["sharp"]["reference"])
+        assert 0.5 < sum(shares) <= 1
         assert document["layers"][0]["step"] > 1
         assert set(view["sharp"]["reference"]) == set(view["sharp"]["before"]) != set()
         assert not view["sharp"]["whole"]
