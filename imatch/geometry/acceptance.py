@@ -63,11 +63,10 @@ class Evidence:
         overlap: Of the share of the images that is common.
         offset: Added to the sum.
         least_spread: Below it, more agreement tells no more.
-        hopeless: Log-odds on reduced images below which a rough transform is given up: of 1466
-            right ones of training pairs none fell under -4.3, of 30 under drawn clouds none under
-            -6.4. A margin is left: at -3 cloudy cases of the benchmark had been given up.
-        distant: The same at full resolution, some still to be pulled tight: of 3856 right ones that
-            came to be believed the least began at -13.5 (``experiments.benchmarks.trust learn``).
+        hopeless: Log-odds on reduced images below which a rough transform is given up: of 310 right
+            ones of training pairs, clouded ones and strips among them, the least has -9.2.
+        distant: The same at full resolution, some still to be pulled tight: the least of 713 right
+            ones that came to be believed began at -8.2 (``experiments.benchmarks.trust learn``).
         found: Log-odds below which nothing was found.
         certain: Log-odds from which an alignment is believed, once all stages have had their say.
             The best of 106 training pairs of different ground have 1.5, 0.1 and -1.2: by their
