@@ -121,7 +121,7 @@ def of_windows(
         count = max(int(block.max()) + 1, 2)
         coherence = _coherence(one, two, count, excess)
         # A few that found one place far off by chance share much, and say nothing of the others.
-        found.append(_told_by_many(coherence, one * two, block) if far else coherence)
+        found.append(_told_by_many(coherence, one * two, block))
     return found
 
 
