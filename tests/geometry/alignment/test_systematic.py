@@ -73,7 +73,9 @@ def test_a_slow_bend_is_known_beyond_the_windows(
     factors: NDArray[np.float64], wrong: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    centre = rng.uniform(48, 272, (300, 2))
+    # As windows of 32 px lie that look to the rim.
+    side = np.linspace(16, 304, 18)
+    centre = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     rim = np.array([[0.0, 0.0], [319.0, 0.0], [160.0, 319.0]])
 
     def bend(at: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -85,6 +87,15 @@ def test_a_slow_bend_is_known_beyond_the_windows(
     stray = rng.random(len(centre)) < wrong
     residual[stray] += rng.uniform(-8, 8, (stray.sum(), 2))
     assert np.allclose(slow_bend(centre, residual, 32.0, rim), bend(rim), atol=0.6)
+
+
+def test_of_ground_that_no_window_sees_a_bend_is_not_asked() -> None:
+    rng = np.random.default_rng(0)
+    centre = np.column_stack([rng.uniform(16, 150, 300), rng.uniform(16, 304, 300)])
+    places = np.array([[0.0, 0.0], [160.0, 300.0], [300.0, 160.0]])
+    residual = np.column_stack([1e-4 * centre[:, 0] ** 2, rng.normal(0, 0.1, 300)])
+    found = slow_bend(centre, residual, 32.0, places)
+    assert np.allclose(found[:, 0], 1e-4 * places[:2, 0] ** 2, atol=0.3)
 
 
 def test_too_few_windows_tell_of_no_bend() -> None:
