@@ -159,7 +159,7 @@ class LoFTR(KorniaLoFTR):
         alike = (a.float() * scale) @ b.float().mT
         for seen, axis in ((seen_a, 2), (seen_b, 1)):
             if seen is not None:
-                alike = alike.masked_fill(~seen.flatten(1).unsqueeze(axis), _UNSEEN)
+                alike.masked_fill_(~seen.flatten(1).unsqueeze(axis), _UNSEEN)
         return alike
 
     def refine(
