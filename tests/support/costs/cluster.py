@@ -1,0 +1,133 @@
+"""Many small pairs through a Dask cluster: what grows with their number."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from imatch.core.io.jsontext import parse_json
+from imatch.datasets.synthetic.pairs import LandscapePairs
+from imatch.pipeline.batch.pairs import BatchPair
+from imatch.pipeline.batch.result import BatchResult
+from imatch.pipeline.batch.run import run_batch
+from imatch.pipeline.pair.config import MatchConfig
+from tests.support.geotiffs import write_geotiff
+
+Row = dict[str, Any]
+
+
+def written_chips(folder: Path, count: int, side: int) -> list[tuple[Path, Path]]:
+    """Writes pairs of chips of one place at two seasons, as 16-bit GeoTIFFs."""
+    made, pairs = LandscapePairs(1, (side, side), count), []
+    for index in range(count):
+        paths = folder / f"{index:03}_a.tif", folder / f"{index:03}_b.tif"
+        for pixels, path in zip((made[index].a, made[index].b), paths, strict=True):
+            write_geotiff(path, (3000 * pixels).astype("uint16"))
+        pairs.append(paths)
+    return pairs
+
+
+@contextmanager
+def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, dict[str, psutil.Process]]]:
+    """A scheduler and workers of one thread as processes; yields its address and them by name."""
+    file = folder / "scheduler.json"
+    begin = [sys.executable, "-m", "dask"]
+    commands = {"scheduler": [*begin, "scheduler", "--port", "0", "--no-dashboard"]}
+    for number in range(workers):
+        name = f"worker {number}"
+        commands[name] = [*begin, "worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    with (folder / "cluster.log").open("wb") as log:
+        try:
+            for name, command in commands.items():
+                whole = [*command, "--scheduler-file", str(file)]
+                running[name] = subprocess.Popen(whole, stdout=log, stderr=log, cwd=folder)
+            while not file.exists() or not file.read_text().rstrip().endswith("}"):
+                time.sleep(0.1)
+            address = parse_json(file.read_text())["address"]
+            yield address, {name: psutil.Process(one.pid) for name, one in running.items()}
+        finally:
+            for one in reversed(running.values()):
+                one.terminate()
+            for one in running.values():
+                one.wait(60)
+
+
+def cluster_rows(
+    work: Path,
+    count: int,
+    side: int,
+    matcher: str,
+    workers: int,
+    every: int,
+    on_row: Callable[[Row], None],
+) -> list[Row]:
+    """Runs a batch on a cluster and returns a row for each so many pairs.
+
+    Args:
+        work: Folder for the chips and the batch.
+        count: Pairs; those of 100 chips each of two seasons, all with all.
+        side: Of a chip, pixels.
+        matcher: Registry name.
+        workers: Worker processes, one thread each.
+        every: Pairs a row.
+        on_row: Told of each row.
+
+    Returns:
+        ``pairs``, seconds of wall and of the workers' processors since the last row, resident
+        megabytes by process, bytes of the table and of all results.
+    """
+    chips = written_chips(work / "chips", min(100, max(2, round(count**0.5))), side)
+    sides = list(product(*zip(*chips, strict=True)))
+    pairs = [
+        BatchPair(f"pair{index:07}", str(a), str(b))
+        for index, (a, b) in zip(range(count), (sides * (count // len(sides) + 1)), strict=False)
+    ]
+    rows, out = list[Row](), work / "batch"
+    with dask_cluster(work, workers) as (address, processes):
+        processes["client"] = psutil.Process()
+        before = [0, time.perf_counter(), _busy(processes, "worker"), _busy(processes, "client")]
+
+        def note(_result: BatchResult) -> None:
+            before[0] += 1
+            if before[0] % every and before[0] != count:
+                return
+            now, busy, own = (
+                time.perf_counter(),
+                _busy(processes, "worker"),
+                _busy(processes, "client"),
+            )
+            row: Row = {
+                "pairs": before[0],
+                "wall_s": round(now - before[1], 1),
+                "workers_processor_s": round(busy - before[2], 1),
+                "client_processor_s": round(own - before[3], 1),
+                "rss_mb": {
+                    name: round(one.memory_info().rss / 1e6, 1) for name, one in processes.items()
+                },
+                "table_bytes": (out / "results.csv").stat().st_size,
+            }
+            before[1:] = [now, busy, own]
+            rows.append(row)
+            on_row(row)
+
+        config = MatchConfig(matcher=matcher)
+        run_batch(pairs, config, out, dask=address, overwrite=True, on_result=note)
+    documents = list((out / "results").iterdir())
+    rows[-1]["documents"] = len(documents)
+    rows[-1]["documents_bytes"] = sum(file.stat().st_size for file in documents)
+    return rows
+
+
+def _busy(processes: dict[str, psutil.Process], kind: str) -> float:
+    """Processor seconds of the processes whose name begins so."""
+    times = [one.cpu_times() for name, one in processes.items() if name.startswith(kind)]
+    return sum(one.user + one.system for one in times)
