@@ -10,6 +10,9 @@ r"""What things cost: time and memory of pairs, scenes, training, search and the
     python -m experiments.benchmarks.cost search -o out/index --threads 2
     python -m experiments.benchmarks.cost types
     python -m experiments.benchmarks.cost startup
+    python -m experiments.benchmarks.cost networks --against 23a3531 -o out/networks.json
+    python -m experiments.benchmarks.cost batch --against 23a3531 -o out/batch.json
+    python -m experiments.benchmarks.cost memory -o out/memory.json
     python -m experiments.benchmarks.cost cluster --pairs 10000 -o out/cluster.json
     python -m experiments.benchmarks.cost stages --data ../shared/data --against v0.2.0
 
@@ -23,14 +26,11 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 # Torch and faiss are imported where they are used: a child's peak memory includes its parent's.
 from imatch.benchmark.cases import read_cases
@@ -38,11 +38,14 @@ from imatch.benchmark.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from tests.support.apart import apart
-from tests.support.costs.cluster import cluster_rows
-from tests.support.costs.pairs import pair_seconds
+from tests.support.costs import batches
+from tests.support.costs.checkouts import checkouts
+from tests.support.costs.cluster import cluster_rows, written_chips
+from tests.support.costs.networks import network_rows
+from tests.support.costs.pairs import memory_rows, pair_seconds, run_match
 from tests.support.costs.training import train_loftr, train_superpoint
 from tests.support.scenes.remote import match_remotely, write_cog
-from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
+from tests.support.scenes.shifted import FORMATS, make_scenes
 from tests.support.service import Service
 from tests.support.stage_pairs import stage_rows
 from tests.support.startup import run_fresh
@@ -58,37 +61,6 @@ def pairs(asked: argparse.Namespace) -> None:
         taken, peak = apart(pair_seconds, name, chosen, asked.cases.parent)
         seconds = f"{statistics.mean(taken):.2f} s a pair of {len(taken)}"
         print(f"{name:24} {seconds}, peak {peak:.2f} GB", flush=True)
-
-
-def run_match(ref: Path, tgt: Path, matcher: str, out: Path) -> dict[str, Any]:
-    """Match in a process of its own; its peak memory, time, status and error."""
-    out.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "imatch", "match", str(ref), str(tgt), "-m", matcher]
-    started = time.perf_counter()
-    with subprocess.Popen(
-        [*command, "-o", str(out), "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stderr is not None
-        message = process.stderr.read().decode()
-        _, code, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(code)
-    # Kibibytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    row: dict[str, Any] = {
-        "matcher": matcher,
-        "format": ref.suffix[1:],
-        "exit": process.returncode,
-        "seconds": round(time.perf_counter() - started, 1),
-        "peak_gb": round(usage.ru_maxrss * unit / 1e9, 2),
-    }
-    if not out.exists():
-        return row | {"status": "none", "message": message.strip()[-300:]}
-    found = json.loads(out.read_text())
-    row["status"] = found["status"]
-    if found["shift_px"] is not None:
-        row["error_px"] = np.round(np.subtract(found["shift_px"], SHIFT), 2).tolist()
-        row["ci95_px"] = found["ci95_px"]
-    return row
 
 
 def scenes(asked: argparse.Namespace) -> None:
@@ -142,6 +114,46 @@ def cluster(asked: argparse.Namespace) -> None:
             asked.every,
             lambda row: print(to_json(row), flush=True),
         )
+    write_record(asked.out, record | {"rows": rows})
+
+
+def networks(asked: argparse.Namespace) -> None:
+    """Run the learnt networks in torch, of this and older commits, and in ONNX Runtime."""
+    from imatch.matchers.onnx import export_onnx
+
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, checkouts(asked.against) as trees:
+        files = {name: Path(folder, f"{name}.onnx") for name in ("superpoint-s2", "loftr-s2")}
+        for name, file in files.items():
+            export_onnx(name, file)
+        for row in network_rows(trees, files, asked.side, asked.threads, asked.steps):
+            rows.append(row)
+            print(to_json(row), flush=True)
+    write_record(asked.out, record | {"rows": rows})
+
+
+def batch(asked: argparse.Namespace) -> None:
+    """Run a batch of small pairs in one process, and see what of it is not matching."""
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, checkouts(asked.against) as trees:
+        pairs = written_chips(Path(folder), asked.pairs, asked.side)
+        for matcher in asked.matcher or ["phase"]:
+            for name, tree in trees.items():
+                rows.append(
+                    {"tree": name, "matcher": matcher} | batches.of_tree(tree, pairs, matcher)
+                )
+                print(to_json(rows[-1]), flush=True)
+    write_record(asked.out, record | {"rows": rows})
+
+
+def memory(asked: argparse.Namespace) -> None:
+    """Match a pair that correlates and one of different ground by auto, and take their peaks."""
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    with tempfile.TemporaryDirectory() as folder:
+        rows = list(memory_rows(Path(folder), asked.side))
+    print(to_json(rows))
     write_record(asked.out, record | {"rows": rows})
 
 
@@ -270,6 +282,24 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
     part.add_argument("-m", "--matcher", action="append", help="default: auto")
     part.set_defaults(side=10980, bands=1)
+    part = parts.add_parser("networks", help="the learnt networks, in torch and ONNX Runtime")
+    part.set_defaults(run=networks)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--side", type=int, nargs="+", default=[256, 512, 640], help="pixels")
+    part.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    part.add_argument("--steps", type=int, default=5)
+    part.add_argument("--against", action="append", default=[], help="an older commit, or several")
+    part = parts.add_parser("batch", help="what of a batch of small pairs is not matching")
+    part.set_defaults(run=batch)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--pairs", type=int, default=100)
+    part.add_argument("--side", type=int, default=128, help="of a chip, pixels")
+    part.add_argument("-m", "--matcher", action="append", help="default: phase")
+    part.add_argument("--against", action="append", default=[], help="an older commit, or several")
+    part = parts.add_parser("memory", help="peak memory of auto, without and with networks")
+    part.set_defaults(run=memory)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--side", type=int, default=1024, help="pixels")
     part = parts.add_parser("cluster", help="many small pairs on a Dask cluster")
     part.set_defaults(run=cluster)
     part.add_argument("-o", "--out", type=Path, help="JSON file to write")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from imatch.pipeline.pair.config import MatchConfig
 from tests.support.geotiffs import write_geotiff
 
 Row = dict[str, Any]
+# As the documentation says, and as a cluster of the package's own has it.
+_WORKERS = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False", "OMP_NUM_THREADS": "1"}
 
 
 def written_chips(folder: Path, count: int, side: int) -> list[tuple[Path, Path]]:
@@ -49,7 +52,9 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, dict[str, ps
         try:
             for name, command in commands.items():
                 whole = [*command, "--scheduler-file", str(file)]
-                running[name] = subprocess.Popen(whole, stdout=log, stderr=log, cwd=folder)
+                running[name] = subprocess.Popen(
+                    whole, stdout=log, stderr=log, cwd=folder, env=os.environ | _WORKERS
+                )
             while not file.exists() or not file.read_text().rstrip().endswith("}"):
                 time.sleep(0.1)
             address = parse_json(file.read_text())["address"]
