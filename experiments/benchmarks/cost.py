@@ -104,17 +104,24 @@ def traffic(asked: argparse.Namespace) -> None:
 def cluster(asked: argparse.Namespace) -> None:
     """Match many small pairs on a Dask cluster, and watch memory, table and time."""
     record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    rows: list[dict[str, Any]] = []
+
+    def keep(row: dict[str, Any]) -> None:
+        # As they come: a run that is cut off leaves what it saw.
+        rows.append(row)
+        print(to_json(row), flush=True)
+        write_record(asked.out, record | {"rows": rows})
+
     with tempfile.TemporaryDirectory() as folder:
-        rows = cluster_rows(
+        cluster_rows(
             Path(folder),
             asked.pairs,
             asked.side,
             asked.matcher,
             asked.workers,
             asked.every,
-            lambda row: print(to_json(row), flush=True),
+            keep,
         )
-    write_record(asked.out, record | {"rows": rows})
 
 
 def networks(asked: argparse.Namespace) -> None:

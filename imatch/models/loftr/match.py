@@ -48,11 +48,11 @@ def mutual(
     # Some rows, or columns, at a time: no second matrix, and most of the work in the caches.
     some_rows = max(_AT_ONCE // (count * width), 1)
     some_columns = max(_AT_ONCE // (count * height), 1)
-    strips = similarity.split(some_columns, dim=2)
+    strips = torch.split(similarity, some_columns, dim=2)
     columns = torch.cat([strip.logsumexp(dim=1, keepdim=True) for strip in strips], dim=2)
     bests, partners = [], []
     best_of_column = similarity.new_zeros((count, width))  # Confidence is never less.
-    for strip in similarity.split(some_rows, dim=1):
+    for strip in torch.split(similarity, some_rows, dim=1):
         rows = strip.logsumexp(dim=2, keepdim=True)
         confidence = strip.mul_(2).sub_(rows).sub_(columns).exp_()
         best, partner = confidence.max(dim=2)

@@ -74,8 +74,8 @@ def cluster_rows(
     workers: int,
     every: int,
     on_row: Callable[[Row], None],
-) -> list[Row]:
-    """Runs a batch on a cluster and returns a row for each so many pairs.
+) -> None:
+    """Runs a batch on a cluster and tells a row for each so many pairs.
 
     Args:
         work: Folder for the chips and the batch.
@@ -84,11 +84,8 @@ def cluster_rows(
         matcher: Registry name.
         workers: Worker processes, one thread each.
         every: Pairs a row.
-        on_row: Told of each row.
-
-    Returns:
-        ``pairs``, seconds of wall and of the workers' processors since the last row, resident
-        megabytes by process, bytes of the table and of all results.
+        on_row: Told ``pairs``, seconds of wall and of processors since the last row, resident
+            megabytes by process and bytes of the table; at the end those of all documents.
     """
     chips = written_chips(work / "chips", min(100, max(2, round(count**0.5))), side)
     sides = list(product(*zip(*chips, strict=True)))
@@ -96,43 +93,36 @@ def cluster_rows(
         BatchPair(f"pair{index:07}", str(a), str(b))
         for index, (a, b) in zip(range(count), (sides * (count // len(sides) + 1)), strict=False)
     ]
-    rows, out = list[Row](), work / "batch"
+    out = work / "batch"
     with dask_cluster(work, workers) as (address, processes):
         processes["client"] = psutil.Process()
-        before = [0, time.perf_counter(), _busy(processes, "worker"), _busy(processes, "client")]
+        seen, since, busy = 0, time.perf_counter(), _busy(processes)
 
         def note(_result: BatchResult) -> None:
-            before[0] += 1
-            if before[0] % every and before[0] != count:
+            nonlocal seen, since, busy
+            seen += 1
+            if seen % every and seen != count:
                 return
-            now, busy, own = (
-                time.perf_counter(),
-                _busy(processes, "worker"),
-                _busy(processes, "client"),
-            )
+            now, total = time.perf_counter(), _busy(processes)
             row: Row = {
-                "pairs": before[0],
-                "wall_s": round(now - before[1], 1),
-                "workers_processor_s": round(busy - before[2], 1),
-                "client_processor_s": round(own - before[3], 1),
+                "pairs": seen,
+                "wall_s": round(now - since, 1),
+                "processor_s": {name: round(total[name] - busy[name], 1) for name in total},
                 "rss_mb": {
                     name: round(one.memory_info().rss / 1e6, 1) for name, one in processes.items()
                 },
                 "table_bytes": (out / "results.csv").stat().st_size,
             }
-            before[1:] = [now, busy, own]
-            rows.append(row)
+            since, busy = now, total
             on_row(row)
 
         config = MatchConfig(matcher=matcher)
         run_batch(pairs, config, out, dask=address, overwrite=True, on_result=note)
-    documents = list((out / "results").iterdir())
-    rows[-1]["documents"] = len(documents)
-    rows[-1]["documents_bytes"] = sum(file.stat().st_size for file in documents)
-    return rows
+    sizes = [file.stat().st_size for file in (out / "results").iterdir()]
+    on_row({"documents": len(sizes), "documents_bytes": sum(sizes)})
 
 
-def _busy(processes: dict[str, psutil.Process], kind: str) -> float:
-    """Processor seconds of the processes whose name begins so."""
-    times = [one.cpu_times() for name, one in processes.items() if name.startswith(kind)]
-    return sum(one.user + one.system for one in times)
+def _busy(processes: dict[str, psutil.Process]) -> dict[str, float]:
+    """Processor seconds of each process until now."""
+    times = {name: one.cpu_times() for name, one in processes.items()}
+    return {name: one.user + one.system for name, one in times.items()}
