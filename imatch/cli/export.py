@@ -9,7 +9,7 @@ import click
 from imatch.cli.group import SuggestingGroup
 from imatch.cli.logs import Verb, note
 from imatch.cli.options.common import PATH, offline_option, overwrite_option
-from imatch.cli.options.match import parse_named_files
+from imatch.cli.options.values import parse_named_files
 
 
 @click.group(cls=SuggestingGroup)

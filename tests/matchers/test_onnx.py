@@ -50,7 +50,7 @@ def test_a_file_that_differs_does_not_appear(
     fixed = onnx.ExportedNetwork(
         NETWORKS["superpoint-s2"].part, 8, ("image",), (), ("one", "other"), lambda _net: Fixed()
     )
-    monkeypatch.setitem(NETWORKS, "fixed", fixed)  # type: ignore[arg-type]
+    monkeypatch.setitem(NETWORKS, "fixed", fixed)
     with pytest.raises(ConfigError, match="differ from torch's by"):
         export_onnx("fixed", tmp_path / "fixed.onnx")
     assert not list(tmp_path.iterdir())

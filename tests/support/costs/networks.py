@@ -118,9 +118,10 @@ def _runs(
 
     def compare() -> object:
         # As in torch, but for the refinement of cells, of which different ground has few.
-        tokens = map(torch.from_numpy, sessions["loftr-s2"].run(None, given)[:2])
+        own, there = map(torch.from_numpy, sessions["loftr-s2"].run(None, given)[:2])
         with torch.inference_mode():
-            return mutual(loftr.similarity(*tokens, cells, cells), inner, inner, shape.threshold)
+            alike = loftr.similarity(own, there, cells, cells)
+            return mutual(alike, inner, inner, shape.threshold)
 
     image = {"image": a[None].numpy()}
     yield ("superpoint-s2", "onnxruntime"), lambda: sessions["superpoint-s2"].run(None, image)
