@@ -45,6 +45,8 @@ class _PairMaps(nn.Module):
     Positions are computed, not sliced from a table, so that a file is good for any size.
     """
 
+    rates: Tensor
+
     def __init__(self, network: LoFTR) -> None:
         super().__init__()
         if not network.shape.even:

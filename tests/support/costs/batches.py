@@ -91,20 +91,20 @@ def main() -> None:
             for pair in pairs:
                 yield run_pair(task, pair)
 
-    genuine, batch = imatch.workflows.batch.run_batch, imatch.workflows.batch.batch
-    imatch.workflows.batch.run_batch = lambda *args, **kwargs: genuine(
-        *args, **(kwargs | {"executor": Here()})
-    )
+    # Not an argument of the function, since a program has no use for it.
+    module: Any = imatch.workflows.batch
+    genuine = module.run_batch
+    module.run_batch = lambda *args, **kwargs: genuine(*args, **(kwargs | {"executor": Here()}))
     asked = json.load(sys.stdin)
     pairs = [(ref, tgt) for ref, tgt in asked["pairs"]]
     with tempfile.TemporaryDirectory() as folder:
-        batch(pairs[:2], Path(folder, "first"), matcher=asked["matcher"])
+        module.batch(pairs[:2], Path(folder, "first"), matcher=asked["matcher"])
         clock = stage_seconds.Clock()
         for stage, functions in STAGES.items():
             for module, attribute in functions:
                 clock.watch(module, attribute, stage)
         wall, begun = time.perf_counter(), time.process_time()
-        run = batch(pairs, Path(folder, "batch"), matcher=asked["matcher"])
+        run = module.batch(pairs, Path(folder, "batch"), matcher=asked["matcher"])
         total, wall = time.process_time() - begun, time.perf_counter() - wall
     stages = dict(clock.seconds)
     stages["rest"] = total - sum(stages.values())
