@@ -10,6 +10,10 @@ r"""What things cost: time and memory of pairs, scenes, training, search and the
     python -m experiments.benchmarks.cost search -o out/index --threads 2
     python -m experiments.benchmarks.cost types
     python -m experiments.benchmarks.cost startup
+    python -m experiments.benchmarks.cost networks --against 23a3531 -o out/networks.json
+    python -m experiments.benchmarks.cost batch --against 23a3531 -o out/batch.json
+    python -m experiments.benchmarks.cost memory -o out/memory.json
+    python -m experiments.benchmarks.cost cluster --pairs 10000 -o out/cluster.json
     python -m experiments.benchmarks.cost stages --data ../shared/data --against v0.2.0
 
 Time of a processor is that of the process, so that a busy machine does not count. What is measured
@@ -22,60 +26,31 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+from typing import Any
 
 # Torch and faiss are imported where they are used: a child's peak memory includes its parent's.
-from imatch.benchmark.cases import Case, read_cases
+from imatch.benchmark.cases import read_cases
 from imatch.benchmark.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from tests.support.apart import apart
+from tests.support.costs import batches
+from tests.support.costs.checkouts import checkouts
+from tests.support.costs.cluster import cluster_rows, written_chips
+from tests.support.costs.networks import network_rows
+from tests.support.costs.pairs import memory_rows, pair_seconds, run_match
+from tests.support.costs.training import train_loftr, train_superpoint
 from tests.support.scenes.remote import match_remotely, write_cog
-from tests.support.scenes.shifted import FORMATS, SHIFT, make_scenes
+from tests.support.scenes.shifted import FORMATS, make_scenes
 from tests.support.service import Service
 from tests.support.stage_pairs import stage_rows
 from tests.support.startup import run_fresh
 from tests.support.types_on_path import classes_on_path
 from tests.support.vector_search import search_all
-
-if TYPE_CHECKING:
-    from imatch.training.trainer import Trainer
-
-T = TypeVar("T")
-
-
-def pair_seconds(name: str, cases: list[Case], root: Path) -> tuple[list[float], float]:
-    """Processor seconds of each case with one thread, and the process's peak in GB.
-
-    The first pair, for which the network is built, is not counted.
-    """
-    import torch
-
-    from imatch.benchmark.prepare_case import prepare_case
-    from imatch.benchmark.worker import peak_mb, unreduced
-    from imatch.pipeline.pair.config import MatchConfig
-    from imatch.pipeline.pair.match import match
-    from imatch.pipeline.pair.registrar import load_registrar
-
-    torch.set_num_threads(1)
-    config = MatchConfig(matcher=name, fetch=True)
-    registrar, taken = load_registrar(config), []
-    for case in (cases[0], *cases):
-        views = prepare_case(case, root, config)
-        ref, tgt = (view.source() for view in views)
-        begun = time.process_time()
-        match(ref, tgt, registrar.configured(unreduced(registrar.config, views)))
-        taken.append(time.process_time() - begun)
-    return taken[1:], peak_mb() / 1e3
 
 
 def pairs(asked: argparse.Namespace) -> None:
@@ -86,37 +61,6 @@ def pairs(asked: argparse.Namespace) -> None:
         taken, peak = apart(pair_seconds, name, chosen, asked.cases.parent)
         seconds = f"{statistics.mean(taken):.2f} s a pair of {len(taken)}"
         print(f"{name:24} {seconds}, peak {peak:.2f} GB", flush=True)
-
-
-def run_match(ref: Path, tgt: Path, matcher: str, out: Path) -> dict[str, Any]:
-    """Match in a process of its own; its peak memory, time, status and error."""
-    out.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "imatch", "match", str(ref), str(tgt), "-m", matcher]
-    started = time.perf_counter()
-    with subprocess.Popen(
-        [*command, "-o", str(out), "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stderr is not None
-        message = process.stderr.read().decode()
-        _, code, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(code)
-    # Kibibytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    row: dict[str, Any] = {
-        "matcher": matcher,
-        "format": ref.suffix[1:],
-        "exit": process.returncode,
-        "seconds": round(time.perf_counter() - started, 1),
-        "peak_gb": round(usage.ru_maxrss * unit / 1e9, 2),
-    }
-    if not out.exists():
-        return row | {"status": "none", "message": message.strip()[-300:]}
-    found = json.loads(out.read_text())
-    row["status"] = found["status"]
-    if found["shift_px"] is not None:
-        row["error_px"] = np.round(np.subtract(found["shift_px"], SHIFT), 2).tolist()
-        row["ci95_px"] = found["ci95_px"]
-    return row
 
 
 def scenes(asked: argparse.Namespace) -> None:
@@ -135,9 +79,7 @@ def scenes(asked: argparse.Namespace) -> None:
                 f"{row['status']:10}error {row.get('error_px')} px {row.get('message', '')}",
                 flush=True,
             )
-    if asked.out is not None:
-        with atomic_path(asked.out, overwrite=True) as path:
-            path.write_text(json.dumps(record | {"runs": rows}, indent=1) + "\n")
+    write_record(asked.out, record | {"runs": rows})
 
 
 def traffic(asked: argparse.Namespace) -> None:
@@ -154,12 +96,80 @@ def traffic(asked: argparse.Namespace) -> None:
         rows = [match_remotely(service, ref, tgt, m) for m in asked.matcher or ["auto"]]
     finally:
         service.close()
-    if asked.out is not None:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
-        with atomic_path(asked.out, overwrite=True) as path:
-            path.write_text(json.dumps(record | {"runs": rows}, indent=1) + "\n")
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    write_record(asked.out, record | {"runs": rows})
     print(to_json(rows))
+
+
+def cluster(asked: argparse.Namespace) -> None:
+    """Match many small pairs on a Dask cluster, and watch memory, table and time."""
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    rows: list[dict[str, Any]] = []
+
+    def keep(row: dict[str, Any]) -> None:
+        # As they come: a run that is cut off leaves what it saw.
+        rows.append(row)
+        print(to_json(row), flush=True)
+        write_record(asked.out, record | {"rows": rows})
+
+    with tempfile.TemporaryDirectory() as folder:
+        cluster_rows(
+            Path(folder),
+            asked.pairs,
+            asked.side,
+            asked.matcher,
+            asked.workers,
+            asked.every,
+            keep,
+        )
+
+
+def networks(asked: argparse.Namespace) -> None:
+    """Run the learnt networks in torch, of this and older commits, and in ONNX Runtime."""
+    from imatch.matchers.onnx import export_onnx
+
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, checkouts(asked.against) as trees:
+        files = {name: Path(folder, f"{name}.onnx") for name in ("superpoint-s2", "loftr-s2")}
+        for name, file in files.items():
+            export_onnx(name, file)
+        for row in network_rows(trees, files, asked.side, asked.threads, asked.steps):
+            rows.append(row)
+            print(to_json(row), flush=True)
+    write_record(asked.out, record | {"rows": rows})
+
+
+def batch(asked: argparse.Namespace) -> None:
+    """Run a batch of small pairs in one process, and see what of it is not matching."""
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, checkouts(asked.against) as trees:
+        pairs = written_chips(Path(folder), asked.pairs, asked.side)
+        for matcher in asked.matcher or ["phase"]:
+            for name, tree in trees.items():
+                rows.append(
+                    {"tree": name, "matcher": matcher} | batches.of_tree(tree, pairs, matcher)
+                )
+                print(to_json(rows[-1]), flush=True)
+    write_record(asked.out, record | {"rows": rows})
+
+
+def memory(asked: argparse.Namespace) -> None:
+    """Match a pair that correlates and one of different ground by auto, and take their peaks."""
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    with tempfile.TemporaryDirectory() as folder:
+        rows = list(memory_rows(Path(folder), asked.side))
+    print(to_json(rows))
+    write_record(asked.out, record | {"rows": rows})
+
+
+def write_record(out: Path | None, record: dict[str, Any]) -> None:
+    """Writes a record of results, if it is wanted."""
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(out, overwrite=True) as path:
+            path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def types(_asked: argparse.Namespace) -> None:
@@ -194,66 +204,7 @@ def stages(asked: argparse.Namespace) -> None:
     for row, line in stage_rows(asked.data, asked.seed, asked.pairs, asked.against):
         rows += row
         print(line, flush=True)
-    if asked.out is not None:
-        record = environment(" ".join(["python", *sys.argv]))
-        with atomic_path(asked.out, overwrite=True) as path:
-            path.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
-
-
-def train_superpoint(asked: argparse.Namespace, settings: list[str], folder: Path) -> None:
-    """Measure SuperPoint; its labels and the teacher's descriptors are made once in a run."""
-    from imatch.core.settings import load_settings
-    from imatch.training.superpoint.config import SuperPointConfig
-    from imatch.training.superpoint.trainer import SuperPointTrainer
-
-    config = load_settings(SuperPointConfig, asked.config, ["distil.fit_pairs=0", *settings])
-    work = SuperPointTrainer(config, folder)
-    batches, loading = _loaded(work.views(), work.collate, config.batch_size, asked.steps)
-    begun = time.process_time()
-    for batch in batches:
-        for item in batch.items:
-            labels = work.labels.of(item.index, item.plain, work.device)
-            if work.distilled is not None and item.plain.known:
-                work.distilled.of(item.index, item.plain, labels, work.device)
-    once = (time.process_time() - begun) / len(batches) / config.batch_size
-    print(f"labels, once a pair of dates: {once:.2f} s")
-    _learn(work, batches, loading, config.batch_size)
-
-
-def train_loftr(asked: argparse.Namespace, settings: list[str], folder: Path) -> None:
-    """Measure LoFTR."""
-    from imatch.core.settings import load_settings
-    from imatch.training.loftr.config import LoFTRConfig
-    from imatch.training.loftr.trainer import LoFTRTrainer
-
-    config = load_settings(LoFTRConfig, asked.config, ["data.mixture.distil=0", *settings])
-    work = LoFTRTrainer(config, folder)
-    batches, loading = _loaded(work.views(), work.collate, config.batch_size, asked.steps)
-    _learn(work, batches, loading, config.batch_size)
-
-
-def _loaded(views: Any, collate: Callable[..., T], size: int, steps: int) -> tuple[list[T], float]:
-    """Batches for so many steps and one more, and processor seconds a batch."""
-    from imatch.training.loader import endless
-
-    begun = time.process_time()
-    batches = list(islice(endless(views, collate, batch_size=size, seed=0), steps + 1))
-    return batches, (time.process_time() - begun) / len(batches)
-
-
-def _learn(work: Trainer[Any, T, Any], batches: list[T], loading: float, size: int) -> None:
-    """Take the steps, of which the first, at which kernels are chosen, is not counted."""
-    import torch
-
-    model = work.build_model()
-    optimiser = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad])
-    work.update(model, optimiser, batches[0])
-    begun = time.process_time()
-    for batch in batches[1:]:
-        work.update(model, optimiser, batch)
-    learning = (time.process_time() - begun) / (len(batches) - 1)
-    print(f"loading {loading / size:.3f} s, learning {learning / size:.3f} s a pair")
-    print(f"{size / (loading + learning):.2f} pairs/s on one core, {work.precision}")
+    write_record(asked.out, environment(" ".join(["python", *sys.argv])) | {"rows": rows})
 
 
 def training(asked: argparse.Namespace) -> None:
@@ -262,9 +213,9 @@ def training(asked: argparse.Namespace) -> None:
 
     torch.set_num_threads(asked.threads)
     settings = [f"data.chips={asked.chips}", "batch_size=2", "device=cpu", *asked.set]
-    train = train_superpoint if asked.trainer == "superpoint" else train_loftr
     with tempfile.TemporaryDirectory() as folder:
-        train(asked, settings, Path(folder))
+        train = train_superpoint if asked.trainer == "superpoint" else train_loftr
+        train(asked.config, settings, Path(folder), asked.steps)
 
 
 def matching(asked: argparse.Namespace) -> None:
@@ -338,6 +289,32 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
     part.add_argument("-m", "--matcher", action="append", help="default: auto")
     part.set_defaults(side=10980, bands=1)
+    part = parts.add_parser("networks", help="the learnt networks, in torch and ONNX Runtime")
+    part.set_defaults(run=networks)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--side", type=int, nargs="+", default=[256, 512, 640], help="pixels")
+    part.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    part.add_argument("--steps", type=int, default=5)
+    part.add_argument("--against", action="append", default=[], help="an older commit, or several")
+    part = parts.add_parser("batch", help="what of a batch of small pairs is not matching")
+    part.set_defaults(run=batch)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--pairs", type=int, default=100)
+    part.add_argument("--side", type=int, default=128, help="of a chip, pixels")
+    part.add_argument("-m", "--matcher", action="append", help="default: phase")
+    part.add_argument("--against", action="append", default=[], help="an older commit, or several")
+    part = parts.add_parser("memory", help="peak memory of auto, without and with networks")
+    part.set_defaults(run=memory)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--side", type=int, default=1024, help="pixels")
+    part = parts.add_parser("cluster", help="many small pairs on a Dask cluster")
+    part.set_defaults(run=cluster)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--pairs", type=int, default=10_000)
+    part.add_argument("--side", type=int, default=64, help="of a chip, pixels")
+    part.add_argument("-m", "--matcher", default="phase")
+    part.add_argument("--workers", type=int, default=2)
+    part.add_argument("--every", type=int, default=1000, help="pairs a row")
     part = parts.add_parser("types", help="the classes on the path of one match")
     part.set_defaults(run=types)
     part = parts.add_parser("startup", help="importing imatch, and the first match of a program")

@@ -52,6 +52,7 @@ from imatch.cli.group import VerbGroup
             "List the matchers and their weights.",
         ),
         "weights": ("imatch.cli.weights:weights", "List, fetch or locate checkpoints."),
+        "export": ("imatch.cli.export:export", "Write networks for other programs."),
         "qgis": ("imatch.cli.qgis:qgis", "Install the QGIS plugin, or pack it for others."),
         "doctor": ("imatch.cli.doctor:doctor", "Say what is installed and what is wrong."),
         "completion": ("imatch.cli.completion:completion", "Print a shell completion script."),

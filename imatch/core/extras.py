@@ -14,6 +14,8 @@ EXTRAS = {
     "faiss": "retrieval",
     "kagglehub": "fetch",
     "mlflow": "mlflow",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
     "pyarrow": "retrieval",
     "pystac": "stac",
     "pystac_client": "fetch",

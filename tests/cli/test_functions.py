@@ -153,6 +153,7 @@ VERBS: dict[str, tuple[str, dict[str, str]]] = {
     "weights list": ("imatch.matchers.weights:list_weights", {"fmt": "core.io.jsontext:to_json"}),
     "weights fetch": ("imatch.matchers.weights:fetch_all", {}),
     "weights path": ("imatch.models.weights:require_weights", {}),
+    "export onnx": ("imatch.matchers.onnx:export_onnx", {"offline": "fetch"}),
     "qgis install": ("imatch.qgis.install:install_plugin", {}),
     "qgis package": ("imatch.qgis.install:package_plugin", {}),
     "doctor": ("imatch.health:examine", {"fmt": "health:Report.to_dict"}),

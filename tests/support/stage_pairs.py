@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.costs.checkouts import checkouts
 from tests.support.geotiffs import write_geotiff
 from tests.support.pairs.trust.kinds import make_pair
 from tests.support.stage_seconds import of_tree
@@ -50,30 +49,15 @@ def stage_rows(
         count: Pairs of a kind.
         commits: What else to measure, as git names it.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        work, trees = Path(folder), {"this": Path.cwd()}
-        pairs = written_pairs(data, range(seed, seed + count), work)
-        try:
-            for commit in commits:
-                tree = work / f"tree_{len(trees)}"
-                _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
-                trees[commit] = tree
-            for kind, files in pairs.items():
-                for name, tree in trees.items():
-                    rows = of_tree(tree, files)
-                    yield (
-                        [{"kind": kind, "tree": name} | row for row in rows],
-                        _line(kind, name, rows),
-                    )
-        finally:
-            for tree in list(trees.values())[1:]:
-                _git("worktree", "remove", "--force", str(tree))
-
-
-def _git(*words: str) -> None:
-    git = shutil.which("git")
-    assert git is not None, "older commits are checked out by git"
-    subprocess.run([git, *words], check=True)
+    with tempfile.TemporaryDirectory() as folder, checkouts(commits) as trees:
+        pairs = written_pairs(data, range(seed, seed + count), Path(folder))
+        for kind, files in pairs.items():
+            for name, tree in trees.items():
+                rows = of_tree(tree, files)
+                yield (
+                    [{"kind": kind, "tree": name} | row for row in rows],
+                    _line(kind, name, rows),
+                )
 
 
 def _line(kind: str, name: str, rows: Sequence[Row]) -> str:

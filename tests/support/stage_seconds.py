@@ -31,7 +31,7 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
 Seconds = dict[str, float]
 
 
-class _Clock:
+class Clock:
     """Adds up the processor time of functions, less that of those they call."""
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ def main() -> None:
     # What a process does once, the first hard pair would have to pay for.
     for library in ("torch", "kornia"):
         importlib.import_module(library)
-    clock = _Clock()
+    clock = Clock()
     for stage, functions in STAGES.items():
         for module, attribute in functions:
             clock.watch(module, attribute, stage)

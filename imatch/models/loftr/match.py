@@ -13,6 +13,8 @@ _LEAST_SPREAD = 0.02
 """Standard deviations below this, in units of the reach, are not believed."""
 
 _REFINED_AT_ONCE = 512
+# Similarities that are turned into confidence at a time: 4 MB.
+_AT_ONCE = 2**20
 
 
 def dual_softmax(similarity: Tensor) -> Tensor:
@@ -42,13 +44,25 @@ def mutual(
     Returns:
         The pairs; their confidence is what `similarity` holds there now.
     """
-    rows = similarity.logsumexp(dim=2, keepdim=True)
-    columns = similarity.logsumexp(dim=1, keepdim=True)
-    confidence = similarity.mul_(2).sub_(rows).sub_(columns).exp_()
-    best, partner = confidence.max(dim=2)
+    count, height, width = similarity.shape
+    # Some rows, or columns, at a time: no second matrix, and most of the work in the caches.
+    some_rows = max(_AT_ONCE // (count * width), 1)
+    some_columns = max(_AT_ONCE // (count * height), 1)
+    strips = torch.split(similarity, some_columns, dim=2)
+    columns = torch.cat([strip.logsumexp(dim=1, keepdim=True) for strip in strips], dim=2)
+    bests, partners = [], []
+    best_of_column = similarity.new_zeros((count, width))  # Confidence is never less.
+    for strip in torch.split(similarity, some_rows, dim=1):
+        rows = strip.logsumexp(dim=2, keepdim=True)
+        confidence = strip.mul_(2).sub_(rows).sub_(columns).exp_()
+        best, partner = confidence.max(dim=2)
+        bests.append(best)
+        partners.append(partner)
+        best_of_column = torch.maximum(best_of_column, confidence.amax(dim=1))
+    best, partner = torch.cat(bests, dim=1), torch.cat(partners, dim=1)
     chosen = (
         (best > threshold)
-        & (confidence.amax(dim=1).gather(1, partner) == best)
+        & (best_of_column.gather(1, partner) == best)
         & eligible_a.flatten(1)
         & eligible_b.flatten(1).gather(1, partner)
     )
@@ -104,7 +118,8 @@ def tie_points(
     with torch.inference_mode():
         images = [_padded(image, shape.cell)[None] for image in (a, b)]
         seen = [cells_seen(_padded(valid[None], shape.cell), shape) for valid in (valid_a, valid_b)]
-        if images[0].shape == images[1].shape:
+        # A processor has no use for batches, and small maps are dealt with sooner.
+        if images[0].shape == images[1].shape and a.device.type != "cpu":
             coarse, fine = network.features(torch.cat(images), fine=shape.refined)
             maps = [(coarse[k : k + 1], None if fine is None else fine[k : k + 1]) for k in (0, 1)]
         else:

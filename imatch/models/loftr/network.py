@@ -95,11 +95,20 @@ class LoFTR(KorniaLoFTR):
             larger = max(rows, known[0]), max(columns, known[1])
             self.pos_encoding.update_position_encoding_size(larger)
         place = self.pos_encoding.pe[:, :, shift[0] : rows, shift[1] : columns]
+        place_a, place_b = (place[:, :, : x.shape[2], : x.shape[3]] for x in (a, b))
+        return self.attend_at((a, b), (place_a, place_b), (seen_a, seen_b))
+
+    def attend_at(
+        self,
+        maps: tuple[Tensor, Tensor],
+        places: tuple[Tensor, Tensor],
+        seen: tuple[Tensor | None, Tensor | None],
+    ) -> tuple[Tensor, Tensor]:
+        """`attend` with encodings of the places, (1, C, h, w) and (1, C, h', w')."""
         tokens, positions = (
-            [x.flatten(2).mT.contiguous() for x in pair]
-            for pair in ((a, b), [place[:, :, : x.shape[2], : x.shape[3]] for x in (a, b)])
+            [x.flatten(2).transpose(1, 2).contiguous() for x in pair] for pair in (maps, places)
         )
-        masks = [None if seen is None else seen.flatten(1) for seen in (seen_a, seen_b)]
+        masks = [None if one is None else one.flatten(1) for one in seen]
         if self.shape.backbone == "superpoint":
             return self._attend_with_positions(tokens, positions, masks)
         a, b = (own + there for own, there in zip(tokens, positions, strict=True))
@@ -159,7 +168,7 @@ class LoFTR(KorniaLoFTR):
         alike = (a.float() * scale) @ b.float().mT
         for seen, axis in ((seen_a, 2), (seen_b, 1)):
             if seen is not None:
-                alike = alike.masked_fill(~seen.flatten(1).unsqueeze(axis), _UNSEEN)
+                alike.masked_fill_(~seen.flatten(1).unsqueeze(axis), _UNSEEN)
         return alike
 
     def refine(

@@ -66,14 +66,33 @@ class Describer(nn.Module):
             (B, 64, H/2, W/2), (B, 128, H/4, W/4) and (B, 128, H/8, W/8). Cell i of a map lies in
             the middle of the pixels that it stands for.
         """
-        maps, x = [], image
-        for name in _ENCODER:
+        maps, x = [], self._halved(image)
+        for name in _ENCODER[2:]:
             x = self._layer(name, x)
             if name in ("2b", "3b", "4b"):
                 maps.append(x)
-            if name in ("1b", "2b", "3b"):
+            if name in ("2b", "3b"):
                 x = F.max_pool2d(x, 2)
         return maps[0], maps[1], maps[2]
+
+    def _halved(self, image: Tensor) -> Tensor:
+        """The first stage, (B, 64, H/2, W/2).
+
+        On a processor some rows at a time, with the same numbers: C libraries take memory for maps
+        of full resolution (64 MB of 512 x 512 pixels) from the system anew each time, which costs
+        as much as half the convolutions.
+        """
+        count, _, height, width = image.shape
+        rows = height
+        if image.device.type == "cpu" and not (self.training or torch.is_grad_enabled()):
+            rows = max(_AT_ONCE // (2 * count * width), 1) * 2
+        parts = []
+        for top in range(0, height, rows):
+            # What two 3 x 3 kernels see beyond the rows; cut ends are zeros as any end, and go.
+            first, last = max(top - 2, 0), min(top + rows + 2, height)
+            full = self._layer("1b", self._layer("1a", image[:, :, first:last]))
+            parts.append(F.max_pool2d(full[:, :, top - first : top - first + rows], 2))
+        return torch.cat(parts, dim=2)
 
     def encode(self, image: Tensor) -> Tensor:
         """The features that the heads read, (B, 128, H/8, W/8)."""
@@ -142,6 +161,9 @@ class SuperPoint(Describer):
 
 _ENCODER = ("1a", "1b", "2a", "2b", "3a", "3b", "4a", "4b")
 _EPSILON = 0.001
+# Pixels of a strip of the first stage: 8 MB a map. Measured on 256 x 256 to 640 x 640 pixels; more
+# than 32 MB would be taken from the system anew (glibc), less sees more rows twice.
+_AT_ONCE = 2**15
 
 
 def _conv3(n_in: int, n_out: int) -> nn.Conv2d:

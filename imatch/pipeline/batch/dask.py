@@ -243,9 +243,14 @@ def _client(address: str, jobs: int, retries: int) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
     if address == LOCAL:
-        # One failure more than allowed ends a pair, as one attempt more than `retries` does.
+        settings = {
+            # One failure more than allowed ends a pair, as one attempt more than `retries` does.
+            "distributed.scheduler.allowed-failures": retries,
+            # Keeps call trees of the last 1000 seconds, some hundred megabytes of each worker.
+            "distributed.worker.profile.enabled": False,
+        }
         with (
-            dask.config.set({"distributed.scheduler.allowed-failures": retries}),
+            dask.config.set(settings),
             LocalCluster(
                 n_workers=jobs,
                 threads_per_worker=1,

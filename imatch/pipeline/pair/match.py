@@ -50,6 +50,7 @@ from imatch.raster import (
 from imatch.raster.dataarrays.frame import is_data_array
 from imatch.raster.dataarrays.source import data_array_source
 from imatch.raster.fixed.blocks import common_blocks
+from imatch.raster.gdal import kept_open
 from imatch.raster.read.source import SETTINGS, MaskUse, settings_of
 from imatch.raster.remote.versions import fingerprints_of
 
@@ -174,6 +175,8 @@ class PairEstimate:
         )
 
 
+# The search for other bands alone would open each file a dozen times.
+@kept_open()
 def estimate_pair(
     ref: Image,
     tgt: Image,

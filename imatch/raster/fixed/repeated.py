@@ -16,6 +16,7 @@ _SIDE, _LARGEST = 512, 24
 _WITHIN, _ACROSS = 0.98, 0.75
 #: Fewer lines tell nothing.
 _FEWEST = 4
+_ROUNDING = 1e-6
 
 
 def true_pixel(source: Source) -> int:
@@ -50,6 +51,10 @@ def repeats(pixels: NDArray[np.float32], valid: BoolArray) -> int:
     equal = (pixels[:, :, 1:] == pixels[:, :, :-1]).all(axis=0) & both
     counts = both.sum(axis=0)
     share = np.where(counts > 0, equal.sum(axis=0) / np.maximum(counts, 1), np.nan)
+    # Within true pixels lie at least half of the columns: few images have so many equal ones.
+    known = share[counts > 0]
+    if known.sum() < (_WITHIN - _ROUNDING) * (len(known) - (len(share) + 1) // 2):
+        return 1
     best, lowest = 1, _ACROSS
     # As of most images: no mean of shares is larger than the largest of them.
     if not (share >= _WITHIN).any():

@@ -61,6 +61,22 @@ class TestMutual:
         assert (cells.a.tolist(), cells.b.tolist()) == ([0, 2], [1, 3])
         torch.testing.assert_close(similarity, wanted)
 
+    @pytest.mark.parametrize("at_once", [1, 100, 2**20])
+    def test_rows_at_a_time_give_the_whole(
+        self, at_once: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("imatch.models.loftr.match._AT_ONCE", at_once)
+        similarity = 8 * torch.randn(2, 20, 30, generator=torch.Generator().manual_seed(0))
+        whole = dual_softmax(similarity).exp()
+        best, partner = whole.max(dim=2)
+        chosen = (best > 0.2) & (whole.argmax(dim=1).gather(1, partner) == torch.arange(20))
+        one, other = torch.ones(2, 4, 5, dtype=torch.bool), torch.ones(2, 5, 6, dtype=torch.bool)
+        cells = mutual(similarity, one, other, 0.2)
+        assert torch.equal(torch.stack([cells.pair, cells.a], dim=1), chosen.nonzero())
+        assert torch.equal(cells.b, partner[chosen])
+        assert len(cells) >= 5
+        torch.testing.assert_close(similarity, whole)
+
     def test_threshold(self) -> None:
         free = torch.ones(1, 2, 2, dtype=torch.bool)
         assert len(mutual(torch.eye(4)[None], free, free, 0.9)) == 0

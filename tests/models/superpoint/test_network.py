@@ -49,6 +49,26 @@ def test_cardinality(channels: int, batch: int) -> None:
     torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(batch, 5, 7))
 
 
+@pytest.mark.parametrize("rows", [2, 6, 24, 64])
+def test_strips_of_the_first_stage_give_the_whole(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, images = SuperPoint(batch_norm=True).eval(), torch.rand(2, 1, 40, 24)
+    whole = [part.detach() for part in net(images)]  # With gradients: at once.
+    monkeypatch.setattr("imatch.models.superpoint.network._AT_ONCE", rows * 2 * 24)
+    sizes = list[int]()
+    hook = net.conv1b.register_forward_hook(lambda _net, args, _out: sizes.append(args[0].shape[2]))
+    with torch.inference_mode():
+        in_strips = net(images)
+    hook.remove()
+    assert len(sizes) == -(-40 // rows)
+    assert max(sizes) == min(40, rows + (2 if rows > 20 else 4))
+    for part, wanted in zip(in_strips, whole, strict=True):
+        torch.testing.assert_close(part, wanted)
+
+
 def test_gradients_reach_every_parameter() -> None:
     net = SuperPoint()
     logits, descriptors = net(torch.rand(1, 1, 16, 16))

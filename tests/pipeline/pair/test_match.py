@@ -46,6 +46,21 @@ class TestInputs:
         assert r.status == "ok"
         assert ref.error_px(tgt, r) < ERROR_PX
 
+    def test_each_file_is_opened_once(
+        self, scene: MakeScene, register: Register, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Reading, what is asked of the pixels and the search for infrared bands share it."""
+        ref, tgt = scene("ref.tif", noise=1), scene("tgt.tif", noise=2)
+        names, genuine = list[str](), rasterio.open
+
+        def counted(name: Any, *args: Any, **kwargs: Any) -> Any:
+            names.append(str(name))
+            return genuine(name, *args, **kwargs)
+
+        monkeypatch.setattr(rasterio, "open", counted)
+        assert register(ref, tgt).status == "ok"
+        assert sorted(names) == sorted(map(str, (ref.path, tgt.path)))
+
     def test_one_band_of_thirteen(self, scene: MakeScene, register: Register) -> None:
         ref = scene("ref.tif", noise=1, bands=13, band=7)
         tgt = scene("tgt.tif", noise=2, bands=13, band=11)

@@ -52,3 +52,17 @@ def test_a_registration_is_no_finer_than_what_was_measured(
     for found, half, truth in zip(r.shift_px, r.ci95_px, shift, strict=True):
         assert abs(found - truth) <= half
         assert half > 0.02 * factor
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equal_columns_are_found_whatever_else_is_equal(seed: int) -> None:
+    """Near the shares at which nothing needs to be sought."""
+    random = np.random.default_rng(seed)
+    image = np.arange(48.0 * 40).reshape(1, 40, 48)
+    equal = random.permutation(47)[: 20 + 2 * seed]
+    for column in sorted(equal):
+        image[:, :, column + 1] = image[:, :, column]
+    assert repeats(image.astype(np.float32), np.ones((40, 48), bool)) == 1
+    image[:] = image[:, :, ::2].repeat(2, axis=2)
+    image[:, ::50, 1] += 0.5  # One row in forty differs.
+    assert repeats(image.astype(np.float32), np.ones((40, 48), bool)) >= 2

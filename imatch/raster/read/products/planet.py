@@ -45,13 +45,11 @@ def find_planet(path: Path) -> Product | None:
     Raises:
         InputError: There are several scenes.
     """
-    files = [str(file) for file in sorted((path if path.is_dir() else path.parent).glob("*.tif"))]
-    if path.is_dir():
-        images = matching(_IMAGE, files)
-    elif _IMAGE.search(path.name) and path.is_file():
-        images = matching(_IMAGE, [str(path)])
-    else:
-        return None
+    whole = path.is_dir()
+    if not whole and not (_IMAGE.search(path.name) and path.is_file()):
+        return None  # Before its folder is listed, which may hold a million other images.
+    files = [str(file) for file in sorted((path if whole else path.parent).glob("*.tif"))]
+    images = matching(_IMAGE, files if whole else [str(path)])
     if not images:
         return None
     scene = one_scene((match["scene"] for match in images.values()), "PlanetScope scene", path)
