@@ -70,7 +70,7 @@ class Evidence:
         found: Log-odds below which nothing was found.
         certain: Log-odds from which an alignment is believed, once all stages have had their say.
             The best of 106 training pairs of different ground have 1.5, 0.1 and -1.2: by their
-            slope one of 3000 reaches this. Of 172 pairs of one ground 163 have more.
+            slope one of 3000 reaches this; 163 of 172 of one ground do.
         stop: Log-odds from which the other stages need not be asked.
         margin: How far the best alignment must exceed one that contradicts it.
         standing: Log-odds from which another position may be one of several of repeating ground.
@@ -140,13 +140,13 @@ class WholeEvidence:
 
     Attributes:
         peak: Weight of the logarithm of the correlation's height.
-        lead: The same of what that exceeds the best other position by.
-        scatter: The same of what the corners move by, pixels, at least `least_scatter`.
-        likeness: The same of the parts' correlation.
+        lead: Of what that exceeds the best other position by.
+        scatter: Of what the corners move by, pixels, at least `least_scatter`.
+        likeness: Of the parts' correlation.
         offset: Added to the sum.
         least_lead: Least share of the height that it leads by: less is ground that repeats itself.
-        least_exact: The same where the parts scatter by less than `least_scatter`: of 427 right
-            alignments of training pairs none leads by less, of 15 pairs of lattices 10 do.
+        least_exact: The same where parts scatter by less than `least_scatter`: none of 427 right
+            alignments leads by less, of 15 pairs of lattices 10 do.
         least_scatter: Below it, steps of whole pixels tell no more.
         certain: Log-odds from which an alignment is believed.
         corner: Largest 95 % uncertainty of a mapped corner, working pixels.
@@ -203,8 +203,8 @@ class TileRules:
 
 
 EVIDENCE, WINDOWS, TILES, WHOLE = Evidence(), WindowRules(), TileRules(), WholeEvidence()
-#: What is taken off the log-odds of what a search over all rotations, or wide scales, proposes: the
-#: more positions are tried, the better the best wrong one looks (`Evidence` is fitted with it).
+#: What is taken off the log-odds of what a search over all rotations, or wide scales, proposes: of
+#: many positions the best wrong one looks better (`Evidence` is fitted with it).
 FAR_SEARCHES = {"any": 1.5, "wide": 3.0}
 #: What `Estimate.found_by` says of an answer that whole images bear out, and no windows.
 BY_WHOLE_IMAGES = "whole images"
@@ -226,8 +226,10 @@ def judge_points(
     """
     total = len(found.inlier)
     if inliers < rules.inliers:
-        need = f"{rules.inliers} are needed to be sure"
-        return "uncertain", f"only {inliers} tie points agree, {need}"
+        return (
+            "uncertain",
+            f"only {inliers} tie points agree, {rules.inliers} are needed to be sure",
+        )
     if log10_nfa > rules.certain:
         return "uncertain", f"{inliers} of {total} matches agree, which chance could still explain"
     if found.coverage < rules.coverage:

@@ -56,9 +56,6 @@ def repeats(pixels: NDArray[np.float32], valid: BoolArray) -> int:
     if known.sum() < (_WITHIN - _ROUNDING) * (len(known) - (len(share) + 1) // 2):
         return 1
     best, lowest = 1, _ACROSS
-    # As of most images: no mean of shares is larger than the largest of them.
-    if not (share >= _WITHIN).any():
-        return best
     for factor in range(2, min(_LARGEST, (len(share) + 1) // _FEWEST) + 1):
         for phase in range(factor):
             edge = np.arange(len(share)) % factor == phase
