@@ -104,15 +104,10 @@ class Evidence:
 
     def log_odds(self, alignment: Alignment) -> float:
         """Natural logarithm of the odds that an alignment is right."""
-        return (
-            self.agree * _log(alignment.agree)
-            + self.strength * _log(alignment.strength)
-            + self.independent * _log(alignment.independent)
-            + self.spread * _log(max(alignment.spread, self.least_spread))
-            + self.window * _log(alignment.window)
-            + self.overlap * _log(alignment.overlap)
-            + self.offset
-        )
+        spread = self.spread * _log(max(alignment.spread, self.least_spread))
+        figures = ("agree", "strength", "independent", "window", "overlap")
+        others = (getattr(self, name) * _log(getattr(alignment, name)) for name in figures)
+        return float(self.offset + spread + sum(others))
 
 
 @dataclass(frozen=True)
