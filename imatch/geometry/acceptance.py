@@ -51,8 +51,8 @@ class Evidence:
 
     The figures of an alignment are weighed by logistic regression on alignments of training pairs
     whose truth is known: right ones, wrong ones of the same place, and different places, strips and
-    thumbnails included (`experiments/benchmarks/trust.py`). Small windows agree by chance where
-    large ones do not, so their side counts; and chance prefers images that hardly overlap.
+    thumbnails included (`experiments/benchmarks/trust.py`). Small windows agree by chance, so their
+    side counts; and chance prefers images that hardly overlap.
 
     Attributes:
         agree: Weight of the logarithm of the share of agreeing windows.
@@ -63,18 +63,19 @@ class Evidence:
         overlap: Of the share of the images that is common.
         offset: Added to the sum.
         least_spread: Below it, more agreement tells no more.
-        hopeless: Log-odds on reduced images below which a rough transform is given up: of 310 right
-            ones of training pairs, clouded ones and strips among them, the least has -9.2.
+        hopeless: Log-odds on reduced images below which a rough transform is given up: the least of
+            310 right ones has -9.2.
         distant: The same at full resolution, some still to be pulled tight: the least of 713 right
-            ones that came to be believed began at -8.2 (``experiments.benchmarks.trust learn``).
+            ones that came to be believed began at -8.2.
         found: Log-odds below which nothing was found.
         certain: Log-odds from which an alignment is believed, once all stages have had their say.
-            The best of 106 training pairs of different ground have 1.5, 0.1 and -1.2: by their
-            slope one of 3000 reaches this; 163 of 172 of one ground do.
+            The best of 106 training pairs of different ground have 1.5, 0.1 and -1.2; by their
+            slope one of 3000 reaches this. 163 of 172 of one ground do.
         stop: Log-odds from which the other stages need not be asked.
         margin: How far the best alignment must exceed one that contradicts it.
         standing: Log-odds from which another position may be one of several of repeating ground.
         repeating: The margin over such a position: other ground has none.
+        alike: The same had it as much ground in common: of ground of blocks none is within 1.4.
     """
 
     agree: float = 7.762
@@ -93,6 +94,7 @@ class Evidence:
     margin: float = 2.0
     standing: float = 1.5
     repeating: float = 5.0
+    alike: float = 1.0
 
     def after(self, search: str) -> Evidence:
         """The evidence asked of what a search among many positions proposes (`FAR_SEARCHES`)."""
@@ -198,8 +200,8 @@ class TileRules:
 
 
 EVIDENCE, WINDOWS, TILES, WHOLE = Evidence(), WindowRules(), TileRules(), WholeEvidence()
-#: What is taken off the log-odds of what a search over all rotations, or wide scales, proposes: of
-#: many positions the best wrong one looks better (`Evidence` is fitted with it).
+#: What is taken off the log-odds of what a search over all rotations, or wide scales, proposes: the
+#: best of many wrong positions looks better.
 FAR_SEARCHES = {"any": 1.5, "wide": 3.0}
 #: What `Estimate.found_by` says of an answer that whole images bear out, and no windows.
 BY_WHOLE_IMAGES = "whole images"

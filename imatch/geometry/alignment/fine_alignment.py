@@ -257,8 +257,8 @@ class Aligner:
         smaller = min(float(ref.valid.sum()), float(tgt.valid.sum()) / enlarged)
         overlap = min(1.0, float(common.sum()) / max(smaller, 1.0))
         figures = share, strength, spread, explained, independent, overlap, float(moved.side)
-        side = moved.side / float(ref_scale[0, 0])
-        return Alignment(kind, full / full[2, 2], matches, *figures, side)
+        native = moved.side / float(ref_scale[0, 0])
+        return Alignment(kind, full / full[2, 2], matches, *figures, native)
 
 
 def _octave(zoom: float) -> float:

@@ -266,12 +266,14 @@ def _best_rivals(
         other = aligner.refit(replace(alignment, matrix=matrix), "similarity")
         if other is None:
             continue
-        # Another position that looks the same is no less likely for leaving less in common.
-        other = replace(other, overlap=alignment.overlap)
+        # Less ground is less sure, and yet as likely where it looks the same.
+        even = replace(other, overlap=alignment.overlap, independent=alignment.independent)
+        alike = evidence.log_odds(even) + evidence.alike - evidence.repeating
+        odds = max(evidence.log_odds(other), alike)
         if within is not None and float(np.hypot(*shift)) * images.scale > 2 * within:
-            excluded = max(excluded, evidence.log_odds(other))
+            excluded = max(excluded, odds)
         else:
-            best = max(best, evidence.log_odds(other))
+            best = max(best, odds)
     return best, excluded
 
 

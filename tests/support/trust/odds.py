@@ -173,8 +173,8 @@ def weigh(rows: list[dict[str, str]]) -> None:
         label.append(1.0 if error < 3 else -1.0)
         usable.append(row)
     y = np.array(label)
-    least = [EVIDENCE.least_spread if k == "spread" else 1e-3 for k in FEATURES]
-    x = np.log(np.maximum([[float(r[k]) for k in FEATURES] for r in usable], least))
+    floors = [EVIDENCE.least_spread if k == "spread" else 1e-3 for k in FEATURES]
+    x = np.log(np.maximum([[float(r[k]) for k in FEATURES] for r in usable], floors))
     design = np.column_stack([x, np.ones(len(x))])
     # What a search among many positions proposes is asked more.
     taken = np.array([FAR_SEARCHES.get(row["stage"], 0.0) for row in usable])
