@@ -47,7 +47,7 @@ def validate(asked: Asked) -> None:
     for reason, count in facts["reasons"].items():
         print(f"{count:7} {reason}")
     print(f"{facts['repaired_spans']:7} sentences with repaired labels")
-    for what in ("too_often", "other_places"):
+    for what in ("contradicted", "too_often", "other_places"):
         for name, count in list(facts[what].items())[:10]:
             print(f"{count:7} {what.replace('_', ' ')}: {name}")
 

@@ -34,6 +34,7 @@ from imatch.training.trainer import Loaders, Outcome, Trainer
 #: Folder of a run that holds the encoder's configuration and tokenizer.
 ENCODER = "encoder"
 _CALIBRATION = "calibration.json"
+_TRAIN = "out/mountain_sentences/kept.jsonl"
 _LEAST = [round(0.2 + 0.02 * k, 2) for k in range(21)]
 _TEMPERATURES = [round(0.5 + 0.05 * k, 2) for k in range(71)]
 #: Sentences that are computed together in a step, those of like length.
@@ -60,7 +61,7 @@ class MountainConfig(TrainerConfig):
         batch_size: Sentences in a step.
     """
 
-    train: str = "out/mountain_sentences/kept.jsonl"
+    train: str = _TRAIN
     holdout: float = Field(default=0.15, gt=0, lt=1)
     share: float = Field(default=1.0, gt=0, le=1)
     encoder: str = DEFAULT
@@ -207,9 +208,17 @@ def split(config: MountainConfig) -> SentenceData:
     """Reads the sentences of a run and splits them; sentences that occur twice are taken once.
 
     Raises:
-        InputError: The file cannot be read, or holds no mountain.
+        InputError: The file is not there, cannot be read, or holds no mountain.
     """
-    unique = {one.tokens: one for one in read_sentences(Path(config.train))}
+    path = Path(config.train)
+    if not path.exists():
+        raise InputError(
+            "does not exist",
+            subject=path,
+            hint=f"make it by python -m experiments.mountains validate SENTENCES -o {path.parent},"
+            " or name another by -s train=FILE",
+        )
+    unique = {one.tokens: one for one in read_sentences(path)}
     train, chosen_by = held_out(list(unique.values()), config.holdout, config.seed)
     count = max(round(config.share * len(train)), 1)
     if not any(one.spans for one in train[:count]) or not any(one.spans for one in chosen_by):
@@ -271,7 +280,9 @@ def load_tagger(run: Path, *, device: str = "auto") -> tuple[Tagger, dict[str, A
         raise InputError(
             "holds no run of the mountain tagger",
             subject=run,
-            hint="make one by python -m experiments.mountains train",
+            hint="name one by --model, or make it: python -m experiments.mountains validate"
+            f" SENTENCES -o {Path(_TRAIN).parent}, then python -m experiments.mountains train"
+            f" experiments/mountains/mountains.yaml -o {run}; see docs/how-to/mountains.md",
         )
     best = checkpoints.best
     checkpoint = checkpoints.load(None if best is None else best[0])

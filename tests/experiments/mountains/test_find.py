@@ -152,7 +152,17 @@ def test_no_model_is_one_line(
         "evaluate": ["--sentences", str(data), "-o", str(tmp_path / "o")],
     }
     assert main([verb, *more[verb], "--model", str(tmp_path)]) == 1
-    assert "holds no run of the mountain tagger" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "holds no run of the mountain tagger" in told
+    assert f"train experiments/mountains/mountains.yaml -o {tmp_path}" in told
+
+
+def test_no_sentences_to_train_on_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["-s", f"train={tmp_path / 'kept.jsonl'}"]
+    assert main(["train", "-o", str(tmp_path / "run"), *settings]) == 1
+    assert "kept.jsonl: does not exist; make it by" in capsys.readouterr().err
 
 
 def test_verbs_of_data_work_from_the_command_line(
