@@ -15,7 +15,14 @@ from pydantic import Field
 from rapidfuzz import fuzz, process
 
 from experiments.mountains.gazetteer import Gazetteer, NameMatcher, core, gazetteer_names, whole
-from experiments.mountains.sentences import Problem, Range, Sentence, read_entries, write_sentences
+from experiments.mountains.sentences import (
+    Problem,
+    Range,
+    Sentence,
+    english_share,
+    read_entries,
+    write_sentences,
+)
 from imatch.core.io.files import atomic_folder
 from imatch.core.io.jsontext import to_json
 from imatch.core.io.tables import as_cell, write_csv
@@ -23,12 +30,6 @@ from imatch.core.settings import Settings
 
 _SEPARATORS = {",", ";", "/", "and", "or", "&"}
 _MARKS = {"``", "''", '"', "'", "’", "“", "”", ",", "(", ")"}
-#: Words of which an English sentence of ten holds at least one.
-_ENGLISH_TEXT = (
-    "a an and are as at be been by for from had has have he her his in into is it its of on or"
-    " she that the their there they this to was were which who will with"
-)
-_ENGLISH = frozenset(_ENGLISH_TEXT.split())
 _NAME = "\N{WHITE SQUARE}"
 
 
@@ -244,8 +245,7 @@ def _language(one: Sentence) -> str | None:
     latin = sum("LATIN" in unicodedata.name(char, "") for char in letters)
     if letters and latin < 0.7 * len(letters):
         return f"{latin} of {len(letters)} letters are Latin"
-    words = [token.lower() for token in one.tokens if token.isalpha()]
-    if len(words) >= 10 and not _ENGLISH.intersection(words):
+    if english_share(one.tokens) == 0:
         return "no English function word among its words"
     return None
 

@@ -19,6 +19,8 @@ class AugmentConfig(Settings):
     Attributes:
         substitute: Share of names exchanged for another one of the training sentences.
         gazetteer: Share of the exchanged names that come from the gazetteer instead.
+        abbreviated: Share of names with "Mount" that are written "Mt." or "Mt" instead, which the
+            encyclopedia seldom does and other texts often do.
         most: Mentions of a name beyond which it is exchanged as often as it is too frequent.
         without: Share of draws made of sentences without any mountain, which are rare in the data.
         generated: Share of draws made of generated sentences about other places and people.
@@ -26,6 +28,7 @@ class AugmentConfig(Settings):
 
     substitute: float = Field(default=0.2, ge=0, le=1)
     gazetteer: float = Field(default=0.2, ge=0, le=1)
+    abbreviated: float = Field(default=0.1, ge=0, le=1)
     most: int = Field(default=5, ge=1)
     without: float = Field(default=0.0, ge=0, lt=1)
     generated: float = Field(default=0.0, ge=0, lt=1)
@@ -85,6 +88,8 @@ class Varied:
             tokens += sentence.tokens[last:start]
             share = max(self.config.substitute, self.too_often.get(name, 0.0))
             new = self._other(rng) if rng.random() < share else sentence.tokens[start:end]
+            if new[0] == "Mount" and rng.random() < self.config.abbreviated:
+                new = (str(rng.choice(["Mt.", "Mt"])), *new[1:])
             spans.append((len(tokens), len(tokens) + len(new)))
             tokens += new
             last = end

@@ -13,7 +13,7 @@ from affine import Affine
 
 import imatch
 from experiments.mountains.__main__ import main
-from experiments.mountains.find import choose, find_mentions, text_of, written
+from experiments.mountains.find import Mention, choose, find_mentions, notes, text_of, written
 from experiments.mountains.gazetteer import Gazetteer, Place, load_gazetteer
 from experiments.mountains.sentences import read_sentences
 from experiments.mountains.tagger import Tagger
@@ -140,6 +140,22 @@ def test_a_text_is_read_from_a_file(
     path.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(InputError, match="no text in UTF-8"):
         text_of(str(path))
+    for missing in ("nothing.txt", "../stories/one.MD", "/home/me/story"):
+        with pytest.raises(InputError, match="does not exist"):
+            text_of(missing)
+    for text in ("K2", "Aoraki/Cook", "We saw Mt. Cook.", "What is in story.txt?"):
+        assert text_of(text) == text
+
+
+def test_what_a_reader_has_to_know_is_told() -> None:
+    german = "Der Watzmann liegt bei Berchtesgaden und ist der höchste Berg dort."
+    first, second = notes(german, [])
+    assert first == "no mountain found"
+    assert "hardly has an English word" in second
+    mention = Mention("Watzmann", 4, 12, 0.9, "unknown", ())
+    assert notes("Watzmann", [mention]) == []
+    english = "The Watzmann is near Berchtesgaden and is the highest mountain of the area."
+    assert notes(english, [mention]) == []
 
 
 @pytest.mark.parametrize("verb", ["find", "fetch", "evaluate"])

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from experiments.mountains.gazetteer import load_gazetteer
 from experiments.mountains.sampling import AugmentConfig, Varied, held_out
 from experiments.mountains.searching import draw_settings, learning_curve, random_search
-from experiments.mountains.sentences import read_sentences, write_sentences
+from experiments.mountains.sentences import Sentence, read_sentences, write_sentences
 from experiments.mountains.sources import forerunner, other_sentences
 from experiments.mountains.trainer import load_tagger, train
 from imatch.core.errors import ConfigError, InputError, WeightsError
@@ -90,7 +90,7 @@ def test_another_run_is_refused(run: Path, tmp_path: Path) -> None:
 
 def test_names_are_exchanged_in_training_and_evened_out() -> None:
     sentences = learnable()
-    config = AugmentConfig(substitute=0, most=1)
+    config = AugmentConfig(substitute=0, most=1, abbreviated=0)
     varied = Varied(sentences, config, names=[("K2",)])
     index = next(k for k, one in enumerate(sentences) if one.spans)
     drawn = [varied[index, number] for number in range(200)]
@@ -101,8 +101,18 @@ def test_names_are_exchanged_in_training_and_evened_out() -> None:
         assert len(one.spans) == 1
         assert one.names[0].split()[0] in ("Mount", "K2")
     assert varied[index, 5] == varied[index, 5]
-    untouched = Varied(sentences, AugmentConfig(substitute=0, most=99))
+    untouched = Varied(sentences, AugmentConfig(substitute=0, most=99, abbreviated=0))
     assert [untouched[k, k] for k in range(len(sentences))] == sentences
+
+
+def test_mount_is_abbreviated_as_often_as_asked() -> None:
+    one = Sentence(("We", "saw", "Mount", "Fuji", "and", "Ben", "Nevis"), ((2, 4), (5, 7)))
+    varied = Varied([one], AugmentConfig(substitute=0, abbreviated=0.5))
+    drawn = [varied[0, number] for number in range(200)]
+    firsts = [name.split()[0] for each in drawn for name in each.names[:1]]
+    assert {each.names[1] for each in drawn} == {"Ben Nevis"}
+    assert 70 < firsts.count("Mount") < 130
+    assert set(firsts) == {"Mount", "Mt.", "Mt"}
 
 
 def test_sentences_without_a_mountain_are_drawn_as_often_as_asked() -> None:
