@@ -25,6 +25,7 @@ SPACE: dict[str, Callable[[np.random.Generator], Any]] = {
     "batch_size": lambda rng: int(rng.choice([8, 16, 32])),
     "dropout": lambda rng: round(float(rng.uniform(0.1, 0.4)), 2),
     "inner_dropout": lambda rng: round(float(rng.uniform(0.05, 0.2)), 2),
+    "masked": lambda rng: round(float(rng.uniform(0, 0.2)), 2),
     "augment.substitute": lambda rng: round(float(rng.uniform(0, 0.5)), 2),
     "augment.generated": lambda rng: round(float(rng.choice([0, 0.05, 0.1])), 2),
     "loss": lambda rng: str(rng.choice(["crf", "crf", "focal"])),

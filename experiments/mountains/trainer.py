@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from experiments.mountains.sentences import LABELS, Sentence, read_sentences, wo
 from experiments.mountains.sources import other_sentences
 from experiments.mountains.tagger import Batcher, Tagger, TaggerNetwork, WordBatch
 from imatch.benchmark.environment import environment
-from imatch.core.errors import InputError
+from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import parse_json
 from imatch.core.settings import load_settings
@@ -53,6 +53,8 @@ class MountainConfig(TrainerConfig):
         frozen: Whether the encoder's embeddings of word pieces stay as they are.
         dropout: Share of a word's features dropped before the scores.
         inner_dropout: Share of values dropped in the encoder.
+        masked: Share of word pieces hidden behind the encoder's mask in training, so that names
+            are learnt by their surroundings and by their parts.
         loss: crf learns which label follows which; focal counts words by how wrong they are
             (Lin et al. 2017), and spans are only kept whole.
         gamma: Of the focal loss; 0 is cross-entropy.
@@ -68,6 +70,7 @@ class MountainConfig(TrainerConfig):
     frozen: bool = True
     dropout: float = Field(default=0.2, ge=0, lt=1)
     inner_dropout: float = Field(default=0.1, ge=0, lt=1)
+    masked: float = Field(default=0.1, ge=0, lt=1)
     loss: Literal["crf", "focal"] = "crf"
     gamma: float = Field(default=2.0, ge=0)
     augment: AugmentConfig = AugmentConfig()
@@ -114,6 +117,12 @@ class MountainTrainer(Trainer[MountainConfig, list[WordBatch], list[Sentence]]):
         self.data = split(config)
         with seeded(config.seed):
             self.encoder = load_encoder(config.encoder, dropout=config.inner_dropout)
+        if config.masked and self.encoder.tokenizer.mask_token_id is None:
+            raise ConfigError(
+                "cannot be hidden, its tokenizer has no mask",
+                subject=config.encoder,
+                hint="pass -s masked=0",
+            )
         self.batcher = Batcher(self.encoder.tokenizer, config.window)
 
     def build_model(self) -> nn.Module:
@@ -155,8 +164,17 @@ class MountainTrainer(Trainer[MountainConfig, list[WordBatch], list[Sentence]]):
         """See `Trainer.training_step`."""
         assert isinstance(model, TaggerNetwork)
         words = sum(int(part.mask.sum()) for part in batch)
-        losses = [self._loss(model, part.to(self.device)) for part in batch]
+        losses = [self._loss(model, self._masked(part.to(self.device))) for part in batch]
         return {"loss": torch.stack(losses).sum() / words}
+
+    def _masked(self, part: WordBatch) -> WordBatch:
+        """Hides some word pieces; those that belong to no word stay."""
+        if not self.config.masked:
+            return part
+        chance = torch.rand(part.pieces.shape, device=part.pieces.device)
+        hidden = (chance < self.config.masked) & (part.pooling.sum(dim=1) > 0)
+        mask = self.encoder.tokenizer.mask_token_id
+        return replace(part, pieces=part.pieces.masked_fill(hidden, mask))
 
     def _loss(self, model: TaggerNetwork, part: WordBatch) -> Tensor:
         """Returns the loss of some sentences, summed over their words."""

@@ -12,9 +12,11 @@ from experiments.mountains.sampling import AugmentConfig, Varied, held_out
 from experiments.mountains.searching import draw_settings, learning_curve, random_search
 from experiments.mountains.sentences import Sentence, read_sentences, write_sentences
 from experiments.mountains.sources import forerunner, other_sentences
-from experiments.mountains.trainer import load_tagger, train
+from experiments.mountains.trainer import MountainConfig, MountainTrainer, load_tagger, train
 from imatch.core.errors import ConfigError, InputError, WeightsError
 from imatch.core.io.jsontext import parse_json
+from imatch.core.settings import load_settings
+from imatch.models.device import seeded
 from imatch.training.checkpoint import Checkpoints
 from tests.experiments.mountains.conftest import NAMES, learnable
 
@@ -60,6 +62,19 @@ def test_frozen_embeddings_stay(settings: list[str], encoder: Path, tmp_path: Pa
     assert torch.equal(before[name], after[f"encoder.{name}"])
     name = "encoder.layer.0.output.dense.weight"
     assert not torch.equal(before[name], after[f"encoder.{name}"])
+
+
+def test_pieces_are_hidden_in_training_but_not_those_of_no_word(
+    settings: list[str], tmp_path: Path
+) -> None:
+    config = load_settings(MountainConfig, None, [*settings, "masked=0.5"])
+    work = MountainTrainer(config, tmp_path / "run")
+    part = work.collate(work.data.train)[-1]
+    with seeded(0):
+        hidden = work._masked(part).pieces == work.encoder.tokenizer.mask_token_id
+    of_words = part.pooling.sum(dim=1) > 0
+    assert not hidden[~of_words].any()
+    assert 0.3 < hidden[of_words].float().mean() < 0.7
 
 
 def test_what_cannot_be_trained_on_is_one_line(settings: list[str], tmp_path: Path) -> None:
