@@ -80,7 +80,7 @@ def test_what_stands_beside_a_sentence_does_not_matter(run: Path) -> None:
 def test_capitals_are_seen_by_an_encoder_without_them(encoder: Path) -> None:
     loaded = load_encoder(str(encoder))
     network = TaggerNetwork(loaded.network)
-    torch.nn.init.normal_(network.inner_shapes.weight)
+    torch.nn.init.normal_(network.members[0].inner_shapes.weight)
     tagger = Tagger(network, loaded, most=48)
     upper, lower = tagger.score([["Mount", "Fuji"], ["mount", "fuji"]])
     assert not torch.allclose(upper, lower, atol=1e-3)

@@ -59,9 +59,9 @@ def test_frozen_embeddings_stay(settings: list[str], encoder: Path, tmp_path: Pa
     before = load_file(encoder / "model.safetensors")
     after = load_file(Checkpoints(tmp_path / "run" / "checkpoints").path(2) / "weights.safetensors")
     name = "embeddings.word_embeddings.weight"
-    assert torch.equal(before[name], after[f"encoder.{name}"])
+    assert torch.equal(before[name], after[f"members.0.encoder.{name}"])
     name = "encoder.layer.0.output.dense.weight"
-    assert not torch.equal(before[name], after[f"encoder.{name}"])
+    assert not torch.equal(before[name], after[f"members.0.encoder.{name}"])
 
 
 def test_pieces_are_hidden_in_training_but_not_those_of_no_word(
@@ -69,12 +69,29 @@ def test_pieces_are_hidden_in_training_but_not_those_of_no_word(
 ) -> None:
     config = load_settings(MountainConfig, None, [*settings, "masked=0.5"])
     work = MountainTrainer(config, tmp_path / "run")
-    part = work.collate(work.data.train)[-1]
+    part = work.collate(work.training)[-1]
     with seeded(0):
         hidden = work._masked(part).pieces == work.encoder.tokenizer.mask_token_id
     of_words = part.pooling.sum(dim=1) > 0
     assert not hidden[~of_words].any()
     assert 0.3 < hidden[of_words].float().mean() < 0.7
+
+
+def test_members_differ_and_their_scores_are_averaged(settings: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(run, settings=[*settings, "members=2", "steps=2", "validate_every=2"])
+    tagger, _ = load_tagger(run, device="cpu")
+    batch = tagger.batcher.batch(learnable()[:3])
+    with torch.inference_mode():
+        one, other = (member(batch) for member in tagger.network.members)
+        mean = tagger.network(batch)
+    assert not torch.allclose(one, other, atol=1e-3)
+    assert torch.allclose(mean, (one + other) / 2)
+
+
+def test_one_setting_leaves_the_others_of_its_group() -> None:
+    config = load_settings(MountainConfig, None, ["optimiser.lr=0.001"])
+    assert (config.optimiser.lr, config.optimiser.weight_decay) == (0.001, 0.01)
 
 
 def test_what_cannot_be_trained_on_is_one_line(settings: list[str], tmp_path: Path) -> None:
