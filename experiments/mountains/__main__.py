@@ -47,7 +47,7 @@ def validate(asked: Asked) -> None:
     for reason, count in facts["reasons"].items():
         print(f"{count:7} {reason}")
     print(f"{facts['repaired_spans']:7} sentences with repaired labels")
-    for what in ("too_often", "other_places"):
+    for what in ("contradicted", "too_often", "other_places"):
         for name, count in list(facts[what].items())[:10]:
             print(f"{count:7} {what.replace('_', ' ')}: {name}")
 
@@ -158,7 +158,7 @@ def evaluate(asked: Asked) -> None:
 
 def find(asked: Asked) -> None:
     """Finds the mountains of a text."""
-    from experiments.mountains.find import find_mentions, text_of, written
+    from experiments.mountains.find import find_mentions, notes, text_of, written
     from experiments.mountains.gazetteer import load_gazetteer
     from experiments.mountains.trainer import load_tagger
 
@@ -167,6 +167,8 @@ def find(asked: Asked) -> None:
     text, gazetteer = text_of(asked.text), load_gazetteer(asked.gazetteer)
     tagger, _ = load_tagger(asked.model)
     mentions = find_mentions(text, tagger, gazetteer, least=asked.least, progress=True)
+    for note in notes(text, mentions):
+        print(f"experiments.mountains: {note}", file=sys.stderr)
     made = written(mentions, asked.format, asked.margin_km)
     if asked.output is None:
         print(made)

@@ -14,8 +14,15 @@ import numpy as np
 from pydantic import Field
 from rapidfuzz import fuzz, process
 
-from experiments.mountains.gazetteer import Gazetteer, core, whole
-from experiments.mountains.sentences import Problem, Range, Sentence, read_entries, write_sentences
+from experiments.mountains.gazetteer import Gazetteer, NameMatcher, core, gazetteer_names, whole
+from experiments.mountains.sentences import (
+    Problem,
+    Range,
+    Sentence,
+    english_share,
+    read_entries,
+    write_sentences,
+)
 from imatch.core.io.files import atomic_folder
 from imatch.core.io.jsontext import to_json
 from imatch.core.io.tables import as_cell, write_csv
@@ -23,12 +30,6 @@ from imatch.core.settings import Settings
 
 _SEPARATORS = {",", ";", "/", "and", "or", "&"}
 _MARKS = {"``", "''", '"', "'", "’", "“", "”", ",", "(", ")"}
-#: Words of which an English sentence of ten holds at least one.
-_ENGLISH_TEXT = (
-    "a an and are as at be been by for from had has have he her his in into is it its of on or"
-    " she that the their there they this to was were which who will with"
-)
-_ENGLISH = frozenset(_ENGLISH_TEXT.split())
 _NAME = "\N{WHITE SQUARE}"
 
 
@@ -44,6 +45,8 @@ class CheckConfig(Settings):
         most_alike: Sentences of one template that are kept.
         often: Mentions of a name above which it is reported as too frequent.
         strict: Whether sentences are dropped whose names the gazetteer knows only as other places.
+        contradicted: Times that a name must be left unmarked for each time it is marked, for its
+            marks to count as slips and be taken off; 0 to leave them.
     """
 
     shortest: int = Field(default=3, ge=1)
@@ -53,6 +56,7 @@ class CheckConfig(Settings):
     most_alike: int = Field(default=3, ge=1)
     often: int = Field(default=20, ge=1)
     strict: bool = False
+    contradicted: float = Field(default=3.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Report:
         repaired: How many spans were changed by repairing labels.
         often: Names that are too frequent, with their mentions.
         others: Names that the gazetteer knows only as other places, with their mentions.
+        contradicted: Names whose marks were taken off, since the sentences mostly leave them
+            unmarked, with the number of these marks.
     """
 
     kept: list[Sentence]
@@ -72,6 +78,7 @@ class Report:
     repaired: int
     often: dict[str, int]
     others: dict[str, int]
+    contradicted: dict[str, int]
 
     def facts(self) -> dict[str, Any]:
         """Returns the figures, JSON-ready."""
@@ -86,6 +93,7 @@ class Report:
             "without_mountain": sum(not one.spans for one in self.kept),
             "too_often": self.often,
             "other_places": self.others,
+            "contradicted": self.contradicted,
         }
 
 
@@ -129,6 +137,8 @@ def check(
         mended = repair(one, names)
         repaired += len(set(one.spans) ^ set(mended.spans)) > 0
         kept.append(mended)
+    slips = contradictions(kept, config.contradicted, gazetteer) if config.contradicted else {}
+    kept = [_without(one, slips) for one in kept]
     kept, alike = _templates(kept, config)
     dropped += alike
     others = _other_places(kept, gazetteer)
@@ -140,7 +150,46 @@ def check(
         kept = [one for one in kept if one not in wrong]
     counts = Counter(name for one in kept for name in one.names)
     often = {name: count for name, count in counts.most_common() if count > config.often}
-    return Report(kept, dropped, repaired, often, others)
+    return Report(kept, dropped, repaired, often, others, slips)
+
+
+def contradictions(
+    sentences: Sequence[Sentence], times: float, gazetteer: Gazetteer | None = None
+) -> dict[str, int]:
+    """Returns names that are marked by mistake: the sentences mostly leave them unmarked.
+
+    A name that is unmarked inside a longer one ("Denali National Park") counts as unmarked, so
+    names that the gazetteer has as mountains are never returned.
+
+    Args:
+        sentences: All sentences.
+        times: Occurrences without a mark, at least three, for each mark.
+        gazetteer: Knows names of mountains.
+
+    Returns:
+        The names by `experiments.mountains.gazetteer.whole`, with their marks.
+    """
+    marked = Counter(whole(name) for one in sentences for name in one.names)
+    matcher = NameMatcher(marked)
+    unmarked: Counter[str] = Counter()
+    for one in sentences:
+        for start, end in matcher.match(one.tokens):
+            if not any(first < end and start < last for first, last in one.spans):
+                unmarked[whole(" ".join(one.tokens[start:end]))] += 1
+    known = {whole(name) for name in gazetteer_names(gazetteer.places)} if gazetteer else set()
+    return {
+        name: marked[name]
+        for name, count in unmarked.most_common()
+        if count >= max(times * marked[name], 3) and name not in known
+    }
+
+
+def _without(one: Sentence, names: Collection[str]) -> Sentence:
+    """Takes the marks off some names of a sentence."""
+    left = [
+        span for span, name in zip(one.spans, one.names, strict=True) if whole(name) not in names
+    ]
+    return replace(one, spans=tuple(left))
 
 
 def repair(sentence: Sentence, names: Collection[str] = ()) -> Sentence:
@@ -196,8 +245,7 @@ def _language(one: Sentence) -> str | None:
     latin = sum("LATIN" in unicodedata.name(char, "") for char in letters)
     if letters and latin < 0.7 * len(letters):
         return f"{latin} of {len(letters)} letters are Latin"
-    words = [token.lower() for token in one.tokens if token.isalpha()]
-    if len(words) >= 10 and not _ENGLISH.intersection(words):
+    if english_share(one.tokens) == 0:
         return "no English function word among its words"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from experiments.mountains.gazetteer import (
     is_ambiguous,
     mountains,
 )
-from experiments.mountains.sentences import sentences_of, words_of
+from experiments.mountains.sentences import english_share, sentences_of, words_of
 from experiments.mountains.tagger import Tagger
 from imatch.core.errors import InputError
 from imatch.core.io.jsontext import to_json
@@ -23,6 +24,12 @@ from imatch.core.progress import ProgressOption, shown
 
 #: Characters on either side of a mention that its context is taken from.
 _AROUND = 400
+#: Share of common English words below which a text is taken for another language's.
+_LEAST_ENGLISH = 0.1
+#: What is meant as the name of a file.
+_FILE = re.compile(
+    r"\S+\.(?:csv|html?|jsonl?|md|pdf|rst|te?xt|xml)|(?:/|\./|\.\./|~)\S+", re.IGNORECASE
+)
 #: Sentences between two showings of progress.
 _STEP = 256
 
@@ -240,11 +247,26 @@ def written(mentions: Sequence[Mention], form: str, margin_km: float) -> str:
     return to_json(made(mentions, margin_km))
 
 
+def notes(text: str, mentions: Sequence[Mention]) -> list[str]:
+    """Returns what a reader of the mentions has to know beside them, a line each.
+
+    Args:
+        text: The text.
+        mentions: What was found in it.
+    """
+    lines = [] if mentions else ["no mountain found"]
+    if english_share(text[a:b] for a, b in words_of(text)) < _LEAST_ENGLISH:
+        lines.append(
+            "the text hardly has an English word; the tagger learnt from English sentences"
+        )
+    return lines
+
+
 def text_of(given: str) -> str:
     """Returns a text, or the text of the file that is named.
 
     Raises:
-        InputError: It is empty, or the file cannot be read.
+        InputError: It is empty, or the file cannot be read or is not there.
     """
     path = Path(given)
     try:
@@ -253,6 +275,8 @@ def text_of(given: str) -> str:
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or "is no text in UTF-8"
         raise InputError(cause, subject=path) from error
+    if not is_file and _FILE.fullmatch(given):
+        raise InputError("does not exist", subject=path, hint="pass a text, or a file of it")
     if not text.strip():
         raise InputError("is empty", subject=path if is_file else "text")
     return text

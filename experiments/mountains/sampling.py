@@ -1,16 +1,21 @@
-"""Training sentences as they are drawn: frequent names evened out, names exchanged."""
+"""Training sentences: those held out, and the others as they are drawn, with names exchanged."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from experiments.mountains.sentences import Range, Sentence
+from experiments.mountains.sentences import Range, Sentence, read_sentences
+from imatch.core.errors import InputError
 from imatch.core.settings import Settings
 from imatch.training.loader import Draw
+
+KEPT = "out/mountain_sentences/kept.jsonl"
+"""Where `validate` writes the sentences of record."""
 
 
 class AugmentConfig(Settings):
@@ -19,6 +24,8 @@ class AugmentConfig(Settings):
     Attributes:
         substitute: Share of names exchanged for another one of the training sentences.
         gazetteer: Share of the exchanged names that come from the gazetteer instead.
+        abbreviated: Share of names with "Mount" that are written "Mt." or "Mt" instead, which the
+            encyclopedia seldom does and other texts often do.
         most: Mentions of a name beyond which it is exchanged as often as it is too frequent.
         without: Share of draws made of sentences without any mountain, which are rare in the data.
         generated: Share of draws made of generated sentences about other places and people.
@@ -26,6 +33,7 @@ class AugmentConfig(Settings):
 
     substitute: float = Field(default=0.2, ge=0, le=1)
     gazetteer: float = Field(default=0.2, ge=0, le=1)
+    abbreviated: float = Field(default=0.1, ge=0, le=1)
     most: int = Field(default=5, ge=1)
     without: float = Field(default=0.0, ge=0, lt=1)
     generated: float = Field(default=0.0, ge=0, lt=1)
@@ -85,6 +93,8 @@ class Varied:
             tokens += sentence.tokens[last:start]
             share = max(self.config.substitute, self.too_often.get(name, 0.0))
             new = self._other(rng) if rng.random() < share else sentence.tokens[start:end]
+            if new[0] == "Mount" and rng.random() < self.config.abbreviated:
+                new = (str(rng.choice(["Mt.", "Mt"])), *new[1:])
             spans.append((len(tokens), len(tokens) + len(new)))
             tokens += new
             last = end
@@ -94,6 +104,38 @@ class Varied:
         use = self.gazetteer and rng.random() < self.config.gazetteer
         names = self.gazetteer if use else self.names
         return names[int(rng.integers(len(names)))]
+
+
+def split(
+    path: Path, *, holdout: float, share: float = 1.0, seed: int = 0
+) -> tuple[list[Sentence], list[Sentence]]:
+    """Reads sentences and splits them; those that occur twice are taken once.
+
+    Args:
+        path: The file.
+        holdout: Share held out.
+        share: Share of the rest that is used.
+        seed: Of the choice.
+
+    Returns:
+        Those to train on, and those to choose a model by.
+
+    Raises:
+        InputError: The file is not there, cannot be read, or holds no mountain.
+    """
+    if not path.exists():
+        raise InputError(
+            "does not exist",
+            subject=path,
+            hint=f"make it by python -m experiments.mountains validate SENTENCES -o {path.parent},"
+            " or name another by -s train=FILE",
+        )
+    unique = {one.tokens: one for one in read_sentences(path)}
+    kept, out = held_out(list(unique.values()), holdout, seed)
+    kept = kept[: max(round(share * len(kept)), 1)]
+    if not any(one.spans for one in kept) or not any(one.spans for one in out):
+        raise InputError("marks no mountain", subject=path, hint="train on other sentences")
+    return kept, out
 
 
 def held_out(

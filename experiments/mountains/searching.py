@@ -12,11 +12,10 @@ import numpy as np
 from experiments.mountains.evaluate import draw_curve
 from experiments.mountains.metrics import by_novelty, score
 from experiments.mountains.sentences import Sentence
-from experiments.mountains.trainer import MountainConfig, load_tagger, split, train
+from experiments.mountains.trainer import load_tagger, train
 from imatch.core.io.files import atomic_path, disk_errors
 from imatch.core.io.jsontext import to_json
 from imatch.core.io.tables import Journal, Plain
-from imatch.core.settings import load_settings
 from imatch.training.checkpoint import CONFIG
 
 #: What a random search draws: each a function of a generator, settings as they are written.
@@ -25,6 +24,7 @@ SPACE: dict[str, Callable[[np.random.Generator], Any]] = {
     "batch_size": lambda rng: int(rng.choice([8, 16, 32])),
     "dropout": lambda rng: round(float(rng.uniform(0.1, 0.4)), 2),
     "inner_dropout": lambda rng: round(float(rng.uniform(0.05, 0.2)), 2),
+    "masked": lambda rng: round(float(rng.uniform(0, 0.2)), 2),
     "augment.substitute": lambda rng: round(float(rng.uniform(0, 0.5)), 2),
     "augment.generated": lambda rng: round(float(rng.choice([0, 0.05, 0.1])), 2),
     "loss": lambda rng: str(rng.choice(["crf", "crf", "focal"])),
@@ -144,7 +144,7 @@ def learning_curve(
         rows.append(
             {
                 "share": share,
-                "sentences": len(split(load_settings(MountainConfig, run / CONFIG)).train),
+                "sentences": about["data"]["train"],
                 "names": len(names),
                 "f1": whole.f1,
                 "low": whole.low,

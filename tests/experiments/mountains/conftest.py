@@ -35,6 +35,8 @@ SETTINGS = (
     "checkpoint_every=20",
     "frozen=false",
     "augment.substitute=0",
+    "augment.abbreviated=0",
+    "masked=0",
 )
 
 

@@ -113,6 +113,23 @@ def test_frequent_names_and_other_places_are_reported() -> None:
     assert [problem.reason for problem in strict.dropped] == ["no mountain by the gazetteer"]
 
 
+def test_marks_that_the_other_sentences_contradict_are_taken_off() -> None:
+    plain = [
+        sentence(f"The {word} army left San Francisco and Denali behind it")
+        for word in ("first", "second", "third", "fourth")
+    ]
+    slip = sentence("He was seen on San Francisco and later on Denali", (4, 6), (9, 10))
+    sentences = [*plain, slip]
+    report = check(sentences, CheckConfig(most_alike=9))
+    assert report.contradicted == {"san francisco": 1, "denali": 1}
+    assert report.kept[-1].spans == ()
+    gazetteer = Gazetteer([Place("Denali", "peak", 63.1, -151.0)])
+    report = check(sentences, CheckConfig(most_alike=9), gazetteer=gazetteer)
+    assert report.kept[-1].names == ("Denali",)
+    assert check(sentences[1:], CheckConfig(most_alike=9, contradicted=4)).contradicted == {}
+    assert check(sentences, CheckConfig(most_alike=9, contradicted=0)).kept == sentences
+
+
 def test_a_file_becomes_a_folder(tmp_path: Path) -> None:
     path, out = tmp_path / "a.jsonl", tmp_path / "new" / "out"
     write_sentences(path, [GOOD, GOOD])

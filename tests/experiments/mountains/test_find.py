@@ -13,7 +13,7 @@ from affine import Affine
 
 import imatch
 from experiments.mountains.__main__ import main
-from experiments.mountains.find import choose, find_mentions, text_of, written
+from experiments.mountains.find import Mention, choose, find_mentions, notes, text_of, written
 from experiments.mountains.gazetteer import Gazetteer, Place, load_gazetteer
 from experiments.mountains.sentences import read_sentences
 from experiments.mountains.tagger import Tagger
@@ -140,6 +140,22 @@ def test_a_text_is_read_from_a_file(
     path.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(InputError, match="no text in UTF-8"):
         text_of(str(path))
+    for missing in ("nothing.txt", "../stories/one.MD", "/home/me/story"):
+        with pytest.raises(InputError, match="does not exist"):
+            text_of(missing)
+    for text in ("K2", "Aoraki/Cook", "We saw Mt. Cook.", "What is in story.txt?"):
+        assert text_of(text) == text
+
+
+def test_what_a_reader_has_to_know_is_told() -> None:
+    german = "Der Watzmann liegt bei Berchtesgaden und ist der höchste Berg dort."
+    first, second = notes(german, [])
+    assert first == "no mountain found"
+    assert "hardly has an English word" in second
+    mention = Mention("Watzmann", 4, 12, 0.9, "unknown", ())
+    assert notes("Watzmann", [mention]) == []
+    english = "The Watzmann is near Berchtesgaden and is the highest mountain of the area."
+    assert notes(english, [mention]) == []
 
 
 @pytest.mark.parametrize("verb", ["find", "fetch", "evaluate"])
@@ -152,7 +168,17 @@ def test_no_model_is_one_line(
         "evaluate": ["--sentences", str(data), "-o", str(tmp_path / "o")],
     }
     assert main([verb, *more[verb], "--model", str(tmp_path)]) == 1
-    assert "holds no run of the mountain tagger" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "holds no run of the mountain tagger" in told
+    assert f"train experiments/mountains/mountains.yaml -o {tmp_path}" in told
+
+
+def test_no_sentences_to_train_on_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["-s", f"train={tmp_path / 'kept.jsonl'}"]
+    assert main(["train", "-o", str(tmp_path / "run"), *settings]) == 1
+    assert "kept.jsonl: does not exist; make it by" in capsys.readouterr().err
 
 
 def test_verbs_of_data_work_from_the_command_line(

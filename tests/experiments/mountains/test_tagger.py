@@ -11,7 +11,7 @@ import torch
 from experiments.mountains import encoder as encoders
 from experiments.mountains.encoder import load_encoder, minilm
 from experiments.mountains.sentences import Sentence
-from experiments.mountains.tagger import Batcher, Tagger, TaggerNetwork
+from experiments.mountains.tagger import Batcher, Tagger, TaggerNetwork, WordScorer
 from experiments.mountains.trainer import load_tagger
 from imatch.core.errors import WeightsError
 from imatch.core.io.offline import offline
@@ -80,7 +80,9 @@ def test_what_stands_beside_a_sentence_does_not_matter(run: Path) -> None:
 def test_capitals_are_seen_by_an_encoder_without_them(encoder: Path) -> None:
     loaded = load_encoder(str(encoder))
     network = TaggerNetwork(loaded.network)
-    torch.nn.init.normal_(network.inner_shapes.weight)
+    first = network.members[0]
+    assert isinstance(first, WordScorer)
+    torch.nn.init.normal_(first.inner_shapes.weight)
     tagger = Tagger(network, loaded, most=48)
     upper, lower = tagger.score([["Mount", "Fuji"], ["mount", "fuji"]])
     assert not torch.allclose(upper, lower, atol=1e-3)

@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 from experiments.mountains.gazetteer import load_gazetteer
 from experiments.mountains.sampling import AugmentConfig, Varied, held_out
 from experiments.mountains.searching import draw_settings, learning_curve, random_search
-from experiments.mountains.sentences import read_sentences, write_sentences
+from experiments.mountains.sentences import Sentence, read_sentences, write_sentences
 from experiments.mountains.sources import forerunner, other_sentences
-from experiments.mountains.trainer import load_tagger, train
+from experiments.mountains.trainer import MountainConfig, MountainTrainer, load_tagger, train
 from imatch.core.errors import ConfigError, InputError, WeightsError
 from imatch.core.io.jsontext import parse_json
+from imatch.core.settings import load_settings
+from imatch.models.device import seeded
 from imatch.training.checkpoint import Checkpoints
 from tests.experiments.mountains.conftest import NAMES, learnable
 
@@ -57,9 +59,39 @@ def test_frozen_embeddings_stay(settings: list[str], encoder: Path, tmp_path: Pa
     before = load_file(encoder / "model.safetensors")
     after = load_file(Checkpoints(tmp_path / "run" / "checkpoints").path(2) / "weights.safetensors")
     name = "embeddings.word_embeddings.weight"
-    assert torch.equal(before[name], after[f"encoder.{name}"])
+    assert torch.equal(before[name], after[f"members.0.encoder.{name}"])
     name = "encoder.layer.0.output.dense.weight"
-    assert not torch.equal(before[name], after[f"encoder.{name}"])
+    assert not torch.equal(before[name], after[f"members.0.encoder.{name}"])
+
+
+def test_pieces_are_hidden_in_training_but_not_those_of_no_word(
+    settings: list[str], tmp_path: Path
+) -> None:
+    config = load_settings(MountainConfig, None, [*settings, "masked=0.5"])
+    work = MountainTrainer(config, tmp_path / "run")
+    part = work.collate(work.training)[-1]
+    with seeded(0):
+        hidden = work._masked(part).pieces == work.encoder.tokenizer.mask_token_id
+    of_words = part.pooling.sum(dim=1) > 0
+    assert not hidden[~of_words].any()
+    assert 0.3 < hidden[of_words].float().mean() < 0.7
+
+
+def test_members_differ_and_their_scores_are_averaged(settings: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(run, settings=[*settings, "members=2", "steps=2", "validate_every=2"])
+    tagger, _ = load_tagger(run, device="cpu")
+    batch = tagger.batcher.batch(learnable()[:3])
+    with torch.inference_mode():
+        one, other = (member(batch) for member in tagger.network.members)
+        mean = tagger.network(batch)
+    assert not torch.allclose(one, other, atol=1e-3)
+    assert torch.allclose(mean, (one + other) / 2)
+
+
+def test_one_setting_leaves_the_others_of_its_group() -> None:
+    config = load_settings(MountainConfig, None, ["optimiser.lr=0.001"])
+    assert (config.optimiser.lr, config.optimiser.weight_decay) == (0.001, 0.01)
 
 
 def test_what_cannot_be_trained_on_is_one_line(settings: list[str], tmp_path: Path) -> None:
@@ -90,7 +122,7 @@ def test_another_run_is_refused(run: Path, tmp_path: Path) -> None:
 
 def test_names_are_exchanged_in_training_and_evened_out() -> None:
     sentences = learnable()
-    config = AugmentConfig(substitute=0, most=1)
+    config = AugmentConfig(substitute=0, most=1, abbreviated=0)
     varied = Varied(sentences, config, names=[("K2",)])
     index = next(k for k, one in enumerate(sentences) if one.spans)
     drawn = [varied[index, number] for number in range(200)]
@@ -101,8 +133,18 @@ def test_names_are_exchanged_in_training_and_evened_out() -> None:
         assert len(one.spans) == 1
         assert one.names[0].split()[0] in ("Mount", "K2")
     assert varied[index, 5] == varied[index, 5]
-    untouched = Varied(sentences, AugmentConfig(substitute=0, most=99))
+    untouched = Varied(sentences, AugmentConfig(substitute=0, most=99, abbreviated=0))
     assert [untouched[k, k] for k in range(len(sentences))] == sentences
+
+
+def test_mount_is_abbreviated_as_often_as_asked() -> None:
+    one = Sentence(("We", "saw", "Mount", "Fuji", "and", "Ben", "Nevis"), ((2, 4), (5, 7)))
+    varied = Varied([one], AugmentConfig(substitute=0, abbreviated=0.5))
+    drawn = [varied[0, number] for number in range(200)]
+    firsts = [name.split()[0] for each in drawn for name in each.names[:1]]
+    assert {each.names[1] for each in drawn} == {"Ben Nevis"}
+    assert 70 < firsts.count("Mount") < 130
+    assert set(firsts) == {"Mount", "Mt.", "Mt"}
 
 
 def test_sentences_without_a_mountain_are_drawn_as_often_as_asked() -> None:
