@@ -295,9 +295,8 @@ def judge_windows(
         return "uncertain", f"{share}, but they cover only {found.coverage:.0%} of the overlap"
     if found.corner_ci95 > WINDOWS.corner:
         return "uncertain", f"{share}, but they do not pin down the image's corners"
-    decided = ""
-    if evidence.rivalled(odds, excluded):
-        decided = "; where others fit as well, the stated error of the geocoding decides"
+    prior = "; where others fit as well, the stated error of the geocoding decides"
+    decided = prior if evidence.rivalled(odds, excluded) else ""
     return "ok", f"{share}, over {found.coverage:.0%} of the overlap{decided}"
 
 
