@@ -15,12 +15,14 @@ LARGEST_BYTES = 300_000
 
 
 def texts(notebook: nbformat.NotebookNode) -> list[str]:
-    """What its cells print, without figures."""
+    """What each of its cells prints, in however many pieces the kernel sent it."""
     return [
-        output["text"]
+        "".join(
+            output["text"]
+            for output in cell.get("outputs", [])
+            if output["output_type"] == "stream" and output["name"] == "stdout"
+        )
         for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if output["output_type"] == "stream" and output["name"] == "stdout"
     ]
 
 
