@@ -32,7 +32,7 @@ GROUPS = {
     "band_collars": "collars",
     "gaps_marked": "declared",
 }
-_REAL_DIFFERENT = ("other", "adjacent", "mirrored", "other_date")
+_REAL_DIFFERENT = ("other", "adjacent", "mirrored", "other_date", "other_strips")
 _NORMAL_95 = 1.96
 # Places that a bound has to hold at.
 _SHARE = 0.95
