@@ -76,14 +76,12 @@ class _PairMaps(nn.Module):
 
 
 class _AnyShape(DeformableConv2d):
-    """Kornia's, whose limit of the offsets is not fixed to the side that was longer in tracing."""
+    """Kornia's without masks, its limit of the offsets not fixed to the longer side in tracing."""
 
     def forward(self, x: Tensor) -> Tensor:
         sides = torch.stack([torch.as_tensor(side) for side in x.shape[2:]])
         limit = sides.max().to(x.dtype) / 4
         offset = self.offset_conv(x)
-        if self.mask:
-            raise NotImplementedError("no published ALIKED has masks")
         return deform_conv2d(
             input=x,
             offset=torch.minimum(torch.maximum(offset, -limit), limit),
@@ -102,7 +100,7 @@ class _DenseMaps(nn.Module):
         super().__init__()
         self.network = network
         for part in network.modules():
-            if type(part) is DeformableConv2d:
+            if type(part) is DeformableConv2d and not part.mask:
                 part.__class__ = _AnyShape
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
