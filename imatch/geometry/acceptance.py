@@ -75,7 +75,7 @@ class Evidence:
         margin: How far the best alignment must exceed one that contradicts it.
         standing: Log-odds from which another position may be one of several of repeating ground.
         repeating: The margin over such a position: other ground has none.
-        alike: The same had it as much ground in common: of ground of blocks none is within 1.4.
+        alike: The margin over its odds on as much ground: on ground of blocks it is 1.4 or more.
     """
 
     agree: float = 7.762
