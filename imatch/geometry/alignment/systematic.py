@@ -19,8 +19,15 @@ from numpy.typing import NDArray
 from imatch.core.types import Rendered
 from imatch.geometry.acceptance import judge_bound
 from imatch.geometry.alignment import coherence
-from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
+from imatch.geometry.alignment.fine_alignment import (
+    AGREES,
+    AlignedImages,
+    Aligner,
+    Alignment,
+    reliable_peaks,
+)
 from imatch.geometry.alignment.refine import CorrelationWindows, measure
+from imatch.geometry.alignment.slow_bend import slow_bend
 from imatch.geometry.estimate import BandShift, Estimate
 from imatch.geometry.transform import apply_matrix
 
@@ -36,6 +43,8 @@ _SIGNIFICANT, _SIGNIFICANT_FAR = 1.8, 3.5
 # sought so much further: what lies beyond the first search would be missed.
 _BENT, _AGREEING, _FURTHER = 0.5, 0.8, 20
 _FEWEST_WINDOWS = 4
+# Windows of half the side, about as many as see each place as often as whole ones; their side.
+_COUNT, _LEAST_SIDE = 640, 24
 # Places at which a bend is asked for, about as many.
 _PLACES = 2000
 
@@ -86,6 +95,8 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
             *_scaled(coherence.of_lines(first, second), images.scale),
         ]
     )
+    if alignment.agree >= _AGREEING and not variance.any():
+        variance = _variance(_within_windows(images, alignment))
     if reaches_further(np.sqrt(variance), alignment.agree):
         windows = CorrelationWindows(radius=_FURTHER)
         moved = measure(first, second, images.common, windows)
@@ -99,6 +110,22 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
         ]
         variance = np.maximum(variance, _variance(further, _SIGNIFICANT_FAR))
     return np.asarray(np.sqrt(variance))
+
+
+def _within_windows(images: AlignedImages, alignment: Alignment) -> list[coherence.Coherence]:
+    """Measures what windows of half the side share: relief that whole ones average out."""
+    first, second = images.fields
+    to_pixels = float(images.to_ref[0, 0])
+    half = CorrelationWindows(
+        side=max(_LEAST_SIDE, round(alignment.side / to_pixels / 2)), count=_COUNT
+    )
+    moved = measure(first, second, images.common, half)
+    found = np.isfinite(moved.shift).all(axis=1)
+    agrees = np.hypot(*moved.shift[found].T) < AGREES / images.scale
+    reliable = reliable_peaks(moved.peak[found], agrees)
+    xy = apply_matrix(images.to_ref, moved.centre[found][reliable])
+    residual = moved.shift[found][reliable] * images.scale
+    return coherence.of_windows(xy, residual, moved.side * to_pixels)
 
 
 def bend(images: AlignedImages, alignment: Alignment) -> float:
@@ -116,7 +143,7 @@ def bend(images: AlignedImages, alignment: Alignment) -> float:
     places = apply_matrix(images.to_ref, np.column_stack([x, y])[::step].astype(np.float64))
     reliable = alignment.reliable
     xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
-    moved = coherence.slow_bend(xy, residual, alignment.side, places)
+    moved = slow_bend(xy, residual, alignment.side, places)
     return float(np.quantile(np.hypot(*moved.T), 0.95)) if len(moved) else 0.0
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
 from imatch.geometry.acceptance import Evidence
-from imatch.geometry.alignment.coherence import of_offsets, slow_bend
+from imatch.geometry.alignment.coherence import of_offsets, of_windows
 from imatch.geometry.alignment.fine_alignment import Aligner
 from imatch.geometry.alignment.judge import judge_alignment
-from imatch.geometry.alignment.systematic import APPEARANCE, appearance
+from imatch.geometry.alignment.systematic import APPEARANCE, appearance, misfit_of
 from imatch.geometry.estimate import BandShift, Estimate, EstimateOptions
 from tests.support.ground import waves
 
@@ -62,47 +62,6 @@ def test_the_bound_holds_on_bent_ground(kind: str, amplitude: float) -> None:
     x, y = (matrix[i, 0] * X + matrix[i, 1] * Y + matrix[i, 2] for i in (0, 1))
     error = np.hypot(mapped[0] - x, mapped[1] - y)
     assert (error <= found.corner_ci95).mean() >= 0.95
-
-
-@given(
-    factors=arrays(np.float64, (10, 2), elements=st.floats(-2, 2)),
-    wrong=st.floats(0, 0.1),
-    seed=st.integers(0, 9),
-)
-def test_a_slow_bend_is_known_beyond_the_windows(
-    factors: NDArray[np.float64], wrong: float, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    # As windows of 32 px lie that look to the rim.
-    side = np.linspace(16, 304, 18)
-    centre = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-    rim = np.array([[0.0, 0.0], [319.0, 0.0], [160.0, 319.0]])
-
-    def bend(at: NDArray[np.float64]) -> NDArray[np.float64]:
-        u, v = (at / 160 - 1).T
-        terms = [u**i * v**j for i in range(4) for j in range(4 - i)]
-        return np.asarray(np.column_stack(terms) @ factors)
-
-    residual = bend(centre)
-    stray = rng.random(len(centre)) < wrong
-    residual[stray] += rng.uniform(-8, 8, (stray.sum(), 2))
-    assert np.allclose(slow_bend(centre, residual, 32.0, rim), bend(rim), atol=0.6)
-
-
-def test_of_ground_that_no_window_sees_a_bend_is_not_asked() -> None:
-    rng = np.random.default_rng(0)
-    centre = np.column_stack([rng.uniform(16, 150, 300), rng.uniform(16, 304, 300)])
-    places = np.array([[0.0, 0.0], [160.0, 300.0], [300.0, 160.0]])
-    residual = np.column_stack([1e-4 * centre[:, 0] ** 2, rng.normal(0, 0.1, 300)])
-    found = slow_bend(centre, residual, 32.0, places)
-    assert np.allclose(found[:, 0], 1e-4 * places[:2, 0] ** 2, atol=0.3)
-
-
-def test_too_few_windows_tell_of_no_bend() -> None:
-    centre = np.array([[50.0, 50.0], [150.0, 50.0], [50.0, 150.0]])
-    places = np.array([[0.0, 0.0], [200.0, 200.0]])
-    assert not slow_bend(centre, np.ones((3, 2)), 64.0, places).any()
-    assert slow_bend(np.zeros((0, 2)), np.zeros((0, 2)), 64.0, places).shape == (2, 2)
 
 
 @given(seed=st.integers(0, 99), clouds=st.floats(0.1, 0.6))
@@ -162,3 +121,30 @@ def test_one_band_alone_is_less_sure_the_less_it_correlates() -> None:
     assert alone[0] == 0
     assert alone[0] < alone[1] < alone[2]
     assert alone[2] == pytest.approx(APPEARANCE.alone * np.log(1 / 0.3))
+
+
+@given(seed=st.integers(0, 99), share=st.floats(0.15, 0.5), random=st.floats(0.0, 0.5))
+def test_a_seam_sought_far_stands_out_where_many_windows_found_nothing(
+    seed: int, share: float, random: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    side = np.linspace(32, 480, 29)
+    centre = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    moved = centre[:, 1] > np.quantile(centre[:, 1], 1 - share)
+    residual = rng.normal(0, 0.1, centre.shape) + np.where(moved[:, None], [0.0, 9.0], 0.0)
+    lost = rng.random(len(centre)) < random
+    residual[lost] = rng.uniform(-20, 20, (int(lost.sum()), 2))
+    found = misfit_of(of_windows(centre, residual, 64.0, far=True), far=True)
+    assert found[1] > 9 * np.sqrt(share) / 2
+
+    residual[~lost] = rng.normal(0, 0.1, (int((~lost).sum()), 2))
+    found = misfit_of(of_windows(centre, residual, 64.0, far=True), far=True)
+    assert (found < 0.5).all()
+
+
+def test_relief_smaller_than_a_window_widens_the_bound() -> None:
+    hills = np.random.default_rng(2).normal(size=(SIDE, SIDE))
+    hills = cv2.GaussianBlur(hills, (0, 0), 12)
+    lean = 0.5 * hills / hills.std()
+    found = judged(waves(3, (SIDE, SIDE), lean, 0.0, noise=0.01))
+    assert found.corner_ci95 > np.quantile(np.abs(lean), 0.95)
