@@ -63,7 +63,7 @@ def jacobian(
             [x, y, one, zero, zero, zero, -u * x, -u * y],
             [zero, zero, zero, x, y, one, -v * x, -v * y],
         ]
-    return np.moveaxis(np.array(rows), 2, 0)
+    return np.ascontiguousarray(np.moveaxis(np.array(rows), 2, 0))
 
 
 def step(kind: ModelKind, theta: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -102,25 +102,53 @@ def least_squares(
         numpy.linalg.LinAlgError: The points do not determine the transform.
     """
     weights = np.ones(len(ref_xy)) if weights is None else weights
-    scale = normalisation(ref_xy)
-    if kind == "translation":
-        # A pure shift is not a shift any more once the points are scaled.
-        scale = np.eye(3)
-    points = apply_matrix(scale, ref_xy)
     if kind == "homography":
-        begin = least_squares("affine", ref_xy, tgt_xy, weights) if start is None else start
-        current = begin @ np.linalg.inv(scale)
-        current = current / current[2, 2]
-    else:
-        current = np.eye(3) if kind == "translation" else np.diag([0.0, 0.0, 1.0])
-    for _ in range(6 if kind == "homography" else 1):
-        theta = _solve(
-            jacobian(kind, current, points), tgt_xy - apply_matrix(current, points), weights
-        )
-        current = current + step(kind, theta)
+        return _homography(ref_xy, tgt_xy, weights, start)
+    return _Linear(kind, ref_xy, tgt_xy).fitted(weights)
+
+
+class _Linear:
+    """Tie points of a transform kind that is linear in its parameters, to be fitted by weights."""
+
+    def __init__(
+        self, kind: ModelKind, ref_xy: NDArray[np.float64], tgt_xy: NDArray[np.float64]
+    ) -> None:
+        self._kind: ModelKind = kind
+        # A pure shift is not a shift any more once the points are scaled.
+        self._scale = np.eye(3) if kind == "translation" else normalisation(ref_xy)
+        self._begin = np.eye(3) if kind == "translation" else np.diag([0.0, 0.0, 1.0])
+        points = apply_matrix(self._scale, ref_xy)
+        self._jacobian = jacobian(kind, self._begin, points)
+        self._left = tgt_xy - apply_matrix(self._begin, points)
+
+    def fitted(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(3, 3) the transform that fits best by (N,) weights."""
+        theta = _solve(self._jacobian, self._left, weights)
+        return _unscaled(self._begin + step(self._kind, theta), self._scale)
+
+
+def _homography(
+    ref_xy: NDArray[np.float64],
+    tgt_xy: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    start: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
+    scale = normalisation(ref_xy)
+    points = apply_matrix(scale, ref_xy)
+    begin = least_squares("affine", ref_xy, tgt_xy, weights) if start is None else start
+    current = begin @ np.linalg.inv(scale)
+    current = current / current[2, 2]
+    for _ in range(6):
+        left = tgt_xy - apply_matrix(current, points)
+        theta = _solve(jacobian("homography", current, points), left, weights)
+        current = current + step("homography", theta)
         if np.abs(theta).max() < 1e-10 * max(1.0, float(np.abs(current).max())):
             break
-    fitted = current @ scale
+    return _unscaled(current, scale)
+
+
+def _unscaled(matrix: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    fitted = matrix @ scale
     if not np.isfinite(fitted).all() or abs(fitted[2, 2]) < 1e-12:
         raise np.linalg.LinAlgError("degenerate points")
     return np.asarray(fitted / fitted[2, 2])
@@ -152,17 +180,21 @@ def reweighted(
         (3, 3) float64; `start` when too few points support it.
     """
     current = start
+    linear = None if kind == "homography" else _Linear(kind, ref_xy, tgt_xy)
     for _ in range(iterations):
         residual = residuals(current, ref_xy, tgt_xy)
         near = residual < threshold
         if near.sum() < minimum_points(kind) + 1:
             return current
         # The Rayleigh-distributed length of a 2-D error has median 1.1774 sigma.
-        sigma = float(np.median(residual[near])) / 1.1774
+        sigma = _median(residual[near]) / 1.1774
         cut = float(np.clip(4.685 * sigma, threshold / 4, threshold))
         weights = np.where(residual < cut, (1 - (residual / cut) ** 2) ** 2, 0.0)
         try:
-            refined = least_squares(kind, ref_xy, tgt_xy, weights, current)
+            if linear is None:
+                refined = _homography(ref_xy, tgt_xy, weights, current)
+            else:
+                refined = linear.fitted(weights)
         except np.linalg.LinAlgError:
             return current
         moved = np.abs(apply_matrix(refined, ref_xy[near]) - apply_matrix(current, ref_xy[near]))
@@ -170,6 +202,14 @@ def reweighted(
         if moved.max() < 1e-4:
             break
     return current
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    """As `numpy.median`, which takes five times as long for so few values."""
+    middle = len(values) // 2
+    lower, upper = middle - 1 + len(values) % 2, middle
+    part = np.partition(values, (lower, upper))
+    return float(part[lower] + part[upper]) / 2
 
 
 def residuals(
@@ -185,8 +225,10 @@ def residuals(
 def _solve(
     jac: NDArray[np.float64], residual: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    normal = np.einsum("nip,n,niq->pq", jac, weights, jac)
-    right = np.einsum("nip,n,ni->p", jac, weights, residual)
+    # Rows of x and of y one below the other: one product of matrices, not one of three tensors.
+    rows = jac.reshape(-1, jac.shape[2])
+    weighted = rows * np.repeat(weights, 2)[:, None]
+    normal, right = weighted.T @ rows, weighted.T @ residual.reshape(-1)
     # Not by `numpy.linalg.cond`, which takes as long again for matrices as small as these.
     values = np.linalg.svd(normal, compute_uv=False)
     if not 0 < values[0] <= 1e13 * values[-1]:

