@@ -42,6 +42,9 @@ _ALIKE = 1.0
 # pixels: of 83 training pairs with clouds or in other seasons none has more than one, of 16 bent
 # ones that lie off by more than 3 px eleven have three or more.
 _DEPARTING, _AWAY = 3, 2.0
+# Lines that depart by more than this variance, square pixels, are found twice where they are, some
+# of them at least: what only a line at the rim of a cloud shows, and chance, does not go beyond it.
+_FOUND_ALONE, _TWICE = 0.25, 2
 # Of lines sought far, a share that has to be found twice: some are by chance. Of cloudy pairs up to
 # 0.05 were, of jittered training pairs mostly over 0.2; the cloudy ones are the benchmark's, since
 # training data shows no clouds.
@@ -282,7 +285,12 @@ def of_offsets(
                 continue
         told = tail and alike.any() and (one * two).mean(axis=0).max() > _TOLD
         least = _tail((one + two)[alike] / 2) if told else np.zeros(2)
-        found.append(_coherence(one, two, len(one), least))
+        coherence = _coherence(one, two, len(one), least)
+        away = alike & (np.abs(one + two).max(axis=1) > 2 * _ALIKE)
+        if not tail and away.sum() < _TWICE:
+            x, y = np.minimum(coherence.variance, _FOUND_ALONE)
+            coherence = replace(coherence, variance=(float(x), float(y)))
+        found.append(coherence)
     return found
 
 

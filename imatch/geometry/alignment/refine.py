@@ -110,7 +110,7 @@ def measure_at(
     Returns:
         One row a window, in the order given.
     """
-    shift, peak, ratio = peaks(_correlate(first, second, corners, side), radius)
+    shift, peak, ratio = peaks(_correlate(first, second, corners, side, radius), radius)
     centre = corners.astype(np.float64) + (side - 1) / 2
     return Displacements(centre, shift, peak, ratio, side)
 
@@ -140,28 +140,38 @@ def _correlate(
     second: NDArray[np.complex64],
     corners: NDArray[np.int64],
     side: int,
+    radius: int,
 ) -> NDArray[np.float32]:
-    """(M, side, side) normalised correlation, no displacement at the middle."""
+    """(M, S, S) normalised correlation up to `radius` and a rim, no displacement at the middle."""
     taper = np.hanning(side + 2)[1:-1].astype(np.float32)
     left, top = corners.T
     cuts = [
         sliding_window_view(field, (side, side))[top, left] * np.outer(taper, taper)
         for field in (first, second)
     ]
-    product = np.conj(scipy.fft.fft2(cuts[0])) * scipy.fft.fft2(cuts[1])
-    surface = scipy.fft.ifft2(product, overwrite_x=True).real
     squares = [cut.real**2 + cut.imag**2 for cut in cuts]
+    product = np.conj(scipy.fft.fft2(cuts[0], overwrite_x=True))
+    product *= scipy.fft.fft2(cuts[1], overwrite_x=True)
+    near = np.arange(-_reach(side, radius), _reach(side, radius) + 1)
+    # Rows that nobody looks at need no transform along them.
+    down = scipy.fft.ifft(product, axis=1, overwrite_x=True)[:, near]
+    surface = scipy.fft.ifft(down, axis=2, overwrite_x=True)[:, :, near].real
     energy = [square.sum(axis=(1, 2)) for square in squares]
     scale = np.broadcast_to((np.sqrt(energy[0] * energy[1]) + 1e-9)[:, None, None], surface.shape)
     seen = [square > 0 for square in squares]
     partial = np.minimum(*(mask.mean(axis=(1, 2)) for mask in seen)) < _WHOLE
     if partial.any():
         scale = scale.copy()
-        scale[partial] = _common_energy(
+        common = _common_energy(
             [square[partial] for square in squares], [mask[partial] for mask in seen]
         )
-    surface /= scale
-    return np.asarray(scipy.fft.fftshift(surface, axes=(1, 2)), dtype=np.float32)
+        scale[partial] = common[np.ix_(np.arange(len(common)), near, near)]
+    return np.asarray(surface / scale, dtype=np.float32)
+
+
+def _reach(side: int, radius: int) -> int:
+    """How far the surface of a window is looked at, pixels: to the rim of a peak on the radius."""
+    return min(radius, side // 2 - 2) + 2
 
 
 def _common_energy(

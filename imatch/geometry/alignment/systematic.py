@@ -47,8 +47,9 @@ _BENT, _AGREEING, _FURTHER = 0.2, 0.9, 20
 _FEWEST_WINDOWS = 4
 # Windows of half the side, about as many as see each place as often as whole ones; their side.
 _COUNT, _LEAST_SIDE = 640, 24
-# A share of agreeing windows from which those of half the side are asked.
-_MOSTLY = 0.6
+# A share of agreeing windows from which those of half the side are asked, where whole ones tell of
+# less than this variance, square pixels.
+_MOSTLY, _FAINT = 0.6, 0.01
 # What counts little, and yet keeps a fit determined.
 _UNSEEN = 1e-6
 # A bend that is fitted follows the ground less than wholly.
@@ -103,8 +104,9 @@ def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
             *_scaled(coherence.of_lines(first, second), images.scale),
         ]
     )
-    if alignment.agree >= _MOSTLY and not variance.any():
-        variance = _variance(coherence.of_windows(*_half_windows(images, alignment)))
+    if alignment.agree >= _MOSTLY and variance.max() < _FAINT:
+        smaller = coherence.of_windows(*_half_windows(images, alignment))
+        variance = np.maximum(variance, _variance(smaller))
     if reaches_further(np.sqrt(variance), alignment.agree):
         windows = CorrelationWindows(radius=_FURTHER)
         moved = measure(first, second, images.common, windows)

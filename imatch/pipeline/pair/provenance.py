@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,8 +19,9 @@ from imatch.raster import RasterInfo, Source, WorkPair
 _PACKAGES = ("torch", "kornia", "opencv-python-headless", "rasterio", "numpy")
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computes the answer."""
+@cache
+def _versions() -> Mapping[str, str]:
+    # They are read from files, and stay as they are.
     found = {"imatch": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -27,6 +29,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the answer."""
+    return dict(_versions())
 
 
 def provenance(
