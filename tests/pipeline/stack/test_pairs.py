@@ -215,7 +215,9 @@ def test_what_no_loop_shows_is_kept_apart_from_chance() -> None:
         edge(pair, 0, 1, frames),
         edge(registration(shift(3, 0), ci95=0.5, corner=0.9), 0, 1, frames),
     )
-    assert found.systematic == pytest.approx(((BENT_95 / 1.96 * 0.05) ** 2 + 0.1**2, 0.15**2), rel=1e-3)
+    assert found.systematic == pytest.approx(
+        ((BENT_95 / 1.96 * 0.05) ** 2 + 0.1**2, 0.15**2), rel=1e-3
+    )
     assert found.sigma < plain.sigma
     assert plain.total == plain.sigma
     assert found.total == pytest.approx(plain.sigma)
