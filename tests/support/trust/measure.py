@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imatch.core.errors import ImatchError
+from imatch.export.quality.changes import changed_ground
+from imatch.export.quality.views import ViewPair
 from imatch.geometry.accuracy import overlap_mask
 from imatch.pipeline.pair.config import MatchConfig, make_config
 from imatch.pipeline.pair.match import match
@@ -20,8 +22,9 @@ from imatch.pipeline.pair.registrar import Registrar, load_registrar
 from imatch.pipeline.registration.geo_correction import GeoCorrection
 from imatch.pipeline.registration.result import Registration
 from imatch.pipeline.scene.register import register_scene
+from imatch.raster import Source
 from tests.support.pairs.trust.kinds import KINDS, make_pair
-from tests.support.pairs.trust.pair import Points, Side, TrustPair
+from tests.support.pairs.trust.pair import Points, Side, TrustPair, pixel_grid
 
 COLUMNS = (
     "kind",
@@ -53,6 +56,11 @@ COLUMNS = (
     "coverage",
     "seconds",
     "certificate",
+    "common_px",
+    "changed_px",
+    "told_px",
+    "outlined_px",
+    "hit_px",
 )
 Row = dict[str, Any]
 
@@ -60,6 +68,8 @@ Row = dict[str, Any]
 WRONG_PX = 3.0
 # Places at which an answer is held against the truth, about as many.
 _PLACES = 900
+# Longest side of the view in which a report outlines changed ground, pixels.
+_REPORT_PX = 900
 # 95 % of the lengths of normal errors in two components lie within this many deviations.
 _CIRCULAR_95 = 2.448
 
@@ -139,6 +149,8 @@ def judge(pair: TrustPair, matcher: str, *, whole: bool = False) -> Row:
         row |= dict(zip(("shift_x_px", "shift_y_px"), found.shift_px, strict=True))
         row |= dict(zip(("ci95_x_px", "ci95_y_px"), found.ci95_px, strict=True))
     held = _held(pair, found)
+    if pair.changed is not None and found.transform is not None:
+        row |= _outlined(found, *images, pair.changed)
     wrong = pair.truth is None
     if pair.truth is not None and "error_95_px" in held:
         bound = certificate.corner_ci95_px
@@ -151,7 +163,8 @@ def _held(pair: TrustPair, found: Registration) -> Row:
     if pair.truth is None or found.transform is None:
         return {}
     centre = _centre(found)
-    true_shift = (pair.truth.to_tgt(centre) - centre)[0]
+    to_tgt = GeoCorrection.of(found).from_reference(pair.tgt.source().info)
+    true_shift = (pair.truth.to_tgt(centre) - pair.given(centre))[0]
     row: Row = {
         "at_x": centre[0, 0],
         "at_y": centre[0, 1],
@@ -162,7 +175,7 @@ def _held(pair: TrustPair, found: Registration) -> Row:
     places, there = seen_by_both(pair)
     if len(places) == 0:
         return row
-    error = np.hypot(*(GeoCorrection.of(found).correction.apply(places) - there).T)
+    error = np.hypot(*(to_tgt(places) - there).T)
     # Without a bound nothing is promised.
     bound = found.certificate.corner_ci95_px
     allowed = np.hypot(np.inf if bound is None else bound, _CIRCULAR_95 * pair.truth.sd_px)
@@ -171,6 +184,33 @@ def _held(pair: TrustPair, found: Registration) -> Row:
         "error_95_px": float(np.quantile(error, 0.95)),
         "error_max_px": float(error.max()),
         "bound_share": float((error <= allowed).mean()),
+    }
+
+
+def _outlined(found: Registration, ref: Source, tgt: Source, changed: NDArray[np.bool_]) -> Row:
+    """The ground that a report outlines as changed against the truth, pixels of its view.
+
+    Returns:
+        What both images show, what changed of it, of that what the report tells of, what it
+        outlines, and what of that changed.
+    """
+    pair = ViewPair(found, ref, tgt)
+    view = pair.view(pair.overlap(_REPORT_PX))
+    told = changed_ground(view)
+    assert view.after is not None
+    common = view.ref.valid & view.after.valid
+    x, y = np.round(view.frame.to_reference(pixel_grid(view.ref.size))).astype(np.int64).T
+    height, width = changed.shape
+    truth = changed[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
+    truth = truth.reshape(common.shape) & common
+    nothing = np.zeros_like(truth)
+    outlined, seen = (nothing, nothing) if told is None else (told.changed, told.told)
+    return {
+        "common_px": int(common.sum()),
+        "changed_px": int(truth.sum()),
+        "told_px": int((truth & seen).sum()),
+        "outlined_px": int(outlined.sum()),
+        "hit_px": int((truth & outlined).sum()),
     }
 
 

@@ -31,6 +31,8 @@ GROUPS = {
     "pixel_fixed": "structure",
     "band_collars": "collars",
     "gaps_marked": "declared",
+    "renderings": "sensor",
+    "changed": "changes",
 }
 _REAL_DIFFERENT = ("other", "adjacent", "mirrored", "other_date", "other_strips")
 _NORMAL_95 = 1.96
@@ -129,7 +131,26 @@ def _entry(matcher: str, split: str, kind: str, group: str | None, rows: Sequenc
     if known:
         entry["recall"] = sum(row["wrong"] == "0" for row in known) / len(rows)
         entry["intervals"] = intervals(known)
+    drawn = [row for row in ok if np.isfinite(number(row, "outlined_px"))]
+    if drawn:
+        entry["outlines"] = outlines(drawn)
     return entry
+
+
+def outlines(rows: Sequence[Row]) -> Counted:
+    """How much of the ground that changed is outlined, by area, and how much of that changed."""
+    common, changed, told, outlined, hit = (
+        float(column(rows, f"{name}_px").sum())
+        for name in ("common", "changed", "told", "outlined", "hit")
+    )
+    return {
+        "answers": len(rows),
+        "changed": changed / common,
+        "outlined": outlined / common,
+        "precision": hit / outlined if outlined and changed else None,
+        "recall": hit / changed if changed else None,
+        "recall_of_told": hit / told if told else None,
+    }
 
 
 def intervals(rows: Sequence[Row]) -> Counted:
@@ -196,7 +217,31 @@ def tables(summary: dict[str, Any]) -> str:
             f" | {x['median_error_px']:.2f}, {y['median_error_px']:.2f} | "
             + (f"{_held(bound)} | {bound['median_px']:.2f} |" if bound else "| |")
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_outlines_table(summary["entries"])]) + "\n"
+
+
+def _outlines_table(entries: Sequence[Counted]) -> list[str]:
+    drawn = [entry for entry in entries if "outlines" in entry]
+    if not drawn:
+        return []
+    lines = [
+        "",
+        "Of the `ok` answers, by area: the ground that changed, what a report outlines, how much of"
+        " the outlined changed, and how much of what changed is outlined.",
+        "",
+        "| matcher | split | kind | answers | changed | outlined | precision | recall |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for entry in drawn:
+        told = entry["outlines"]
+        precision, recall = (
+            "–" if told[name] is None else f"{told[name]:.1%}" for name in ("precision", "recall")
+        )
+        lines.append(
+            f"| `{entry['matcher']}` | {entry['split']} | {_name(entry)} | {told['answers']}"
+            f" | {told['changed']:.1%} | {told['outlined']:.1%} | {precision} | {recall} |"
+        )
+    return lines
 
 
 def _name(entry: Counted) -> str:

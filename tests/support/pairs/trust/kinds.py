@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.pairs.trust.bent import bent
+from tests.support.pairs.trust.changed import changed
 from tests.support.pairs.trust.different import (
     adjacent,
     mirrored,
@@ -22,6 +23,7 @@ from tests.support.pairs.trust.ground import SPLITS
 from tests.support.pairs.trust.known import clouded, exact, partial, seasons, small, strips, warped
 from tests.support.pairs.trust.lattices import lattice_true, lattices
 from tests.support.pairs.trust.pair import TrustPair
+from tests.support.pairs.trust.renderings import renderings
 from tests.support.pairs.trust.scenes import scene, scene_bent, scene_smooth
 
 
@@ -64,6 +66,8 @@ KINDS: dict[str, Kind] = {
     "strips": Kind(strips, right="answer"),
     "small": Kind(small, right="answer"),
     "partial": Kind(partial),
+    "renderings": Kind(renderings, _MADE),
+    "changed": Kind(changed, ("train", "made"), "answer"),
     "scene": Kind(scene, ("train", "made"), "answer", whole=True),
     "scene_smooth": Kind(scene_smooth, ("train", "made"), whole=True),
     "scene_bent": Kind(scene_bent, ("train", "made"), whole=True),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
@@ -71,11 +72,13 @@ class Side:
         pixels: (C, H, W).
         valid: (H, W) bool, None where nothing says that pixels are missing.
         nodata: Value that marks missing ground, None for none.
+        place: Corner-based pixel to metres of UTM zone 31 N, None where it is not geocoded.
     """
 
     pixels: NDArray[Any]
     valid: NDArray[np.bool_] | None = None
     nodata: float | None = None
+    place: Affine | None = None
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -89,7 +92,10 @@ class Side:
 
     def source(self) -> Source:
         """The image as `imatch.match` takes it."""
-        return array_source(self.pixels, valid=self.valid, nodata=self.nodata)
+        crs = None if self.place is None else "EPSG:32631"
+        return array_source(
+            self.pixels, valid=self.valid, nodata=self.nodata, transform=self.place, crs=crs
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +107,23 @@ class TrustPair:
         tgt: The target.
         truth: None where the two show different ground.
         params: What was drawn, JSON-ready.
+        changed: (H, W) bool, ground of the reference that the target does not show again; None
+            where that is not known.
     """
 
     ref: Side
     tgt: Side
     truth: Truth | None
     params: dict[str, Any] = field(default_factory=dict)
+    changed: NDArray[np.bool_] | None = None
+
+    def given(self, ref_xy: Points) -> Points:
+        """(N, 2) reference pixels to target pixels as the images' geocoding has it."""
+        if self.ref.place is None or self.tgt.place is None:
+            return ref_xy
+        half = Affine.translation(0.5, 0.5)
+        x, y = (~half @ ~self.tgt.place @ self.ref.place @ half) @ ref_xy.T
+        return np.column_stack([x, y])
 
 
 def sample(planes: Planes, xy: Points, size: tuple[int, int]) -> tuple[Planes, NDArray[np.bool_]]:
