@@ -11,7 +11,8 @@ import rasterio
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from tests.support.pairs.trust import fixed, lattices, scenes
+from imatch.datasets.synthetic.landscape import landscape
+from tests.support.pairs.trust import changed, fixed, lattices, renderings, scenes
 from tests.support.pairs.trust.bent import BENDS, sine
 from tests.support.pairs.trust.ground import Ground, dates, images, real_ground, seen_twice
 from tests.support.pairs.trust.kinds import KINDS, make_pair
@@ -45,6 +46,7 @@ def off(pair: TrustPair) -> float:
 @pytest.mark.parametrize("kind", MADE)
 def test_a_seed_is_a_pair(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(scenes.MOST, "made", 150)
+    monkeypatch.setattr(changed, "SIDES", (100, 150))
     one, two, other = (make_pair(kind, "made", seed, DATA) for seed in (5, 5, 6))
     assert one.params == two.params != other.params
     for a, b in ((one.ref, two.ref), (one.tgt, two.tgt)):
@@ -75,6 +77,63 @@ def test_a_bent_target_shows_the_ground_where_the_truth_says(name: str, seed: in
     assert off(pair) < (3.0 if name in ("steps", "relief") else 0.5)
     displaced = np.hypot(*bend(there).T)
     assert 0.3 < displaced.max() <= 6 * np.sqrt(2) + 1e-9
+
+
+@pytest.mark.parametrize("sensor", renderings.SENSORS)
+def test_another_sensor_sees_the_ground_where_the_truth_says(sensor: str) -> None:
+    """Of the same draws through two matrices, where nothing is written or strewn on the picture."""
+    ground = landscape((200, 200), 3)
+    size, to_ref = (120, 120), np.array([[1, 0, -40], [0, 1, -40], [0, 0, 1.0]])
+    matrix = similarity(size, 4.0, 1.05, (3.2, -2.6))
+    draw = renderings.SENSORS[sensor]
+    views = [draw(ground, np.random.default_rng(1), m @ to_ref, size) for m in (np.eye(3), matrix)]
+    assert all(view.shape[1:] == (120, 120) and view.std() > 5 for view in views)
+    if sensor in ("thermal by day", "thermal by night", "map"):
+        smooth = [gaussian_filter(view, (0, 1, 1)) for view in views]
+        at_truth, unmoved = (
+            off(TrustPair(Side(smooth[0]), Side(smooth[1]), Truth(m))) for m in (matrix, np.eye(3))
+        )
+        assert at_truth < 0.5 * unmoved
+
+
+def test_two_pixel_sizes_lie_where_their_geocoding_and_the_truth_say() -> None:
+    pair = renderings.two_sizes(300, 5, np.random.default_rng(2))
+    assert pair.truth is not None
+    (x, y), *_ = pair.truth.to_tgt(np.zeros((1, 2))) - pair.given(np.zeros((1, 2)))
+    assert 0 < np.hypot(x, y) < 9
+    row = judge(pair, "auto")
+    assert row["status"] == "ok"
+    assert (row["truth_x_px"], row["truth_y_px"]) == pytest.approx((x, y))
+    assert row["bound_share"] == 1.0
+    assert row["error_95_px"] < 0.5
+
+
+def test_years_change_as_much_ground_as_is_asked() -> None:
+    before = landscape((150, 140), 2)
+    for share in (0.0, 0.2, 0.5):
+        after, done = changed.years_later(before, share, np.random.default_rng(4))
+        where = changed.differs(before, after)
+        assert share <= (where.mean() + 0.03) < share + 0.2
+        assert bool(done) == (share > 0)
+        # What does not differ is the same ground: its cover, its texture and so its colours.
+        same = after.labels == before.labels
+        np.testing.assert_array_equal(after.texture[same], before.texture[same])
+        assert after.labels.max() == before.labels.max()
+
+
+def test_what_changed_is_held_against_what_a_report_outlines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(changed, "SIDES", (240, 260))
+    pair = make_pair("changed", "made", 1, DATA)
+    assert pair.changed is not None
+    assert pair.changed.mean() > 0.15
+    row = judge(pair, "auto")
+    assert row["status"] == "ok"
+    assert row["bound_share"] == 1.0
+    assert 0.4 * row["changed_px"] < row["hit_px"] <= row["told_px"] <= row["changed_px"]
+    assert row["hit_px"] > 0.75 * row["outlined_px"]
+    assert row["common_px"] <= pair.changed.size
 
 
 def test_jitter_is_the_sine_it_says() -> None:

@@ -55,6 +55,19 @@ class TestChanges:
         assert "region" in changes.to_text()
         assert changes.to_dict()["share"] == pytest.approx(changes.share)
 
+    def test_more_than_half_may_be_replaced(self, seed: int) -> None:
+        other = np.hypot(*np.mgrid[-60 : SIDE - 60, -60 : SIDE - 60]) > 160
+        assert other.mean() > 0.55
+        changes = found(ground(seed, 1), mixed(ground(seed, 2), ground(seed + 10), other))
+        assert changes.changed[other].mean() > 0.8
+        assert changes.changed[~other].mean() < 0.1
+        assert changes.told[other].mean() > 0.8
+
+    def test_the_outline_follows_what_was_replaced(self, seed: int) -> None:
+        changes = found(ground(seed, 1), mixed(ground(seed, 2), ground(seed + 10), DISC))
+        both = (changes.changed & DISC).sum() / (changes.changed | DISC).sum()
+        assert both > 0.75
+
     def test_a_cloud_hides_ground(self, seed: int) -> None:
         white = Rendered(np.full((1, SIDE, SIDE), 0.95, np.float32), DISC)
         changes = found(ground(seed, 1), mixed(ground(seed, 2), white, DISC))

@@ -31,6 +31,8 @@ Mask: TypeAlias = NDArray[np.bool_]
 Labels: TypeAlias = NDArray[np.uint16]
 
 _RIM = 24
+#: Least and largest side of made pairs, pixels.
+SIDES = 256, 640
 #: Least and largest share of the ground that changed.
 SHARES = (0.15, 0.6)
 # Data sets whose pairs are used, and the least peak of phase correlation of those that look alike.
@@ -52,7 +54,7 @@ def changed(data: Path, split: str, rng: np.random.Generator) -> TrustPair:
 
 
 def _made(share: float, rng: np.random.Generator) -> TrustPair:
-    size, seed = draw_size(rng, 256, 640), int(rng.integers(2**31))
+    size, seed = draw_size(rng, *SIDES), int(rng.integers(2**31))
     before = landscape((size[0] + 2 * _RIM, size[1] + 2 * _RIM), seed)
     after, what = years_later(before, share, rng)
     to_ref = np.array([[1, 0, -_RIM], [0, 1, -_RIM], [0, 0, 1.0]])
@@ -69,7 +71,7 @@ def _made(share: float, rng: np.random.Generator) -> TrustPair:
             size=size,
             year=year,
             noise=float(rng.uniform(0.003, 0.02)),
-            haze=float(rng.uniform(0, 0.3)),
+            haze=float(rng.uniform(0, 0.1)),
             sun_azimuth=float(rng.uniform(120, 180)),
             seed=(seed + side) % 2**31,
         )

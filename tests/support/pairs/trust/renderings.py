@@ -209,7 +209,7 @@ def renderings(data: Path, split: str, rng: Draw) -> TrustPair:
     side = int(log_uniform(rng, 256, 512))
     size, seed = (side, side), int(rng.integers(2**31))
     if sensor == TWO_SIZES:
-        return _two_sizes(side, seed, rng)
+        return two_sizes(side, seed, rng)
     ground = landscape((side + 2 * _RIM, side + 2 * _RIM), seed)
     free = bool(rng.random() < 0.5)
     matrix = _free(size, rng) if free else near(size, rng)
@@ -229,7 +229,7 @@ def _free(size: Size, rng: Draw) -> Matrix:
     return similarity(size, float(rng.uniform(-30, 30)), scale, (shift[0], shift[1]))
 
 
-def _two_sizes(side: int, seed: int, rng: Draw) -> TrustPair:
+def two_sizes(side: int, seed: int, rng: Draw) -> TrustPair:
     """Ground at 30 m a pixel and at 10, two seasons, both geocoded and up to 60 m apart."""
     ground = landscape((side + 2 * _RIM, side + 2 * _RIM), seed)
     ratio = _COARSE / _FINE_M
