@@ -94,7 +94,11 @@ def frame_of(
 
     name = str(array.name or "DataArray")
     if array.dtype.kind not in "biuf":
-        raise InputError(f"holds {array.dtype}", subject=name, hint="pass real numbers")
+        raise InputError(
+            f"holds {array.dtype}",
+            subject=name,
+            hint="pass real numbers, of complex ones the amplitude (abs)",
+        )
     (x, y), dims = _spatial(array, name), array.dims
     array = array.transpose(..., y, x)
     height, width = array.shape[-2:]

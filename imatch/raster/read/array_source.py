@@ -223,7 +223,11 @@ def bands_first(
     """
     array = np.asarray(np.ma.getdata(pixels) if np.ma.isMaskedArray(pixels) else pixels)
     if array.dtype.kind not in "biuf":
-        raise InputError(f"holds {array.dtype}", subject="array", hint="pass real numbers")
+        raise InputError(
+            f"holds {array.dtype}",
+            subject="array",
+            hint="pass real numbers, of complex ones the amplitude (abs)",
+        )
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise InputError(f"has shape {array.shape}", subject="array", hint=_HINT)
     bands_last = array.ndim == 3 and array.shape[2] < array.shape[0]
