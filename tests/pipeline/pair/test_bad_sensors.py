@@ -69,7 +69,7 @@ def test_layover_and_shadow() -> None:
     amplitude = sensors.radar(LABEL, 0, looks=4.0)[0]
     hills = np.random.default_rng(5).normal(0, 25, (SIDE, SIDE))
     height = np.clip(cv2.GaussianBlur(hills, (0, 0), 14), 0, None)
-    height /= height.max()
+    height = height / height.max()
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     leaning = cv2.remap(
         amplitude, (x + 25 * height).astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR
