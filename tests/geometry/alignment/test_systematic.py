@@ -144,7 +144,7 @@ def test_a_seam_sought_far_stands_out_where_many_windows_found_nothing(
 
 def test_relief_smaller_than_a_window_widens_the_bound() -> None:
     hills = np.random.default_rng(2).normal(size=(SIDE, SIDE))
-    hills = cv2.GaussianBlur(hills, (0, 0), 12)
-    lean = 0.5 * hills / hills.std()
+    smooth = np.asarray(cv2.GaussianBlur(hills, (0, 0), 12), dtype=np.float64)
+    lean = 0.5 * smooth / smooth.std()
     found = judged(waves(3, (SIDE, SIDE), lean, 0.0, noise=0.01))
     assert found.corner_ci95 > np.quantile(np.abs(lean), 0.95)
