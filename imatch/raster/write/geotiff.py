@@ -37,6 +37,7 @@ TILE = 512
 _WITH_PREDICTOR = {"DEFLATE", "LZW", "ZSTD"}
 #: What GDAL keeps beside a GeoTIFF.
 _SIDECARS = (".aux.xml", ".ovr", ".msk")
+_THREADS = "ALL_CPUS"
 _TRUE = {"YES", "TRUE", "ON", "1"}
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 _FULL = "choose a place with more room; nothing was written"
@@ -95,14 +96,16 @@ def created(
         with rasterio.open(first, "w", **profile) as dataset:
             _describe(dataset, form, tags or {})
             yield _putter(dataset, form, path)
+        sparse = creation.get("SPARSE_OK", "NO").upper() in _TRUE
+        # Before anything is made of them: what threads fail to write nobody hears of.
+        check_written(first, path, sparse=sparse and not cog)
         if copying is not None:
             rasterio.shutil.copy(first, temporary, driver="COG", **copying)
             first.unlink()
         elif overviews:
             _add_overviews(temporary, reduced, lattice.size)
         write_class_tables(temporary, form.classes)
-        sparse = creation.get("SPARSE_OK", "NO").upper() in _TRUE
-        check_written(temporary, path, sparse=sparse)
+        check_written(temporary, path, sparse=sparse, masks=cog)
         drop_sidecars(path)
 
 
@@ -147,7 +150,7 @@ def _profile(form: RasterProfile, lattice: Grid, creation: Mapping[str, str]) ->
         "COMPRESS": "DEFLATE",
         "BIGTIFF": "IF_SAFER",
         "INTERLEAVE": "PIXEL" if form.pixelwise and form.count > 1 else "BAND",
-        # GDAL's threads for compression are not asked for: they lose the news of a full disk.
+        "NUM_THREADS": _THREADS,
         **creation,
     }
     if options["TILED"].upper() in _TRUE:
@@ -196,6 +199,7 @@ def _cog_options(
         **({} if reduced is None else {"RESAMPLING": reduced.name.upper()}),
         # Without it the COG driver leaves all but the unnamed domain of metadata behind.
         "COPY_SRC_MDD": "YES",
+        "NUM_THREADS": _THREADS,
         **({} if form.nbits is None else {"NBITS": str(form.nbits)}),
         **creation,
     }
@@ -218,10 +222,13 @@ def _try_options(
     hint = f"see GDAL's page on its {'GTiff' if copying is None else 'COG'} driver"
     try:
         with warned() as complaints, MemoryFile() as memory, MemoryFile() as copy:
-            with memory.open(**{**profile, "width": 64, "height": 64}) as dataset:
+            # In this thread: what others complain of, nobody hears.
+            small = {**profile, "width": 64, "height": 64, "num_threads": "1"}
+            with memory.open(**small) as dataset:
                 dataset.write(np.ones((dataset.count, 64, 64), dtype=dataset.dtypes[0]))
             if copying is not None:
-                rasterio.shutil.copy(memory.name, copy.name, driver="COG", **copying)
+                alone = {**copying, "NUM_THREADS": "1"}
+                rasterio.shutil.copy(memory.name, copy.name, driver="COG", **alone)
             with (memory if copying is None else copy).open() as dataset:
                 dataset.read()
     except (RasterioError, rasterio._err.CPLE_BaseError, ValueError, TypeError) as error:
@@ -283,7 +290,7 @@ def _add_overviews(path: Path, reduced: Resampling, size: tuple[int, int]) -> No
         levels.append(2 * levels[-1])
     if max(size) <= TILE:
         return
-    with rasterio.open(path, "r+") as dataset:
+    with rasterio.open(path, "r+", NUM_THREADS=_THREADS) as dataset:
         dataset.build_overviews(levels, reduced)
 
 
@@ -303,13 +310,16 @@ def check_apart(path: str | PathLike[str], out: Path) -> None:
         raise OutputError("is the file to be read", subject=out, hint="choose another place")
 
 
-def check_written(path: Path, subject: Path, *, sparse: bool = False) -> None:
+def check_written(
+    path: Path, subject: Path, *, sparse: bool = False, masks: bool = True
+) -> None:
     """Make sure that every tile is in the file: GDAL reports some failures to nobody.
 
     Args:
         path: The file to look into.
         subject: What to call it.
         sparse: Whether tiles may be left out.
+        masks: Whether to decode its mask, too.
 
     Raises:
         OutputError: A tile is missing or reaches beyond the end.
@@ -325,10 +335,10 @@ def check_written(path: Path, subject: Path, *, sparse: bool = False) -> None:
                         dataset.get_tag_item(f"BLOCK_{what}_{name}", "TIFF", band, level)
                         for what in ("OFFSET", "SIZE")
                     )
-                    lost = not sparse if at is None else int(at) + int(size or 0) > end
+                    lost = not sparse if at is None else int(at) + int(size or end) > end
                     if lost:
                         raise OutputError("is not whole", subject=subject, hint=_FULL)
-        if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+        if masks and MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
             for _, window in dataset.block_windows(1):
                 dataset.read_masks(1, window=window)  # It raises where there is nothing to read.
 
