@@ -20,6 +20,7 @@ from rasterio.io import DatasetReader
 
 from imatch.core.errors import ImatchError, InputError
 from imatch.core.redaction import redacted
+from imatch.raster.decoding import cache_options, decoding_options
 from imatch.raster.integrity import check_whole
 from imatch.raster.names import is_remote, openable
 from imatch.raster.remote.reach import check_reach
@@ -27,8 +28,6 @@ from imatch.raster.remote.web import web_fault, web_options
 
 #: Sources of a virtual dataset that are opened to see whether they can be.
 _MOST_SOURCES = 64
-#: Megabytes of decoded blocks GDAL may keep; its own default is a share of the machine's memory.
-CACHE_MB = 256
 #: Datasets kept open at a time: more than any image has files and levels in use at once.
 _MOST_OPEN = 32
 #: Bytes of all bands in a block, which a decoder holds at once.
@@ -47,8 +46,6 @@ _FEW = 2 * 10**7
 # Also in the text of a VRT of our own.
 _REMOTE_PART = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift)|://")
 _OPTIONS = {
-    # Rasterio hands this one to GDAL in bytes, where the variable of that name means megabytes.
-    "GDAL_CACHEMAX": CACHE_MB * 1024**2,
     "GDAL_PAM_ENABLED": "YES",
     # Overviews are chosen here, by level, since some of them are displaced (see `levels`): a tiny
     # threshold keeps GDAL from choosing one by itself, also inside a VRT's sources.
@@ -60,8 +57,6 @@ _OPTIONS = {
     # rasterio hears of errors in its own thread only.
     "GDAL_NUM_THREADS": 1,
 }
-# As fast: OpenJPEG's threads share a tile, and report to the one that asked for it.
-os.environ.setdefault("OPJ_NUM_THREADS", "ALL_CPUS")
 
 
 @contextmanager
@@ -71,7 +66,9 @@ def session(name: str = "") -> Iterator[None]:
     Args:
         name: What is to be opened, which may lie on another host.
     """
-    options = {**_OPTIONS, **web_options(name)} if _REMOTE_PART.search(name) else _OPTIONS
+    options = {**_OPTIONS, **cache_options()}
+    if _REMOTE_PART.search(name):
+        options |= web_options(name)
     with rasterio.Env(**options), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
@@ -249,6 +246,7 @@ def opened(name: str, level: int | None = None) -> Iterator[DatasetReader]:
             damaged, or its blocks are too large.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": f"{level} only"}
+    options |= decoding_options(name)
     datasets = _open_datasets.datasets
     with session(name):
         if datasets is not None and (name, level) in datasets:

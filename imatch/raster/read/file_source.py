@@ -42,7 +42,7 @@ from imatch.raster.read.file_bands import (
     virtual_document,
 )
 from imatch.raster.read.mask import open_mask
-from imatch.raster.read.overviews import Overview, choose_level, is_wavelet
+from imatch.raster.read.overviews import choose_level, is_wavelet, plan_reading, strips
 from imatch.raster.read.products.find import find_product
 from imatch.raster.read.products.mask import product_mask as open_product_mask
 from imatch.raster.read.products.product import Product
@@ -52,6 +52,8 @@ from imatch.raster.read.resample import Chunk
 from imatch.raster.read.samples import log_caveats, log_location
 from imatch.raster.read.source import MaskUse, Source, settings_of
 from imatch.raster.stac.item import find_item
+
+_MEAN = Resampling.average
 
 
 class FileSource(Source):
@@ -99,7 +101,7 @@ class FileSource(Source):
             level = choose_level(dataset, file, bands[0].index, wanted)
             marked = any(_has_mask(dataset, band) for band in bands)
         to_native = Affine.scale(*ratio) @ level.to_native
-        part, shape = _plan(window, to_native, level, factor, size)
+        part, shape = plan_reading(window, to_native, level, factor, size)
         check_extent(
             part.width * part.height * len(bands), file, "make reduced levels: gdaladdo -r average"
         )
@@ -108,15 +110,19 @@ class FileSource(Source):
         pixels = np.empty((len(bands), *shape), dtype=np.float32)
         masks = np.full(pixels.shape, 255, dtype=np.uint8)
         with opened(file, level.number) as dataset, reading(file):
-            if document is None:
-                dataset.read(indexes, window=part, out=pixels, resampling=Resampling.average)
-            if document is None or marked:
-                # The nearest pixel's mask: how much of the rest is valid matters to the mean only.
-                dataset.read_masks(indexes, window=part, out=masks)
+            for strip, rows in strips(dataset, part, shape):
+                if document is None:
+                    dataset.read(indexes, out=pixels[:, rows], window=strip, resampling=_MEAN)
+                if document is None or marked:
+                    # The nearest pixel's: how much of the rest is valid matters to the mean only.
+                    dataset.read_masks(indexes, window=strip, out=masks[:, rows])
         if document is not None:
             with opened(document) as dataset, reading(file):
-                dataset.read(window=part, out=pixels, resampling=Resampling.average)
-                masks &= dataset.read_masks(window=part, out_shape=pixels.shape)
+                for strip, rows in strips(dataset, part, shape):
+                    dataset.read(out=pixels[:, rows], window=strip, resampling=_MEAN)
+                    masks[:, rows] &= dataset.read_masks(
+                        window=strip, out_shape=pixels[:, rows].shape
+                    )
             if level.number is not None:
                 masks = scipy.ndimage.minimum_filter(masks, size=(1, 5, 5))
         pixels[masks == 0] = np.nan
@@ -133,37 +139,6 @@ def _scaled(chunk: Chunk, bands: Sequence[FileBand]) -> Chunk:
         if band.radar is not None and not band.radar.plain:
             plane[:] = band.radar.scaled(plane, chunk.transform)
     return chunk
-
-
-def _plan(
-    window: Window, to_native: Affine, level: Overview, factor: float, size: tuple[int, int] | None
-) -> tuple[Window, tuple[int, int]]:
-    """Whole pixels of a level that hold a native window, and the (height, width) to read them at.
-
-    At full resolution a whole window is read right at the size wanted, if that is no enlargement;
-    else with a rim, for the resampling that follows, and twice as fine as wanted.
-    """
-    inverse = ~to_native
-    x0, y0 = inverse @ (window.col_off, window.row_off)
-    x1, y1 = inverse @ (window.col_off + window.width, window.row_off + window.height)
-    whole = all(abs(v - round(v)) < 1e-6 for v in (x0, y0, x1, y1))
-    if size is not None and level.number is None and whole:
-        part = Window(round(x0), round(y0), round(x1) - round(x0), round(y1) - round(y0))
-        if part.width >= size[0] and part.height >= size[1]:
-            return part, (size[1], size[0])
-    if size is not None:
-        factor = max(1.0, factor / 2)
-    reduce = max(1.0, factor / min(to_native.a, to_native.e))
-    rim = 4 * reduce
-    if size is not None:
-        # The kernel of the resampling that follows reaches further along the more reduced axis.
-        rim = max(rim, 2 * (x1 - x0) / size[0], 2 * (y1 - y0) / size[1])
-    left, top = max(0, int(np.floor(x0 - rim))), max(0, int(np.floor(y0 - rim)))
-    right = min(level.width, int(np.ceil(x1 + rim)))
-    bottom = min(level.height, int(np.ceil(y1 + rim)))
-    width, height = max(1, right - left), max(1, bottom - top)
-    shape = (max(1, int(np.ceil(height / reduce))), max(1, int(np.ceil(width / reduce))))
-    return Window(left, top, width, height), shape
 
 
 def open_source(

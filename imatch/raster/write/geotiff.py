@@ -23,6 +23,7 @@ from rasterio.windows import Window
 from imatch.core.errors import ConfigError, ImatchError, OutputError
 from imatch.core.io.files import atomic_path
 from imatch.core.types import BoolArray
+from imatch.raster.decoding import coding_threads
 from imatch.raster.gdal import check_file, in_words, session, warned
 from imatch.raster.grid import Grid
 from imatch.raster.names import container_of, is_virtual
@@ -37,7 +38,6 @@ TILE = 512
 _WITH_PREDICTOR = {"DEFLATE", "LZW", "ZSTD"}
 #: What GDAL keeps beside a GeoTIFF.
 _SIDECARS = (".aux.xml", ".ovr", ".msk")
-_THREADS = "ALL_CPUS"
 _TRUE = {"YES", "TRUE", "ON", "1"}
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 _FULL = "choose a place with more room; nothing was written"
@@ -150,7 +150,7 @@ def _profile(form: RasterProfile, lattice: Grid, creation: Mapping[str, str]) ->
         "COMPRESS": "DEFLATE",
         "BIGTIFF": "IF_SAFER",
         "INTERLEAVE": "PIXEL" if form.pixelwise and form.count > 1 else "BAND",
-        "NUM_THREADS": _THREADS,
+        "NUM_THREADS": coding_threads(),
         **creation,
     }
     if options["TILED"].upper() in _TRUE:
@@ -199,7 +199,7 @@ def _cog_options(
         **({} if reduced is None else {"RESAMPLING": reduced.name.upper()}),
         # Without it the COG driver leaves all but the unnamed domain of metadata behind.
         "COPY_SRC_MDD": "YES",
-        "NUM_THREADS": _THREADS,
+        "NUM_THREADS": coding_threads(),
         **({} if form.nbits is None else {"NBITS": str(form.nbits)}),
         **creation,
     }
@@ -290,7 +290,7 @@ def _add_overviews(path: Path, reduced: Resampling, size: tuple[int, int]) -> No
         levels.append(2 * levels[-1])
     if max(size) <= TILE:
         return
-    with rasterio.open(path, "r+", NUM_THREADS=_THREADS) as dataset:
+    with rasterio.open(path, "r+", NUM_THREADS=coding_threads()) as dataset:
         dataset.build_overviews(levels, reduced)
 
 
@@ -310,9 +310,7 @@ def check_apart(path: str | PathLike[str], out: Path) -> None:
         raise OutputError("is the file to be read", subject=out, hint="choose another place")
 
 
-def check_written(
-    path: Path, subject: Path, *, sparse: bool = False, masks: bool = True
-) -> None:
+def check_written(path: Path, subject: Path, *, sparse: bool = False, masks: bool = True) -> None:
     """Make sure that every tile is in the file: GDAL reports some failures to nobody.
 
     Args:
