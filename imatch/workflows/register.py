@@ -29,11 +29,19 @@ from imatch.pipeline.scene.checkpoint import clear, holds_tiles
 from imatch.pipeline.scene.config import SceneConfig, SceneOptions, make_scene_config
 from imatch.pipeline.scene.register import register_scene
 from imatch.raster import Source, open_source
+from imatch.raster.decoding import larger_cache
+from imatch.raster.gdal import kept_open
 from imatch.raster.names import is_known_again
 from imatch.raster.stac.item import raster_of
 from imatch.workflows.stac_item import check_stac, write_stac
 
+#: Megabytes of decoded blocks that are kept from one stage to the next: a band of 16 bits of both
+#: images of 10980 x 10980 pixels, and of their half resolution.
+_CACHE_MB = 640
 
+
+@larger_cache(_CACHE_MB)
+@kept_open()
 def register(
     ref: Image,
     tgt: Image,
@@ -90,8 +98,7 @@ def register(
         cog: Write a cloud-optimised GeoTIFF.
         geotransform_only: Correct where the target says it lies, and leave its pixels alone.
         inexact: What to do where a geotransform cannot say it: ``refuse``, ``accept`` or ``gcps``.
-        jobs: Processes that measure tiles. With more than one a script needs the usual
-            ``if __name__ == "__main__"``. Arrays are measured in this process.
+        jobs: Threads that measure tiles.
         resume: Go on with the tiles that an earlier call left.
         force: Write `out` and `displacement` even if the registration is not ok, or not near
             enough.
@@ -111,7 +118,7 @@ def register(
         InputError: An image cannot be used.
         OutputError: A file is an input, exists, or cannot be written; an earlier call was
             interrupted and neither `resume` nor `overwrite` is set.
-        ImatchError: A checkpoint is missing, or a worker was killed.
+        ImatchError: A checkpoint is missing.
 
     Examples:
         >>> import imatch, numpy as np

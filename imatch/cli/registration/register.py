@@ -46,7 +46,7 @@ from imatch.cli.options.raster import chosen_register_fields, in_place_options, 
     "--jobs",
     type=click.IntRange(1),
     metavar="N",
-    help="Processes that measure tiles.  [default: as many as the machine has cores]",
+    help="Threads that measure tiles.  [default: as many as the machine has cores]",
 )
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run broke off.")
 @click.option(

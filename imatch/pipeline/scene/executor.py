@@ -1,116 +1,83 @@
-"""Runs tiles in this process or in several."""
+"""Measures the tiles of a scene in threads, reading ahead of them."""
 
 from __future__ import annotations
 
-import atexit
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import groupby
+from typing import TypeAlias
 
-from imatch.core.pool import WorkerPool
-from imatch.pipeline.scene.measure import TileResult, measure_tile
+from imatch.pipeline.scene.measure import (
+    TileResult,
+    measure_pixels,
+    measure_tile,
+    read_tile,
+)
 from imatch.pipeline.scene.reading import ImageSide
 from imatch.pipeline.scene.tiles import TileTask
 from imatch.raster.gdal import kept_open
-from imatch.raster.read.array_source import ArraySource
 
-# Neighbouring tiles share blocks of the files: so many of them in a row go to one process.
-_RUN = 4
+# Tiles that are read ahead of those being measured: as few as keep the threads busy.
+_AHEAD = 2
+
+_Work: TypeAlias = Callable[[], list[TileResult]]
 
 
-class TileExecutor(Protocol):
-    """Interface of what measures tiles."""
+class TileExecutor:
+    """Measures tiles in threads of this process.
+
+    Files are read by the calling thread, which keeps them open: neighbouring tiles share blocks,
+    and in one cache each is decoded once, in the decoder's own threads. What lies on other hosts
+    is read by the threads that measure, a row of tiles at a time, since there it is the waiting
+    that takes long.
+
+    Args:
+        ref: The reference.
+        tgt: The target.
+        jobs: Threads; with one, everything happens in the calling thread.
+    """
+
+    def __init__(self, ref: ImageSide, tgt: ImageSide, jobs: int) -> None:
+        self._sides, self._jobs = (ref, tgt), jobs
 
     def run(self, tasks: Sequence[TileTask]) -> Iterator[list[TileResult]]:
-        """Measure tiles, some at a time, in any order.
+        """Measures tiles and yields their results, some at a time, in the order of the tiles.
 
         Raises:
-            ImatchError: An image cannot be read, or a process was killed.
+            ImatchError: An image cannot be read.
         """
-        ...
-
-
-class InProcess:
-    """Measures in this process.
-
-    Args:
-        ref: The reference.
-        tgt: The target.
-    """
-
-    def __init__(self, ref: ImageSide, tgt: ImageSide) -> None:
-        self._sides = ref, tgt
-
-    def run(self, tasks: Sequence[TileTask]) -> Iterator[list[TileResult]]:
-        """See `TileExecutor.run`."""
         with kept_open():
-            for task in tasks:
-                yield [measure_tile(*self._sides, task)]
+            if self._jobs <= 1:
+                for task in tasks:
+                    yield [measure_tile(*self._sides, task)]
+            elif any(side.source.remote for side in self._sides):
+                rows = groupby(tasks, key=lambda task: task.key[:2])
+                yield from self._threaded(partial(self._row, list(row)) for _, row in rows)
+            else:
+                yield from self._threaded(map(self._read, tasks))
 
+    def _read(self, task: TileTask) -> _Work:
+        """Reads a tile now, and returns what is to be done with it."""
+        read = read_tile(*self._sides, task)
+        if isinstance(read, TileResult):
+            return lambda: [read]
+        return lambda: [measure_pixels(*self._sides, task, read)]
 
-class Processes:
-    """Measures in several processes of one thread each, begun once for all levels.
+    def _row(self, tasks: Sequence[TileTask]) -> list[TileResult]:
+        with kept_open():
+            return [measure_tile(*self._sides, task) for task in tasks]
 
-    Args:
-        pool: The processes.
-        jobs: How many there are.
-    """
-
-    def __init__(self, pool: WorkerPool, jobs: int) -> None:
-        self._pool, self._jobs = pool, jobs
-
-    def run(self, tasks: Sequence[TileTask]) -> Iterator[list[TileResult]]:
-        """See `TileExecutor.run`."""
-        length = min(_RUN, max(1, len(tasks) // (2 * self._jobs)))
-        yield from self._pool.map(_measure, _runs(tasks, length))
-
-
-@contextmanager
-def engine(ref: ImageSide, tgt: ImageSide, jobs: int) -> Iterator[TileExecutor]:
-    """Yields an executor that measures tiles in up to `jobs` processes.
-
-    Arrays stay in this process: to send them elsewhere would cost more than it saves.
-
-    Args:
-        ref: The reference.
-        tgt: The target.
-        jobs: Processes; with one, everything happens here.
-    """
-    if jobs <= 1 or any(isinstance(side.source, ArraySource) for side in (ref, tgt)):
-        yield InProcess(ref, tgt)
-        return
-    hint = "what is done is kept: run again with --resume, and with fewer --jobs"
-    with WorkerPool(jobs, _start, (ref, tgt), hint=hint) as pool:
-        yield Processes(pool, jobs)
-
-
-def _runs(tasks: Sequence[TileTask], length: int) -> list[list[TileTask]]:
-    """Consecutive tiles of one row, some at a time."""
-    runs: list[list[TileTask]] = []
-    for task in tasks:
-        same = runs and len(runs[-1]) < length and runs[-1][-1].key[:2] == task.key[:2]
-        if same:
-            runs[-1].append(task)
-        else:
-            runs.append([task])
-    return runs
-
-
-_sides: tuple[ImageSide, ImageSide] | None = None
-# Of a worker process, until it ends: what nobody holds is closed at once.
-_held = ExitStack()
-
-
-def _start(ref: ImageSide, tgt: ImageSide) -> None:
-    """Initialises a worker process with what its tiles share."""
-    global _sides
-    _sides = ref, tgt
-    _held.enter_context(kept_open())
-    # Closed while the interpreter still stands: rasterio 1.5 complains of those that it finds open.
-    atexit.register(_held.close)
-
-
-def _measure(tasks: list[TileTask]) -> list[TileResult]:
-    """Measure tiles in this worker process."""
-    assert _sides is not None, "the pool starts with _start()"
-    return [measure_tile(*_sides, task) for task in tasks]
+    def _threaded(self, work: Iterable[_Work]) -> Iterator[list[TileResult]]:
+        waiting: deque[Future[list[TileResult]]] = deque()
+        pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="tile")
+        try:
+            for piece in work:
+                waiting.append(pool.submit(piece))
+                while len(waiting) >= self._jobs + _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

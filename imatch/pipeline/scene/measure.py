@@ -1,6 +1,6 @@
 """Measures the tie points of one tile by windowed correlation.
 
-Nothing here knows of processes, matchers or networks; `imatch.pipeline.scene.executor` decides
+Nothing here knows of threads, matchers or networks; `imatch.pipeline.scene.executor` decides
 where it runs. The reference's windows are cut out as they are, and the target is resampled onto
 each of them once, straight from its own pixels.
 """
@@ -96,12 +96,32 @@ class TileResult:
 
 
 def measure_tile(ref: ImageSide, tgt: ImageSide, task: TileTask) -> TileResult:
-    """Find the ground of a tile's windows on the target.
+    """Finds the ground of a tile's windows on the target.
 
     Args:
         ref: The reference.
         tgt: The target.
         task: The tile.
+
+    Raises:
+        InputError: An image cannot be read there.
+    """
+    read = read_tile(ref, tgt, task)
+    return read if isinstance(read, TileResult) else measure_pixels(ref, tgt, task, read)
+
+
+def read_tile(
+    ref: ImageSide, tgt: ImageSide, task: TileTask
+) -> tuple[GeoImage, TargetPart] | TileResult:
+    """Reads what both images show of a tile.
+
+    Args:
+        ref: The reference.
+        tgt: The target.
+        task: The tile.
+
+    Returns:
+        The pixels; a result where there is nothing to be measured.
 
     Raises:
         InputError: An image cannot be read there.
@@ -114,10 +134,22 @@ def measure_tile(ref: ImageSide, tgt: ImageSide, task: TileTask) -> TileResult:
     if image.valid.mean() * width * height < _LEAST_VALID * level.window**2:
         return TileResult.without(task, "invalid")
     part = read_target(tgt.source, task)
-    if part is None:
-        return TileResult.without(task, "outside")
-    both = _common(image.valid, part, task)
-    corners = _corners(ref, image, both, task)
+    return TileResult.without(task, "outside") if part is None else (image, part)
+
+
+def measure_pixels(
+    ref: ImageSide, tgt: ImageSide, task: TileTask, read: tuple[GeoImage, TargetPart]
+) -> TileResult:
+    """Finds the ground of a tile's windows in pixels that were read; threads may share the sides.
+
+    Args:
+        ref: The reference.
+        tgt: The target.
+        task: The tile.
+        read: What both show of it.
+    """
+    image, part = read
+    corners = _corners(ref, image, _common(image.valid, part, task), task)
     if corners is None:
         return TileResult.without(task, "flat")
     if not len(corners):
@@ -153,7 +185,8 @@ def _measured(
     # Windows lie in both mosaics alike.
     positions = first.positions(len(corners)) + RIM
     fields = [
-        orientation_field(side.rendered(mosaic.pixels, mosaic.valid))
+        # What is invalid, the lines between patches, has no part in directions.
+        orientation_field(side.rendered(mosaic.pixels, mosaic.valid, fill=False))
         for side, mosaic in ((ref, first), (tgt, second))
     ]
     found = measure_at(fields[0], fields[1], positions, level.window, level.radius)
@@ -255,7 +288,7 @@ def _corners(
     small = np.stack(
         [cv2.resize(p, (columns, rows), interpolation=cv2.INTER_AREA) for p in image.pixels]
     ).astype(np.float32)
-    view = ref.rendered(small, both > 0.5)
+    view = ref.rendered(small, both > 0.5, fill=False)
     reach = max(1, level.window // _STRIDE)
     sums = np.zeros((3, rows, columns))
     inner = cv2.erode((both > 0.5).astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1)

@@ -29,11 +29,13 @@ class ImageSide:
     source: Source
     limits: NDArray[np.float64]
 
-    def rendered(self, pixels: NDArray[np.float32], valid: BoolArray) -> Rendered:
-        """Pixels of this image, stretched as the whole image is."""
+    def rendered(
+        self, pixels: NDArray[np.float32], valid: BoolArray, *, fill: bool = True
+    ) -> Rendered:
+        """Pixels of this image, stretched as the whole image is (`imatch.raster.render`)."""
         names = tuple(str(number) for number in range(len(pixels)))
         image = GeoImage(pixels, valid, Affine.identity(), None, names)
-        return render(image, 1 if len(pixels) == 1 else 3, limits=self.limits)
+        return render(image, 1 if len(pixels) == 1 else 3, limits=self.limits, fill=fill)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from imatch.pipeline.registration.to_registration import to_registration
 from imatch.pipeline.registration.work import WorkModel
 from imatch.pipeline.scene.checkpoint import SceneState, identity_of
 from imatch.pipeline.scene.config import SceneConfig, make_scene_config
-from imatch.pipeline.scene.executor import TileExecutor, engine
+from imatch.pipeline.scene.executor import TileExecutor
 from imatch.pipeline.scene.fit import SceneFit, TileWindows, fit_scene, native_scale, predict_next
 from imatch.pipeline.scene.measure import TileResult
 from imatch.pipeline.scene.patches import ScenePatches, read_patches
@@ -36,6 +36,7 @@ from imatch.pipeline.scene.tiles import (
     plan_tiles,
 )
 from imatch.raster import Source, stretch_limits
+from imatch.raster.gdal import kept_open
 
 # Search radius, level pixels; more where the rough answer is known less well.
 _RADIUS, _WIDEST = 8, 24
@@ -45,6 +46,7 @@ _OVERVIEW = 512
 _UNSEEN = 0.3
 
 
+@kept_open()
 def register_scene(
     ref: Image,
     tgt: Image,
@@ -70,8 +72,7 @@ def register_scene(
         tgt: Target image.
         config: Settings, or a registrar that was loaded with them; a plain `MatchConfig` lends
             what it has. The defaults when None.
-        jobs: Processes that measure tiles. With more than one a script needs the usual
-            ``if __name__ == "__main__"``. Arrays are measured in this process.
+        jobs: Threads that measure tiles.
         state: Folder in which finished tiles are kept. A run over the same files with the same
             settings goes on with what it finds there. Remove it when it is no longer needed.
         overwrite: Throw away what a run with other files or settings left in `state`.
@@ -84,8 +85,8 @@ def register_scene(
         tiles do not confirm it, the same made ``uncertain``, with the reason.
 
     Raises:
-        ImatchError: An image, an option, a checkpoint or the state folder that cannot be used, or
-            a worker that was killed. Finished tiles stay in `state`.
+        ImatchError: An image, an option, a checkpoint or the state folder that cannot be used.
+            Finished tiles stay in `state`.
 
     Examples:
         >>> import numpy as np
@@ -127,8 +128,7 @@ def register_scene(
             identity_of(settings, solved.sources, solved.registrar.weights_used),
             overwrite=overwrite,
         )
-    with engine(*sides, jobs) as measuring:
-        fit = run.measure(measuring, kept)
+    fit = run.measure(TileExecutor(*sides, jobs), kept)
     if fit is None:
         return solved.registration(started)
     stage("assembling")

@@ -21,6 +21,7 @@ def render(
     *,
     stretch: tuple[float, float] = (1.0, 99.0),
     limits: NDArray[np.float64] | None = None,
+    fill: bool = True,
 ) -> Rendered:
     """Stretch each band over its valid ground and make luminance or RGB of them.
 
@@ -37,6 +38,7 @@ def render(
         stretch: Lower and upper percentile of the valid pixels that become 0 and 1.
         limits: (C, 2) values that become 0 and 1 instead (`stretch_limits` of the whole image), so
             that the parts of an image look alike.
+        fill: Whether invalid pixels matter to who looks at them; else they keep their values.
 
     Raises:
         ConfigError: The percentiles are not ascending within 0 and 100.
@@ -57,7 +59,8 @@ def render(
         pixels = np.stack([*bands, (bands[0] + bands[1]) / 2])
     else:
         pixels = np.stack(bands)
-    return Rendered(_filled(np.clip(pixels, 0, 1), image.valid), image.valid)
+    pixels = np.clip(pixels, 0, 1)
+    return Rendered(_filled(pixels, image.valid) if fill else pixels, image.valid)
 
 
 def stretch_limits(

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ from affine import Affine
 from scipy.ndimage import gaussian_filter
 
 from imatch.core.errors import ImatchError
-from imatch.pipeline.scene.executor import Processes, engine
-from imatch.pipeline.scene.measure import TileResult, measure_tile
+from imatch.pipeline.scene.executor import TileExecutor
+from imatch.pipeline.scene.measure import TileResult, measure_tile, read_tile
 from imatch.pipeline.scene.reading import ImageSide
 from imatch.pipeline.scene.tiles import TileTask, plan_level, plan_tiles
 from imatch.raster import open_source, stretch_limits
@@ -91,68 +91,52 @@ def test_a_tile_finds_the_ground_wherever_its_windows_lie(
         assert (again.key, again.outcome) == (result.key, "measured")
 
 
-def test_processes_give_what_this_process_gives(
-    sides: tuple[ImageSide, ImageSide], tasks: list[TileTask]
+@pytest.mark.parametrize("remote", [False, True])
+def test_threads_give_what_one_gives(
+    sides: tuple[ImageSide, ImageSide],
+    tasks: list[TileTask],
+    monkeypatch: pytest.MonkeyPatch,
+    remote: bool,
 ) -> None:
-    with engine(*sides, 1) as here:
-        expected = by_key(list(here.run(tasks)))
-    with engine(*sides, 2) as several:
-        assert isinstance(several, Processes)
-        found = by_key(list(several.run(tasks)))
+    expected = by_key(list(TileExecutor(*sides, 1).run(tasks)))
+    if remote:
+        monkeypatch.setattr(sides[1].source, "remote", ("/vsicurl/somewhere",))
+    found = by_key(list(TileExecutor(*sides, 3).run(tasks)))
     assert expected.keys() == found.keys() == {task.key for task in tasks}
     for key, result in expected.items():
         np.testing.assert_array_equal(found[key].tgt_xy, result.tgt_xy)
+        np.testing.assert_array_equal(found[key].peak, result.peak)
 
 
-def test_a_killed_worker_is_a_clear_error(
-    sides: tuple[ImageSide, ImageSide], tasks: list[TileTask]
+def test_no_more_is_read_ahead_than_is_needed(
+    sides: tuple[ImageSide, ImageSide], tasks: list[TileTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill_one_and_go_on() -> None:
-        with engine(*sides, 2) as several:
-            assert isinstance(several, Processes)
-            os.kill(several._pool.submit(os.getpid).result(), signal.SIGKILL)
-            for _ in range(50):
-                list(several.run(tasks))
+    """Memory must not grow with the scene: reading waits for whoever takes the results."""
+    read: list[TileTask] = []
 
-    with pytest.raises(ImatchError, match=r"was killed.*--resume"):
-        kill_one_and_go_on()
+    def counted(ref: ImageSide, tgt: ImageSide, task: TileTask) -> Any:
+        read.append(task)
+        return read_tile(ref, tgt, task)
+
+    monkeypatch.setattr("imatch.pipeline.scene.executor.read_tile", counted)
+    running = TileExecutor(*sides, 2).run(2 * tasks)
+    next(running)
+    assert len(read) <= 4 < len(2 * tasks)
+    running.close()  # What has begun ends with it.
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tile")]
 
 
-def test_an_unreadable_image_is_told_by_the_worker(
+def test_an_unreadable_image_is_told(
     sides: tuple[ImageSide, ImageSide], tasks: list[TileTask], tmp_path: Path
 ) -> None:
     path = tmp_path / "gone.tif"
     path.write_bytes(Path(str(sides[1].source.info.path)).read_bytes())
     lost = ImageSide(open_source(path), sides[1].limits)
     path.unlink()
-    with pytest.raises(ImatchError, match=r"gone\.tif"), engine(sides[0], lost, 2) as several:
-        list(several.run(tasks))
+    with pytest.raises(ImatchError, match=r"gone\.tif"):
+        list(TileExecutor(sides[0], lost, 2).run(tasks))
 
 
 def test_no_network_library_is_loaded_to_measure() -> None:
-    import subprocess
-    import sys
-
     code = "import sys, imatch.pipeline.scene.measure; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-_WORKER = """
-import sys
-from imatch.pipeline.scene.executor import _start
-from imatch.raster.gdal import opened
-
-_start(None, None)
-with opened(sys.argv[1]) as first:
-    pass
-with opened(sys.argv[1]) as second:
-    print(second is first)
-"""
-
-
-def test_a_worker_keeps_its_files_open(sides: tuple[ImageSide, ImageSide]) -> None:
-    path = str(sides[0].source.info.path)
-    done = subprocess.run(
-        [sys.executable, "-c", _WORKER, path], capture_output=True, text=True, check=True
-    )
-    assert (done.stdout, done.stderr) == ("True\n", "")
