@@ -129,15 +129,17 @@ def counts_text(registration: Registration) -> str:
 
 
 def model_text(registration: Registration) -> str | None:
-    """Describes the model: ``"similarity: rotation 0.12° clockwise, scale 1.0004"``; else None.
+    """Describes the model: ``"similarity + spline: rotation 0.12°, scale 1.0004"``; else None.
 
     Where both images are geocoded the figures are those beyond the geocoding, so that a difference
     of pixel size or of CRS does not show. A homography is described at the reference's centre.
     """
     if registration.transform is None:
         return None
+    local = registration.local
+    name = f"{registration.model}{'' if local is None else f' + {local.kind}'}"
     if registration.model == "translation":
-        return "translation"
+        return name
     reference = registration.reference
     x, y = (reference.width - 1) / 2, (reference.height - 1) / 2
     if registration.map_matrix is not None and reference.transform is not None:
@@ -150,7 +152,7 @@ def model_text(registration: Registration) -> str | None:
     determinant = a * d - b * c
     scale_x = math.hypot(a, c)
     if determinant == 0 or scale_x == 0:
-        return f"{registration.model}, degenerate"
+        return f"{name}, degenerate"
     scale_y = determinant / scale_x
     # Pixel rows run downwards, where a positive angle is clockwise; map coordinates run upwards.
     angle = math.degrees(math.atan2(c, a)) * (-1 if upwards else 1)
@@ -163,7 +165,7 @@ def model_text(registration: Registration) -> str | None:
     else:
         words += [f"scale {scale_x:.4f} × {scale_y:.4f}", f"shear {abs(shear):.2f}°"]
     at = " at the centre" if registration.model == "homography" else ""
-    return f"{registration.model}: {', '.join(words)}{at}"
+    return f"{name}: {', '.join(words)}{at}"
 
 
 def points_text(registration: Registration) -> str | None:

@@ -18,7 +18,7 @@ from imatch.export.text import (
     shift_text,
     tolerance_text,
 )
-from imatch.geometry.transform import Transform
+from imatch.geometry.transform import DisplacementGrid, Transform
 from imatch.pipeline.registration.certificate import Certificate
 from imatch.pipeline.registration.result import ImageSummary, Registration
 
@@ -105,6 +105,15 @@ class TestModel:
         assert text == "similarity: rotation 0.12° clockwise, scale 1.0004"
         text = self.pixels(make, "similarity", rotated(-90))
         assert text == "similarity: rotation 90.00° counter-clockwise, scale 1.0000"
+
+    def test_a_local_displacement_is_named(self, make: Make) -> None:
+        bend = DisplacementGrid("spline", (0, 0), (50, 50), np.zeros((4, 4, 2)))
+        for kind, begins in (("similarity", "similarity + spline: rotation"), ("translation", "t")):
+            moved = Transform(kind, np.eye(3))  # type: ignore[arg-type]
+            text = model_text(replace(make(geocoded=False), transform=moved, local=bend))
+            assert text is not None
+            assert text.startswith(begins)
+        assert text == "translation + spline"
 
     def test_affine(self, make: Make) -> None:
         shear = np.array([[1, np.tan(np.radians(2)), 0], [0, 1, 0], [0, 0, 1]])

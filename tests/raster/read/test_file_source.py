@@ -14,6 +14,7 @@ from rasterio.windows import Window
 
 from imatch.core.errors import InputError
 from imatch.raster import Grid, open_source
+from imatch.raster.read.overviews import strips
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(1, 250, (60, 81)).astype("uint8")
@@ -331,3 +332,37 @@ def test_unusable_paths(tmp_path: Path, capfd: Any) -> None:
     with pytest.raises(InputError, match="cannot be opened"):
         open_source("/vsizip//nowhere.zip/a.tif")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("how", ["nodata", "imposed", "mask", "jp2"])
+def test_strips_do_not_show(write: Any, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read strip by strip is bit for bit what is read at once."""
+    pixels = np.random.default_rng(1).integers(0, 9, (3, 333, 260)).astype("uint16")
+    tiles = {"tiled": True, "blockxsize": 16, "blockysize": 16, "interleave": "pixel"}
+    options: dict[str, Any] = {
+        "nodata": tiles | {"nodata": 0},
+        "imposed": tiles,
+        "mask": tiles,
+    }.get(how, {"driver": "JP2OpenJPEG", "blockxsize": 64, "blockysize": 64, "quality": 100})
+    if how == "mask":
+        options = options | {"mask": pixels[0] > 0}
+    path = write("a.jp2" if how == "jp2" else "a.tif", pixels, **options)
+    source = open_source(path, nodata=0 if how in ("imposed", "jp2") else None)
+
+    def read() -> list[Any]:
+        images = [source.read(size=(97, 111)), source.read(Window(3.5, 2, 250, 330.2), (200, 222))]
+        return [part for image in images for part in (image.pixels, image.valid)]
+
+    whole = read()
+    seen: list[int] = []
+
+    def counted(*args: Any) -> Any:
+        parts = strips(*args)
+        seen.append(len(parts))
+        return parts
+
+    monkeypatch.setattr("imatch.raster.read.overviews._STRIP", 20_000)
+    monkeypatch.setattr("imatch.raster.read.file_source.strips", counted)
+    for part, expected in zip(read(), whole, strict=True):
+        np.testing.assert_array_equal(part, expected)
+    assert max(seen) > 1
