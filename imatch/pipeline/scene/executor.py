@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
@@ -42,7 +42,7 @@ class TileExecutor:
     def __init__(self, ref: ImageSide, tgt: ImageSide, jobs: int) -> None:
         self._sides, self._jobs = (ref, tgt), jobs
 
-    def run(self, tasks: Sequence[TileTask]) -> Iterator[list[TileResult]]:
+    def run(self, tasks: Sequence[TileTask]) -> Generator[list[TileResult], None, None]:
         """Measures tiles and yields their results, some at a time, in the order of the tiles.
 
         Raises:
