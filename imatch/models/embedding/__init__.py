@@ -1,1 +1,1 @@
-"""Networks that turn a chip into one vector: backbones, pooling over valid ground, projections."""
+"""Networks that turn a chip into one vector: a backbone, pooling over valid ground, projections."""

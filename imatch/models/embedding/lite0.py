@@ -7,9 +7,18 @@ names of the published PyTorch checkpoint.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
+from imatch.models.checkpoint import load_parameters, load_state
+from imatch.models.superpoint.network import share_bands
+from imatch.models.weights import WeightsFile
+
+#: Its name, and that of the published checkpoint.
+LITE0: Final = "efficientnet-lite0"
 
 # (repeats, kernel, stride, expansion, channels out) of each stage.
 _STAGES = (
@@ -64,6 +73,25 @@ class EfficientNetLite0(nn.Module):
         for block in self._blocks:
             x = block(x)
         return F.relu6(self._bn1(self._conv_head(x)))
+
+
+def load_lite0(found: WeightsFile, bands: int = 3) -> EfficientNetLite0:
+    """The network filled from the published checkpoint, in evaluation mode.
+
+    Args:
+        found: The checkpoint, whose first kernel sees three bands.
+        bands: Bands of the input; the first kernel is summed and shared out among them, so that
+            equal bands give what equal bands gave.
+
+    Raises:
+        WeightsError: The file is of another architecture.
+    """
+    state = load_state(found)
+    if "_conv_stem.weight" in state:
+        state["_conv_stem.weight"] = share_bands(state["_conv_stem.weight"], bands)
+    network = EfficientNetLite0(bands)
+    load_parameters(network, state, found, ignore=("_fc.",))
+    return network
 
 
 class _Same(nn.Conv2d):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,9 @@ from torch.nn import functional as F  # noqa: N812
 from imatch.core.errors import WeightsError
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import parse_json
-from imatch.models.embedding.backbones import BACKBONES, LITE0, Started, make_backbone
+from imatch.models.embedding.lite0 import LITE0, EfficientNetLite0, load_lite0
 from imatch.models.embedding.pooling import PoolName, make_pool, share_of_ground
+from imatch.models.weights import WeightsFile, require_weights
 
 KIND = "imatch.embedder/1"
 _META = "imatch"
@@ -29,7 +30,7 @@ class Architecture:
     """Architecture of an embedding network.
 
     Attributes:
-        backbone: One of `imatch.models.embedding.backbones.BACKBONES`.
+        backbone: What makes a feature map of an image.
         bands: Bands of the image.
         classes: Planes of a semantic raster (one a class, 0 or 1) that follow the bands; 0 without.
         pool: ``gem``, ``attention`` or ``delf``.
@@ -38,7 +39,7 @@ class Architecture:
         chip_px: Side of the chips it is for.
     """
 
-    backbone: str = LITE0
+    backbone: Literal["efficientnet-lite0"] = LITE0
     bands: int = 3
     classes: int = 0
     pool: PoolName = "gem"
@@ -61,13 +62,12 @@ class EmbeddingNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, shape: Architecture, backbone: nn.Module | None = None) -> None:
+    def __init__(self, shape: Architecture, backbone: EfficientNetLite0 | None = None) -> None:
         super().__init__()
         self.shape = shape
         self.fusion = EarlyFusion(shape.bands, shape.classes) if shape.classes else None
-        body = backbone or make_backbone(shape.backbone, shape.bands).module
-        self.backbone = body
-        channels = int(body.channels)  # type: ignore[arg-type]
+        self.backbone = backbone or EfficientNetLite0(shape.bands)
+        channels = self.backbone.channels
         self.pool = make_pool(shape.pool, channels)
         self.project = None if shape.dim is None else nn.Linear(channels, shape.dim)
         self.dim = shape.dim or channels
@@ -136,19 +136,18 @@ def filled(image: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid[:, None], image, mean)
 
 
-def pretrained(shape: Architecture, *, fetch: bool = False) -> tuple[EmbeddingNetwork, Started]:
-    """A network that starts from ImageNet's weights, in evaluation mode.
+def pretrained(shape: Architecture, *, fetch: bool = False) -> tuple[EmbeddingNetwork, WeightsFile]:
+    """A network that starts from ImageNet's weights, in evaluation mode, and their file.
 
     Args:
         shape: What it is made of.
         fetch: Download weights that are missing.
 
     Raises:
-        ConfigError: There is no such backbone, or its package does not work here.
         WeightsError: The weights are missing or corrupt.
     """
-    started = make_backbone(shape.backbone, shape.bands, pretrained=True, fetch=fetch)
-    return EmbeddingNetwork(shape, started.module).eval(), started
+    found = require_weights(shape.backbone, fetch=fetch)
+    return EmbeddingNetwork(shape, load_lite0(found, shape.bands)).eval(), found
 
 
 def save_network(
@@ -193,7 +192,7 @@ def load_network(path: Path) -> tuple[EmbeddingNetwork, dict[str, Any]]:
         raise WeightsError("is no embedding network", subject=path, hint=_HINT)
     stored = about.get("architecture", {})
     known = {field.name for field in fields(Architecture)}
-    if set(stored) - known or stored.get("backbone") not in BACKBONES:
+    if set(stored) - known or stored.get("backbone") != LITE0:
         raise WeightsError("is of another version", subject=path, hint="update imatch")
     network = EmbeddingNetwork(Architecture(**stored))
     try:

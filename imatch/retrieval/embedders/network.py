@@ -64,18 +64,18 @@ class NetworkEmbedder(ChipEmbedder):
 
 
 def imagenet(name: str, *, device: str = "cpu", fetch: bool = False) -> NetworkEmbedder:
-    """A backbone with ImageNet's weights and GeM pooling.
+    """EfficientNet-Lite0 with ImageNet's weights and GeM pooling.
 
     Args:
-        name: The backbone.
+        name: What to call it.
         device: Where it runs.
         fetch: Download weights that are missing.
 
     Raises:
         WeightsError: The weights are missing or corrupt.
     """
-    network, started = pretrained(Architecture(backbone=name), fetch=fetch)
-    return NetworkEmbedder(name, network, started.sha256, device=device)
+    network, found = pretrained(Architecture(), fetch=fetch)
+    return NetworkEmbedder(name, network, found.sha256, device=device)
 
 
 def trained(path: Path, *, device: str = "cpu") -> NetworkEmbedder:

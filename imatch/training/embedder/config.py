@@ -62,8 +62,7 @@ class EmbedderModelConfig(Settings):
     """Settings of the network and its initialisation.
 
     Attributes:
-        backbone: ``efficientnet-lite0``, or one of timm's: ``resnet50``, ``resnext50``,
-            ``vit-small``, ``mobilenetv3``, ``vgg16``.
+        backbone: What makes a feature map of an image.
         start: ``imagenet``, ``scratch``, or a file that --export wrote.
         bands: Bands it sees; images of 1 or 3 bands are converted, others have to fit.
         semantics: Whether it also sees the label map, a plane a class, in a stream of its own.
@@ -71,10 +70,10 @@ class EmbedderModelConfig(Settings):
         dim: Length of an embedding; null for what the pooling gives.
         normalise: Whether embeddings have unit length.
         frozen_stages: Blocks of the backbone, from the image on, that do not learn
-            (efficientnet-lite0 has 16).
+            (there are 16).
     """
 
-    backbone: str = "efficientnet-lite0"
+    backbone: Literal["efficientnet-lite0"] = "efficientnet-lite0"
     start: str = "imagenet"
     bands: int = Field(default=3, ge=1, le=MOST)
     semantics: bool = False

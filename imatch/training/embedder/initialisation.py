@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from imatch.core.errors import ConfigError
-from imatch.models.embedding.lite0 import EfficientNetLite0
+from imatch.models.embedding.lite0 import LITE0
 from imatch.models.embedding.network import (
     Architecture,
     EmbeddingNetwork,
@@ -54,7 +54,7 @@ def make_initialisation(
     elif config.start == "imagenet":
         network, found = pretrained(shape, fetch=fetch)
         made = Initialisation(
-            network=network, licence=found.licence, origin=found.origin, sha256=found.sha256
+            network=network, licence=found.spec.licence, origin=LITE0, sha256=found.sha256
         )
     else:
         hint = "imagenet, scratch or a file that --export wrote"
@@ -85,19 +85,9 @@ def _from_file(path: Path, shape: Architecture) -> Initialisation[EmbeddingNetwo
 
 
 def _freeze(network: EmbeddingNetwork, stages: int) -> None:
-    """Stops the first so many blocks of a backbone, and its stem, from learning.
-
-    Raises:
-        ConfigError: The backbone has no blocks we know.
-    """
+    """Stops the first so many blocks of a backbone, and its stem, from learning."""
     if not stages:
         return
     body = network.backbone
-    if not isinstance(body, EfficientNetLite0):
-        raise ConfigError(
-            "only efficientnet-lite0 can be frozen in part",
-            subject="model.frozen_stages",
-            hint="set it to 0",
-        )
     for part in (body._conv_stem, body._bn0, *body._blocks[:stages]):
         part.requires_grad_(requires_grad=False)

@@ -184,7 +184,6 @@ def test_frozen_stages_stay(configure: Configure, tmp_path: Path) -> None:
         (["mining.offline_every=5", "workers=2"], "needs workers=0"),
         (["sampler.unlike=0.9"], "unlike must be less than alike"),
         (["sampler.positive=[3,1]"], "a nearest and a farthest distance"),
-        (["model.backbone=resnet51", "model.start=scratch"], "no such backbone"),
     ],
 )
 def test_settings_that_make_no_sense_are_explained(
