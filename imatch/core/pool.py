@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,10 +18,12 @@ from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from os import PathLike
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from imatch.core.errors import ImatchError
 from imatch.core.io.offline import environment
+from imatch.core.redaction import redacted
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPJ_NUM_THREADS")
 # Items that are handed out at a time, for each process: enough that none has to wait, so few that
@@ -29,6 +32,18 @@ _AHEAD = 2
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+
+
+class WorkerError(Exception):
+    """An unexpected error as text, so that it can be sent between processes."""
+
+
+def error_text(error: Exception) -> str:
+    """Formats an unexpected error: its type, its text, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return redacted(text + where)
 
 
 class WorkerPool:

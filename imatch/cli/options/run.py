@@ -46,8 +46,8 @@ def chosen_run(params: dict[str, Any]) -> RunOptions:
     Raises:
         click.UsageError: They contradict each other.
     """
+    from imatch.core.cluster import LOCAL
     from imatch.matchers.feature_cache import open_cache
-    from imatch.pipeline.batch.dask import LOCAL
 
     jobs, dask = params.pop("jobs"), params.pop("dask")
     resume, overwrite = params.pop("resume"), params.pop("overwrite")

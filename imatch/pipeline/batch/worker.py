@@ -6,7 +6,6 @@ import os
 import socket
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ import cv2
 from imatch.core.errors import ImatchError
 from imatch.core.io.files import atomic_path, inside
 from imatch.core.io.offline import is_offline, offline
-from imatch.core.redaction import redacted
+from imatch.core.pool import WorkerError, error_text
 from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
@@ -62,10 +61,6 @@ class BatchTask:
     offline: bool = field(default_factory=is_offline)
 
 
-class WorkerError(Exception):
-    """An unexpected error as text, so that it can be sent between processes."""
-
-
 def result_path(out: Path, name: str) -> Path:
     """Returns the path of a pair's JSON document."""
     return inside(out / RESULTS, f"{name}.json")
@@ -94,7 +89,7 @@ def run_pair(task: BatchTask, pair: BatchPair) -> BatchResult:
         except ImatchError as error:
             result = BatchResult.failed(pair, str(error))
         except Exception as error:
-            raise WorkerError(_error_text(error)) from error
+            raise WorkerError(error_text(error)) from error
         seconds = time.perf_counter() - started
         return replace(result, seconds=seconds, worker=worker_name()).in_one_line()
 
@@ -177,14 +172,6 @@ def _model(task: BatchTask, config: MatchConfig) -> tuple[Registrar, FeatureCach
         _models.popitem(last=False)
     registrar, cache = _models[key]
     return registrar.configured(config), cache
-
-
-def _error_text(error: Exception) -> str:
-    """Formats an unexpected error: its type, its text, and where it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return redacted(text + where)
 
 
 _TURN = threading.Lock()

@@ -168,7 +168,7 @@ def test_a_scheduler_that_vanishes_ends_the_run_and_keeps_what_is_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The pair that hangs leaves time for it."""
-    monkeypatch.setattr("imatch.pipeline.batch.dask._CONNECT", 3.0)
+    monkeypatch.setattr("imatch.core.cluster._CONNECT", 3.0)
     out = tmp_path / "out"
 
     def on_result(_row: BatchResult) -> None:
@@ -196,7 +196,7 @@ def test_a_scheduler_that_vanishes_ends_the_run_and_keeps_what_is_done(
 def test_no_cluster_is_told_in_one_line(
     series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imatch.pipeline.batch.dask._CONNECT", 0.5)
+    monkeypatch.setattr("imatch.core.cluster._CONNECT", 0.5)
     with pytest.raises(ConfigError, match=r"nowhere:1: is no scheduler's address"):
         DaskWorkers("nowhere:1")
     with pytest.raises(ImatchError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers"):
