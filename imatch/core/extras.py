@@ -13,6 +13,7 @@ EXTRAS = {
     "distributed": "dask",
     "faiss": "retrieval",
     "kagglehub": "fetch",
+    "lancedb": "lance",
     "mlflow": "mlflow",
     "onnx": "onnx",
     "onnxruntime": "onnx",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,6 +45,11 @@ def error_text(error: Exception) -> str:
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return redacted(text + where)
+
+
+def worker_name() -> str:
+    """Returns the name of this worker: machine and process number."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class WorkerPool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Unpack
 
 from imatch.core.errors import ConfigError
@@ -13,7 +12,7 @@ from imatch.core.settings import check_options
 from imatch.pipeline.pair.config import MatchConfig, MatchOptions, make_config
 from imatch.pipeline.pair.match import Image, open_image
 from imatch.retrieval.embedders.registry import load_embedder
-from imatch.retrieval.index.manifest import read_manifest
+from imatch.retrieval.index.stores import open_store
 from imatch.retrieval.results import SearchResult
 from imatch.retrieval.search import Index, best_of_images
 from imatch.retrieval.verify import verify as verify_hits
@@ -30,7 +29,7 @@ def open_index(
     """Open an index with its embedder, to search it more than once.
 
     Args:
-        path: Folder of the index (`imatch.build_index`).
+        path: Folder of the index (`imatch.build_index`), or path or URL of its database.
         embedder: Name or file of the index's embedder; where the index has it from when None.
         device: Where it runs.
         fetch: Download its weights where they are missing.
@@ -54,9 +53,9 @@ def open_index(
         >>> imatch.search(index, ground[:, 20:300], 1).hits[0].image.path.endswith("b.png")
         True
     """
-    folder = Path(path)
-    name = read_manifest(folder).model.source if embedder is None else embedder
-    return Index(folder, load_embedder(name, device=device, fetch=fetch), probes=probes)
+    store = open_store(path)
+    name = store.manifest.model.source if embedder is None else embedder
+    return Index(store, load_embedder(name, device=device, fetch=fetch), probes=probes)
 
 
 def search(
@@ -77,7 +76,8 @@ def search(
     """Find where an image lies among the images of an index.
 
     Args:
-        index: Folder of the index, or one that is open (`imatch.open_index`).
+        index: Folder of the index, path or URL of its database, or one that is open
+            (`imatch.open_index`).
         query: The image: a path or URL, an array, a DataArray or a `Source`.
         k: Hits to give, at most.
         verify: Match the query with each hit and rank by what the matcher certifies.
@@ -120,23 +120,17 @@ def search(
     settings = make_config(config, **options)
     if isinstance(index, Index):
         if probes is not None or embedder is not None:
-            raise ConfigError("is open already", subject=index.store.path, hint="open it with that")
-        manifest = index.store.manifest
+            raise ConfigError("is open already", subject=index.store.name, hint="open it with that")
     else:
-        manifest = read_manifest(Path(index))
+        index = open_index(
+            index, embedder=embedder, device=settings.device, fetch=settings.fetch, probes=probes
+        )
+    manifest = index.store.manifest
     wanted = None if bands is None else tuple(bands)
     wanted = wanted or settings.tgt_bands or manifest.band_list
     # The query is the target of what is matched when hits are verified.
     settings = make_config(settings, tgt_bands=wanted)
     source = open_image(query, "tgt", settings)
-    if not isinstance(index, Index):
-        index = open_index(
-            index,
-            embedder=embedder,
-            device=settings.device,
-            fetch=settings.fetch,
-            probes=probes,
-        )
     # Of the chips of an image that are alike matching tells which is right.
     hits = index.search(source, k, stand_out=stand_out, chips=chips or verify)
     if verify:
@@ -144,4 +138,4 @@ def search(
             hits = verify_hits(source, hits, settings, bands=manifest.band_list, on_hit=advance)
         hits = hits if chips else best_of_images(hits)
     name = fspath(query) if isinstance(query, str | PathLike) else source.info.name
-    return SearchResult(name, index.store.path, manifest, hits, source)
+    return SearchResult(name, index.store.name, manifest, hits, source)

@@ -46,14 +46,14 @@ class SearchResult:
 
     Attributes:
         query: The file.
-        index: The index's folder.
+        index: The index's folder or URL.
         manifest: What it was made with.
         hits: Best first.
         source: The query's pixels, for the picture.
     """
 
     query: str
-    index: Path
+    index: str
     manifest: IndexManifest
     hits: Sequence[Hit]
     source: Source
@@ -69,7 +69,7 @@ class SearchResult:
         return {
             "schema": SCHEMA,
             "query": self.query,
-            "index": str(self.index),
+            "index": self.index,
             "model": self.manifest.model.model_dump(mode="json"),
             "hits": [hit.to_dict() for hit in self.hits],
             "versions": versions(),
@@ -142,7 +142,7 @@ def write_hits_geojson(result: SearchResult, path: Path) -> None:
                 },
             }
         )
-    about = {"schema": SCHEMA, "query": redacted(result.query), "index": str(result.index)}
+    about = {"schema": SCHEMA, "query": redacted(result.query), "index": result.index}
     document = {"type": "FeatureCollection", "imatch": about, "features": features}
     path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 from imatch.core.errors import InputError
 from imatch.raster import RasterInfo, Source
 from imatch.retrieval.chips import ChipGrid, ChipWindow, chip_factor
-from imatch.retrieval.index.build import STRUCTURE
 from imatch.retrieval.index.embed import embed_cells
 from imatch.retrieval.index.footprints import outlines
-from imatch.retrieval.index.store import IndexedImage, Store
-from imatch.retrieval.index.vector_index import Searcher, check_finite
+from imatch.retrieval.index.store import IndexedImage, Store, cell_table
+from imatch.retrieval.index.vector_index import check_finite
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
@@ -30,6 +28,8 @@ _MOST_CELLS = 64
 _OVERLAP = 0.4
 # Chips looked at for each hit wanted, so that enough are left.
 _MORE, _LEAST = 6, 32
+# Rows whose windows are read at a time.
+_LOOKED_UP = 256
 FEWEST = 8
 """Images of fewer chips have no crowd of their own: their z-scores are taken together."""
 
@@ -107,21 +107,19 @@ class Index:
     """An index opened for searching, with the model it was made with.
 
     Args:
-        index: The folder.
+        store: The index.
         embedder: The model; it has to be the index's.
-        probes: See `Searcher`.
+        probes: See `Store.searcher`.
 
     Raises:
-        InputError: It is no index, is damaged, or was made with another model.
+        InputError: The index is damaged, or was made with another model.
     """
 
-    def __init__(self, index: Path, embedder: Embedder, *, probes: int | None = None) -> None:
-        self.store = Store.open(index)
-        self.store.manifest.check(embedder, index)
-        self.store.warn_of_rest()
-        self.embedder = embedder
-        path = self.store.folder / STRUCTURE
-        self._searcher = Searcher(self.store.vectors, path, probes)
+    def __init__(self, store: Store, embedder: Embedder, *, probes: int | None = None) -> None:
+        store.manifest.check(embedder, store.name)
+        store.warn_of_rest()
+        self.store, self.embedder = store, embedder
+        self._searcher = store.searcher(probes)
 
     def search(
         self,
@@ -159,7 +157,7 @@ class Index:
                 hint="check its nodata value, or name another image",
             )
         if not len(self.store):
-            raise InputError("is empty", subject=self.store.path, hint="add images to it")
+            raise InputError("is empty", subject=self.store.name, hint="add images to it")
         if stand_out:
             best = self._image_zscores(vectors)
             return self._distinct(best, cells, k, set(exclude), chips=chips)
@@ -190,21 +188,20 @@ class Index:
 
     def _image_zscores(self, queries: NDArray[np.float32]) -> list[tuple[float, int, int]]:
         """(similarity, row, query cell) of every row, those that stand out most first."""
-        vectors = self.store.vectors
-        check_finite(vectors)
-        similarity = np.empty((len(vectors), len(queries)), dtype=np.float32)
-        image = np.empty(len(vectors), dtype=np.int64)
+        rows, parts = list[NDArray[np.int64]](), list[NDArray[np.float32]]()
         lengths = np.einsum("qd,qd->q", queries, queries)
-        for number, one in enumerate(self.store.images.values()):
-            rows = slice(one.first, one.first + one.count)
-            part = np.asarray(vectors[rows])
+        for found, part in self.store.scan():
+            check_finite(part)
             squared = np.einsum("nd,nd->n", part, part)[:, None] + lengths - 2 * part @ queries.T
-            similarity[rows], image[rows] = 1 - squared / 2, number
-        out = image_zscore(similarity, image)
+            rows.append(found)
+            parts.append(1 - squared / 2)
+        row, similarity = np.concatenate(rows), np.concatenate(parts)
+        first = [image.first for image in self.store.images.values()]
+        out = image_zscore(similarity, np.searchsorted(first, row, side="right"))
         cell = out.argmax(axis=1)
-        row = np.arange(len(out))
-        order = np.argsort(-out[row, cell], kind="stable")
-        return [(float(similarity[r, cell[r]]), int(r), int(cell[r])) for r in order]
+        every = np.arange(len(out))
+        order = np.lexsort((row, -out[every, cell]))
+        return [(float(similarity[i, cell[i]]), int(row[i]), int(cell[i])) for i in order]
 
     def _distinct(
         self,
@@ -217,20 +214,28 @@ class Index:
     ) -> list[Hit]:
         most = _OVERLAP if chips else -1.0
         hits: list[Hit] = []
-        images = self.store.image_of(np.array([row for _, row, _ in best], dtype=np.int64))
-        for (value, row, query_cell), image in zip(best, images, strict=True):
-            cell = self.store.cell(row)
+        for value, row, query_cell, image, cell in self._placed(best):
             taken = (hit for hit in hits if hit.image is image)
             if image.path in exclude or any(_shared(cell, hit.cell) > most for hit in taken):
                 continue
-            table = np.asarray(self.store.cell_table[row : row + 1])
-            rings = outlines(image, table)
+            rings = outlines(image, cell_table([cell]))
             ring = None if rings is None else tuple((float(x), float(y)) for x, y in rings[0])
             rank = len(hits) + 1
             hits.append(Hit(rank, value, row, image, cell, cells[query_cell], ring))
             if len(hits) == k:
                 break
         return hits
+
+    def _placed(
+        self, best: list[tuple[float, int, int]]
+    ) -> Iterator[tuple[float, int, int, IndexedImage, ChipWindow]]:
+        """(similarity, row, query cell, image, window) of rows, looked up a few at a time."""
+        for start in range(0, len(best), _LOOKED_UP):
+            part = best[start : start + _LOOKED_UP]
+            rows = np.array([row for _, row, _ in part], dtype=np.int64)
+            images, windows = self.store.image_of(rows), self.store.windows(rows)
+            for found, image, window in zip(part, images, windows, strict=True):
+                yield *found, image, window
 
 
 def _shared(one: ChipWindow, other: ChipWindow) -> float:

@@ -11,9 +11,8 @@ import pytest
 from imatch.core.errors import ImatchError
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
-from imatch.retrieval.index.footprints import write_footprints
+from imatch.retrieval.index.folder import FolderStore
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
-from imatch.retrieval.index.store import Store
 from imatch.retrieval.index.vector_index import Searcher
 from imatch.retrieval.pair_metrics import measure
 
@@ -39,10 +38,10 @@ def test_without_pyarrow(
     for name in ("pyarrow", "pyarrow.parquet"):
         monkeypatch.setitem(sys.modules, name, None)
     with (
-        Store.open_to_write(tmp_path / "index", manifest) as store,
+        FolderStore.open_to_write(tmp_path / "index", manifest) as store,
         pytest.raises(ImatchError, match=f"pyarrow: {HOW}"),
     ):
-        write_footprints(store)
+        store.refresh()
 
 
 def test_without_sklearn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from imatch.retrieval.chips import ChipGrid
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
+from imatch.retrieval.index.stores import open_store
 from imatch.retrieval.search import Index, best_of_images, query_cells
 
 WriteImage = Callable[..., Path]
@@ -37,7 +38,7 @@ def test_a_chip_is_found_where_it_was_cut(
     index: Path, archive: list[Path], means: ChipEmbedder
 ) -> None:
     query = WindowSource(open_source(archive[1]), 96, 48, 64, 64)
-    hits = Index(index, means).search(query, 5)
+    hits = Index(open_store(index), means).search(query, 5)
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
     best = hits[0]
     assert best.image.path == str(archive[1])
@@ -55,7 +56,7 @@ def test_a_larger_query_is_looked_up_in_parts(
     index: Path, archive: list[Path], means: ChipEmbedder
 ) -> None:
     query = WindowSource(open_source(archive[2]), 80, 32, 128, 96)
-    best = Index(index, means).search(query, 1)[0]
+    best = Index(open_store(index), means).search(query, 1)[0]
     assert best.image.path == str(archive[2])
     assert best.similarity == pytest.approx(1, abs=1e-3)
     # The part of the query that found it lies where it should.
@@ -70,7 +71,7 @@ def test_a_query_of_coarser_pixels_is_found_by_its_size_on_the_ground(
     part = WindowSource(open_source(archive[0]), 64, 64, 96, 96).read(size=(48, 48))
     at = Affine(20, 0, 500_000, 0, -20, 4_000_000)
     query = write_image("query.tif", part.pixels.astype(np.uint8), transform=at)
-    best = Index(index, means).search(open_source(query), 1)[0]
+    best = Index(open_store(index), means).search(open_source(query), 1)[0]
     assert best.image.path == str(archive[0])
     assert best.similarity > 0.9
 
@@ -82,13 +83,13 @@ def test_a_smaller_query_is_found(
     index = indexed(tmp_path / "index", archive, means, stride=0.25)
     # 64 px of ground on 40 px.
     small = WindowSource(open_source(archive[1]), 96, 48, 64, 64).read(size=(40, 40))
-    best = Index(index, means).search(array_source(small.pixels), 1)[0]
+    best = Index(open_store(index), means).search(array_source(small.pixels), 1)[0]
     assert (best.image.path, best.cell.left, best.cell.top) == (str(archive[1]), 96, 48)
 
 
 def test_of_each_image_the_best_chip(index: Path, archive: list[Path], means: ChipEmbedder) -> None:
     query = WindowSource(open_source(archive[1]), 96, 48, 64, 64)
-    finder = Index(index, means)
+    finder = Index(open_store(index), means)
     chips, images = finder.search(query, 12), finder.search(query, 12, chips=False)
     paths = [hit.image.path for hit in images]
     assert paths[0] == str(archive[1])
@@ -107,10 +108,10 @@ def test_two_copies_in_the_index_are_both_found(
     copy.write_bytes(archive[0].read_bytes())
     index = indexed(tmp_path / "index", [*archive, copy], means)
     query = WindowSource(open_source(archive[0]), 32, 32, 64, 64)
-    hits = Index(index, means).search(query, 2)
+    hits = Index(open_store(index), means).search(query, 2)
     assert {hit.image.path for hit in hits} == {str(archive[0]), str(copy)}
     assert hits[0].similarity == pytest.approx(hits[1].similarity)
-    others = Index(index, means).search(query, 3, exclude=[str(archive[0]), str(copy)])
+    others = Index(open_store(index), means).search(query, 3, exclude=[str(archive[0]), str(copy)])
     assert {hit.image.path for hit in others} <= set(map(str, archive[1:]))
 
 
@@ -120,7 +121,7 @@ def test_a_structure_finds_the_same_best(
 ) -> None:
     index = indexed(tmp_path / "index", archive, means, stride=0.25, structure=structure)
     query = WindowSource(open_source(archive[1]), 96, 48, 64, 64)
-    best = Index(index, means).search(query, 3)[0]
+    best = Index(open_store(index), means).search(query, 3)[0]
     assert (best.image.path, best.cell.left, best.cell.top) == (str(archive[1]), 96, 48)
 
 
@@ -128,16 +129,16 @@ def test_no_more_are_wanted_than_there_are(
     archive: list[Path], tmp_path: Path, means: ChipEmbedder
 ) -> None:
     index = indexed(tmp_path / "index", archive[:1], means, stride=1.0)
-    assert 1 < len(Index(index, means).search(open_source(archive[0]), 1000)) <= 12
+    assert 1 < len(Index(open_store(index), means).search(open_source(archive[0]), 1000)) <= 12
 
 
 def test_what_cannot_be_looked_up(
     index: Path, archive: list[Path], means: ChipEmbedder, make_means: MakeMeans
 ) -> None:
     with pytest.raises(InputError, match="shows too little valid ground to be looked up"):
-        Index(index, means).search(array_source(np.full((80, 80), 3.0)))
+        Index(open_store(index), means).search(array_source(np.full((80, 80), 3.0)))
     with pytest.raises(InputError, match="was made with means"):
-        Index(index, make_means("other", grid=4))
+        Index(open_store(index), make_means("other", grid=4))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from imatch.retrieval.figure import draw
 from imatch.retrieval.formats import FORMATS
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
+from imatch.retrieval.index.stores import open_store
 from imatch.retrieval.results import COLUMNS, SearchResult
 from imatch.retrieval.search import Hit, Index, centre
 from imatch.retrieval.verify import Verification, surroundings, verify
@@ -33,7 +34,7 @@ SIFT = MatchConfig(matcher="sift")
 def finder(archive: list[Path], tmp_path: Path, means: ChipEmbedder) -> Index:
     """The archive, opened."""
     add_images(tmp_path / "index", archive, means, IndexManifest(model=ModelFacts.of(means)))
-    return Index(tmp_path / "index", means)
+    return Index(open_store(tmp_path / "index"), means)
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def answer(finder: Index, archive: list[Path], query: Source, tmp_path: Path) ->
     hits = verify(array_source(part.pixels), finder.search(array_source(part.pixels), 2), SIFT)
     nowhere = replace(hits[1], rank=3, footprint=None, verification=None)
     return SearchResult(
-        "query.png", tmp_path / "index", finder.store.manifest, [*hits, nowhere], query
+        "query.png", str(tmp_path / "index"), finder.store.manifest, [*hits, nowhere], query
     )
 
 
@@ -198,6 +199,6 @@ def test_an_index_across_the_antimeridian(
         "pacific.tif", pixels, crs="EPSG:4326", transform=Affine(0.01, 0, 179.36, 0, -0.01, 0.3)
     )
     add_images(tmp_path / "index", [path], means, IndexManifest(model=ModelFacts.of(means)))
-    hits = Index(tmp_path / "index", means).search(open_source(path), 3)
+    hits = Index(open_store(tmp_path / "index"), means).search(open_source(path), 3)
     spans = [np.ptp([x for x, _ in hit.footprint or ()]) for hit in hits]
     assert spans == pytest.approx([0.64] * len(hits), abs=1e-6)

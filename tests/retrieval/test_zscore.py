@@ -11,6 +11,7 @@ from imatch.raster import array_source
 from imatch.retrieval.embedders.base import ChipEmbedder
 from imatch.retrieval.index.build import add_images
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
+from imatch.retrieval.index.stores import open_store
 from imatch.retrieval.search import Index, image_zscore
 
 WriteImage = Callable[..., Path]
@@ -59,7 +60,7 @@ def test_a_search_may_rank_by_it(
     images, query = bright_and_dark
     manifest = IndexManifest(model=ModelFacts.of(means), stride=1.0)
     add_images(tmp_path / "index", images, means, manifest)
-    finder = Index(tmp_path / "index", means)
+    finder = Index(open_store(tmp_path / "index"), means)
     source = array_source(query)
     plain = finder.search(source, 12)
     out = finder.search(source, 12, stand_out=True)

@@ -41,6 +41,9 @@ embedder_option = click.option(
     " --export wrote.",
 )
 
+#: An index by its path or URL; completed as a path is.
+index_type = click.Path()
+
 bands_option = click.option(
     "--bands",
     metavar="LIST",

@@ -46,19 +46,30 @@ def chosen_run(params: dict[str, Any]) -> RunOptions:
     Raises:
         click.UsageError: They contradict each other.
     """
-    from imatch.core.cluster import LOCAL
     from imatch.matchers.feature_cache import open_cache
 
-    jobs, dask = params.pop("jobs"), params.pop("dask")
+    jobs, dask = chosen_workers(params)
     resume, overwrite = params.pop("resume"), params.pop("overwrite")
     check_resume(resume=resume, overwrite=overwrite)
     folder, limit = params.pop("cache_folder"), params.pop("cache_size")
     cache = None if params.pop("no_cache") else open_cache(folder, limit)
-    jobs = jobs or ((os.cpu_count() or 1) if dask == LOCAL else 1)
     return RunOptions(jobs, dask, resume, overwrite, cache)
 
 
-_RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+def workers_options(command: CommandT) -> CommandT:
+    """``--jobs`` and ``--dask``."""
+    return added(command, _WORKERS_OPTIONS)
+
+
+def chosen_workers(params: dict[str, Any]) -> tuple[int, str | None]:
+    """Takes what `workers_options` gave out of a command's parameters: jobs, and a cluster."""
+    from imatch.core.cluster import LOCAL
+
+    jobs, dask = params.pop("jobs"), params.pop("dask")
+    return jobs or ((os.cpu_count() or 1) if dask == LOCAL else 1), dask
+
+
+_WORKERS_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--jobs",
         type=click.IntRange(1),
@@ -71,6 +82,9 @@ _RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="ADDRESS",
         help="Run on a Dask cluster: local, or a scheduler's address such as tcp://host:8786.",
     ),
+)
+_RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    *_WORKERS_OPTIONS,
     resume_option,
     click.option(
         "--overwrite", is_flag=True, help="Throw away the run that the output folder holds."

@@ -18,14 +18,14 @@ from imatch.cli.options.common import (
     registration_option,
     settings_option,
 )
-from imatch.cli.options.embedder import bands_option, embedder_options
+from imatch.cli.options.embedder import bands_option, embedder_options, index_type
 from imatch.cli.options.match import matcher_config, matcher_option
 from imatch.cli.options.output import by_suffix
 from imatch.retrieval.formats import FORMATS
 
 
 @click.command(cls=Verb)
-@click.argument("index", type=PATH)
+@click.argument("index", type=index_type)
 @click.argument("query")
 @number_option("-k", click.IntRange(1), 10, "N", "Hits to give.")
 @click.option(
@@ -68,7 +68,7 @@ from imatch.retrieval.formats import FORMATS
 @overwrite_option
 @format_option
 def search(
-    index: Path,
+    index: str,
     query: str,
     *,
     check: bool,

@@ -17,12 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 from imatch.core.errors import ImatchError
-from imatch.core.pool import WorkerError, WorkerPool
+from imatch.core.pool import WorkerError, WorkerPool, worker_name
 from imatch.core.redaction import get_logger
 from imatch.pipeline.batch.executor import BatchExecutor, out_of_time, too_many_attempts
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
-from imatch.pipeline.batch.worker import BatchTask, prepare, run_pair, worker_name
+from imatch.pipeline.batch.worker import BatchTask, prepare, run_pair
 
 _LOG = get_logger(__name__)
 # Workers that die one after another before they are ready: something is wrong with all of them.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from collections import OrderedDict
@@ -17,7 +15,7 @@ import cv2
 from imatch.core.errors import ImatchError
 from imatch.core.io.files import atomic_path, inside
 from imatch.core.io.offline import is_offline, offline
-from imatch.core.pool import WorkerError, error_text
+from imatch.core.pool import WorkerError, error_text, worker_name
 from imatch.matchers.feature_cache import FeatureCache
 from imatch.pipeline.batch.pairs import BatchPair
 from imatch.pipeline.batch.result import BatchResult
@@ -102,11 +100,6 @@ def prepare(task: BatchTask) -> None:
     """
     with _TURN:
         _model(task, task.config)
-
-
-def worker_name() -> str:
-    """Returns the name of this worker: machine and process number."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _run(task: BatchTask, pair: BatchPair) -> BatchResult:

@@ -23,7 +23,8 @@ from imatch.raster import open_source
 from imatch.retrieval.decision import Decision, decision_for
 from imatch.retrieval.duplicates.normalisation import NormalisedImage, form_of
 from imatch.retrieval.duplicates.similarity import FIGURES, Similarity, compare
-from imatch.retrieval.index.build import SkippedImage, find_images
+from imatch.retrieval.index.build import find_images
+from imatch.retrieval.index.workers import SkippedImage
 from imatch.retrieval.pair_table import read_pairs
 
 #: Columns of the table of pairs.

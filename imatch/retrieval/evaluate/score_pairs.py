@@ -22,7 +22,7 @@ from imatch.retrieval.decision import fit as fit_decision
 from imatch.retrieval.duplicates import similarity as duplicate
 from imatch.retrieval.duplicates.find import read_forms
 from imatch.retrieval.embedders.registry import load_embedder
-from imatch.retrieval.index.build import SkippedImage
+from imatch.retrieval.index.workers import SkippedImage
 from imatch.retrieval.pair_metrics import PairFigures, best_threshold, measure
 from imatch.retrieval.pair_table import ImagePair, read_pairs
 

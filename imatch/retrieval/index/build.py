@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imatch.core.errors import ConfigError, InputError
-from imatch.core.io.fingerprint import check_unchanged
 from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.redaction import get_logger, redacted
 from imatch.pipeline.batch.folders import list_images
-from imatch.raster import RasterInfo, open_source
 from imatch.raster.names import is_virtual
-from imatch.raster.remote.versions import fingerprints_of
 from imatch.raster.stac.documents import item_names
-from imatch.retrieval.embedders.registry import load_embedder
-from imatch.retrieval.index.embed import embed_cells
-from imatch.retrieval.index.footprints import write_footprints
-from imatch.retrieval.index.manifest import (
-    FILE,
-    IndexManifest,
-    ModelFacts,
-    Structure,
-    new_manifest,
-    read_manifest,
-)
-from imatch.retrieval.index.store import IndexedImage, Store, file_facts
-from imatch.retrieval.index.vector_index import build, require_faiss
+from imatch.retrieval.embedders.registry import EMBEDDERS, load_embedder
+from imatch.retrieval.index.manifest import IndexManifest, ModelFacts, Structure, new_manifest
+from imatch.retrieval.index.stores import manifest_of, open_to_write
+from imatch.retrieval.index.vector_index import require_faiss
+from imatch.retrieval.index.workers import EmbeddingWorkers, SkippedImage
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
 
-STRUCTURE = "structure.faiss"
 _LOG = get_logger(__name__)
 Tell = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class SkippedImage:
-    """An image that could not be used.
-
-    Attributes:
-        path: The file.
-        reason: Why.
-    """
-
-    path: str
-    reason: str
 
 
 @dataclass
@@ -100,6 +75,8 @@ def build_index(
     levels: int | None = None,
     min_valid: float | None = None,
     structure: Structure | None = None,
+    jobs: int = 1,
+    dask: str | None = None,
     progress: ProgressOption = None,
 ) -> Growth:
     """Cut images into chips and keep what they look like in an index, made where there is none.
@@ -110,7 +87,7 @@ def build_index(
 
     Args:
         images: Files, folders of files, STAC items and collections.
-        out: Folder of the index.
+        out: Folder of the index, or path or URL of a LanceDB database, which ends in ``.lance``.
         embedder: Name or file of the embedder, see `imatch.load_embedder`.
         device: Where it runs.
         fetch: Download its weights where they are missing.
@@ -121,6 +98,11 @@ def build_index(
         min_valid: Least share of valid ground in a chip; 0.5 by default.
         structure: How to search: every vector (``flat``), or for millions the nearest cells
             (``ivf``), compressed (``ivfpq``).
+        jobs: Worker processes; more than one take one thread each, and are begun by a script below
+            ``if __name__ == "__main__":``.
+        dask: Embed on a Dask cluster instead: ``local`` for one of `jobs` processes, or the address
+            of a scheduler (``tcp://host:8786``), whose workers see the images, and have the
+            embedder's weights, under the same paths.
         progress: True shows how many images are done on a terminal's stderr; a callback is told.
 
     Returns:
@@ -130,8 +112,9 @@ def build_index(
         InputError: A folder holds no images, no image could be used at all, or the index is of
             another embedder.
         ConfigError: An option makes no sense, or the index was made with another.
-        OutputError: The folder cannot be written to.
-        ImatchError: The embedder cannot be loaded.
+        OutputError: The index cannot be written to.
+        ImatchError: The embedder cannot be loaded, LanceDB or Dask is not installed, or the cluster
+            cannot be reached.
 
     Examples:
         >>> import cv2, imatch, numpy as np
@@ -143,7 +126,6 @@ def build_index(
         >>> grown.images, grown.skipped
         (2, [])
     """
-    index = Path(out)
     given = {
         "stride": stride,
         "gsd_m": gsd_m,
@@ -153,7 +135,7 @@ def build_index(
         "structure": structure,
     }
     settings = {name: value for name, value in given.items() if value is not None}
-    kept = read_manifest(index) if (index / FILE).exists() else None
+    kept = manifest_of(out)
     if kept is not None:
         settings = {name: getattr(kept, name) for name in given} | settings
     source = embedder if embedder is not None or kept is None else kept.model.source
@@ -162,10 +144,11 @@ def build_index(
     manifest = new_manifest(facts, settings)
     with ProgressStages(progress) as stages:
         return add_images(
-            index,
+            out,
             [images] if isinstance(images, str | PathLike) else images,
             loaded,
             manifest,
+            EmbeddingWorkers(_absolute_file(facts.source), device, jobs, dask),
             on_start=lambda count: stages.begin("embedding", count),
             on_image=stages.advance,
         )
@@ -199,6 +182,11 @@ def _absolute(path: str | PathLike[str]) -> str:
     return fspath(path) if is_virtual(path) else str(Path(path).resolve())
 
 
+def _absolute_file(embedder: str) -> str:
+    """Returns an embedder as workers with another current folder find it."""
+    return embedder if embedder in EMBEDDERS else str(Path(embedder).expanduser().resolve())
+
+
 def _keyed(files: Sequence[str], skipped: list[SkippedImage]) -> dict[str, str]:
     """Returns files by the names they have in an index."""
     found: dict[str, str] = {}
@@ -210,10 +198,11 @@ def _keyed(files: Sequence[str], skipped: list[SkippedImage]) -> dict[str, str]:
 
 
 def add_images(
-    index: Path,
+    index: str | PathLike[str],
     images: Sequence[str | PathLike[str]],
     embedder: Embedder,
     manifest: IndexManifest,
+    workers: EmbeddingWorkers | None = None,
     *,
     on_start: Callable[[int], None] = lambda _images: None,
     on_image: Tell = lambda _images: None,
@@ -225,10 +214,11 @@ def add_images(
     anew. What cannot be read is skipped and listed.
 
     Args:
-        index: The folder.
+        index: Folder, or path or URL of a database.
         images: Files and folders of files.
         embedder: Loaded as the manifest says.
         manifest: What a new index is made with; of an existing one the settings have to be equal.
+        workers: Where images are embedded; in this process when None.
         on_start: Told how many images are to be embedded.
         on_image: Told of each image that is done.
 
@@ -239,16 +229,17 @@ def add_images(
         InputError: A folder holds no images, no image could be used at all, or the index is of
             another model.
         ConfigError: The index was made with other settings.
-        OutputError: The folder cannot be written to.
+        OutputError: The index cannot be written to.
+        ImatchError: Workers cannot be had.
     """
     require_faiss()
+    workers = workers or EmbeddingWorkers(manifest.model.source)
+    workers.check()
     growth = Growth()
     wanted = _keyed(find_images(images), growth.skipped)
-    if (index / FILE).exists():
-        with Store.open_to_write(index) as store:
-            store.manifest.check(embedder, index)
-            _check_settings(store.manifest, manifest, index)
-    with Store.open_to_write(index, manifest) as store:
+    with open_to_write(index, manifest) as store:
+        store.manifest.check(embedder, store.name)
+        _check_settings(store.manifest, manifest, store.name)
         changed = [
             path
             for path, file in wanted.items()
@@ -259,19 +250,23 @@ def add_images(
         missing = [path for path in wanted if path not in store.images]
         growth.unchanged = len(wanted) - len(missing)
         on_start(len(missing))
-        for path in missing:
-            try:
-                count = _add(store, path, wanted[path], embedder)
-            except InputError as error:
-                growth.skipped.append(SkippedImage(path, error.cause))
-                _LOG.info("skipped %s", error)
-            else:
-                growth.chips += count
-                if path in changed:
-                    growth.replaced += 1
+        files = {path: wanted[path] for path in missing}
+        with closing(workers.embed(files, store.manifest, embedder)) as results:
+            for done in results:
+                if isinstance(done, SkippedImage):
+                    growth.skipped.append(done)
+                    _LOG.info("skipped %s: %s", done.path, done.reason)
                 else:
-                    growth.added += 1
-            on_image(1)
+                    path = done.image.path
+                    if done.misplaced is not None:
+                        _LOG.warning("%s: is indexed without a place: %s", path, done.misplaced)
+                    store.append(done.image, done.vectors, done.windows)
+                    growth.chips += done.image.count
+                    if path in changed:
+                        growth.replaced += 1
+                    else:
+                        growth.added += 1
+                on_image(1)
         growth.images, growth.rows = len(store.images), len(store)
         if not growth.rows:
             raise InputError(
@@ -280,15 +275,17 @@ def add_images(
                 subject=growth.skipped[0].path,
                 hint="name rasters with ground on them",
             )
-        refresh(store)
+        store.refresh()
     return growth
 
 
-def remove_images(index: Path, images: Sequence[str | PathLike[str]]) -> tuple[int, int]:
+def remove_images(
+    index: str | PathLike[str], images: Sequence[str | PathLike[str]]
+) -> tuple[int, int]:
     """Remove images from an index.
 
     Args:
-        index: The folder.
+        index: Folder, or path or URL of a database.
         images: Files as they were named, or folders: all of the index's images in them.
 
     Returns:
@@ -299,7 +296,7 @@ def remove_images(index: Path, images: Sequence[str | PathLike[str]]) -> tuple[i
         OutputError: The index is in use or cannot be written to.
     """
     require_faiss()
-    with Store.open_to_write(index) as store:
+    with open_to_write(index) as store:
         gone: list[str] = []
         for given in images:
             key = image_key(given)
@@ -307,26 +304,14 @@ def remove_images(index: Path, images: Sequence[str | PathLike[str]]) -> tuple[i
                 path for path in store.images if path == key or Path(key) in Path(path).parents
             ]
             if not inside:
-                raise InputError("is not in the index", subject=key, hint=f"see {index}")
+                raise InputError("is not in the index", subject=key, hint=f"see {store.name}")
             gone += inside
         gone = list(dict.fromkeys(gone))
-        rows = store.remove(gone, ready=refresh)
+        rows = store.remove(gone, refresh=True)
     return len(gone), rows
 
 
-def refresh(store: Store) -> None:
-    """Bring what follows from an index's rows up to date: structure and footprints.
-
-    Raises:
-        OutputError: The disk refused.
-    """
-    write_footprints(store)
-    kind = store.manifest.structure
-    if kind != "flat" and len(store):
-        build(store.vectors, store.folder / STRUCTURE, kind)
-
-
-def _check_settings(kept: IndexManifest, wanted: IndexManifest, index: Path) -> None:
+def _check_settings(kept: IndexManifest, wanted: IndexManifest, index: str) -> None:
     for name, now in wanted.settings.items():
         before = kept.settings[name]
         if before != now:
@@ -335,41 +320,3 @@ def _check_settings(kept: IndexManifest, wanted: IndexManifest, index: Path) -> 
                 subject=index,
                 hint="repeat the options it was made with, or make another index",
             )
-
-
-def _add(store: Store, path: str, file: str, embedder: Embedder) -> int:
-    """Embed an image, kept as `path` and read from `file`; how many chips it gave."""
-    manifest = store.manifest
-    grid = manifest.chip_grid
-    source = open_source(file, bands=manifest.band_list)
-    read, (size, modified) = fingerprints_of(source), file_facts(file)
-    cells = grid.cells(source.info)
-    vectors, kept = embed_cells(source, cells, embedder, grid.min_valid)
-    if not kept:
-        raise InputError(
-            "shows too little valid ground", subject=path, hint="lower --min-valid, or leave it out"
-        )
-    check_unchanged(read)
-    info = source.info
-    if info.misplaced is not None:
-        _LOG.warning("%s: is indexed without a place: %s", path, info.misplaced)
-    image = IndexedImage(
-        path,
-        size,
-        modified,
-        info.width,
-        info.height,
-        info.crs.to_string() if info.crs is not None and info.geocoded else None,
-        tuple(info.transform)[:6] if info.geocoded else None,
-        ground_size(info),
-        len(store),
-        len(kept),
-        len(cells) - len(kept),
-    )
-    store.append(image, vectors, kept)
-    return len(kept)
-
-
-def ground_size(info: RasterInfo) -> float | None:
-    """Metres a pixel, None where an image does not say."""
-    return None if info.gsd_m is None else math.sqrt(info.gsd_m[0] * info.gsd_m[1])

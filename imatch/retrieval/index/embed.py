@@ -2,21 +2,89 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.raster import Source
+from imatch.core.errors import InputError
+from imatch.core.io.fingerprint import check_unchanged
+from imatch.raster import RasterInfo, Source, open_source
 from imatch.raster.gdal import kept_open
+from imatch.raster.remote.versions import fingerprints_of
 from imatch.retrieval.chips import Chip, ChipWindow, read_chip, stacked
+from imatch.retrieval.index.manifest import IndexManifest
+from imatch.retrieval.index.store import IndexedImage, file_facts
 
 if TYPE_CHECKING:
     from imatch.retrieval.embedders import Embedder
 
 #: Chips embedded at a time.
 BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedImage:
+    """An image's chips, ready for an index.
+
+    Attributes:
+        image: The image, without its place among the rows.
+        vectors: (count, dim).
+        windows: As many.
+        misplaced: Why it is indexed without a place; None where it has one, or never said so.
+    """
+
+    image: IndexedImage
+    vectors: NDArray[np.float32]
+    windows: list[ChipWindow]
+    misplaced: str | None
+
+
+def embed_image(path: str, file: str, embedder: Embedder, manifest: IndexManifest) -> EmbeddedImage:
+    """Embed an image as an index has it.
+
+    Args:
+        path: What the index calls it.
+        file: Where it is read from.
+        embedder: The index's.
+        manifest: The index's.
+
+    Raises:
+        InputError: It cannot be read, or shows too little.
+    """
+    grid = manifest.chip_grid
+    source = open_source(file, bands=manifest.band_list)
+    read, (size, modified) = fingerprints_of(source), file_facts(file)
+    cells = grid.cells(source.info)
+    vectors, kept = embed_cells(source, cells, embedder, grid.min_valid)
+    if not kept:
+        raise InputError(
+            "shows too little valid ground", subject=path, hint="lower --min-valid, or leave it out"
+        )
+    check_unchanged(read)
+    info = source.info
+    image = IndexedImage(
+        path,
+        size,
+        modified,
+        info.width,
+        info.height,
+        info.crs.to_string() if info.crs is not None and info.geocoded else None,
+        tuple(info.transform)[:6] if info.geocoded else None,
+        ground_size(info),
+        0,
+        len(kept),
+        len(cells) - len(kept),
+    )
+    return EmbeddedImage(image, vectors, kept, info.misplaced)
+
+
+def ground_size(info: RasterInfo) -> float | None:
+    """Metres a pixel, None where an image does not say."""
+    return None if info.gsd_m is None else math.sqrt(info.gsd_m[0] * info.gsd_m[1])
 
 
 def embed_cells(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import shapely
 from affine import Affine
-from geopandas import GeoDataFrame
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from imatch.core.errors import ImatchError
 from imatch.core.io.files import atomic_path
 from imatch.raster.geodesy import WGS84, apply_affine, reproject_points
-from imatch.retrieval.index.store import IndexedImage, Store
+from imatch.retrieval.index.store import IndexedImage
 
-FILE = "footprints.parquet"
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+
 # Corners and the middles of the edges, clockwise from the upper left: edges bend between CRSs.
 _RING = np.array([(0, 0), (0.5, 0), (1, 0), (1, 0.5), (1, 1), (0.5, 1), (0, 1), (0, 0.5)])
 
@@ -47,19 +50,24 @@ def outlines(image: IndexedImage, cells: NDArray[np.float64]) -> NDArray[np.floa
     return coordinates.reshape(-1, len(_RING), 2) if np.isfinite(coordinates).all() else None
 
 
-def footprints(store: Store) -> GeoDataFrame:
+def footprints(images: Collection[IndexedImage], cells: NDArray[np.float64]) -> GeoDataFrame:
     """All chips of an index: row, image, window in pixels, and outline.
+
+    Args:
+        images: The images, in the order of their rows, which leave none out.
+        cells: (N, 5) left, top, width, height and side of each row.
 
     Returns:
         A frame in WGS 84; chips without geocoding have no geometry.
     """
-    cells = np.asarray(store.cell_table)
+    import pandas as pd
+    from geopandas import GeoDataFrame
+
     geometry = np.full(len(cells), None, dtype=object)
-    for image in store.images.values():
-        rings = outlines(image, cells[image.first : image.first + image.count])
-        if rings is not None:
-            geometry[image.first : image.first + image.count] = shapely.polygons(rings)
-    names = [image.path for image in store.images.values() for _ in range(image.count)]
+    for image in images:
+        rows = slice(image.first, image.first + image.count)
+        geometry[rows] = polygons(image, cells[rows])
+    names = [image.path for image in images for _ in range(image.count)]
     table = pd.DataFrame(
         {
             "row": np.arange(len(cells)),
@@ -73,19 +81,27 @@ def footprints(store: Store) -> GeoDataFrame:
     return GeoDataFrame(table, geometry=geometry, crs="OGC:CRS84")
 
 
-def write_footprints(store: Store) -> Path:
-    """Write the footprints as GeoParquet into the index.
+def polygons(image: IndexedImage, cells: NDArray[np.float64]) -> NDArray[np.object_]:
+    """Returns the `outlines` of an image's cells as polygons; None where there are none."""
+    rings = outlines(image, cells)
+    if rings is None:
+        return np.full(len(cells), None, dtype=object)
+    return np.asarray(shapely.polygons(rings))
+
+
+def write_footprints(
+    path: Path, images: Collection[IndexedImage], cells: NDArray[np.float64]
+) -> None:
+    """Write `footprints` as GeoParquet.
 
     Raises:
         ImatchError: pyarrow is not installed.
         OutputError: The disk refused.
     """
-    path = store.path / FILE
     try:
         with atomic_path(path, overwrite=True) as temporary:
-            footprints(store).to_parquet(temporary, index=False)
+            footprints(images, cells).to_parquet(temporary, index=False)
     except ImportError as error:
         raise ImatchError(
             "is not installed", subject="pyarrow", hint="run pip install 'imatch[retrieval]'"
         ) from error
-    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 SCHEMA: Literal["imatch.index/1"] = "imatch.index/1"
 FILE = "manifest.json"
+#: What to do where there is no index.
+MAKE_ONE = "make one with imatch index IMAGES -o INDEX"
 Structure: TypeAlias = Literal["flat", "ivf", "ivfpq"]
 
 
@@ -101,12 +104,12 @@ class IndexManifest(BaseModel):
         """Returns the settings that an index is made with, without the embedder's."""
         return self.model_dump(exclude={"schema_", "model", "generation", "version"})
 
-    def check(self, embedder: Embedder, path: Path) -> None:
+    def check(self, embedder: Embedder, subject: str | PathLike[str]) -> None:
         """Checks that an embedder is the index's.
 
         Args:
             embedder: The embedder at hand.
-            path: The index, for the message.
+            subject: The index, for the message.
 
         Raises:
             InputError: It is another one, or of other weights or settings.
@@ -121,12 +124,12 @@ class IndexManifest(BaseModel):
         if embedder.name == self.model.name:
             raise InputError(
                 f"was made with other weights or settings of {self.model.name} ({made}, now {now})",
-                subject=path,
+                subject=subject,
                 hint="index the images anew, or use the version of then",
             )
         raise InputError(
             f"was made with {self.model.name} ({made}), not with {embedder.name} ({now})",
-            subject=path,
+            subject=subject,
             hint=f"pass --embedder {self.model.source}, or index the images anew",
         )
 
@@ -158,16 +161,33 @@ def read_manifest(index: Path) -> IndexManifest:
     path = index / FILE
     if not path.is_file():
         cause = "is no index" if index.exists() else "does not exist"
-        raise InputError(cause, subject=index, hint="make one with imatch index IMAGES -o INDEX")
+        raise InputError(cause, subject=index, hint=MAKE_ONE)
     try:
-        data = parse_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read ({error})", subject=path, hint="index anew") from error
+    return parse_manifest(text, path)
+
+
+def parse_manifest(text: str, subject: str | PathLike[str]) -> IndexManifest:
+    """Reads the JSON document of a manifest.
+
+    Args:
+        text: The document.
+        subject: Where it is from, for the message.
+
+    Raises:
+        InputError: It is damaged, or of a version that this one does not know.
+    """
+    try:
+        data = parse_json(text)
+    except ValueError as error:
+        raise InputError(f"cannot be read ({error})", subject=subject, hint="index anew") from error
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise InputError(
             f"is an index of format {schema!r}, and this version reads {SCHEMA!r}",
-            subject=index,
+            subject=subject,
             hint="index the images anew",
         )
     try:
@@ -177,7 +197,7 @@ def read_manifest(index: Path) -> IndexManifest:
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"holds what makes no sense ({where}: {first['msg']})",
-            subject=path,
+            subject=subject,
             hint="index the images anew",
         ) from error
 

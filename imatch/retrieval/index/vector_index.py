@@ -20,11 +20,11 @@ from imatch.core.io.files import atomic_path
 from imatch.retrieval.index.manifest import Structure
 
 #: Vectors a cell that k-means is trained on, at most; more changes little (faiss warns below 39).
-_TRAINING = 64
-# Of k-means; the recall is the same after 25, faiss's own number.
-_ROUNDS = 10
-# Of compressed vectors this many times more are taken, to be compared exactly.
-_RERANKED = 16
+TRAINING = 64
+#: Rounds of k-means; the recall is the same after 25, faiss's own number.
+ROUNDS = 10
+#: Of compressed vectors this many times more are taken, to be compared exactly.
+RERANKED = 16
 # No embedder gives numbers as large, whose squares would be infinite.
 _LARGEST = 1e9
 _ROWS = 1 << 16
@@ -56,6 +56,11 @@ def cells_for(count: int) -> int:
         (128, 1024)
     """
     return int(2 ** np.clip(round(np.log2(np.sqrt(max(count, 1)))), 0, 16))
+
+
+def probes_for(cells: int, probes: int | None) -> int:
+    """Returns the number of cells to look into: what is asked for, or one in 6, at least 16."""
+    return min(cells, probes or max(16, cells // 6))
 
 
 def build(
@@ -94,12 +99,12 @@ def build(
         # A codebook of 256 needs as many vectors and more; few are told apart by fewer bits.
         bits = int(np.clip(np.floor(np.log2(max(count, 2) / 39)), 1, 8))
         index = faiss.index_factory(dim, f"IVF{cells},PQ{parts}x{bits}", faiss.METRIC_L2)
-        index.pq.cp.niter = _ROUNDS
-        index.pq.cp.max_points_per_centroid = _TRAINING
+        index.pq.cp.niter = ROUNDS
+        index.pq.cp.max_points_per_centroid = TRAINING
     index.cp.seed = seed + 1
-    index.cp.max_points_per_centroid = _TRAINING
-    index.cp.niter = _ROUNDS
-    chosen = np.random.default_rng(seed).permutation(count)[: _TRAINING * max(cells, 256)]
+    index.cp.max_points_per_centroid = TRAINING
+    index.cp.niter = ROUNDS
+    chosen = np.random.default_rng(seed).permutation(count)[: TRAINING * max(cells, 256)]
     index.train(np.ascontiguousarray(vectors[np.sort(chosen)]))
     for start in range(0, count, _ROWS):
         part = np.ascontiguousarray(vectors[start : start + _ROWS])
@@ -133,7 +138,7 @@ class Searcher:
         if path is not None and path.exists():
             self._index = self._read(path)
             cells = int(self._index.nlist)
-            self._index.nprobe = min(cells, probes or max(16, cells // 6))
+            self._index.nprobe = probes_for(cells, probes)
             self._exact = not hasattr(self._index, "pq")
         else:
             check_finite(vectors)
@@ -173,7 +178,7 @@ class Searcher:
         if k == 0:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), dtype=np.int64)
         if self._index is None:
-            return _similar(*self._all(queries, 0, k))
+            return similarities(*self._all(queries, 0, k))
         covered = int(self._index.ntotal)
         if self._exact:
             squared, rows = self._index.search(queries, min(k, covered))
@@ -188,22 +193,20 @@ class Searcher:
             rows = np.take_along_axis(rows, order, axis=1)
         if np.isnan(squared[rows >= 0]).any():
             raise _damaged(self._mapped)
-        return _similar(squared, rows)
+        return similarities(squared, rows)
 
     def _all(
         self, queries: NDArray[np.float32], first: int, k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         part = self._vectors[first:]
-        squared, rows = self._faiss.knn(
-            queries, part, min(k, len(part)), metric=self._faiss.METRIC_L2
-        )
+        squared, rows = nearest(queries, part, k)
         return squared, np.where(rows < 0, -1, rows + first)
 
     def _reranked(
         self, queries: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search compressed vectors, and compare what is found exactly."""
-        _, found = self._index.search(queries, min(_RERANKED * k, int(self._index.ntotal)))
+        _, found = self._index.search(queries, min(RERANKED * k, int(self._index.ntotal)))
         squared = np.full(found.shape, np.inf, dtype=np.float32)
         for query, rows, out in zip(queries, found, squared, strict=True):
             good = rows >= 0
@@ -213,6 +216,24 @@ class Searcher:
             np.take_along_axis(squared, order, axis=1),
             np.take_along_axis(found, order, axis=1),
         )
+
+
+def nearest(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Compares every vector with every query.
+
+    Args:
+        queries: (Q, dim).
+        vectors: (N, dim).
+        k: How many.
+
+    Returns:
+        (Q, min(k, N)) squared distances and (Q, min(k, N)) places, nearest first.
+    """
+    faiss = require_faiss()
+    squared, places = faiss.knn(queries, vectors, min(k, len(vectors)), metric=faiss.METRIC_L2)
+    return squared, places
 
 
 def check_finite(vectors: NDArray[np.float32]) -> None:
@@ -236,9 +257,10 @@ def _damaged(vectors: NDArray[np.float32]) -> InputError:
     )
 
 
-def _similar(
+def similarities(
     squared: NDArray[np.float32], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Returns similarities for squared distances, -inf where there is no row, and the rows."""
     similarity = 1 - squared.astype(np.float64) / 2
     similarity[rows < 0] = -np.inf
     return similarity, rows.astype(np.int64)

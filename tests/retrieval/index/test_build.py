@@ -13,15 +13,10 @@ from numpy.typing import NDArray
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.retrieval.embedders.base import ChipEmbedder
-from imatch.retrieval.index.build import (
-    STRUCTURE,
-    add_images,
-    find_images,
-    ground_size,
-    remove_images,
-)
+from imatch.retrieval.index.build import add_images, find_images, remove_images
+from imatch.retrieval.index.embed import ground_size
+from imatch.retrieval.index.folder import STRUCTURE, FolderStore
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts
-from imatch.retrieval.index.store import Store
 
 if TYPE_CHECKING:
     from tests.conftest import Web
@@ -64,7 +59,7 @@ def test_what_is_there_is_left_and_what_changed_is_done_again(
 ) -> None:
     index = tmp_path / "index"
     add_images(index, archive[:2], means, manifest(means))
-    before = Store.open(index).vectors[:35].copy()
+    before = FolderStore.open(index).vectors[:35].copy()
     # The same images by other names, and twice.
     link = tmp_path / "link.tif"
     link.symlink_to(archive[0])
@@ -73,7 +68,7 @@ def test_what_is_there_is_left_and_what_changed_is_done_again(
     os.utime(archive[0], ns=(1, 1))
     grown = add_images(index, archive, means, manifest(means))
     assert (grown.added, grown.replaced, grown.unchanged, grown.rows) == (0, 1, 2, 105)
-    store = Store.open(index)
+    store = FolderStore.open(index)
     rows = store.images[str(archive[0])].rows
     assert np.allclose(store.vectors[rows.start : rows.stop], before)
 
@@ -97,12 +92,12 @@ def test_an_interrupted_run_goes_on(
         add_images(index, archive, means, manifest(means))
     monkeypatch.undo()
     # The first image took two batches and is whole; the second was cut off.
-    assert len(Store.open(index)) == 35
+    assert len(FolderStore.open(index)) == 35
     grown = add_images(index, archive, means, manifest(means))
     assert (grown.unchanged, grown.added, grown.rows) == (1, 2, 105)
     whole = tmp_path / "whole"
     add_images(whole, archive, means, manifest(means))
-    assert np.array_equal(Store.open(index).vectors, Store.open(whole).vectors)
+    assert np.array_equal(FolderStore.open(index).vectors, FolderStore.open(whole).vectors)
 
 
 def test_what_cannot_be_read_is_skipped_and_listed(
@@ -149,7 +144,7 @@ def test_another_model_and_other_settings_are_refused(
         add_images(index, archive, newer, manifest(newer))
     with pytest.raises(ConfigError, match=r"was made with stride 0\.5, not 0\.25"):
         add_images(index, archive, means, manifest(means, stride=0.25))
-    assert len(Store.open(index)) == 35
+    assert len(FolderStore.open(index)) == 35
 
 
 def test_too_few_bands_are_listed(
@@ -176,7 +171,7 @@ def test_images_are_removed(archive: list[Path], tmp_path: Path, means: ChipEmbe
     with pytest.raises(InputError, match="is not in the index"):
         remove_images(index, [archive[1]])
     assert remove_images(index, [tmp_path / "archive"]) == (2, 70)
-    assert len(Store.open(index)) == 0
+    assert len(FolderStore.open(index)) == 0
     assert add_images(index, archive, means, manifest(means)).rows == 105
 
 
@@ -185,7 +180,7 @@ def test_a_structure_is_built_with_the_index(
 ) -> None:
     index = tmp_path / "index"
     add_images(index, archive, means, manifest(means, structure="ivf"))
-    assert (Store.open(index).folder / STRUCTURE).is_file()
+    assert (FolderStore.open(index).folder / STRUCTURE).is_file()
 
 
 def test_images_without_geocoding_have_no_outline(tmp_path: Path, means: ChipEmbedder) -> None:
@@ -195,7 +190,7 @@ def test_images_without_geocoding_have_no_outline(tmp_path: Path, means: ChipEmb
     add_images(index, [path], means, manifest(means))
     frame = geopandas.read_parquet(index / "footprints.parquet")
     assert frame.geometry.isna().all()
-    assert Store.open(index).images[str(path)].gsd_m is None
+    assert FolderStore.open(index).images[str(path)].gsd_m is None
 
 
 def test_images_are_named_once(tmp_path: Path, archive: list[Path]) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from imatch.core.errors import InputError, OutputError
 from imatch.retrieval.chips import ChipWindow
+from imatch.retrieval.index.folder import IMAGES, VECTORS, FolderStore
 from imatch.retrieval.index.manifest import IndexManifest, ModelFacts, read_manifest, write_manifest
-from imatch.retrieval.index.store import IMAGES, VECTORS, IndexedImage, Store
+from imatch.retrieval.index.store import IndexedImage, Store
 from imatch.retrieval.index.vector_index import Searcher
 
 MANIFEST = IndexManifest(
@@ -18,7 +19,7 @@ MANIFEST = IndexManifest(
 
 
 def put(store: Store, name: str, count: int, value: float) -> None:
-    image = IndexedImage(name, 1, 2, 30, 20, None, None, None, len(store), count)
+    image = IndexedImage(name, 1, 2, 30, 20, None, None, None, 0, count)
     cells = [ChipWindow(i, 2 * i, 8, 7, 8.5) for i in range(count)]
     store.append(image, np.full((count, 3), value, np.float32), cells)
 
@@ -27,36 +28,36 @@ def put(store: Store, name: str, count: int, value: float) -> None:
 def index(tmp_path: Path) -> Path:
     """Three images of two, one and three chips."""
     path = tmp_path / "index"
-    with Store.open_to_write(path, MANIFEST) as store:
+    with FolderStore.open_to_write(path, MANIFEST) as store:
         for value, (name, count) in enumerate((("/a", 2), ("/b", 1), ("/c", 3))):
             put(store, name, count, value)
     return path
 
 
 def test_what_was_added_is_read_back(index: Path) -> None:
-    store = Store.open(index)
+    store = FolderStore.open(index)
     assert store.manifest == MANIFEST
     assert len(store) == 6
     assert store.vectors[:, 0].tolist() == [0, 0, 1, 2, 2, 2]
     assert isinstance(store.vectors, np.memmap)
-    assert store.cell(5) == ChipWindow(2, 4, 8, 7, 8.5)
+    assert store.windows(np.array([5])) == [ChipWindow(2, 4, 8, 7, 8.5)]
     images = store.image_of(np.array([1, 2, 5, 0]))
     assert [image.path for image in images] == ["/a", "/b", "/c", "/a"]
 
 
 def test_removal_keeps_the_others(index: Path) -> None:
-    with Store.open_to_write(index) as store:
+    with FolderStore.open_to_write(index) as store:
         assert store.remove(["/a", "/c"]) == 5
         assert store.vectors.tolist() == [[1, 1, 1]]
         put(store, "/d", 2, 7)
-    store = Store.open(index)
+    store = FolderStore.open(index)
     assert [(image.path, image.first) for image in store.images.values()] == [("/b", 0), ("/d", 1)]
     assert store.vectors[:, 0].tolist() == [1, 7, 7]
     assert sorted(path.name for path in index.glob("g*")) == ["g2"]
-    with Store.open_to_write(index) as store:
+    with FolderStore.open_to_write(index) as store:
         store.remove(["/b", "/d"])
-    assert len(Store.open(index)) == 0
-    assert Store.open(index).vectors.shape == (0, 3)
+    assert len(FolderStore.open(index)) == 0
+    assert FolderStore.open(index).vectors.shape == (0, 3)
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"path": "/d", "by'])
@@ -65,53 +66,55 @@ def test_what_an_interruption_left_does_not_count(index: Path, torn: bytes) -> N
         file.write(bytes(20))
     with (index / "g1" / IMAGES).open("ab") as file:
         file.write(torn)
-    assert len(Store.open(index)) == 6
-    with Store.open_to_write(index) as store:
+    assert len(FolderStore.open(index)) == 6
+    with FolderStore.open_to_write(index) as store:
         assert (index / "g1" / VECTORS).stat().st_size == 6 * 12
         put(store, "/d", 1, 9)
-    assert Store.open(index).vectors[:, 0].tolist() == [0, 0, 1, 2, 2, 2, 9]
+    assert FolderStore.open(index).vectors[:, 0].tolist() == [0, 0, 1, 2, 2, 2, 9]
 
 
 def test_a_removal_cut_off_leaves_the_index_as_it_was(index: Path) -> None:
     (index / "g2").mkdir()
     (index / "g2" / VECTORS).write_bytes(b"half")
-    assert len(Store.open(index)) == 6
-    with Store.open_to_write(index) as store:
+    assert len(FolderStore.open(index)) == 6
+    with FolderStore.open_to_write(index) as store:
         assert len(store) == 6
     assert not (index / "g2").exists()
 
 
 def test_one_process_writes_at_a_time(index: Path) -> None:
-    with Store.open_to_write(index):
+    with FolderStore.open_to_write(index):
         with pytest.raises(OutputError, match="another process is writing to this index"):
-            Store.open_to_write(index)
-        assert len(Store.open(index)) == 6
-    Store.open_to_write(index).close()
+            FolderStore.open_to_write(index)
+        assert len(FolderStore.open(index)) == 6
+    FolderStore.open_to_write(index).close()
 
 
 def test_rows_that_are_missing_are_noticed(index: Path) -> None:
     (index / "g1" / VECTORS).write_bytes(bytes(12))
     with pytest.raises(InputError, match="is shorter than its list of images says"):
-        Store.open(index)
+        FolderStore.open(index)
 
 
-def test_rows_have_to_follow(index: Path) -> None:
-    with Store.open_to_write(index) as store, pytest.raises(ValueError, match="do not follow 6"):
-        store.append(
-            IndexedImage("/x", 0, 0, 1, 1, None, None, None, 3, 1),
-            np.zeros((1, 3), np.float32),
-            [ChipWindow(0, 0, 1, 1, 1.0)],
-        )
+def test_an_image_has_as_many_vectors_as_windows(index: Path) -> None:
+    with FolderStore.open_to_write(index) as store:
+        with pytest.raises(ValueError, match="2 rows, 1 vectors, 1 windows"):
+            store.append(
+                IndexedImage("/x", 0, 0, 1, 1, None, None, None, 0, 2),
+                np.zeros((1, 3), np.float32),
+                [ChipWindow(0, 0, 1, 1, 1.0)],
+            )
+        assert len(store) == 6
 
 
 def test_another_folder_is_no_index(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist; make one with imatch index"):
-        Store.open(tmp_path / "gone")
+        FolderStore.open(tmp_path / "gone")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="is no index"):
-        Store.open(tmp_path)
+        FolderStore.open(tmp_path)
     with pytest.raises(OutputError, match="exists and is no index"):
-        Store.open_to_write(tmp_path, MANIFEST)
+        FolderStore.open_to_write(tmp_path, MANIFEST)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -119,19 +122,19 @@ def test_another_format_is_refused(index: Path) -> None:
     data = json.loads((index / "manifest.json").read_text())
     (index / "manifest.json").write_text(json.dumps(data | {"schema": "imatch.index/0"}))
     with pytest.raises(InputError, match=r"of format 'imatch.index/0', and this version reads"):
-        Store.open(index)
+        FolderStore.open(index)
     (index / "manifest.json").write_text(json.dumps(data | {"levels": 0}))
     with pytest.raises(InputError, match="holds what makes no sense"):
-        Store.open(index)
+        FolderStore.open(index)
     (index / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
-        Store.open(index)
+        FolderStore.open(index)
 
 
 def test_a_damaged_journal_is_said_to_be(index: Path) -> None:
     (index / "g1" / IMAGES).write_text('{"path": 3}\n')
     with pytest.raises(InputError, match="is damaged"):
-        Store.open(index)
+        FolderStore.open(index)
 
 
 def test_a_manifest_is_written_whole(tmp_path: Path) -> None:
@@ -166,7 +169,7 @@ def test_a_list_of_images_that_makes_no_sense_is_refused(
     rows[1][name] = value
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(InputError, match=IMAGES):
-        Store.open(index)
+        FolderStore.open(index)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", "7", "NaN", "\0"])
@@ -174,7 +177,7 @@ def test_a_line_that_is_no_image_is_refused(index: Path, text: str) -> None:
     with (index / "g1" / IMAGES).open("a") as file:
         file.write(text + "\n")
     with pytest.raises(InputError, match=f"{IMAGES}: is damaged"):
-        Store.open(index)
+        FolderStore.open(index)
 
 
 def test_a_geocoding_that_makes_no_sense_is_refused(index: Path) -> None:
@@ -183,7 +186,7 @@ def test_a_geocoding_that_makes_no_sense_is_refused(index: Path) -> None:
     rows[0] |= {"crs": "EPSG:32631", "transform": [1e12, 0, 0, 0, -1e12, 0]}
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(InputError, match="m wide"):
-        Store.open(index)
+        FolderStore.open(index)
 
 
 def test_rows_that_no_image_names_are_told_of(
@@ -191,7 +194,7 @@ def test_rows_that_no_image_names_are_told_of(
 ) -> None:
     path = index / "g1" / IMAGES
     path.write_bytes(path.read_bytes()[:-20])
-    store = Store.open(index)
+    store = FolderStore.open(index)
     assert len(store) == 3
     store.warn_of_rest()
     assert "holds rows that images.jsonl does not name" in caplog.text
@@ -203,7 +206,7 @@ def test_cells_that_make_no_sense_are_refused(index: Path, numbers: list[float])
     table[1] = numbers
     table.tofile(index / "g1" / "cells.f64")
     with pytest.raises(InputError, match=r"cells.f64: is damaged \(row 1\)"):
-        Store.open(index).cell(1)
+        FolderStore.open(index).windows(np.array([1]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, -1e20])
@@ -213,7 +216,7 @@ def test_vectors_that_are_no_numbers_are_refused(index: Path, value: float) -> N
     vectors[4] = value
     vectors.tofile(index / "g1" / VECTORS)
     with pytest.raises(InputError, match=f"{VECTORS}: holds vectors that are no numbers"):
-        Searcher(Store.open(index).vectors)
+        Searcher(FolderStore.open(index).vectors)
 
 
 @pytest.mark.parametrize("name", [IMAGES, VECTORS, "cells.f64"])
@@ -223,6 +226,9 @@ def test_files_that_lie_elsewhere_are_not_added_to(index: Path, name: str) -> No
     file.symlink_to(other)
     before = other.read_bytes()
     match = "leads out|is a link"
-    with pytest.raises((InputError, OutputError), match=match), Store.open_to_write(index) as store:
+    with (
+        pytest.raises((InputError, OutputError), match=match),
+        FolderStore.open_to_write(index) as store,
+    ):
         put(store, "/d", 1, 3)
     assert other.read_bytes() == before
