@@ -7,7 +7,8 @@ r"""What things cost: time and memory of pairs, scenes, training, search and the
     python -m experiments.benchmarks.cost training superpoint chips \
         experiments/superpoint/season.yaml
     python -m experiments.benchmarks.cost matching --side 512
-    python -m experiments.benchmarks.cost search -o out/index --threads 2
+    python -m experiments.benchmarks.cost archive --count 20000 200000 -o out/archive.json
+    python -m experiments.benchmarks.cost search -o out/search.json
     python -m experiments.benchmarks.cost types
     python -m experiments.benchmarks.cost startup
     python -m experiments.benchmarks.cost networks --against 23a3531 -o out/networks.json
@@ -39,6 +40,7 @@ from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from tests.support.apart import apart
 from tests.support.costs import batches
+from tests.support.costs.archives import STORES, growth_rows, search_rows
 from tests.support.costs.checkouts import checkouts
 from tests.support.costs.cluster import cluster_rows, written_chips
 from tests.support.costs.networks import network_rows
@@ -50,7 +52,6 @@ from tests.support.service import Service
 from tests.support.stage_pairs import stage_rows
 from tests.support.startup import run_fresh
 from tests.support.types_on_path import classes_on_path
-from tests.support.vector_search import search_all
 
 
 def pairs(asked: argparse.Namespace) -> None:
@@ -248,20 +249,29 @@ def matching(asked: argparse.Namespace) -> None:
     print(f", peak {peak_mb() / 1e3:.2f} GB")
 
 
+def archive(asked: argparse.Namespace) -> None:
+    """Build and search indexes of synthetic chips at growing sizes, in a folder and in LanceDB."""
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    rows: list[dict[str, Any]] = []
+    asked.work.mkdir(parents=True, exist_ok=True)
+    for row in growth_rows(
+        asked.work, asked.count, asked.store, asked.structure, asked.queries, asked.threads
+    ):
+        # As they come: a run that is cut off leaves what it saw.
+        rows.append(row | {"load_average": os.getloadavg()[0]})
+        print(to_json(rows[-1]), flush=True)
+        write_record(asked.out, record | {"threads": asked.threads, "rows": rows})
+
+
 def search(asked: argparse.Namespace) -> None:
-    """Search a million synthetic vectors one by one, by each structure."""
-    for folder in (asked.output, asked.work):
-        folder.mkdir(parents=True, exist_ok=True)
-    os.environ["OMP_NUM_THREADS"] = str(asked.threads)
-    load = os.getloadavg()
-    document = {
-        "sets": [search_all(asked.work, asked.count, asked.queries, asked.threads)],
-        "threads": asked.threads,
-        "load_average": {"before": load, "after": os.getloadavg()},
-        "environment": environment(),
-    }
-    with atomic_path(asked.output / "summary.json", overwrite=True) as path:
-        path.write_text(to_json(document) + "\n", encoding="utf-8")
+    """Look an image up in an index, by the command and from Python."""
+    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in search_rows(Path(folder), asked.count, asked.repeat):
+            rows.append(row | {"load_average": os.getloadavg()[0]})
+            print(to_json(rows[-1]), flush=True)
+    write_record(asked.out, record | {"rows": rows})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -338,12 +348,19 @@ def parser() -> argparse.ArgumentParser:
     part.set_defaults(run=matching)
     part.add_argument("--side", type=int, default=512)
     _add_steps(part)
-    part = parts.add_parser("search", help="a million vectors, searched one by one")
+    part = parts.add_parser("search", help="an image looked up, by the command and from Python")
     part.set_defaults(run=search)
-    part.add_argument("-o", "--output", type=Path, required=True)
-    part.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "imatch-index"))
-    part.add_argument("--count", type=int, default=1_000_000)
-    part.add_argument("--queries", type=int, default=300)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--count", type=int, default=100_000, help="chips of the index")
+    part.add_argument("--repeat", type=int, default=5)
+    part = parts.add_parser("archive", help="an index as it grows, in a folder and in LanceDB")
+    part.set_defaults(run=archive)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
+    part.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "imatch-archive"))
+    part.add_argument("--count", type=int, nargs="+", default=[20_000, 200_000, 2_000_000])
+    part.add_argument("--store", nargs="+", choices=list(STORES), default=list(STORES))
+    part.add_argument("--structure", choices=("ivf", "ivfpq"), default="ivf")
+    part.add_argument("--queries", type=int, default=100)
     part.add_argument("--threads", type=int, default=2)
     return whole
 

@@ -195,7 +195,7 @@ class FolderStore(Store):
         self, image: IndexedImage, vectors: NDArray[np.float32], windows: Iterable[ChipWindow]
     ) -> None:
         """See `Store.append`."""
-        image = replace(image, first=len(self))
+        image = replace(image, first=self.next_row)
         table = cell_table(windows)
         if not image.count == len(vectors) == len(table):
             raise ValueError(f"{image.count} rows, {len(vectors)} vectors, {len(table)} windows")
@@ -239,7 +239,7 @@ class FolderStore(Store):
 def _copy(
     new: FolderStore, image: IndexedImage, vectors: NDArray[np.float32], cells: NDArray[np.float64]
 ) -> None:
-    first, rows = len(new), image.rows
+    first, rows = new.next_row, image.rows
     for start in range(rows.start, rows.stop, _ROWS):
         part = slice(start, min(start + _ROWS, rows.stop))
         append(new.folder / VECTORS, np.ascontiguousarray(vectors[part]).tobytes())

@@ -226,8 +226,7 @@ class LanceStore(Store):
         """See `Store.append`."""
         import pyarrow as pa
 
-        last = max(self.images.values(), key=lambda one: one.first, default=None)
-        image = replace(image, first=0 if last is None else last.rows.stop)
+        image = replace(image, first=self.next_row)
         cells = cell_table(windows)
         if not image.count == len(vectors) == len(cells):
             raise ValueError(f"{image.count} rows, {len(vectors)} vectors, {len(cells)} windows")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -93,7 +94,7 @@ def lance_errors(uri: str, kind: type[ImatchError] = InputError) -> Iterator[Non
         yield
     # What its native code raises; pyarrow's errors are of these kinds, too.
     except (RuntimeError, ValueError, OSError) as error:
-        first = str(error).strip().partition("\n")[0]
+        first = shorten(str(error).strip().partition("\n")[0], 200, placeholder=" …")
         raise kind(f"LanceDB failed: {first}", subject=uri, hint=REOPEN) from error
 
 

@@ -150,6 +150,12 @@ class Store(ABC):
     def __len__(self) -> int:
         return sum(image.count for image in self.images.values())
 
+    @property
+    def next_row(self) -> int:
+        """The row that what is added begins with."""
+        last = next(reversed(self.images.values()), None)
+        return 0 if last is None else last.rows.stop
+
     def __enter__(self) -> Self:
         return self
 

@@ -94,9 +94,20 @@ def test_a_place_that_is_not_there(
     assert "failed" in result.stdout
 
 
+@pytest.mark.parametrize("name", ["index", "index.lance"])
 def test_the_index_grows_and_shrinks(
-    run: Run, index: Path, scenes: list[Path], write_image: WriteImage, tmp_path: Path
+    run: Run,
+    index: Path,
+    scenes: list[Path],
+    query: Path,
+    write_image: WriteImage,
+    tmp_path: Path,
+    name: str,
 ) -> None:
+    if name != index.name:
+        pytest.importorskip("lancedb", reason="the extra lance is not installed")
+        index = tmp_path / name
+        run("index", *scenes, "-o", index, "-e", "edges", "--stride", 0.25)
     rng = np.random.default_rng(3)
     (tmp_path / "more").mkdir()
     more = write_image("more/c.tif", rng.integers(0, 255, (200, 200), np.uint8))
@@ -110,6 +121,9 @@ def test_the_index_grows_and_shrinks(
     result = run("index", "--remove", more, "-o", index)
     assert result.stdout.startswith("removed 1 images, ")
     assert run("index", "--remove", more, "-o", index).exit_code == 1
+    found = json.loads(run("search", index, query, "--format", "json").stdout)
+    assert found["index"] == str(index)
+    assert [Path(hit["image"]).name for hit in found["hits"]] == ["a.tif", "b.tif"]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +136,8 @@ def test_the_index_grows_and_shrinks(
         (["index", "gone.tif", "-o", "x", "--bands", "0"], 2, "bands count from 1"),
         (["search", "empty", "q.tif"], 1, "empty: is no index; make one with imatch index"),
         (["search", "gone", "q.tif"], 1, "gone: does not exist"),
+        (["search", "s3://bucket/a", "q.tif"], 2, "let the name of an index on object storage end"),
+        (["index", "gone.tif", "-o", "x", "--dask", "here"], 2, "is no scheduler's address"),
         (["search", "i", "q.tif", "-o", "x.xls"], 2, "does not tell the format by its suffix"),
         (["search", "i", "q.tif", "--registration", "r.json"], 2, "comes of --verify"),
         (["search", "i", "q.tif", "--stand-out", "--probes", "3"], 2, "looks at every chip"),

@@ -50,8 +50,8 @@ def test_the_nearest_are_found(
     rng = np.random.default_rng(0)
     # As embeddings lie, about centres: what compression leaves of them tells neighbours apart.
     centres = rng.normal(size=(150, 64))
-    vectors = (centres[rng.integers(0, 150, 1500)] + 0.8 * rng.normal(size=(1500, 64))) / 8
-    vectors = vectors.astype(np.float32)
+    drawn = (centres[rng.integers(0, 150, 1500)] + 0.8 * rng.normal(size=(1500, 64))) / 8
+    vectors = drawn.astype(np.float32)
     model = MANIFEST.model.model_copy(update={"dim": 64})
     manifest = MANIFEST.model_copy(update={"structure": structure, "model": model})
     with open_to_write(index, manifest) as store:
