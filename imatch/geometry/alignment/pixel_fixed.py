@@ -25,11 +25,13 @@ from imatch.geometry.transform import apply_matrix
 
 # An answer lies pixel upon pixel when it does so to within so many pixels.
 _UPON = 2.0
-# Share of the pixels whose edges are the strongest in both, and how far their traces reach.
+# Share of the pixels whose edges are the strongest in both, and how far their traces reach. What
+# bears an answer out does so without twice as many, too: large stamps and soft spots have more.
 _STRONGEST, _REACH = 0.08, 2
+_LEFT_OUT = (_STRONGEST, 2 * _STRONGEST)
 # Shifts looked at, those that belong to the peak at none, and how many standard deviations of the
 # others it has to exceed them by. Of training pairs that truly lie there all reach 4, of those with
-# stamps, spots and uneven detectors hardly one 2.
+# stamps, spots and uneven detectors hardly one 2 once the larger share is left out.
 _SHIFTS, _PEAK, _BORNE_OUT = 16, 3, 3.0
 # Pixels that are needed to tell.
 _FEWEST = 1024
@@ -110,20 +112,23 @@ class SamePixels:
             orientation_field(image)[part]
             for image, part in zip(self._images, self._parts, strict=True)
         ]
-        self.strongest = self._strongest()
+        self.strongest = self._strongest(_STRONGEST)
 
-    def _strongest(self) -> BoolArray:
+    def _strongest(self, share: float) -> BoolArray:
         """(H, W) pixels whose edges are the strongest in both, and those that they reach."""
         if self._seen.sum() < _FEWEST:
             return np.zeros_like(self._seen)
         both = np.minimum(*(np.abs(field) for field in self._fields))
-        strong = (both > np.quantile(both[self._seen], 1 - _STRONGEST)) & self._seen
+        strong = (both > np.quantile(both[self._seen], 1 - share)) & self._seen
         kernel = np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)
         return np.asarray(cv2.dilate(strong.astype(np.uint8), kernel) > 0)
 
     def borne_out(self) -> bool:
         """Whether the ground beside the strongest edges agrees there, too."""
-        rest = self._seen & ~self.strongest
+        return all(self._agrees_without(self._strongest(share)) for share in _LEFT_OUT)
+
+    def _agrees_without(self, strongest: BoolArray) -> bool:
+        rest = self._seen & ~strongest
         if rest.sum() < _FEWEST:
             return True
         surface = _correlation(self._fields[0], self._fields[1], rest)
