@@ -68,6 +68,13 @@ TRAINERS = Trainers(
             "matches without keypoints, across the seasons",
         ),
         TrainerRow(
+            "field",
+            "imatch.training.fields.trainer:FieldTrainer",
+            "imatch.training.fields.config:FieldConfig",
+            "imatch.training.fields.export:export",
+            "maps of whole images that correlate across sensors",
+        ),
+        TrainerRow(
             "embedder",
             "imatch.training.embedder.trainer:EmbedderTrainer",
             "imatch.training.embedder.config:EmbedderConfig",

@@ -30,6 +30,13 @@ SMALL: dict[str, dict[str, Any]] = {
         "model": {"dims": [8, 8, 12, 16], "heads": 2, "rounds": 1, "fine_heads": 2},
         "validation": {"pairs": 1, "size": 64},
     },
+    "field": {
+        **_RUN,
+        "data": {"size": 64, "maps": 8},
+        "model": {"width": 8, "stem": 4, "maps": 2, "dilations": [1]},
+        "batch_size": 2,
+        "validation": {"pairs": 1},
+    },
     "embedder": {
         **_RUN,
         "data": {"size": 32},

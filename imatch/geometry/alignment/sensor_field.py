@@ -1,0 +1,125 @@
+"""What a learnt network is told of an image, and how its maps of two images correlate.
+
+See `imatch.models.fields`; this room knows the arrays only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import cv2
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from imatch.core.types import BoolArray, Rendered
+from imatch.geometry.alignment.orientation import orientation_field
+
+#: Pixels of an image along a pixel of its maps.
+STRIDE = 2
+#: Scales of the doubled directions, pixels.
+SCALES = (1.0, 2.0)
+# Standard deviations at which values are cut, side of the window of the local normalisation and
+# what is added to the image before its logarithm and to the window's deviation.
+_CUT, _WINDOW, _DARK, _FLAT = 3.0, 15, 0.03, 0.05
+# Pixels next to invalid ground that tell nothing.
+_RIM = 4
+# Shifts that share less of the energy than this part of the most are not looked at; frequencies
+# below this share of the mean modulus are noise.
+_LEAST_COMMON, _WEAK = 0.35, 0.1
+
+#: Bands, directions and ground seen of an image (`FieldInput`) to its (C, h, w) maps.
+FieldFunction: TypeAlias = Callable[
+    [NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]
+]
+
+
+class FieldInput(NamedTuple):
+    """What the network is told.
+
+    Attributes:
+        bands: (4, H, W) three standardised bands and the locally normalised logarithm of grey.
+        directions: (2 K, h, w) doubled directions of K scales at half size, real and imaginary.
+        seen: (1, h, w) 1 on valid ground away from its border, else 0.
+    """
+
+    bands: NDArray[np.float32]
+    directions: NDArray[np.float32]
+    seen: NDArray[np.float32]
+
+
+class Spectrum(NamedTuple):
+    """Maps of an image in frequency space.
+
+    Attributes:
+        maps: (C, U, V) divided by the root of their common modulus.
+        energy: (U, V) of the sum of squares.
+        shape: (height, width) of the padded maps.
+    """
+
+    maps: NDArray[np.complex64]
+    energy: NDArray[np.complex64]
+    shape: tuple[int, int]
+
+
+def field_input(image: Rendered) -> FieldInput:
+    """Standardises an image of three bands and finds its directions.
+
+    Args:
+        image: (3, H, W).
+    """
+    seen = image.valid.astype(np.float32)
+    count = max(float(seen.sum()), 1.0)
+    mean = (image.pixels * seen).sum(axis=(1, 2), keepdims=True) / count
+    spread = ((image.pixels - mean) ** 2 * seen).sum(axis=(1, 2), keepdims=True) / count
+    bands = (image.pixels - mean) / np.sqrt(spread + 1e-6)
+    log = np.log(image.pixels.mean(axis=0) + np.float32(_DARK)) * seen
+    weight = np.maximum(_box(seen), 1e-3)
+    local = _box(log) / weight
+    variance = np.maximum(_box(log * log) / weight - local * local, 0)
+    whole = np.concatenate([bands, ((log - local) / np.sqrt(variance + _FLAT**2))[None]])
+    kernel = np.ones((2 * _RIM + 1,) * 2, np.uint8)
+    inner = cv2.erode(image.valid.astype(np.uint8), kernel, borderValue=1)
+    halves = [_halved(orientation_field(image, sigma)) for sigma in SCALES]
+    return FieldInput(
+        np.asarray(np.clip(whole, -_CUT, _CUT) * seen, dtype=np.float32),
+        np.stack([part for half in halves for part in (half.real, half.imag)]),
+        inner[None, ::STRIDE, ::STRIDE].astype(np.float32),
+    )
+
+
+def transformed(maps: NDArray[np.float32], shape: tuple[int, int]) -> Spectrum:
+    """Transforms maps (C, h, w), padded with zeros, for `correlation`."""
+    spectrum = scipy.fft.rfft2(maps, shape)
+    modulus = np.sqrt((np.abs(spectrum) ** 2).sum(axis=0) + 1e-8)
+    flat = spectrum / np.sqrt(modulus + _WEAK * modulus.mean())
+    return Spectrum(flat, scipy.fft.rfft2((maps**2).sum(axis=0), shape), shape)
+
+
+def correlation(ref: Spectrum, tgt: Spectrum) -> tuple[NDArray[np.float64], BoolArray]:
+    """Correlates the maps of two images at every shift, normalised by their common energy.
+
+    Returns:
+        (height, width) correlation in standard deviations of the surface, circular, and where the
+        images have enough in common.
+    """
+    surface = scipy.fft.irfft2((ref.maps.conj() * tgt.maps).sum(axis=0), ref.shape)
+    common = scipy.fft.irfft2(ref.energy.conj() * tgt.energy, ref.shape)
+    enough = common > max(_LEAST_COMMON * float(common.max()), 1e-3)
+    height = np.where(enough, surface / np.sqrt(np.maximum(common, 1e-4)), 0.0)
+    if enough.any():
+        height /= max(float(np.sqrt((height[enough] ** 2).mean())), 1e-12)
+    return height, enough
+
+
+def _box(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.blur(plane, (_WINDOW, _WINDOW)), dtype=np.float32)
+
+
+def _halved(field: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Means of 2 by 2 pixels; beyond the border is nothing."""
+    height, width = field.shape
+    even = np.pad(field, ((0, height % STRIDE), (0, width % STRIDE)))
+    parts = even.reshape(even.shape[0] // STRIDE, STRIDE, even.shape[1] // STRIDE, STRIDE)
+    return np.asarray(parts.mean(axis=(1, 3)), dtype=np.complex64)

@@ -1,0 +1,1 @@
+"""A network that describes images so that two kinds of sensor agree."""

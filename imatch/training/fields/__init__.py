@@ -1,0 +1,1 @@
+"""Training of field networks: maps of images that correlate across sensors."""
