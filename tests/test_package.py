@@ -163,6 +163,7 @@ def test_an_installed_wheel_packs_the_plugin_of_qgis(installed: Installed) -> No
     [
         "models/shipped/superpoint-s2.safetensors",
         "models/shipped/loftr-s2.safetensors",
+        "models/shipped/field-cross.safetensors",
         "retrieval/decisions/same.json",
         "retrieval/embedders/vocabularies/vlad-superpoint-s2.safetensors",
         "export/templates/page.html.j2",

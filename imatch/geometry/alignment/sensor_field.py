@@ -1,6 +1,6 @@
 """What a learnt network is told of an image, and how its maps of two images correlate.
 
-See `imatch.models.fields`; this room knows the arrays only.
+The network is `imatch.models.fields`; this room knows it as a function of arrays.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _RIM = 4
 # Shifts that share less of the energy than this part of the most are not looked at; frequencies
 # below this share of the mean modulus are noise.
 _LEAST_COMMON, _WEAK = 0.35, 0.1
+_PADDED = 1.5
 
 #: Bands, directions and ground seen of an image (`FieldInput`) to its (C, h, w) maps.
 FieldFunction: TypeAlias = Callable[
@@ -69,6 +70,8 @@ def field_input(image: Rendered) -> FieldInput:
     Args:
         image: (3, H, W).
     """
+    # Resampling overshoots.
+    image = Rendered(np.clip(image.pixels, 0, 1), image.valid)
     seen = image.valid.astype(np.float32)
     count = max(float(seen.sum()), 1.0)
     mean = (image.pixels * seen).sum(axis=(1, 2), keepdims=True) / count
@@ -111,6 +114,56 @@ def correlation(ref: Spectrum, tgt: Spectrum) -> tuple[NDArray[np.float64], Bool
     if enough.any():
         height /= max(float(np.sqrt((height[enough] ** 2).mean())), 1e-12)
     return height, enough
+
+
+class SensorFields:
+    """Maps of a reference, to be correlated with those of a target that lies on it.
+
+    Args:
+        describe: The network.
+        ref: (3, H, W) reference.
+    """
+
+    def __init__(self, describe: FieldFunction, ref: Rendered) -> None:
+        self._describe = describe
+        height, width = ref.valid.shape
+        # Maps are half as wide as the image, and padded by half.
+        self._shape = (
+            int(scipy.fft.next_fast_len(round(_PADDED * height / STRIDE), real=True)),
+            int(scipy.fft.next_fast_len(round(_PADDED * width / STRIDE), real=True)),
+        )
+        self._ref = self._spectrum(ref)
+
+    def peak(self, tgt: Rendered, reach: float, apart: float) -> tuple[float, float]:
+        """Correlates a target and returns how high its place stands out.
+
+        Args:
+            tgt: (3, H, W) target on the pixels of the reference.
+            reach: How far from there its true place may be, pixels.
+            apart: From how far on a place is another one, pixels.
+
+        Returns:
+            The highest correlation within reach and the highest of other places, in standard
+            deviations of the surface; 0 where the images have nothing in common.
+        """
+        surface, enough = correlation(self._ref, self._spectrum(tgt))
+        y, x = (np.fft.fftfreq(side, 1 / side) * STRIDE for side in self._shape)
+        near = enough & (np.abs(y)[:, None] <= reach) & (np.abs(x) <= reach)
+        if not near.any():
+            return 0.0, 0.0
+        row, column = np.unravel_index(
+            int(np.where(near, surface, -np.inf).argmax()), surface.shape
+        )
+        around = STRIDE * np.array(self._shape)
+        away = np.hypot(
+            ((y - y[row] + around[0] / 2) % around[0] - around[0] / 2)[:, None],
+            (x - x[column] + around[1] / 2) % around[1] - around[1] / 2,
+        )
+        others = surface[enough & (away > apart)]
+        return float(surface[row, column]), float(others.max(initial=0.0))
+
+    def _spectrum(self, image: Rendered) -> Spectrum:
+        return transformed(self._describe(*field_input(image)), self._shape)
 
 
 def _box(plane: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,8 @@ domain", IEEE TIP 2012), and the best turn and scale are sought around each roug
 spectra are divided by the root of their modulus, half the way to phase correlation (Kuglin & Hines
 1975): what stands out of the surface does so twice as clearly. How far the answer is pinned down,
 the parts of the image tell: their correlation surfaces are summed along every small similarity,
-with the parts drawn anew (a block bootstrap, Künsch 1989).
+with the parts drawn anew (a block bootstrap, Künsch 1989). How far it stands out is told by maps
+that a network has learnt to agree in across sensors (`imatch.geometry.alignment.sensor_field`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Matches, Rendered
-from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
+from imatch.geometry.alignment.orientation import (
+    orientation_field,
+    shrink,
+    warp_field,
+    warp_image,
+)
+from imatch.geometry.alignment.sensor_field import FieldFunction, SensorFields
 from imatch.geometry.transform import apply_matrix
 
 # Longest side of the images that are correlated, pixels.
@@ -55,7 +62,7 @@ class WholeAlignment:
         matrix: (3, 3) reference to target, pixels.
         matches: N tie points, of each part of the image with its neighbours; scored by correlation.
         agrees: (N,) whether they lie where the transform says.
-        peak: Height of the correlation, standard deviations of its surface.
+        peak: Height of the learnt maps' correlation, standard deviations of its surface.
         lead: What it exceeds the highest of other positions by, in the same unit.
         likeness: Correlation of the parts, in standard deviations of chance, their mean.
         centre: (D, 2) what the middle moves by when the parts are drawn anew, target pixels.
@@ -81,10 +88,9 @@ class WholeAlignment:
 
 @dataclass(frozen=True, eq=False)
 class _Peak:
-    """A transform of reduced pixels, and the correlation there and at the best other position."""
+    """A transform of reduced pixels, and the correlation there."""
 
     height: float
-    other: float
     matrix: NDArray[np.float64]
 
 
@@ -117,13 +123,15 @@ class WholeImages:
     Args:
         ref: Reference image.
         tgt: Target image.
+        describe: Makes the maps that the aligned images are compared by.
     """
 
-    def __init__(self, ref: Rendered, tgt: Rendered) -> None:
+    def __init__(self, ref: Rendered, tgt: Rendered, describe: FieldFunction) -> None:
         small_ref, self._ref_scale = shrink(ref, _SIDE)
         small_tgt, self._tgt_scale = shrink(tgt, _SIDE)
         self._field, self._other = orientation_field(small_ref), orientation_field(small_tgt)
         self._size = small_ref.size
+        self._small, self._describe = (small_ref, small_tgt), describe
         self._shape = tuple(
             scipy.fft.next_fast_len(int(1.5 * max(sides)))
             for sides in zip(small_ref.valid.shape, small_tgt.valid.shape, strict=True)
@@ -177,15 +185,9 @@ class WholeImages:
         height = np.where(enough, surface / np.sqrt(np.maximum(common, 1e-9)), 0.0)
         height /= max(float(np.sqrt((height[enough] ** 2).mean())), 1e-12)
         row, column = divmod(int(np.where(near, height, -np.inf).argmax()), shape[1])
-        away = np.hypot(
-            (y - y[row] + shape[0] / 2)[:, None] % shape[0] - shape[0] / 2,
-            (x - x[column] + shape[1] / 2) % shape[1] - shape[1] / 2,
-        )
-        other = height[enough & (away > _APART)]
         shift = np.eye(3)
         shift[:2, 2] = x[column], y[row]
-        top = float(height[row, column])
-        return _Peak(top, float(other.max(initial=0.0)), matrix @ shift)
+        return _Peak(float(height[row, column]), matrix @ shift)
 
     def _tightened(self, rough: _Peak, turning: bool) -> _Peak:
         peak = self._peak(rough.matrix, _REACH, flat=False) or rough
@@ -219,12 +221,15 @@ class WholeImages:
         moved = self._drawn(parts, turning) @ linear.T
         middle = parts.surface[:, _PART_REACH, _PART_REACH]
         matrix = back @ peak.matrix @ self._ref_scale
+        small_ref, small_tgt = self._small
+        posed = warp_image(small_tgt, peak.matrix, self._size, rough=True)
+        height, other = SensorFields(self._describe, small_ref).peak(posed, _NEAR, _APART)
         return WholeAlignment(
             matrix / matrix[2, 2],
             matches,
             np.asarray(np.hypot(*shift.T) < 0.5 * _NEAR),
-            peak.height,
-            peak.height - peak.other,
+            height,
+            height - other,
             float((middle / parts.chance).mean()),
             moved[:, 0],
             moved[:, 1:],

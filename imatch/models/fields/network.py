@@ -101,7 +101,8 @@ class FieldNetwork(nn.Module):
         for block in self.blocks:
             ground = ground + F.relu(block(ground))
         weight = F.softplus(self.weights(ground))
-        weighed = (weight[:, :, None] * directions.unflatten(1, (-1, 2))).sum(dim=1)
+        pairs = directions.reshape(len(directions), -1, 2, *directions.shape[2:])
+        weighed = (weight[:, :, None] * pairs).sum(dim=1)
         weighed = 1.5 * weighed / (1 + _length(weighed))
         if not self.shape.maps:
             return weighed * seen

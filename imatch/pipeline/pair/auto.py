@@ -45,6 +45,7 @@ from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.registrar import POINTS, Registrar, Stage, matcher_options
 
 if TYPE_CHECKING:
+    from imatch.geometry.alignment.sensor_field import FieldFunction
     from imatch.matchers import Matcher
     from imatch.matchers.feature_cache import FeatureCache
 
@@ -54,6 +55,8 @@ _LEARNT_BUDGET = 1024
 # After which search the whole images of two kinds of sensor are correlated, and how many of its
 # rough transforms are followed up: two sensors agree so little that the right one is seldom first.
 _LAST_NARROW, _OF_WHOLE = "thorough", 8
+# The network by whose maps they are compared.
+_FIELD = "field-cross"
 # Height of a search's peak, standard deviations of its surface, below which it is not followed up.
 _LEAST_PEAKS = {"near": 5.0, "free": 6.2, "thorough": 6.6, "any": 6.5, "wide": 6.3}
 # How many of a search's rough transforms are aligned, and next to how many the thorough one looks.
@@ -127,12 +130,12 @@ class Auto(Registrar):
             weights: require_weights(
                 weights, self.config.weights.get(weights), fetch=self.config.fetch
             ).sha256
-            for name in self.learnt
-            for weights in MATCHERS[name].weights
+            for weights in (*(w for name in self.learnt for w in MATCHERS[name].weights), _FIELD)
         }
         self._options = matcher_options(self.config, cache)
         self._options["max_keypoints"] = min(self.config.max_keypoints, _LEARNT_BUDGET)
         self._loaded: dict[str, Matcher] = {}
+        self._field: FieldFunction | None = None
 
     def solve(
         self,
@@ -176,7 +179,8 @@ class Auto(Registrar):
                     return found
                 on_stage("correlating the whole images")
                 turning = options.model != "translation"
-                whole = WholeImages(ref, tgt).align(rough, near=near, turning=turning)
+                images = WholeImages(ref, tgt, self._field_function())
+                whole = images.align(rough, near=near, turning=turning)
                 if whole is not None:
                     # Where windows bear it out they tell it more exactly.
                     candidates += tried(Proposals("whole", [whole.matrix], 1))
@@ -293,6 +297,14 @@ class Auto(Registrar):
     def weights_used(self) -> dict[str, str]:
         """sha256 of the checkpoints of the matchers asked last, by weight name."""
         return self._weights
+
+    def _field_function(self) -> FieldFunction:
+        if self._field is None:
+            from imatch.models.fields.weights import field_function, load_field_network
+
+            given = self.config.weights.get(_FIELD)
+            self._field = field_function(load_field_network(require_weights(_FIELD, given)))
+        return self._field
 
     def _matcher(self, name: str) -> Matcher:
         if name not in self._loaded:

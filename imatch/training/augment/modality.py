@@ -122,7 +122,7 @@ def thermal(pixels: Pixels, rng: Rng) -> Pixels:
     heat = 1 - grey if rng.random() < 0.7 else _curve(grey, rng)
     if rng.random() < 0.5:
         kinds, count = kinds_of_ground(pixels, rng)
-        heat = 0.5 * heat + 0.5 * rng.random(count)[kinds]
+        heat = 0.5 * heat + 0.5 * rng.random(count, np.float32)[kinds]
     heat = _blurred(heat, rng.uniform(0.8, 2.5))
     return _repeated(heat + rng.normal(0, 0.02, heat.shape))
 
@@ -153,7 +153,7 @@ def radar(pixels: Pixels, rng: Rng) -> Pixels:
         hit = rng.random(corners.shape) < 0.6
         log = log + rng.uniform(0.5, 2.5) * hit * np.clip(corners - rng.uniform(0, 0.6), 0, 1.5)
     looks = int(rng.choice(_LOOKS))
-    speckle = rng.gamma(looks, 1 / looks, grey.shape)
+    speckle = rng.gamma(looks, 1 / looks, grey.shape).astype(np.float32)
     intensity = _blurred(np.exp(log), rng.uniform(0, 1)) * speckle
     correlated = rng.uniform(0, 1.1)
     if correlated > 0.4:

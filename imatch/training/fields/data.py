@@ -227,10 +227,11 @@ class FieldBatch:
 def collate(items: Sequence[FieldItem]) -> FieldBatch:
     """Stacks views."""
     views = [*(item.a for item in items), *(item.b for item in items)]
-    return FieldBatch(
-        *(torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True)),
-        torch.from_numpy(np.stack([item.shift for item in items])),
+    bands, directions, seen = (
+        torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True)
     )
+    shift = torch.from_numpy(np.stack([item.shift for item in items]))
+    return FieldBatch(bands, directions, seen, shift)
 
 
 def as_item(pair: PairSample) -> FieldItem:

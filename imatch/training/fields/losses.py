@@ -90,5 +90,5 @@ def correlation_loss(
     scaled = (temperature * height).masked_fill(~enough, _NEVER)
     right = right_shifts(shift, side, tolerance_px)
     found = scaled[:count].masked_fill(~right, _NEVER).flatten(1).logsumexp(dim=1)
-    every = scaled.unflatten(0, (len(order), count)).transpose(0, 1).flatten(1).logsumexp(dim=1)
-    return (every - found).clamp(max=most).mean()
+    by_pair = scaled.reshape(len(order), count, -1).logsumexp(dim=2)
+    return torch.as_tensor((by_pair.logsumexp(dim=0) - found).clamp(max=most).mean())

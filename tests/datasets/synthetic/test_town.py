@@ -13,6 +13,7 @@ from imatch.datasets.synthetic.landscape import WATER, landscape
 from imatch.datasets.synthetic.maps import MapPairs
 from imatch.datasets.synthetic.town import Town, photograph, town, town_map
 from imatch.geometry.alignment.whole_image import WholeImages
+from tests.support.sensor_fields import directions_alone
 
 Draw = Callable[[Town, np.random.Generator], NDArray[np.float32]]
 
@@ -49,7 +50,8 @@ def test_photograph_and_map_show_one_ground() -> None:
     for other in (False, True):
         shown = photograph(_town(1), rng), town_map(_town(2 if other else 1), rng)
         seen = np.ones((192, 192), bool)
-        found.append(WholeImages(*(Rendered(image, seen) for image in shown)).align([np.eye(3)]))
+        ref, tgt = (Rendered(image, seen) for image in shown)
+        found.append(WholeImages(ref, tgt, directions_alone).align([np.eye(3)]))
     same, different = found
     assert same is not None
     assert different is not None

@@ -98,7 +98,7 @@ class TestLearntMatchers:
         ref = scene("ref.tif")
         r = register(ref, ref, matcher="auto")
         assert r.status == "ok"
-        assert set(r.provenance["weights"]) == {"superpoint-s2", "loftr-s2"}
+        assert set(r.provenance["weights"]) == {"superpoint-s2", "loftr-s2", "field-cross"}
 
     def test_weights_that_were_named_must_be_there(self) -> None:
         with pytest.raises(WeightsError, match="mine"):

@@ -9,6 +9,7 @@ from imatch.datasets.synthetic.town import photograph, town
 from imatch.geometry.alignment.whole_image import WholeImages
 from imatch.training.augment import modality
 from imatch.training.augment.modality import Pixels, other_modality, stretched
+from tests.support.sensor_fields import directions_alone
 
 KINDS = {kind.__name__: kind for kind, _ in modality._MODALITIES}
 
@@ -36,9 +37,8 @@ def test_nothing_moves(name: str) -> None:
     peaks: list[NDArray[np.float64]] = []
     for seed in range(3):
         made = stretched(KINDS[name](pixels, np.random.default_rng(seed)))
-        found = WholeImages(Rendered(pixels, seen), Rendered(made, seen)).align(
-            [np.eye(3)], turning=False
-        )
+        images = WholeImages(Rendered(pixels, seen), Rendered(made, seen), directions_alone)
+        found = images.align([np.eye(3)], turning=False)
         assert found is not None
         peaks.append(found.matrix[:2, 2])
     # A lit slope lies beside its outline.

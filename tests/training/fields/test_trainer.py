@@ -57,7 +57,7 @@ def table(tmp_path: Path) -> Path:
     truth = "1,0,5,0,1,0,0,0,1"
     for number in range(4):
         image = np.random.default_rng(number).integers(0, 255, (80, 80), dtype=np.uint8)
-        image = cv2.GaussianBlur(image, (0, 0), 2)
+        image[:] = cv2.GaussianBlur(image, (0, 0), 2)
         names = f"{number}a.png", f"{number}b.png"
         cv2.imwrite(str(tmp_path / names[0]), image)
         cv2.imwrite(str(tmp_path / names[1]), 255 - image)
@@ -98,7 +98,7 @@ def test_one_batch_can_be_learnt(tmp_path: Path) -> None:
     for _ in range(25):
         loss = work.training_step(model, batch)["loss"]
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.8 * losses[0]

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from imatch.core.types import Rendered
+from imatch.geometry.alignment.orientation import warp_image
+from imatch.geometry.alignment.sensor_field import SensorFields, correlation, transformed
+from tests.support.pairs import sensors
+from tests.support.sensor_fields import directions_alone, shipped
+
+
+def _image(seed: int) -> Rendered:
+    """Texture without end."""
+    planes = np.random.default_rng(seed).random((160, 160, 3), dtype=np.float32)
+    smooth = np.asarray(cv2.GaussianBlur(planes, (0, 0), 1.5), dtype=np.float32)
+    return Rendered(np.ascontiguousarray(smooth.transpose(2, 0, 1)), np.ones((160, 160), bool))
+
+
+def _two_sensors(seed: int, kind: int) -> tuple[Rendered, Rendered]:
+    ground = sensors.fields(seed, sensors.grid(200, np.eye(3)), 200)
+    other = sensors.radar(ground, seed), sensors.drawn(ground, seed)
+    planes = sensors.camera(ground, seed), np.broadcast_to(other[kind], (3, 200, 200))
+    seen = np.ones((200, 200), bool)
+    ref, tgt = (np.clip(each / 255, 0, 1).astype(np.float32) for each in planes)
+    return Rendered(ref, seen), Rendered(tgt, seen)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (4, -6)])
+def test_a_copy_stands_out_where_it_lies(shift: tuple[int, int]) -> None:
+    ref = _image(1)
+    moved = np.eye(3)
+    moved[:2, 2] = shift
+    tgt = warp_image(ref, moved, ref.size)
+    fields = SensorFields(directions_alone, ref)
+    height, other = fields.peak(tgt, reach=8, apart=10)
+    assert height > 20
+    assert other < 8
+    # Beyond reach, another place is all there is.
+    if shift != (0, 0):
+        near, best = fields.peak(tgt, reach=2, apart=5)
+        assert near < best
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["radar", "map"])
+def test_the_ground_stands_out_and_other_ground_does_not(kind: int) -> None:
+    ref, tgt = _two_sensors(1, kind)
+    fields = SensorFields(shipped(), ref)
+    same, different = (fields.peak(image, 6, 10) for image in (tgt, _two_sensors(2, kind)[1]))
+    assert same[0] - same[1] > 2
+    assert different[0] - different[1] < 1
+
+
+def test_nothing_in_common_is_no_height() -> None:
+    ref = _image(1)
+    blank = Rendered(np.zeros_like(ref.pixels), np.zeros_like(ref.valid))
+    assert SensorFields(directions_alone, ref).peak(blank, 6, 10) == (0.0, 0.0)
+
+
+def test_overshoots_of_resampling_are_cut() -> None:
+    ref = _image(1)
+    over = Rendered(1.6 * ref.pixels - 0.3, ref.valid)
+    assert np.isfinite(SensorFields(shipped(), ref).peak(over, 6, 10)).all()
+
+
+def test_the_surface_has_a_deviation_of_one() -> None:
+    maps = np.random.default_rng(0).normal(size=(2, 3, 24, 30)).astype(np.float32)
+    surface, enough = correlation(*(transformed(each, (36, 45)) for each in maps))
+    assert float(np.sqrt((surface[enough] ** 2).mean())) == pytest.approx(1)
+    assert not surface[~enough].any()
+    assert 0.2 < enough.mean() < 0.8
