@@ -6,6 +6,7 @@ The network is `imatch.models.fields`; this room knows it as a function of array
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple, TypeAlias
 
 import cv2
@@ -14,7 +15,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Rendered
-from imatch.geometry.alignment.orientation import orientation_field
+from imatch.geometry.alignment.orientation import orientation_field, warp_image
 
 #: Pixels of an image along a pixel of its maps.
 STRIDE = 2
@@ -29,6 +30,10 @@ _RIM = 4
 # below this share of the mean modulus are noise.
 _LEAST_COMMON, _WEAK = 0.35, 0.1
 _PADDED = 1.5
+# Turns (degrees), logarithms of scale and reach (pixels) of the rounds that pull a transform tight,
+# and the reach before.
+_ROUNDS = ((1.5, 0.02, 8), (0.75, 0.01, 4), (0.35, 0.005, 4), (0.17, 0.003, 3))
+_REACH = 12
 
 #: Bands, directions and ground seen of an image (`FieldInput`) to its (C, h, w) maps.
 FieldFunction: TypeAlias = Callable[
@@ -54,7 +59,7 @@ class Spectrum(NamedTuple):
     """Maps of an image in frequency space.
 
     Attributes:
-        maps: (C, U, V) divided by the root of their common modulus.
+        maps: (C, U, V), plain or divided by the root of their common modulus.
         energy: (U, V) of the sum of squares.
         shape: (height, width) of the padded maps.
     """
@@ -92,12 +97,18 @@ def field_input(image: Rendered) -> FieldInput:
     )
 
 
-def transformed(maps: NDArray[np.float32], shape: tuple[int, int]) -> Spectrum:
-    """Transforms maps (C, h, w), padded with zeros, for `correlation`."""
+def transformed(
+    maps: NDArray[np.float32], shape: tuple[int, int], *, flat: bool = True
+) -> Spectrum:
+    """Transforms maps (C, h, w), padded with zeros, for `correlation`.
+
+    Flattened spectra tell best whether there is a peak, plain ones where it lies.
+    """
     spectrum = scipy.fft.rfft2(maps, shape)
-    modulus = np.sqrt((np.abs(spectrum) ** 2).sum(axis=0) + 1e-8)
-    flat = spectrum / np.sqrt(modulus + _WEAK * modulus.mean())
-    return Spectrum(flat, scipy.fft.rfft2((maps**2).sum(axis=0), shape), shape)
+    if flat:
+        modulus = np.sqrt((np.abs(spectrum) ** 2).sum(axis=0) + 1e-8)
+        spectrum = spectrum / np.sqrt(modulus + _WEAK * modulus.mean())
+    return Spectrum(spectrum, scipy.fft.rfft2((maps**2).sum(axis=0), shape), shape)
 
 
 def correlation(ref: Spectrum, tgt: Spectrum) -> tuple[NDArray[np.float64], BoolArray]:
@@ -117,7 +128,7 @@ def correlation(ref: Spectrum, tgt: Spectrum) -> tuple[NDArray[np.float64], Bool
 
 
 class SensorFields:
-    """Maps of a reference, to be correlated with those of a target that lies on it.
+    """Maps of a reference, with which those of a target that lies roughly on it are correlated.
 
     Args:
         describe: The network.
@@ -125,20 +136,52 @@ class SensorFields:
     """
 
     def __init__(self, describe: FieldFunction, ref: Rendered) -> None:
-        self._describe = describe
+        self._describe, self._size = describe, ref.size
         height, width = ref.valid.shape
         # Maps are half as wide as the image, and padded by half.
         self._shape = (
             int(scipy.fft.next_fast_len(round(_PADDED * height / STRIDE), real=True)),
             int(scipy.fft.next_fast_len(round(_PADDED * width / STRIDE), real=True)),
         )
-        self._ref = self._spectrum(ref)
+        self._maps = describe(*field_input(ref))
+        self._flat = transformed(self._maps, self._shape)
+        self._plain = transformed(self._maps, self._shape, flat=False)
+        self._y, self._x = (np.fft.fftfreq(side, 1 / side) * STRIDE for side in self._shape)
 
-    def peak(self, tgt: Rendered, reach: float, apart: float) -> tuple[float, float]:
+    def tightened(
+        self, tgt: Rendered, matrix: NDArray[np.float64], *, turning: bool = True
+    ) -> NDArray[np.float64]:
+        """Pulls a transform tight: shift, turn and scale, each round in smaller steps.
+
+        Args:
+            tgt: (3, H', W') target.
+            matrix: (3, 3) reference pixel to target pixel, right to some pixels.
+            turning: Whether it may turn and scale.
+
+        Returns:
+            (3, 3) where the maps correlate best; the given one where they have nothing in common.
+        """
+        maps = self._posed(tgt, matrix)
+        best = self._place(maps, np.eye(3), _REACH)
+        if best is None:
+            return matrix
+        for turn, scale, reach in _ROUNDS if turning else ():
+            tried = product((-turn, 0.0, turn), (-scale, 0.0, scale))
+            found = [
+                self._place(maps, best[1] @ similarity(self._size, np.radians(a), np.exp(s)), reach)
+                for a, s in tried
+            ]
+            best = max((one for one in found if one is not None), key=_height, default=best)
+        return np.asarray(matrix @ best[1])
+
+    def peak(
+        self, tgt: Rendered, matrix: NDArray[np.float64], reach: float, apart: float
+    ) -> tuple[float, float]:
         """Correlates a target and returns how high its place stands out.
 
         Args:
-            tgt: (3, H, W) target on the pixels of the reference.
+            tgt: (3, H', W') target.
+            matrix: (3, 3) reference pixel to target pixel.
             reach: How far from there its true place may be, pixels.
             apart: From how far on a place is another one, pixels.
 
@@ -146,24 +189,69 @@ class SensorFields:
             The highest correlation within reach and the highest of other places, in standard
             deviations of the surface; 0 where the images have nothing in common.
         """
-        surface, enough = correlation(self._ref, self._spectrum(tgt))
-        y, x = (np.fft.fftfreq(side, 1 / side) * STRIDE for side in self._shape)
-        near = enough & (np.abs(y)[:, None] <= reach) & (np.abs(x) <= reach)
-        if not near.any():
+        spectrum = transformed(self._posed(tgt, matrix), self._shape)
+        surface, enough = correlation(self._flat, spectrum)
+        top = self._highest(surface, enough, reach)
+        if top is None:
             return 0.0, 0.0
-        row, column = np.unravel_index(
-            int(np.where(near, surface, -np.inf).argmax()), surface.shape
-        )
         around = STRIDE * np.array(self._shape)
         away = np.hypot(
-            ((y - y[row] + around[0] / 2) % around[0] - around[0] / 2)[:, None],
-            (x - x[column] + around[1] / 2) % around[1] - around[1] / 2,
+            ((self._y - self._y[top[0]] + around[0] / 2) % around[0] - around[0] / 2)[:, None],
+            (self._x - self._x[top[1]] + around[1] / 2) % around[1] - around[1] / 2,
         )
         others = surface[enough & (away > apart)]
-        return float(surface[row, column]), float(others.max(initial=0.0))
+        return float(surface[top]), float(others.max(initial=0.0))
 
-    def _spectrum(self, image: Rendered) -> Spectrum:
-        return transformed(self._describe(*field_input(image)), self._shape)
+    def _posed(self, tgt: Rendered, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(C, h, w) maps of a target on the reference's pixels."""
+        return self._describe(*field_input(warp_image(tgt, matrix, self._size, rough=True)))
+
+    def _place(
+        self, maps: NDArray[np.float32], turned: NDArray[np.float64], reach: float
+    ) -> tuple[float, NDArray[np.float64]] | None:
+        """Turns a target's maps and returns their best correlation, and with which transform."""
+        there = np.diag([1 / STRIDE, 1 / STRIDE, 1]) @ turned @ np.diag([STRIDE, STRIDE, 1])
+        size = maps.shape[:0:-1]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        moved = [cv2.warpAffine(plane, there[:2], size, flags=flags) for plane in maps]
+        spectrum = transformed(np.stack(moved), self._shape, flat=False)
+        surface, enough = correlation(self._plain, spectrum)
+        top = self._highest(surface, enough, reach)
+        if top is None:
+            return None
+        row, column = top
+        shift = np.eye(3)
+        shift[0, 2] = self._x[column] + STRIDE * _vertex(np.roll(surface[row], 1 - column)[:3])
+        shift[1, 2] = self._y[row] + STRIDE * _vertex(np.roll(surface[:, column], 1 - row)[:3])
+        return float(surface[top]), turned @ shift
+
+    def _highest(
+        self, surface: NDArray[np.float64], enough: BoolArray, reach: float
+    ) -> tuple[int, int] | None:
+        near = enough & (np.abs(self._y)[:, None] <= reach) & (np.abs(self._x) <= reach)
+        if not near.any():
+            return None
+        row, column = np.unravel_index(np.where(near, surface, -np.inf).argmax(), surface.shape)
+        return int(row), int(column)
+
+
+def similarity(size: tuple[int, int], turn: float, scale: float) -> NDArray[np.float64]:
+    """(3, 3) turn (radians) and scale about the middle of an image of (width, height)."""
+    middle = (np.array(size) - 1) / 2
+    a, b = scale * np.cos(turn), scale * np.sin(turn)
+    matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1.0]])
+    matrix[:2, 2] = middle - matrix[:2, :2] @ middle
+    return matrix
+
+
+def _vertex(three: NDArray[np.float64]) -> float:
+    """Where a parabola through three neighbours is highest, steps from the middle one."""
+    bend = three[0] - 2 * three[1] + three[2]
+    return float(np.clip((three[0] - three[2]) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
+
+
+def _height(found: tuple[float, NDArray[np.float64]]) -> float:
+    return found[0]
 
 
 def _box(plane: NDArray[np.float32]) -> NDArray[np.float32]:

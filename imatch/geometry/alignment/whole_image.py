@@ -7,8 +7,9 @@ domain", IEEE TIP 2012), and the best turn and scale are sought around each roug
 spectra are divided by the root of their modulus, half the way to phase correlation (Kuglin & Hines
 1975): what stands out of the surface does so twice as clearly. How far the answer is pinned down,
 the parts of the image tell: their correlation surfaces are summed along every small similarity,
-with the parts drawn anew (a block bootstrap, Künsch 1989). How far it stands out is told by maps
-that a network has learnt to agree in across sensors (`imatch.geometry.alignment.sensor_field`).
+with the parts drawn anew (a block bootstrap, Künsch 1989). Where it lies in the end, and how far it
+stands out, is told by maps that a network has learnt to agree in across sensors
+(`imatch.geometry.alignment.sensor_field`).
 """
 
 from __future__ import annotations
@@ -22,13 +23,8 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Matches, Rendered
-from imatch.geometry.alignment.orientation import (
-    orientation_field,
-    shrink,
-    warp_field,
-    warp_image,
-)
-from imatch.geometry.alignment.sensor_field import FieldFunction, SensorFields
+from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
+from imatch.geometry.alignment.sensor_field import FieldFunction, SensorFields, similarity
 from imatch.geometry.transform import apply_matrix
 
 # Longest side of the images that are correlated, pixels.
@@ -164,7 +160,7 @@ class WholeImages:
         tight = [(self._tightened(peak, turning), less) for peak, less in best]
         if not tight:
             return None
-        return self._measured(max(tight, key=_standing)[0], turning)
+        return self._measured(max(tight, key=_standing)[0].matrix, turning)
 
     def _peak(self, matrix: NDArray[np.float64], reach: int, *, flat: bool = True) -> _Peak | None:
         """The highest correlation within reach of a transform; None without common ground.
@@ -195,7 +191,7 @@ class WholeImages:
             tried = product((-turn, 0.0, turn), (-scale, 0.0, scale)) if turning else [(0.0, 0.0)]
             found = [
                 self._peak(
-                    peak.matrix @ _similarity(self._size, np.radians(a), np.exp(s)),
+                    peak.matrix @ similarity(self._size, np.radians(a), np.exp(s)),
                     reach,
                     flat=False,
                 )
@@ -205,25 +201,26 @@ class WholeImages:
         told = self._peak(peak.matrix, _NEAR)
         return rough if told is None else replace(told, matrix=peak.matrix)
 
-    def _measured(self, peak: _Peak, turning: bool) -> WholeAlignment | None:
-        parts = self._parts(warp_field(self._other, peak.matrix, self._size))
+    def _measured(self, rough: NDArray[np.float64], turning: bool) -> WholeAlignment | None:
+        small_ref, small_tgt = self._small
+        fields = SensorFields(self._describe, small_ref)
+        found = fields.tightened(small_tgt, rough, turning=turning)
+        height, other = fields.peak(small_tgt, found, _NEAR, _APART)
+        parts = self._parts(warp_field(self._other, found, self._size))
         if len(parts.surface) < _FEWEST_PARTS:
             return None
         back = np.linalg.inv(self._tgt_scale)
         ref_xy, shift, score = _tie_points(parts)
         matches = Matches(
             apply_matrix(np.linalg.inv(self._ref_scale), ref_xy),
-            apply_matrix(back @ peak.matrix, ref_xy + shift),
+            apply_matrix(back @ found, ref_xy + shift),
             score,
         )
         # From pixels of the reduced reference to those of the target.
-        linear = (back @ peak.matrix)[:2, :2]
+        linear = (back @ found)[:2, :2]
         moved = self._drawn(parts, turning) @ linear.T
         middle = parts.surface[:, _PART_REACH, _PART_REACH]
-        matrix = back @ peak.matrix @ self._ref_scale
-        small_ref, small_tgt = self._small
-        posed = warp_image(small_tgt, peak.matrix, self._size, rough=True)
-        height, other = SensorFields(self._describe, small_ref).peak(posed, _NEAR, _APART)
+        matrix = back @ found @ self._ref_scale
         return WholeAlignment(
             matrix / matrix[2, 2],
             matches,
@@ -331,15 +328,6 @@ def _turned(
     return np.stack(
         np.broadcast_arrays(scale * x - turn * y, turn * x + scale * y), axis=-1
     ).astype(np.float64)
-
-
-def _similarity(size: tuple[int, int], turn: float, scale: float) -> NDArray[np.float64]:
-    """(3, 3) turn and scale about the middle of an image."""
-    middle = (np.array(size) - 1) / 2
-    a, b = scale * np.cos(turn), scale * np.sin(turn)
-    matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1.0]])
-    matrix[:2, 2] = middle - matrix[:2, :2] @ middle
-    return matrix
 
 
 def _correlation(

@@ -4,9 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
+from imatch.benchmark.metrics import corner_error
 from imatch.core.types import Rendered
 from imatch.geometry.alignment.orientation import warp_image
-from imatch.geometry.alignment.sensor_field import SensorFields, correlation, transformed
+from imatch.geometry.alignment.sensor_field import (
+    SensorFields,
+    correlation,
+    similarity,
+    transformed,
+)
 from tests.support.pairs import sensors
 from tests.support.sensor_fields import directions_alone, shipped
 
@@ -34,12 +40,12 @@ def test_a_copy_stands_out_where_it_lies(shift: tuple[int, int]) -> None:
     moved[:2, 2] = shift
     tgt = warp_image(ref, moved, ref.size)
     fields = SensorFields(directions_alone, ref)
-    height, other = fields.peak(tgt, reach=8, apart=10)
+    height, other = fields.peak(tgt, np.eye(3), reach=8, apart=10)
     assert height > 20
     assert other < 8
     # Beyond reach, another place is all there is.
     if shift != (0, 0):
-        near, best = fields.peak(tgt, reach=2, apart=5)
+        near, best = fields.peak(tgt, np.eye(3), reach=2, apart=5)
         assert near < best
 
 
@@ -47,7 +53,9 @@ def test_a_copy_stands_out_where_it_lies(shift: tuple[int, int]) -> None:
 def test_the_ground_stands_out_and_other_ground_does_not(kind: int) -> None:
     ref, tgt = _two_sensors(1, kind)
     fields = SensorFields(shipped(), ref)
-    same, different = (fields.peak(image, 6, 10) for image in (tgt, _two_sensors(2, kind)[1]))
+    same, different = (
+        fields.peak(image, np.eye(3), 6, 10) for image in (tgt, _two_sensors(2, kind)[1])
+    )
     assert same[0] - same[1] > 2
     assert different[0] - different[1] < 1
 
@@ -55,13 +63,13 @@ def test_the_ground_stands_out_and_other_ground_does_not(kind: int) -> None:
 def test_nothing_in_common_is_no_height() -> None:
     ref = _image(1)
     blank = Rendered(np.zeros_like(ref.pixels), np.zeros_like(ref.valid))
-    assert SensorFields(directions_alone, ref).peak(blank, 6, 10) == (0.0, 0.0)
+    assert SensorFields(directions_alone, ref).peak(blank, np.eye(3), 6, 10) == (0.0, 0.0)
 
 
 def test_overshoots_of_resampling_are_cut() -> None:
     ref = _image(1)
     over = Rendered(1.6 * ref.pixels - 0.3, ref.valid)
-    assert np.isfinite(SensorFields(shipped(), ref).peak(over, 6, 10)).all()
+    assert np.isfinite(SensorFields(shipped(), ref).peak(over, np.eye(3), 6, 10)).all()
 
 
 def test_the_surface_has_a_deviation_of_one() -> None:
@@ -70,3 +78,17 @@ def test_the_surface_has_a_deviation_of_one() -> None:
     assert float(np.sqrt((surface[enough] ** 2).mean())) == pytest.approx(1)
     assert not surface[~enough].any()
     assert 0.2 < enough.mean() < 0.8
+
+
+def test_a_transform_is_pulled_tight() -> None:
+    ref = _image(3)
+    truth = similarity(ref.size, np.radians(1.4), 1.015) @ np.array(
+        [[1, 0, 3.4], [0, 1, -5.3], [0, 0, 1.0]]
+    )
+    tgt = warp_image(ref, np.linalg.inv(truth), ref.size)
+    fields = SensorFields(directions_alone, ref)
+    assert corner_error(fields.tightened(tgt, np.eye(3)), truth, ref.size) < 1.5
+    shifted = fields.tightened(tgt, np.eye(3), turning=False)
+    np.testing.assert_array_equal(shifted[:2, :2], np.eye(2))
+    blank = Rendered(np.zeros_like(ref.pixels), np.zeros_like(ref.valid))
+    np.testing.assert_array_equal(fields.tightened(blank, truth), truth)
