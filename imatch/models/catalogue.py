@@ -219,7 +219,7 @@ _ROWS = (
     WeightSpec(
         "field-cross",
         "field-cross.safetensors",
-        "d734e6fcc43d8d0048b1f6ec2aef8c2be48dc2c6919d1ae5bdf49ebf99856ba0",
+        "5e33eb96eb0559ea053233d2758b0c3d1942a1e4d569c8bf65c1c335185e6997",
         51_002,
         "Apache-2.0",
         Bundled("models/shipped/field-cross.safetensors"),

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.geometry.alignment.sensor_field import FieldFunction
+from imatch.geometry.sensor_field import FieldFunction
 
 
 @cache

@@ -9,7 +9,7 @@ spectra are divided by the root of their modulus, half the way to phase correlat
 the parts of the image tell: their correlation surfaces are summed along every small similarity,
 with the parts drawn anew (a block bootstrap, Künsch 1989). Where it lies in the end, and how far it
 stands out, is told by maps that a network has learnt to agree in across sensors
-(`imatch.geometry.alignment.sensor_field`).
+(`imatch.geometry.sensor_field`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Matches, Rendered
 from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
-from imatch.geometry.alignment.sensor_field import FieldFunction, SensorFields, similarity
+from imatch.geometry.sensor_field import FieldFunction, SensorFields, similarity
 from imatch.geometry.transform import apply_matrix
 
 # Longest side of the images that are correlated, pixels.

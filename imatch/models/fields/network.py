@@ -90,7 +90,7 @@ class FieldNetwork(nn.Module):
         """Describes images.
 
         Args:
-            bands: (B, 4, H, W) of `imatch.geometry.alignment.sensor_field.field_input`.
+            bands: (B, 4, H, W) of `imatch.geometry.sensor_field.field_input`.
             directions: (B, 2 K, h, w) real and imaginary parts of K scales, ``h = ceil(H / 2)``.
             seen: (B, 1, h, w), 1 on valid ground and 0 elsewhere.
 

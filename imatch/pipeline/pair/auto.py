@@ -45,7 +45,7 @@ from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.pair.registrar import POINTS, Registrar, Stage, matcher_options
 
 if TYPE_CHECKING:
-    from imatch.geometry.alignment.sensor_field import FieldFunction
+    from imatch.geometry.sensor_field import FieldFunction
     from imatch.matchers import Matcher
     from imatch.matchers.feature_cache import FeatureCache
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from imatch.core.settings import Settings
-from imatch.geometry.alignment.sensor_field import SCALES
+from imatch.geometry.sensor_field import SCALES
 from imatch.models.fields.network import FieldShape
 from imatch.training.augment.geometry import ViewConfig
 from imatch.training.config import MOST, TrainerConfig

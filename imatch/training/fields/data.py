@@ -20,7 +20,7 @@ from imatch.datasets.sample import PairSample
 from imatch.datasets.synthetic.maps import SOURCE as MAPS
 from imatch.datasets.synthetic.maps import MapPairs
 from imatch.datasets.synthetic.pairs import LandscapePairs
-from imatch.geometry.alignment.sensor_field import FieldInput, field_input
+from imatch.geometry.sensor_field import FieldInput, field_input
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import render
 from imatch.training.augment.geometry import draw_views, move

@@ -2,7 +2,7 @@
 
 Two images of one ground have one right shift; all others, and all shifts against other ground, are
 wrong. The softmax over them is what the network is trained through, with the normalisation that
-judges whole images (`imatch.geometry.alignment.sensor_field.correlation`).
+judges whole images (`imatch.geometry.sensor_field.correlation`).
 """
 
 from __future__ import annotations

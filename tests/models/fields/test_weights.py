@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from imatch.core.errors import WeightsError
 from imatch.core.types import Rendered
-from imatch.geometry.alignment.sensor_field import field_input
+from imatch.geometry.sensor_field import field_input
 from imatch.models.fields.network import FieldNetwork, FieldShape
 from imatch.models.fields.weights import field_function, load_field_network
 from imatch.models.weights import WeightsFile, require_weights

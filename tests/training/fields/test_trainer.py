@@ -14,7 +14,7 @@ from imatch.core.settings import load_settings
 from imatch.core.types import Rendered
 from imatch.datasets.sample import PairSample
 from imatch.datasets.synthetic.maps import MapPairs
-from imatch.geometry.alignment.sensor_field import correlation, field_input, transformed
+from imatch.geometry.sensor_field import correlation, field_input, transformed
 from imatch.models.fields.network import STRIDE, FieldNetwork
 from imatch.training.fields.config import FieldConfig
 from imatch.training.fields.data import (

@@ -7,7 +7,7 @@ import pytest
 from imatch.benchmark.metrics import corner_error
 from imatch.core.types import Rendered
 from imatch.geometry.alignment.orientation import warp_image
-from imatch.geometry.alignment.sensor_field import (
+from imatch.geometry.sensor_field import (
     SensorFields,
     correlation,
     similarity,
