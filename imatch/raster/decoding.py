@@ -17,6 +17,9 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # OpenJPEG's threads share a tile, and report to the one that asked for it. Worker processes have 1.
 os.environ.setdefault("OPJ_NUM_THREADS", "ALL_CPUS")
+# The threads of GDAL's pool do not live on in a forked process, which would wait for them.
+if hasattr(os, "register_at_fork"):  # Windows has no fork.
+    os.register_at_fork(after_in_child=lambda: os.environ.update(OPJ_NUM_THREADS="1"))
 
 
 def coding_threads() -> str:

@@ -199,6 +199,16 @@ class _OpenDatasets(threading.local):
 _open_datasets = _OpenDatasets()
 
 
+def _forget_datasets() -> None:
+    """Opens files anew in a forked process: those of its parent have threads that stayed there."""
+    if _open_datasets.datasets is not None:
+        _open_datasets.datasets = OrderedDict()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork.
+    os.register_at_fork(after_in_child=_forget_datasets)
+
+
 @contextmanager
 def kept_open() -> Iterator[None]:
     """Keeps datasets open between readings, and with them the blocks that GDAL has decoded.

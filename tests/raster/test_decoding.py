@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from rasterio.crs import CRS
 from imatch.core.errors import InputError
 from imatch.raster import Grid, open_source
 from imatch.raster.decoding import CACHE_MB, decoding_options, larger_cache
-from imatch.raster.gdal import session
+from imatch.raster.gdal import kept_open, session
 from imatch.raster.warp.warp import warp_file
 
 TILES = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
@@ -63,6 +65,28 @@ def test_a_damaged_tile_is_an_error_in_threads_too(
     source.write_bytes(content)
     with pytest.raises(InputError, match="its pixels cannot be read"):
         open_source(source).read(size=size)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_threads_that_stayed_behind(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPJ_NUM_THREADS", "4")
+    image = open_source(source)
+
+    def read() -> None:
+        image.read(size=(300, 350))
+
+    with kept_open():
+        read()
+        child = multiprocessing.get_context("fork").Process(target=read)
+        child.start()
+        child.join(60)
+        alive = child.is_alive()
+        child.kill()
+    assert not alive
+    assert child.exitcode == 0
 
 
 def test_a_larger_cache_is_given_back() -> None:
