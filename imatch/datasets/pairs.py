@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from imatch.datasets.sample import PairSample
 
 #: An index of the present epoch, or (epoch, index).
 Key: TypeAlias = int | tuple[int, int]
+# The key of a mapping does not vary: a name of one set of kinds is no plain string there.
+_Kind = TypeVar("_Kind", bound=str)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -325,3 +327,27 @@ class Mixture(EpochPairs):
         member, lap, inner = self.member_of(epoch, index)
         # Rounds within an epoch must not repeat one another's draws.
         return self.members[member][epoch * 1000 + lap, inner]
+
+
+def mix_kinds(
+    members: Mapping[_Kind, PairDataset], weights: Mapping[str, float], *, seed: int, hint: str
+) -> tuple[Mixture, dict[str, int]]:
+    """Mixes kinds of pairs, those without a pair or a weight left out.
+
+    Args:
+        members: The pairs of each kind.
+        weights: The weight of each kind.
+        seed: Of the draws.
+        hint: What to do where nothing is left, to end the message.
+
+    Returns:
+        The mixture, and how many pairs of each kind there are.
+
+    Raises:
+        ConfigError: There is nothing to learn from.
+    """
+    used = {kind: part for kind, part in members.items() if weights[kind] and len(part)}
+    if not used:
+        raise ConfigError("there is nothing to learn from", subject="data", hint=hint)
+    mixture = Mixture([(part, weights[kind]) for kind, part in used.items()], seed=seed)
+    return mixture, {kind: len(part) for kind, part in used.items()}

@@ -21,10 +21,9 @@ from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Alig
 from imatch.geometry.alignment.rivals import rival_shifts
 from imatch.geometry.alignment.systematic import (
     NORMAL_95,
+    Departures,
     appearance,
     band_shifts,
-    bend,
-    misfit,
     split_bands,
     widened,
 )
@@ -102,7 +101,8 @@ def judge_alignment(
     images = aligner.images(matrix)
     bands = tuple(band_shifts(split_bands(images)))
     seen = appearance(bands, alignment.strength)
-    bent, slow = misfit(images, alignment), bend(images, alignment)
+    departures = Departures(images, alignment)
+    bent, slow = departures.misfit(), departures.bend()
     estimate = widened(estimate, bent, seen, slow)
     own, excluded = _best_rivals(aligner, alignment, images, options, evidence)
     rival = max(rival, own)

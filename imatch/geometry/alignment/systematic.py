@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from shapely import STRtree, points
 
-from imatch.core.types import Rendered
+from imatch.core.types import BoolArray, Rendered
 from imatch.geometry.acceptance import judge_bound
 from imatch.geometry.alignment import coherence
 from imatch.geometry.alignment.fine_alignment import (
@@ -27,13 +29,17 @@ from imatch.geometry.alignment.fine_alignment import (
     Alignment,
     reliable_peaks,
 )
-from imatch.geometry.alignment.refine import CorrelationWindows, measure
+from imatch.geometry.alignment.refine import CorrelationWindows, Displacements, measure
 from imatch.geometry.alignment.slow_bend import slow_bend, tells_of_bend
 from imatch.geometry.estimate import BandShift, Estimate
 from imatch.geometry.fit import least_squares
 from imatch.geometry.transform import apply_matrix
 
 NORMAL_95 = 1.96
+
+_Windows: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], float]
+"""(N, 2) centres, reference pixels, (N, 2) displacements, target pixels, and the side."""
+
 #: What departs from a transform does so in places, and most of all at the rim, which no window
 #: looks beyond: more than a normal error would.
 BENT_95 = 3.7
@@ -85,65 +91,95 @@ class AppearanceRules:
 APPEARANCE = AppearanceRules()
 
 
-def misfit(images: AlignedImages, alignment: Alignment) -> NDArray[np.float64]:
-    """Measures how far the ground departs from a transform in ways that neighbours share.
+class Departures:
+    """How far the ground of an aligned pair departs from its transform.
 
     Args:
         images: The aligned pair.
         alignment: Its windows.
-
-    Returns:
-        (2,) standard deviation along x and y, target pixels.
     """
-    first, second = images.fields
-    reliable = alignment.reliable
-    xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
-    variance = _variance(
-        [
-            *coherence.of_windows(xy, residual, alignment.side),
-            *_scaled(coherence.of_lines(first, second), images.scale),
-        ]
-    )
-    if alignment.agree >= _MOSTLY and variance.max() < _FAINT:
-        smaller = coherence.of_windows(*_half_windows(images, alignment))
-        variance = np.maximum(variance, _variance(smaller))
-    if reaches_further(np.sqrt(variance), alignment.agree):
-        windows = CorrelationWindows(radius=_FURTHER)
-        moved = measure(first, second, images.common, windows)
-        usable = np.isfinite(moved.shift).all(axis=1)
-        usable &= moved.peak >= _least_peak(alignment)
-        xy = apply_matrix(images.to_ref, moved.centre[usable])
-        side = moved.side * float(images.to_ref[0, 0])
-        further = [
-            *coherence.of_windows(xy, moved.shift[usable] * images.scale, side, far=True),
-            *_scaled(coherence.of_lines(first, second, _FURTHER, far=True), images.scale),
-        ]
-        variance = np.maximum(variance, _variance(further, _SIGNIFICANT_FAR))
-    return np.asarray(np.sqrt(variance))
 
+    def __init__(self, images: AlignedImages, alignment: Alignment) -> None:
+        self._images, self._alignment = images, alignment
+        reliable = alignment.reliable
+        self._windows: _Windows = (
+            alignment.matches.ref_xy[reliable],
+            alignment.residual[reliable],
+            alignment.side,
+        )
 
-def bend(images: AlignedImages, alignment: Alignment) -> float:
-    """Measures how far the ground departs from a transform in a slow bend, up to the rim.
+    def misfit(self) -> NDArray[np.float64]:
+        """Measures departures that neighbours share.
 
-    Args:
-        images: The aligned pair.
-        alignment: Its windows.
+        Returns:
+            (2,) standard deviation along x and y, target pixels.
+        """
+        first, second = self._images.fields
+        scale, agree = self._images.scale, self._alignment.agree
+        variance = _variance(
+            [
+                *coherence.of_windows(*self._windows),
+                *_scaled(coherence.of_lines(first, second), scale),
+            ]
+        )
+        if agree >= _MOSTLY and variance.max() < _FAINT:
+            smaller = coherence.of_windows(*self._half_windows)
+            variance = np.maximum(variance, _variance(smaller))
+        if reaches_further(np.sqrt(variance), agree):
+            further = [
+                *coherence.of_windows(*self._far_windows(), far=True),
+                *_scaled(coherence.of_lines(first, second, _FURTHER, far=True), scale),
+            ]
+            variance = np.maximum(variance, _variance(further, _SIGNIFICANT_FAR))
+        return np.asarray(np.sqrt(variance))
 
-    Returns:
-        Target pixels that the bend stays below at 95 % of the overlap that windows tell of, and
-        that the shear of an affine transform moves what no window bears out by.
-    """
-    y, x = np.nonzero(images.common)
-    step = max(1, len(x) // _PLACES)
-    places = apply_matrix(images.to_ref, np.column_stack([x, y])[::step].astype(np.float64))
-    reliable = alignment.reliable
-    xy, residual = alignment.matches.ref_xy[reliable], alignment.residual[reliable]
-    side = alignment.side
-    if not tells_of_bend(xy, side):
-        xy, residual, side = _half_windows(images, alignment)
-    moved = slow_bend(xy, residual, side, places)
-    slow = _SLOW * float(np.quantile(np.hypot(*moved.T), 0.95)) if len(moved) else 0.0
-    return math.hypot(slow, _sheared(alignment, places))
+    def bend(self) -> float:
+        """Measures a slow bend, up to the rim.
+
+        Returns:
+            Target pixels that the bend stays below at 95 % of the overlap that windows tell of, and
+            that the shear of an affine transform moves what no window bears out by.
+        """
+        images = self._images
+        y, x = np.nonzero(images.common)
+        step = max(1, len(x) // _PLACES)
+        places = apply_matrix(images.to_ref, np.column_stack([x, y])[::step].astype(np.float64))
+        xy, residual, side = self._windows
+        if not tells_of_bend(xy, side):
+            xy, residual, side = self._half_windows
+        moved = slow_bend(xy, residual, side, places)
+        slow = _SLOW * float(np.quantile(np.hypot(*moved.T), 0.95)) if len(moved) else 0.0
+        return math.hypot(slow, _sheared(self._alignment, places))
+
+    @cached_property
+    def _half_windows(self) -> _Windows:
+        """Reliable windows of half the side: they show ground that whole ones average out."""
+        native = self._alignment.side / float(self._images.to_ref[0, 0])
+        side = max(_LEAST_SIDE, round(native / 2))
+        moved = self._measured(CorrelationWindows(side=side, count=_COUNT))
+        agrees = np.hypot(*moved.shift.T) < AGREES / self._images.scale
+        return self._located(moved, reliable_peaks(moved.peak, agrees))
+
+    def _far_windows(self) -> _Windows:
+        """Windows sought so far that a part which lies elsewhere is found."""
+        moved = self._measured(CorrelationWindows(radius=_FURTHER))
+        return self._located(moved, moved.peak >= _least_peak(self._alignment))
+
+    def _measured(self, windows: CorrelationWindows) -> Displacements:
+        moved = measure(*self._images.fields, self._images.common, windows)
+        found = np.isfinite(moved.shift).all(axis=1)
+        return replace(
+            moved,
+            centre=moved.centre[found],
+            shift=moved.shift[found],
+            peak=moved.peak[found],
+            ratio=moved.ratio[found],
+        )
+
+    def _located(self, moved: Displacements, kept: BoolArray) -> _Windows:
+        to_ref = self._images.to_ref
+        xy = apply_matrix(to_ref, moved.centre[kept])
+        return xy, moved.shift[kept] * self._images.scale, moved.side * float(to_ref[0, 0])
 
 
 def _sheared(alignment: Alignment, places: NDArray[np.float64]) -> float:
@@ -162,26 +198,6 @@ def _sheared(alignment: Alignment, places: NDArray[np.float64]) -> float:
     )
     off = np.hypot(*(there - apply_matrix(even, places)).T)
     return float(np.quantile(np.where(beyond, off, 0.0), 0.95))
-
-
-def _half_windows(
-    images: AlignedImages, alignment: Alignment
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Correlates windows of half the side: ground that whole ones average out.
-
-    Returns:
-        (N, 2) centres of the reliable ones, reference pixels, (N, 2) their displacements, target
-        pixels, and their side.
-    """
-    first, second = images.fields
-    to_pixels = float(images.to_ref[0, 0])
-    side = max(_LEAST_SIDE, round(alignment.side / to_pixels / 2))
-    moved = measure(first, second, images.common, CorrelationWindows(side=side, count=_COUNT))
-    found = np.isfinite(moved.shift).all(axis=1)
-    agrees = np.hypot(*moved.shift[found].T) < AGREES / images.scale
-    reliable = reliable_peaks(moved.peak[found], agrees)
-    xy = apply_matrix(images.to_ref, moved.centre[found][reliable])
-    return xy, moved.shift[found][reliable] * images.scale, moved.side * to_pixels
 
 
 def band_shifts(images: Sequence[AlignedImages]) -> list[BandShift]:

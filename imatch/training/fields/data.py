@@ -13,9 +13,9 @@ from torch import Tensor
 
 from imatch.benchmark.cases import UNRELATED, Case, read_cases
 from imatch.benchmark.prepare_case import prepare_case
-from imatch.core.errors import ConfigError, InputError
+from imatch.core.errors import InputError
 from imatch.core.types import Rendered
-from imatch.datasets.pairs import ChipPairs, EpochPairs, Mixture, PairDataset
+from imatch.datasets.pairs import ChipPairs, EpochPairs, Mixture, PairDataset, mix_kinds
 from imatch.datasets.sample import PairSample
 from imatch.datasets.synthetic.maps import SOURCE as MAPS
 from imatch.datasets.synthetic.maps import MapPairs
@@ -164,16 +164,11 @@ def open_mixture(config: FieldDataConfig, seed: int) -> tuple[Mixture, dict[str,
         members["landscape"] = LandscapePairs(2 * seed, (side, side), config.landscapes)
     if config.maps:
         members["map"] = MapPairs(2 * seed, _made_side(config), config.maps)
-    used = {kind: part for kind, part in members.items() if weights[kind] and len(part)}
-    if not used:
-        raise ConfigError(
-            "there is nothing to learn from",
-            subject="data",
-            hint="set data.maps, data.landscapes, data.chips or data.cases, and give them weights"
-            " in data.mixture",
-        )
-    mixture = Mixture([(part, weights[kind]) for kind, part in used.items()], seed=seed)
-    return mixture, {kind: len(part) for kind, part in used.items()}
+    hint = (
+        "set data.maps, data.landscapes, data.chips or data.cases, and give them weights in"
+        " data.mixture"
+    )
+    return mix_kinds(members, weights, seed=seed, hint=hint)
 
 
 def open_validation(config: FieldDataConfig, pairs: int, seed: int) -> Pairs:

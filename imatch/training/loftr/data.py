@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imatch.core.errors import ConfigError
 from imatch.core.types import Rendered
-from imatch.datasets.pairs import ChipPairs, Key, Mixture, PairDataset
+from imatch.datasets.pairs import ChipPairs, Key, Mixture, PairDataset, mix_kinds
 from imatch.datasets.sample import PairSample
 from imatch.datasets.synthetic.pairs import LandscapePairs
 from imatch.matchers.dense.loftr_s2 import LoFTRS2
@@ -152,16 +151,11 @@ def open_mixture(
         # Validation's ground is of odd seeds.
         side = (config.size, config.size)
         members["landscape"] = LandscapePairs(2 * seed, side, config.landscapes)
-    used = {kind: part for kind, part in members.items() if weights[kind]}
-    if not used:
-        raise ConfigError(
-            "there is nothing to learn from",
-            subject="data",
-            hint="set data.chips to a folder of imatch data prepare, or data.landscapes, and"
-            " give them weights in data.mixture",
-        )
-    mixture = Mixture([(part, weights[kind]) for kind, part in used.items()], seed=seed)
-    return mixture, {kind: len(part) for kind, part in used.items()}
+    hint = (
+        "set data.chips to a folder of imatch data prepare, or data.landscapes, and give them"
+        " weights in data.mixture"
+    )
+    return mix_kinds(members, weights, seed=seed, hint=hint)
 
 
 @dataclass(frozen=True)
