@@ -1,6 +1,10 @@
 """What a learnt network is told of an image, and how its maps of two images correlate.
 
-The network is `imatch.models.fields`; this room knows it as a function of arrays.
+The network is `imatch.models.fields`; this room knows it as a function of arrays. Its maps are
+correlated at every shift, normalised by the energy that both have in common there (as in Padfield,
+"Masked object registration in the Fourier domain", IEEE TIP 2012). Whether there is a peak is told
+by spectra divided by the root of their modulus, half the way to phase correlation (Kuglin & Hines
+1975), where it lies by plain ones.
 """
 
 from __future__ import annotations
@@ -127,6 +131,14 @@ def correlation(ref: Spectrum, tgt: Spectrum) -> tuple[NDArray[np.float64], Bool
     return height, enough
 
 
+def warp_maps(
+    maps: NDArray[np.float32], matrix: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Resamples maps (C, h, w) by a (3, 3) output to input pixel; beyond them is nothing."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.stack([cv2.warpAffine(plane, matrix[:2], size, flags=flags) for plane in maps])
+
+
 class SensorFields:
     """Maps of a reference, with which those of a target that lies roughly on it are correlated.
 
@@ -143,9 +155,10 @@ class SensorFields:
             int(scipy.fft.next_fast_len(round(_PADDED * height / STRIDE), real=True)),
             int(scipy.fft.next_fast_len(round(_PADDED * width / STRIDE), real=True)),
         )
-        self._maps = describe(*field_input(ref))
-        self._flat = transformed(self._maps, self._shape)
-        self._plain = transformed(self._maps, self._shape, flat=False)
+        #: (C, h, w) maps of the reference.
+        self.maps = describe(*field_input(ref))
+        self._flat = transformed(self.maps, self._shape)
+        self._plain = transformed(self.maps, self._shape, flat=False)
         self._y, self._x = (np.fft.fftfreq(side, 1 / side) * STRIDE for side in self._shape)
 
     def tightened(
@@ -161,7 +174,7 @@ class SensorFields:
         Returns:
             (3, 3) where the maps correlate best; the given one where they have nothing in common.
         """
-        maps = self._posed(tgt, matrix)
+        maps = self.posed(tgt, matrix)
         best = self._place(maps, np.eye(3), _REACH)
         if best is None:
             return matrix
@@ -189,7 +202,7 @@ class SensorFields:
             The highest correlation within reach and the highest of other places, in standard
             deviations of the surface; 0 where the images have nothing in common.
         """
-        spectrum = transformed(self._posed(tgt, matrix), self._shape)
+        spectrum = transformed(self.posed(tgt, matrix), self._shape)
         surface, enough = correlation(self._flat, spectrum)
         top = self._highest(surface, enough, reach)
         if top is None:
@@ -202,7 +215,7 @@ class SensorFields:
         others = surface[enough & (away > apart)]
         return float(surface[top]), float(others.max(initial=0.0))
 
-    def _posed(self, tgt: Rendered, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    def posed(self, tgt: Rendered, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
         """(C, h, w) maps of a target on the reference's pixels."""
         return self._describe(*field_input(warp_image(tgt, matrix, self._size, rough=True)))
 
@@ -211,10 +224,8 @@ class SensorFields:
     ) -> tuple[float, NDArray[np.float64]] | None:
         """Turns a target's maps and returns their best correlation, and with which transform."""
         there = np.diag([1 / STRIDE, 1 / STRIDE, 1]) @ turned @ np.diag([STRIDE, STRIDE, 1])
-        size = maps.shape[:0:-1]
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        moved = [cv2.warpAffine(plane, there[:2], size, flags=flags) for plane in maps]
-        spectrum = transformed(np.stack(moved), self._shape, flat=False)
+        moved = warp_maps(maps, there, maps.shape[:0:-1])
+        spectrum = transformed(moved, self._shape, flat=False)
         surface, enough = correlation(self._plain, spectrum)
         top = self._highest(surface, enough, reach)
         if top is None:

@@ -1,53 +1,45 @@
-"""Aligns two images by the correlation of all their directions at once.
+"""Aligns two images of different sensors by the correlation of the whole of them at once.
 
 Two kinds of sensor (a radar and a camera, a map and the ground) agree in the sum of their edges and
-hardly in any one window. Here the whole images are correlated at every shift, normalised by the
-energy that both have in common there (as in Padfield, "Masked object registration in the Fourier
-domain", IEEE TIP 2012), and the best turn and scale are sought around each rough transform. The
-spectra are divided by the root of their modulus, half the way to phase correlation (Kuglin & Hines
-1975): what stands out of the surface does so twice as clearly. How far the answer is pinned down,
-the parts of the image tell: their correlation surfaces are summed along every small similarity,
-with the parts drawn anew (a block bootstrap, Künsch 1989). Where it lies in the end, and how far it
-stands out, is told by maps that a network has learnt to agree in across sensors
-(`imatch.geometry.sensor_field`).
+hardly in any one window. Here the whole images are correlated at every shift, turn and scale, in
+maps that a network has learnt to agree in across sensors (`imatch.geometry.sensor_field`). How far
+the answer is pinned down, the parts of the image tell: their correlation surfaces are summed along
+every small similarity, with the parts drawn anew (a block bootstrap, Künsch 1989).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
+import cv2
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from imatch.core.types import BoolArray, Matches, Rendered
-from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
-from imatch.geometry.sensor_field import FieldFunction, SensorFields, similarity
+from imatch.geometry.alignment.orientation import shrink
+from imatch.geometry.sensor_field import STRIDE, FieldFunction, SensorFields
+from imatch.geometry.sensor_search import search_places
 from imatch.geometry.transform import apply_matrix
 
 # Longest side of the images that are correlated, pixels.
 _SIDE = 512
-# Shifts that share less of the energy than this part of the most are not looked at.
-_LEAST_COMMON = 0.35
-# How far a rough transform may be off, pixels, and how many of them are followed up.
-_REACH, _FOLLOWED = 24, 2
-# What a position far from the given one has to exceed it by, standard deviations: the best of some
-# 10^8 positions is so much higher by chance than that of 10^6.
-_FAR = 1.0
-# Turns (degrees), logarithms of scale and reach (pixels) of the rounds that pull it tight.
-_ROUNDS = ((1.5, 0.02, 12), (0.75, 0.01, 6), (0.35, 0.005, 6), (0.17, 0.003, 3), (0.08, 0.0015, 2))
-# Frequencies below this share of the mean modulus are noise, and are not raised.
-_WEAK = 0.1
-# What lies further from the peak than this is another position, pixels.
-_APART = 10
+# How many places of the search are pulled tight, and what they may stand below the best of them,
+# standard deviations.
+_FOLLOWED, _BELOW = 5, 2.0
+# Corners of a place near the given position move less than this in the mean, pixels. A position far
+# from it has to stand so many standard deviations higher: by that the best of some 10^8 positions
+# exceeds that of 10^5 by chance.
+_HERE, _FAR = 30.0, 1.0
+# How far the answer may lie from where its correlation is highest; what lies further from there
+# than the second is another position, pixels.
+_NEAR, _APART = 6, 10
 # Parts along the longer side; how far their surfaces reach and how far the sum of all may move,
 # pixels; how far the corners may move besides by turn and by scale, in so many steps of pixels.
 _PARTS, _PART_REACH, _MOVED, _TURNED, _STEP = 6, 20, 11, 4, 1.25
 _FEWEST_PARTS, _DRAWS = 8, 60
-# How far the surface of a part and its neighbours is looked at for a tie point, pixels.
-_NEAR = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +50,10 @@ class WholeAlignment:
         matrix: (3, 3) reference to target, pixels.
         matches: N tie points, of each part of the image with its neighbours; scored by correlation.
         agrees: (N,) whether they lie where the transform says.
-        peak: Height of the learnt maps' correlation, standard deviations of its surface.
-        lead: What it exceeds the highest of other positions by, in the same unit.
+        peak: Height of the correlation, standard deviations of its surface, less `_FAR` where that
+            is far from the given position.
+        lead: What it exceeds the highest of other positions by, in the same unit; near the given
+            position `_FAR` more, which those have to stand higher by.
         likeness: Correlation of the parts, in standard deviations of chance, their mean.
         centre: (D, 2) what the middle moves by when the parts are drawn anew, target pixels.
         corners: (D, 4, 2) the same of the corners.
@@ -80,14 +74,6 @@ class WholeAlignment:
     def scatter(self) -> float:
         """Root of the mean square of what the corners move by, target pixels."""
         return float(np.sqrt((self.corners**2).sum(axis=2).mean()))
-
-
-@dataclass(frozen=True, eq=False)
-class _Peak:
-    """A transform of reduced pixels, and the correlation there."""
-
-    height: float
-    matrix: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,99 +100,77 @@ class _Parts:
 
 
 class WholeImages:
-    """Two images whose directions are correlated as a whole.
+    """Two images that are correlated as a whole.
 
     Args:
         ref: Reference image.
         tgt: Target image.
-        describe: Makes the maps that the aligned images are compared by.
+        describe: Makes the maps that they are compared by.
     """
 
     def __init__(self, ref: Rendered, tgt: Rendered, describe: FieldFunction) -> None:
         small_ref, self._ref_scale = shrink(ref, _SIDE)
-        small_tgt, self._tgt_scale = shrink(tgt, _SIDE)
-        self._field, self._other = orientation_field(small_ref), orientation_field(small_tgt)
-        self._size = small_ref.size
-        self._small, self._describe = (small_ref, small_tgt), describe
-        self._shape = tuple(
-            scipy.fft.next_fast_len(int(1.5 * max(sides)))
-            for sides in zip(small_ref.valid.shape, small_tgt.valid.shape, strict=True)
-        )
-        spectrum = scipy.fft.fft2(self._field, self._shape)
-        self._spectrum, self._flat = np.conj(spectrum), np.conj(_flattened(spectrum))
-        self._energy = np.conj(scipy.fft.rfft2(_squared(self._field), self._shape))
+        self._tgt, self._tgt_scale = shrink(tgt, _SIDE)
+        self._size, self._describe = small_ref.size, describe
+        self._fields = SensorFields(describe, small_ref)
 
     def align(
-        self, rough: Sequence[NDArray[np.float64]], *, near: int = 0, turning: bool = True
+        self,
+        given: Sequence[NDArray[np.float64]] = (),
+        *,
+        turning: bool = True,
+        within: float | None = None,
     ) -> WholeAlignment | None:
-        """Pulls the best of some rough transforms tight.
+        """Finds the place where the images correlate best, and pulls it tight.
 
         Args:
-            rough: (3, 3) reference to target, pixels of the images.
-            near: How many of them, the first ones, come of a search near the given position only;
-                the others have to exceed them.
-            turning: Whether the answer may turn and scale what is rough.
+            given: (3, 3) rough transforms, reference to target, that are followed up besides.
+            turning: Whether the answer may turn and scale the target.
+            within: How far the middle may lie from the same pixel, reference pixels; None for
+                anywhere.
 
         Returns:
             The alignment, or None where the images have too little in common.
         """
-        there, back = self._tgt_scale, np.linalg.inv(self._ref_scale)
-        found = [
-            (peak, -_FAR if number >= near else 0.0)
-            for number, matrix in enumerate(rough)
-            if (peak := self._peak(there @ matrix @ back, _REACH)) is not None
-        ]
-        best = sorted(found, key=_standing, reverse=True)[:_FOLLOWED]
-        tight = [(self._tightened(peak, turning), less) for peak, less in best]
-        if not tight:
+        back = np.linalg.inv(self._ref_scale)
+        here = self._tgt_scale @ back
+        places = search_places(
+            self._describe,
+            self._fields.maps,
+            self._size,
+            self._tgt,
+            2 * _FOLLOWED,
+            zoom=float(here[0, 0]),
+            turning=turning,
+            within=None if within is None else (here, within * float(self._ref_scale[0, 0])),
+        )
+        standing = [place.height - self._far(place.matrix, here) for place in places]
+        best = sorted(zip(standing, range(len(places)), strict=True), reverse=True)[:_FOLLOWED]
+        rough = [places[i].matrix for one, i in best if one > best[0][0] - _BELOW]
+        rough += [self._tgt_scale @ matrix @ back for matrix in given]
+        tight = [self._fields.tightened(self._tgt, one, turning=turning) for one in rough]
+        found = list[tuple[float, float, int]]()
+        for number, matrix in enumerate(tight):
+            height, other = self._fields.peak(self._tgt, matrix, _NEAR, _APART)
+            far = self._far(matrix, here)
+            if height > 0:
+                found.append((height - far, height - other + _FAR - far, number))
+        if not found:
             return None
-        return self._measured(max(tight, key=_standing)[0].matrix, turning)
+        peak, lead, number = max(found)
+        return self._measured(tight[number], peak, lead, turning)
 
-    def _peak(self, matrix: NDArray[np.float64], reach: int, *, flat: bool = True) -> _Peak | None:
-        """The highest correlation within reach of a transform; None without common ground.
+    def _far(self, matrix: NDArray[np.float64], here: NDArray[np.float64]) -> float:
+        """What a place far from the given one has to stand higher by, standard deviations."""
+        width, height = self._size
+        corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
+        gap = apply_matrix(matrix, corners) - apply_matrix(here, corners)
+        return _FAR if float(np.hypot(*gap.T).mean()) > _HERE else 0.0
 
-        Flattened spectra tell best whether there is a peak, plain ones where it lies.
-        """
-        warped = warp_field(self._other, matrix, self._size)
-        shape = self._shape
-        spectrum = scipy.fft.fft2(warped, shape)
-        product_ = self._flat * _flattened(spectrum) if flat else self._spectrum * spectrum
-        surface = scipy.fft.ifft2(product_).real
-        common = scipy.fft.irfft2(self._energy * scipy.fft.rfft2(_squared(warped), shape), shape)
-        enough = common > max(_LEAST_COMMON * float(common.max()), 1e-3)
-        y, x = (np.fft.fftfreq(side, 1 / side) for side in shape)
-        near = enough & (np.abs(y)[:, None] <= reach) & (np.abs(x) <= reach)
-        if not near.any():
-            return None
-        height = np.where(enough, surface / np.sqrt(np.maximum(common, 1e-9)), 0.0)
-        height /= max(float(np.sqrt((height[enough] ** 2).mean())), 1e-12)
-        row, column = divmod(int(np.where(near, height, -np.inf).argmax()), shape[1])
-        shift = np.eye(3)
-        shift[:2, 2] = x[column], y[row]
-        return _Peak(float(height[row, column]), matrix @ shift)
-
-    def _tightened(self, rough: _Peak, turning: bool) -> _Peak:
-        peak = self._peak(rough.matrix, _REACH, flat=False) or rough
-        for turn, scale, reach in _ROUNDS if turning else ((0.0, 0.0, _REACH),):
-            tried = product((-turn, 0.0, turn), (-scale, 0.0, scale)) if turning else [(0.0, 0.0)]
-            found = [
-                self._peak(
-                    peak.matrix @ similarity(self._size, np.radians(a), np.exp(s)),
-                    reach,
-                    flat=False,
-                )
-                for a, s in tried
-            ]
-            peak = max((one for one in found if one is not None), key=_height, default=peak)
-        told = self._peak(peak.matrix, _NEAR)
-        return rough if told is None else replace(told, matrix=peak.matrix)
-
-    def _measured(self, rough: NDArray[np.float64], turning: bool) -> WholeAlignment | None:
-        small_ref, small_tgt = self._small
-        fields = SensorFields(self._describe, small_ref)
-        found = fields.tightened(small_tgt, rough, turning=turning)
-        height, other = fields.peak(small_tgt, found, _NEAR, _APART)
-        parts = self._parts(warp_field(self._other, found, self._size))
+    def _measured(
+        self, found: NDArray[np.float64], peak: float, lead: float, turning: bool
+    ) -> WholeAlignment | None:
+        parts = self._parts(self._fields.posed(self._tgt, found))
         if len(parts.surface) < _FEWEST_PARTS:
             return None
         back = np.linalg.inv(self._tgt_scale)
@@ -225,42 +189,50 @@ class WholeImages:
             matrix / matrix[2, 2],
             matches,
             np.asarray(np.hypot(*shift.T) < 0.5 * _NEAR),
-            height,
-            height - other,
+            peak,
+            lead,
             float((middle / parts.chance).mean()),
             moved[:, 0],
             moved[:, 1:],
             parts.side / float(self._ref_scale[0, 0]),
         )
 
-    def _parts(self, warped: NDArray[np.complex64]) -> _Parts:
-        """Correlates the parts of the reference with the target around them."""
-        width, height = self._size
-        side, reach = int(np.ceil(max(width, height) / _PARTS)), _PART_REACH
-        length = scipy.fft.next_fast_len(side + 2 * reach)
-        padded = np.pad(warped, reach)
-        span = 2 * reach + 1
+    def _parts(self, posed: NDArray[np.float32]) -> _Parts:
+        """Correlates the parts of the reference's maps with the target's around them."""
+        own_maps, reach = self._fields.maps, _PART_REACH // STRIDE
+        _, height, width = own_maps.shape
+        side = int(np.ceil(max(width, height) / _PARTS))
+        length, span = scipy.fft.next_fast_len(side + 2 * reach), 2 * reach + 1
+        padded = np.pad(posed, ((0, 0), (reach, reach), (reach, reach)))
         surfaces, figures, places = [], [], []
         for top, left in product(range(0, height, side), range(0, width, side)):
-            own = self._field[top : top + side, left : left + side]
-            rows, columns = own.shape
-            around = padded[top : top + rows + 2 * reach, left : left + columns + 2 * reach]
+            own = own_maps[:, top : top + side, left : left + side]
+            rows, columns = own.shape[1:]
+            around = padded[:, top : top + rows + 2 * reach, left : left + columns + 2 * reach]
             surface, common = (
                 _correlation(one, other, length)[:span, :span]
-                for one, other in ((own, around), (_squared(own), _squared(around)))
+                for one, other in ((own, around), (_energy(own), _energy(around)))
             )
             if common[reach, reach] <= 1e-3:
                 continue
-            opposite = warped[top : top + rows, left : left + columns]
-            energy = np.sqrt(float(_squared(own).sum()) * float(_squared(opposite).sum()))
-            surfaces.append(surface)
+            opposite = posed[:, top : top + rows, left : left + columns]
+            energy = np.sqrt(float(_energy(own).sum()) * float(_energy(opposite).sum()))
+            surfaces.append(_at_every_pixel(surface))
             figures.append((np.sqrt(common[reach, reach]), max(energy, 1e-9)))
             places.append((left + (columns - 1) / 2, top + (rows - 1) / 2, top, left))
         numbers = np.array(figures, dtype=np.float64).reshape(-1, 2)
         at = np.array(places, dtype=np.float64).reshape(-1, 4)
         row, column = (at[:, 2:] // side).astype(np.int64).T
-        stacked = np.array(surfaces, dtype=np.float32).reshape(-1, span, span)
-        return _Parts(stacked, numbers[:, 0], numbers[:, 1], at[:, :2], row, column, side)
+        reached = 2 * _PART_REACH + 1
+        return _Parts(
+            np.array(surfaces, dtype=np.float32).reshape(-1, reached, reached),
+            numbers[:, 0],
+            numbers[:, 1],
+            STRIDE * at[:, :2],
+            row,
+            column,
+            STRIDE * side,
+        )
 
     def _drawn(self, parts: _Parts, turning: bool) -> NDArray[np.float64]:
         """Draws the parts anew and returns where middle and corners then lie, (D, 5, 2) pixels."""
@@ -331,28 +303,29 @@ def _turned(
 
 
 def _correlation(
-    one: NDArray[np.complexfloating] | NDArray[np.floating],
-    other: NDArray[np.complexfloating] | NDArray[np.floating],
-    length: int,
+    one: NDArray[np.float32], other: NDArray[np.float32], length: int
 ) -> NDArray[np.float64]:
+    """Sum over maps (C, h, w) of their correlations at every shift, circular."""
     shape = (length, length)
-    product_ = np.conj(scipy.fft.fft2(one, shape)) * scipy.fft.fft2(other, shape)
-    return np.asarray(scipy.fft.ifft2(product_).real)
+    spectrum = np.conj(scipy.fft.rfft2(one, shape)) * scipy.fft.rfft2(other, shape)
+    return np.asarray(scipy.fft.irfft2(spectrum.sum(axis=0), shape), dtype=np.float64)
 
 
-def _flattened(spectrum: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
-    """A spectrum divided by the root of its modulus, weak frequencies by less."""
-    modulus = np.abs(spectrum)
-    return np.asarray(spectrum / np.sqrt(modulus + _WEAK * modulus.mean() + 1e-12))
+def _at_every_pixel(surface: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A surface of steps of maps, (S, S), at steps of pixels."""
+    side = STRIDE * (len(surface) - 1) + 1
+    matrix = np.array([[1 / STRIDE, 0, 0], [0, 1 / STRIDE, 0]])
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    fine = cv2.warpAffine(
+        surface.astype(np.float32),
+        matrix,
+        (side, side),
+        flags=flags,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(fine, dtype=np.float32)
 
 
-def _squared(field: NDArray[np.complex64]) -> NDArray[np.float32]:
-    return np.asarray(field.real**2 + field.imag**2)
-
-
-def _standing(peak: tuple[_Peak, float]) -> float:
-    return peak[0].height + peak[1]
-
-
-def _height(peak: _Peak) -> float:
-    return peak.height
+def _energy(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(1, h, w) sum of the squares of maps (C, h, w)."""
+    return np.asarray((maps**2).sum(axis=0, keepdims=True), dtype=np.float32)

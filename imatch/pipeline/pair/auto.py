@@ -52,9 +52,8 @@ if TYPE_CHECKING:
 # Longest side of the images that the learnt matchers see, pixels, and most points they may take.
 _LEARNT_SIDE = 640
 _LEARNT_BUDGET = 1024
-# After which search the whole images of two kinds of sensor are correlated, and how many of its
-# rough transforms are followed up: two sensors agree so little that the right one is seldom first.
-_LAST_NARROW, _OF_WHOLE = "thorough", 8
+# After which search the whole images of two kinds of sensor are correlated.
+_LAST_NARROW = "thorough"
 # The network by whose maps they are compared.
 _FIELD = "field-cross"
 # Height of a search's peak, standard deviations of its surface, below which it is not followed up.
@@ -90,12 +89,10 @@ class Proposals(NamedTuple):
     Attributes:
         search: Its name.
         matrices: (3, 3) rough transforms, reference to target, best first.
-        aligned: How many of them are to be aligned; all of them may serve the whole images.
     """
 
     search: str
     matrices: list[NDArray[np.float64]]
-    aligned: int
 
 
 class Auto(Registrar):
@@ -155,7 +152,7 @@ class Auto(Registrar):
                 blank = failed(none, f"the {name} shows one value everywhere")
                 return replace(blank, found_by=self.name)
         aligner, candidates = Aligner(ref, tgt), list[Candidate]()
-        rough, near, searched = list[NDArray[np.float64]](), 0, False
+        given = [] if proposed is None else [_of_points(proposed, ref, tgt, options)]
 
         def tried(proposals: Proposals) -> list[Candidate]:
             return [
@@ -165,12 +162,8 @@ class Auto(Registrar):
             ]
 
         stages = self.stages(ref, tgt, options, geocoded=geocoded, on_stage=on_stage)
-        given = [] if proposed is None else [_of_points(proposed, ref, tgt, options)]
         for proposals in chain(given, stages):
             candidates += tried(proposals)
-            rough += proposals.matrices
-            if not searched:  # What is given, and the first search.
-                near, searched = len(rough), proposals.search != POINTS
             sure = any(candidate.odds >= self.evidence.stop for candidate in candidates)
             if not alike and (sure or proposals.search == _LAST_NARROW):
                 alike = True  # Asked once.
@@ -180,10 +173,11 @@ class Auto(Registrar):
                 on_stage("correlating the whole images")
                 turning = options.model != "translation"
                 images = WholeImages(ref, tgt, self._field_function())
-                whole = images.align(rough, near=near, turning=turning)
+                rough = [matrix for one in given for matrix in one.matrices]
+                whole = images.align(rough, turning=turning, within=options.limits.prior_shift)
                 if whole is not None:
                     # Where windows bear it out they tell it more exactly.
-                    candidates += tried(Proposals("whole", [whole.matrix], 1))
+                    candidates += tried(Proposals("whole", [whole.matrix]))
                     judged = judge_whole_image(whole, ref.valid, tgt.valid, options)
                     judged = replace(judged, found_by=BY_WHOLE_IMAGES)
                     found = self.answer(aligner, candidates, ref, tgt, options)
@@ -199,8 +193,7 @@ class Auto(Registrar):
 
     def aligned(self, aligner: Aligner, proposals: Proposals) -> list[Candidate]:
         """Aligns the best proposals of a search and drops those without correlation."""
-        best = proposals.matrices[: proposals.aligned]
-        found = [alignment for m in best if (alignment := aligner.align(m)) is not None]
+        found = [a for m in proposals.matrices if (a := aligner.align(m)) is not None]
         evidence = self.evidence.after(proposals.search)
         return [Candidate(evidence.log_odds(one), proposals.search, one) for one in found]
 
@@ -257,9 +250,9 @@ class Auto(Registrar):
         yield _proposed("near", correlate(NEAR, 1))
         on_stage("correlating over rotations and scales")
         found = correlate(FREE, _LOOKED_AT)
-        yield _proposed("free", found[:_FOLLOWED])
+        yield _proposed("free", found)
         on_stage("correlating more thoroughly")
-        yield _proposed(_LAST_NARROW, correlate(THOROUGH, _OF_WHOLE, found))
+        yield _proposed(_LAST_NARROW, correlate(THOROUGH, around=found))
         if not geocoded:
             on_stage("correlating over all rotations")
             yield _proposed("any", correlate(ANY))
@@ -268,8 +261,7 @@ class Auto(Registrar):
                 yield _proposed("wide", correlate(WIDE))
         for name in self.learnt:
             on_stage(f"matching with {name}")
-            proposed = self.proposed_by(name, ref, tgt, options)
-            yield Proposals(name, proposed, len(proposed))
+            yield Proposals(name, self.proposed_by(name, ref, tgt, options))
 
     def proposed_by(
         self, name: str, ref: Rendered, tgt: Rendered, options: EstimateOptions
@@ -319,7 +311,7 @@ def _proposed(search: str, found: Sequence[Hypothesis]) -> Proposals:
     """
     high = sum(one.score >= _LEAST_PEAKS[search] for one in found)
     high = max(high, int(search == _LAST_NARROW))
-    return Proposals(search, [one.matrix for one in found], min(high, _FOLLOWED))
+    return Proposals(search, [one.matrix for one in found[: min(high, _FOLLOWED)]])
 
 
 def _of_points(
@@ -328,8 +320,8 @@ def _of_points(
     """What tie points propose: their consensus, or where they are too few for one, all of them."""
     found = estimate(points, ref.valid, tgt.valid, options)
     if found.transform is not None:
-        return Proposals(POINTS, [found.transform.matrix], 1)
-    return Proposals(POINTS, [least_squares("similarity", points.ref_xy, points.tgt_xy)], 1)
+        return Proposals(POINTS, [found.transform.matrix])
+    return Proposals(POINTS, [least_squares("similarity", points.ref_xy, points.tgt_xy)])
 
 
 def _strip(image: Rendered) -> bool:

@@ -135,7 +135,7 @@ def _of_pair(task: Task) -> list[Row]:
     places, there = (none, none) if pair.truth is None else seen_by_both(pair)
     aligner, registrar, rows = _Traced(ref, tgt), _auto(), list[Row]()
     for proposals in registrar.stages(ref, tgt, registrar.estimate_options(False)):
-        for matrix in proposals.matrices[: proposals.aligned]:
+        for matrix in proposals.matrices:
             found, traced = aligner.traced(matrix)
             if found is None:
                 continue

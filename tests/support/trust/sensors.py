@@ -21,7 +21,6 @@ from imatch.core.pool import map_processes
 from imatch.core.settings import load_settings
 from imatch.core.types import Rendered
 from imatch.geometry.acceptance import WHOLE
-from imatch.geometry.alignment.coarse_search import FREE, NEAR, THOROUGH, coarse_search
 from imatch.geometry.alignment.systematic import NORMAL_95
 from imatch.geometry.alignment.whole_image import WholeImages
 from imatch.pipeline.pair.config import MatchConfig
@@ -31,8 +30,6 @@ from tests.support.sensor_fields import shipped
 
 Row = dict[str, str | float]
 FEATURES = ("peak", "lead", "scatter", "likeness")
-# The same searches, and as many of their hypotheses, as `Auto` has.
-_SEARCHES = ((NEAR, 2), (FREE, 3), (THOROUGH, 8))
 # How the network was trained by whose maps whole images are compared.
 _RECIPE = Path("experiments/fields/cross.yaml")
 _ONE_SENSOR = ("other", "adjacent", "mirrored", "other_date", "lattices", "other_fixed")
@@ -115,8 +112,7 @@ def measure(task: Task) -> Row:
         elif task.ref is task.tgt:
             truth = task.ref.truth
         ref, tgt = _rendered(one.source(), other.source())
-    rough = [h.matrix for grid, keep in _SEARCHES for h in coarse_search(ref, tgt, grid, keep)]
-    found = WholeImages(ref, tgt, shipped()).align(rough, near=_SEARCHES[0][1])
+    found = WholeImages(ref, tgt, shipped()).align()
     if found is None:
         return {**about, "error": math.inf, **dict.fromkeys((*FEATURES, "bound"), math.nan)}
     error = math.inf if truth is None else corner_error(found.matrix, truth, ref.size)
