@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import groupby, product
 
 import numpy as np
@@ -16,6 +15,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
+from imatch.geometry.alignment.coarse_search import Hypothesis
 from imatch.geometry.alignment.orientation import warp_image
 from imatch.geometry.sensor_field import (
     STRIDE,
@@ -36,19 +36,6 @@ _LONGEST, _PADDED = 64, 1.5
 _ALIKE = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A rough transform.
-
-    Attributes:
-        height: Of its correlation, standard deviations of the surface.
-        matrix: (3, 3) reference pixel to target pixel.
-    """
-
-    height: float
-    matrix: NDArray[np.float64]
-
-
 def search_places(
     describe: FieldFunction,
     maps: NDArray[np.float32],
@@ -59,7 +46,7 @@ def search_places(
     zoom: float = 1.0,
     turning: bool = True,
     within: tuple[NDArray[np.float64], float] | None = None,
-) -> list[Place]:
+) -> list[Hypothesis]:
     """Finds where a target turned by up to 33 degrees and scaled by up to a quarter may lie.
 
     Args:
@@ -90,14 +77,14 @@ def search_places(
     full = np.array([[step, 0, first], [0, step, first], [0, 0, 1.0]])
     middle = np.array([(size[0] - 1) / 2, (size[1] - 1) / 2, 1.0])
 
-    def around(nearest: int) -> list[Place]:
+    def around(nearest: int) -> list[Hypothesis]:
         """Turns that are nearest to a multiple of `_GROUP`, at all scales."""
         about = np.radians(nearest * _GROUP)
         extent = _extent(tgt.size, about)
         upright = _about_middles(extent, tgt.size, about, 1.0)
         turned = describe(*field_input(warp_image(tgt, upright, extent, rough=True)))
         turned = _reduced(turned, factor)
-        found = list[Place]()
+        found = list[Hypothesis]()
         for turn, scale in product(groups[nearest], scales):
             rest = np.radians(turn) - about
             matrix = _about_middles((wide, high), extent, rest, zoom * float(np.exp(scale)))
@@ -112,14 +99,14 @@ def search_places(
                 row, column = np.unravel_index(at, surface.shape)
                 shift = np.eye(3)
                 shift[:2, 2] = x[column], y[row]
-                found.append(Place(float(surface[row, column]), upright @ matrix @ shift))
+                found.append(Hypothesis(upright @ matrix @ shift, float(surface[row, column])))
         return found
 
     groups = {key: list(of) for key, of in groupby(turns, lambda turn: round(turn / _GROUP))}
     # The transforms run outside the interpreter's lock.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         places = [place for group in pool.map(around, groups) for place in group]
-    places.sort(key=lambda place: -place.height)
+    places.sort(key=lambda place: -place.score)
     return _distinct(places, size, keep)
 
 
@@ -146,11 +133,11 @@ def _reduced(maps: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(blocks.mean(axis=(2, 4)))
 
 
-def _distinct(found: Sequence[Place], size: tuple[int, int], keep: int) -> list[Place]:
+def _distinct(found: Sequence[Hypothesis], size: tuple[int, int], keep: int) -> list[Hypothesis]:
     """The first places whose corners do not lie where those of another one do."""
     width, height = size
     corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1.0]])
-    chosen, taken = list[Place](), list[NDArray[np.float64]]()
+    chosen, taken = list[Hypothesis](), list[NDArray[np.float64]]()
     for place in found:
         there = corners @ place.matrix[:2].T
         if all(np.abs(there - other).max() > _ALIKE for other in taken):

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from imatch.benchmark.metrics import corner_error
 from imatch.core.types import Rendered
+from imatch.geometry.alignment.coarse_search import Hypothesis
 from imatch.geometry.alignment.orientation import warp_image
 from imatch.geometry.sensor_field import SensorFields, similarity
-from imatch.geometry.sensor_search import Place, search_places
+from imatch.geometry.sensor_search import search_places
 from tests.support.sensor_fields import directions_alone
 
 SIZE = 180, 150
@@ -24,7 +25,7 @@ def _ground(seed: int, size: tuple[int, int] = SIZE) -> Rendered:
     return Rendered(np.ascontiguousarray(smooth.transpose(2, 0, 1)), np.ones(size[::-1], bool))
 
 
-def _search(ref: Rendered, tgt: Rendered, keep: int = 3, **options: object) -> list[Place]:
+def _search(ref: Rendered, tgt: Rendered, keep: int = 3, **options: object) -> list[Hypothesis]:
     maps = SensorFields(directions_alone, ref).maps
     return search_places(directions_alone, maps, ref.size, tgt, keep, **options)  # type: ignore[arg-type]
 
@@ -49,7 +50,7 @@ def test_it_finds_a_copy(seed: int, degrees: float, scale: float, x: float, y: f
     found = _search(ref, warp_image(ref, np.linalg.inv(truth), SIZE))
     # A step of the maps, of turn and of scale.
     assert min(corner_error(place.matrix, truth, SIZE) for place in found) < 12
-    assert [place.height for place in found] == sorted((p.height for p in found), reverse=True)
+    assert [place.score for place in found] == sorted((p.score for p in found), reverse=True)
 
 
 @pytest.mark.parametrize("size", [(180, 40), (40, 180), (65, 65), (600, 90)])
@@ -81,7 +82,7 @@ def test_the_middle_stays_within_reach() -> None:
     middle = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2, 1])
     for place in _search(ref, tgt, within=(np.eye(3), 8.0)):
         assert np.hypot(*(place.matrix @ middle - middle)[:2]) < 8 * 1.3
-    assert _search(ref, tgt)[0].height > _search(ref, tgt, within=(np.eye(3), 8.0))[0].height
+    assert _search(ref, tgt)[0].score > _search(ref, tgt, within=(np.eye(3), 8.0))[0].score
 
 
 def test_nothing_in_common_is_no_place() -> None:

@@ -144,7 +144,7 @@ class WholeImages:
             turning=turning,
             within=None if within is None else (here, within * float(self._ref_scale[0, 0])),
         )
-        standing = [place.height - self._far(place.matrix, here) for place in places]
+        standing = [place.score - self._far(place.matrix, here) for place in places]
         best = sorted(zip(standing, range(len(places)), strict=True), reverse=True)[:_FOLLOWED]
         rough = [places[i].matrix for one, i in best if one > best[0][0] - _BELOW]
         rough += [self._tgt_scale @ matrix @ back for matrix in given]
