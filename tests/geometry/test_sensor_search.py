@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -25,9 +27,14 @@ def _ground(seed: int, size: tuple[int, int] = SIZE) -> Rendered:
     return Rendered(np.ascontiguousarray(smooth.transpose(2, 0, 1)), np.ones(size[::-1], bool))
 
 
-def _search(ref: Rendered, tgt: Rendered, keep: int = 3, **options: object) -> list[Hypothesis]:
+def _copy(image: Rendered, there: NDArray[np.float64], size: tuple[int, int] = SIZE) -> Rendered:
+    """An image whose pixels a (3, 3) transform leads to those of its copy."""
+    return warp_image(image, np.asarray(np.linalg.inv(there), dtype=np.float64), size)
+
+
+def _search(ref: Rendered, tgt: Rendered, **options: Any) -> list[Hypothesis]:
     maps = SensorFields(directions_alone, ref).maps
-    return search_places(directions_alone, maps, ref.size, tgt, keep, **options)  # type: ignore[arg-type]
+    return search_places(directions_alone, maps, ref.size, tgt, keep=3, **options)
 
 
 def _moved(matrix: NDArray[np.float64], x: float, y: float) -> NDArray[np.float64]:
@@ -47,7 +54,7 @@ def _moved(matrix: NDArray[np.float64], x: float, y: float) -> NDArray[np.float6
 def test_it_finds_a_copy(seed: int, degrees: float, scale: float, x: float, y: float) -> None:
     ref = _ground(seed)
     truth = _moved(similarity(SIZE, np.radians(degrees), scale), x, y)
-    found = _search(ref, warp_image(ref, np.linalg.inv(truth), SIZE))
+    found = _search(ref, _copy(ref, truth))
     # A step of the maps, of turn and of scale.
     assert min(corner_error(place.matrix, truth, SIZE) for place in found) < 12
     assert [place.score for place in found] == sorted((p.score for p in found), reverse=True)
@@ -64,21 +71,21 @@ def test_sizes_may_differ_where_scales_do() -> None:
     ref = _ground(2, (160, 160))
     twice = np.diag([2.0, 2.0, 1.0])
     twice[:2, 2] = 0.5
-    tgt = warp_image(ref, np.linalg.inv(twice), (320, 320))
+    tgt = _copy(ref, twice, (320, 320))
     best = _search(ref, tgt, zoom=2.0)[0]
     assert corner_error(best.matrix, twice, ref.size) < 16
 
 
 def test_without_turning_it_shifts_only() -> None:
     ref = _ground(3)
-    tgt = warp_image(ref, np.linalg.inv(_moved(np.eye(3), 12, -8)), SIZE)
+    tgt = _copy(ref, _moved(np.eye(3), 12, -8))
     best = _search(ref, tgt, turning=False)[0]
     np.testing.assert_allclose(best.matrix, _moved(np.eye(3), 12, -8), atol=3)
 
 
 def test_the_middle_stays_within_reach() -> None:
     ref = _ground(4)
-    tgt = warp_image(ref, np.linalg.inv(_moved(np.eye(3), 30, 0)), SIZE)
+    tgt = _copy(ref, _moved(np.eye(3), 30, 0))
     middle = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2, 1])
     for place in _search(ref, tgt, within=(np.eye(3), 8.0)):
         assert np.hypot(*(place.matrix @ middle - middle)[:2]) < 8 * 1.3
