@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
@@ -12,7 +13,12 @@ from numpy.typing import NDArray
 
 from imatch.raster import array_source, open_source
 from imatch.raster.image import GeoImage
-from imatch.raster.modality import modality_of, modality_of_names, modality_of_pixels
+from imatch.raster.modality import (
+    modality_of,
+    modality_of_names,
+    modality_of_pixels,
+    of_two_sensors,
+)
 from tests.support.pairs import sensors
 
 SIDE = 256
@@ -24,6 +30,18 @@ def image(planes: NDArray[np.float32]) -> GeoImage:
 
 def ground(seed: int) -> NDArray[np.int64]:
     return sensors.fields(seed, sensors.grid(SIDE, np.eye(3)), SIDE)
+
+
+def smoothed(planes: NDArray[np.float32], sigma: float) -> GeoImage:
+    bands = np.ascontiguousarray(np.moveaxis(planes, 0, 2), dtype=np.float32)
+    smooth = np.asarray(cv2.GaussianBlur(bands, (0, 0), sigma), dtype=np.float32)
+    return image(np.moveaxis(smooth, 2, 0))
+
+
+def beside_one_another(seed: int) -> tuple[GeoImage, GeoImage]:
+    """A camera that sees little noise, and radar of four looks that was resampled."""
+    radar = np.repeat(sensors.radar(ground(seed), seed, 4.0)[:1], 3, axis=0)
+    return smoothed(sensors.camera(ground(seed), seed), 2.5), smoothed(radar, 0.8)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +89,25 @@ class TestPixels:
 
     def test_plain_colours_and_lines_are_a_map(self, seed: int) -> None:
         assert modality_of_pixels(image(sensors.drawn(ground(seed), seed))) == "map"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_smoothed_speckle_is_told_beside_colours(seed: int) -> None:
+    optical, radar = beside_one_another(seed)
+    assert modality_of_pixels(optical) == modality_of_pixels(radar) == "optical"
+    assert of_two_sensors(optical, radar)
+    assert of_two_sensors(radar, optical)
+    # One band of the camera is no other sensor's, and nothing is said of two of a kind.
+    assert not of_two_sensors(optical, image(np.repeat(optical.pixels[:1], 3, axis=0)))
+    assert not of_two_sensors(radar, radar)
+    assert not of_two_sensors(optical, optical)
+
+
+def test_of_too_little_two_sensors_are_not_told() -> None:
+    optical, radar = (image(one.pixels[:, :30, :30]) for one in beside_one_another(1))
+    assert not of_two_sensors(optical, radar)
+    blank = image(np.zeros((3, 30, 30), np.float32))
+    assert not of_two_sensors(blank, blank)
 
 
 def test_sea_and_gradients_are_no_map() -> None:

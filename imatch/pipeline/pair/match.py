@@ -28,6 +28,7 @@ from imatch.pipeline.pair.other_bands import ask_other_bands
 from imatch.pipeline.pair.points import read_points
 from imatch.pipeline.pair.prior import (
     Sensors,
+    alike,
     gcp_error,
     held_by_ground,
     sensors_of,
@@ -232,7 +233,7 @@ def estimate_pair(
         registrar.solve,
         geocoded=pair.geocoded,
         within=within,
-        alike=None in sensors or sensors[0] == sensors[1],
+        alike=alike(config, pair, sensors),
         proposed=None if own is None else own.matches(pair),
         on_stage=stage,
     )

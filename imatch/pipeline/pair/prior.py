@@ -17,7 +17,7 @@ from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.certificate import Tolerance
 from imatch.raster import Source, WorkPair
 from imatch.raster.geolocation.models import ControlPoints
-from imatch.raster.modality import Modality, modality_of
+from imatch.raster.modality import Modality, modality_of, of_two_sensors
 
 Sensors: TypeAlias = tuple[Modality | None, Modality | None]
 """What kind of sensor made the reference and the target; None where that cannot be told."""
@@ -67,6 +67,22 @@ def sensors_of(config: MatchConfig, sources: tuple[Source, Source], pair: WorkPa
         modality_of(config.ref_modality, ref, pair.ref),
         modality_of(config.tgt_modality, tgt, pair.tgt),
     )
+
+
+def alike(config: MatchConfig, pair: WorkPair, sensors: Sensors) -> bool:
+    """Whether one kind of sensor made both images, as far as that can be told.
+
+    Args:
+        config: The settings, which may say what they are.
+        pair: How they were read.
+        sensors: What they are taken for.
+    """
+    if None in sensors:
+        return True
+    told = "auto" not in (config.ref_modality, config.tgt_modality)
+    if told or sensors != ("optical", "optical"):
+        return sensors[0] == sensors[1]
+    return not of_two_sensors(pair.ref, pair.tgt)
 
 
 def held_by_ground(
