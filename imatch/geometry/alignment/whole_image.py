@@ -29,9 +29,9 @@ _SIDE = 512
 # How many places of the search are pulled tight, and what they may stand below the best of them,
 # standard deviations.
 _FOLLOWED, _BELOW = 5, 2.0
-# Corners of a place near the given position move less than this in the mean, pixels. A position far
-# from it has to stand so many standard deviations higher: by that the best of some 10^8 positions
-# exceeds that of 10^5 by chance.
+# Corners of a place near another one, such as the given, move less than this in the mean, pixels.
+# One far from the given has to stand so many standard deviations higher: by that the best of some
+# 10^8 positions exceeds that of 10^5 by chance.
 _HERE, _FAR = 30.0, 1.0
 # How far the answer may lie from where its correlation is highest; what lies further from there
 # than the second is another position, pixels.
@@ -158,14 +158,21 @@ class WholeImages:
         if not found:
             return None
         peak, lead, number = max(found)
+        # Of other turns and scales, too, there may be one that fits almost as well.
+        others = [one for one, _, i in found if self._gap(tight[i], tight[number]) > _HERE]
+        lead = min(lead, peak - max(others, default=-np.inf))
         return self._measured(tight[number], peak, lead, turning)
 
     def _far(self, matrix: NDArray[np.float64], here: NDArray[np.float64]) -> float:
         """What a place far from the given one has to stand higher by, standard deviations."""
+        return _FAR if self._gap(matrix, here) > _HERE else 0.0
+
+    def _gap(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+        """How far two transforms put the reference's corners apart, their mean, pixels."""
         width, height = self._size
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
-        gap = apply_matrix(matrix, corners) - apply_matrix(here, corners)
-        return _FAR if float(np.hypot(*gap.T).mean()) > _HERE else 0.0
+        gap = apply_matrix(one, corners) - apply_matrix(other, corners)
+        return float(np.hypot(*gap.T).mean())
 
     def _measured(
         self, found: NDArray[np.float64], peak: float, lead: float, turning: bool
