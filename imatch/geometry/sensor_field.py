@@ -215,6 +215,23 @@ class SensorFields:
         others = surface[enough & (away > apart)]
         return float(surface[top]), float(others.max(initial=0.0))
 
+    def repetition(self, maps: NDArray[np.float32], apart: float) -> float:
+        """Correlates the reference's maps, and a target's, with themselves.
+
+        Args:
+            maps: (C, h, w) of a target on the reference's pixels.
+            apart: From how far on a shift is no neighbour, pixels.
+
+        Returns:
+            How much both repeat themselves at one and the same shift, from 0 to 1: the highest
+            autocorrelation that both have.
+        """
+        own = [self._plain, transformed(maps, self._shape, flat=False)]
+        surfaces, enough = zip(*(correlation(one, one) for one in own), strict=True)
+        away = np.hypot(self._y[:, None], self._x) > apart
+        both = np.minimum(*(surface / max(surface[0, 0], 1e-12) for surface in surfaces))
+        return float(both[away & enough[0] & enough[1]].max(initial=0.0))
+
     def posed(self, tgt: Rendered, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
         """(C, h, w) maps of a target on the reference's pixels."""
         return self._describe(*field_input(warp_image(tgt, matrix, self._size, rough=True)))

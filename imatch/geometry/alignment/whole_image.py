@@ -36,6 +36,8 @@ _HERE, _FAR = 30.0, 1.0
 # How far the answer may lie from where its correlation is highest; what lies further from there
 # than the second is another position, pixels.
 _NEAR, _APART = 6, 10
+# From how far on what looks like the ground itself is its repetition, pixels.
+_REPEATED = 16
 # Parts along the longer side; how far their surfaces reach and how far the sum of all may move,
 # pixels; how far the corners may move besides by turn and by scale, in so many steps of pixels.
 _PARTS, _PART_REACH, _MOVED, _TURNED, _STEP = 6, 20, 11, 4, 1.25
@@ -58,6 +60,7 @@ class WholeAlignment:
         centre: (D, 2) what the middle moves by when the parts are drawn anew, target pixels.
         corners: (D, 4, 2) the same of the corners.
         side: Side of the parts, reference pixels.
+        repetition: How much both images repeat themselves at one shift, from 0 to 1.
     """
 
     matrix: NDArray[np.float64]
@@ -69,6 +72,7 @@ class WholeAlignment:
     centre: NDArray[np.float64]
     corners: NDArray[np.float64]
     side: float
+    repetition: float
 
     @property
     def scatter(self) -> float:
@@ -177,7 +181,8 @@ class WholeImages:
     def _measured(
         self, found: NDArray[np.float64], peak: float, lead: float, turning: bool
     ) -> WholeAlignment | None:
-        parts = self._parts(self._fields.posed(self._tgt, found))
+        posed = self._fields.posed(self._tgt, found)
+        parts = self._parts(posed)
         if len(parts.surface) < _FEWEST_PARTS:
             return None
         back = np.linalg.inv(self._tgt_scale)
@@ -202,6 +207,7 @@ class WholeImages:
             moved[:, 0],
             moved[:, 1:],
             parts.side / float(self._ref_scale[0, 0]),
+            self._fields.repetition(posed, _REPEATED),
         )
 
     def _parts(self, posed: NDArray[np.float32]) -> _Parts:

@@ -30,6 +30,7 @@ from tests.support.sensor_fields import shipped
 
 Row = dict[str, str | float]
 FEATURES = ("peak", "lead", "scatter", "likeness")
+_COLUMNS = ("name", "group", "error", *FEATURES, "bound", "repetition")
 # How the network was trained by whose maps whole images are compared.
 _RECIPE = Path("experiments/fields/cross.yaml")
 _ONE_SENSOR = ("other", "adjacent", "mirrored", "other_date", "lattices", "other_fixed")
@@ -114,7 +115,7 @@ def measure(task: Task) -> Row:
         ref, tgt = _rendered(one.source(), other.source())
     found = WholeImages(ref, tgt, shipped()).align()
     if found is None:
-        return {**about, "error": math.inf, **dict.fromkeys((*FEATURES, "bound"), math.nan)}
+        return {**about, "error": math.inf, **dict.fromkeys(_COLUMNS[3:], math.nan)}
     error = math.inf if truth is None else corner_error(found.matrix, truth, ref.size)
     half = NORMAL_95 * np.sqrt((found.corners**2).mean(axis=0))
     bound = math.hypot(float(np.hypot(*half.T).max()), WHOLE.systematic)
@@ -123,6 +124,7 @@ def measure(task: Task) -> Row:
         "error": error,
         **{name: float(getattr(found, name)) for name in FEATURES},
         "bound": bound,
+        "repetition": found.repetition,
     }
 
 
@@ -165,10 +167,9 @@ def weigh(rows: list[dict[str, str]]) -> None:
     shipped = np.array([*(getattr(WHOLE, name) for name in FEATURES), WHOLE.offset])
     bound = np.array([float(row["bound"]) for row in rows])
     lead = values[:, 1] / values[:, 0]
+    repeats = np.array([float(row["repetition"]) for row in rows]) > WHOLE.repeating
     for name, beta in (("fitted", fitted), ("shipped", shipped)):
-        exact = values[:, 2] <= WHOLE.least_scatter
-        least = np.where(exact, WHOLE.least_exact, WHOLE.least_lead)
-        odds = np.where(lead >= least, design @ beta, -math.inf)
+        odds = np.where((lead >= WHOLE.least_lead) & ~repeats, design @ beta, -math.inf)
         wrong = np.flatnonzero(told & (sign < 0))
         worst = wrong[np.argsort(odds[wrong])[::-1][:8]]
         print(f"{name}: highest of {len(wrong)} wrong ones:")
@@ -201,14 +202,13 @@ def learn(folder: Path, data: Path, mixed: int, pairs: int, jobs: int) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "alignments.csv"
-    columns = ["name", "group", "error", *FEATURES, "bound"]
     if not table.exists():
-        table.write_text(",".join(columns) + "\n")
+        table.write_text(",".join(_COLUMNS) + "\n")
     with table.open(newline="") as file:
         done = {(row["name"], row["group"]) for row in csv.DictReader(file)}
     todo = [task for task in tasks(data, mixed, pairs) if (task.name, task.group) not in done]
     with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
         for number, row in enumerate(map_processes(measure, todo, jobs), 1):
             writer.writerow(row)
             file.flush()
