@@ -7,6 +7,7 @@ r"""How far to trust an answer: wrong `ok`s, and stated intervals held against t
     python -m experiments.benchmarks.trust learn /tmp/imatch-tuning --data ../shared/data
     python -m experiments.benchmarks.trust appearance /tmp/imatch-appearance --data ../shared/data
     python -m experiments.benchmarks.trust sensors /tmp/imatch-sensors --data ../shared/data
+    python -m experiments.benchmarks.trust agreement out/cross/results.csv CASES.csv
 
 ``run`` makes pairs of every kind (`tests.support.pairs.trust.kinds`) from seeds, registers them
 (`tests.support.trust.measure`) and appends a row for each matcher to ``pairs.csv``; a second run
@@ -15,8 +16,9 @@ goes on where the first stopped. ``report`` counts (`tests.support.trust.report`
 ``learn`` fits the odds by which an alignment is believed (`imatch.geometry.acceptance`), on
 training places only (`tests.support.trust.odds`), and prints the weights and what they separate.
 ``sensors`` fits the odds by which the whole images of radar, maps and infrared are believed beside
-optical ones (`tests.support.trust.sensors`). ``appearance`` fits how far season and sun may move
-all windows alike (`AppearanceRules`) to tiles whose scene is known
+optical ones (`tests.support.trust.sensors`); ``agreement`` holds the answers to a pair that was
+presented twice against one another (`tests.support.trust.agreement`). ``appearance`` fits how far
+season and sun may move all windows alike (`AppearanceRules`) to tiles whose scene is known
 (`tests.support.trust.appearance`).
 """
 
@@ -35,7 +37,7 @@ from imatch.core.io.jsontext import to_json
 from imatch.core.pool import map_processes
 from tests.support.pairs.trust.ground import SPLITS
 from tests.support.pairs.trust.kinds import KINDS
-from tests.support.trust import appearance, odds, sensors
+from tests.support.trust import agreement, appearance, odds, sensors
 from tests.support.trust.measure import COLUMNS, Task, measure
 from tests.support.trust.report import read_rows, risk_coverage, summarise, tables
 
@@ -117,6 +119,11 @@ def learn_sensors(asked: argparse.Namespace) -> None:
     sensors.learn(asked.out, asked.data, asked.mixed, asked.pairs, asked.jobs)
 
 
+def agree(asked: argparse.Namespace) -> None:
+    """Print how far two answers to one pair lie apart."""
+    print(agreement.agreement(asked.results, asked.cases), end="")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     described = (__doc__ or "").splitlines()[0]
@@ -157,6 +164,10 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--mixed", type=int, default=30, help="pairs of two places of a source")
     part.add_argument("--pairs", type=int, default=15, help="of each kind of one sensor")
     part.add_argument("--jobs", type=int, default=2)
+    part = parts.add_parser("agreement", help="hold two answers to one pair against one another")
+    part.set_defaults(run=agree)
+    part.add_argument("results", type=Path, help="results.csv of imatch bench")
+    part.add_argument("cases", type=Path, help="table of its cases")
     return whole
 
 

@@ -92,3 +92,25 @@ def test_a_transform_is_pulled_tight() -> None:
     np.testing.assert_array_equal(shifted[:2, :2], np.eye(2))
     blank = Rendered(np.zeros_like(ref.pixels), np.zeros_like(ref.valid))
     np.testing.assert_array_equal(fields.tightened(blank, truth), truth)
+
+
+def test_what_repeats_itself_in_both_is_told() -> None:
+    rng = np.random.default_rng(4)
+    maps = rng.normal(size=(2, 2, 80, 80)).astype(np.float32)
+    fields = SensorFields(lambda *_: maps[0], _image(1))
+    assert fields.repetition(maps[1], 16) < 0.2
+    # Cells of 15 by 15 pixels of the maps, 30 of the image, in one and in both.
+    cells = rng.normal(size=(2, 2, 15, 15)).astype(np.float32)
+    tiled = np.tile(cells, (1, 1, 6, 6))[:, :, :80, :80] + maps / 2
+    assert fields.repetition(tiled[1], 16) < 0.2
+    both = SensorFields(lambda *_: tiled[0], _image(1))
+    assert both.repetition(tiled[1], 16) > 0.6
+    # Other periods are no common ones.
+    other = np.tile(cells[1, :, :11, :11], (1, 8, 8))[:, :80, :80]
+    assert both.repetition(other, 16) < 0.45
+
+
+def test_nothing_repeats_where_nothing_is_seen() -> None:
+    ref = _image(1)
+    fields = SensorFields(directions_alone, ref)
+    assert fields.repetition(np.zeros_like(fields.maps), 16) == 0

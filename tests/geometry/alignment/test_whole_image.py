@@ -157,6 +157,19 @@ class TestJudgement:
         assert judged.corner_ci95 >= judged.corner_statistical
         assert "whole images agree" in judged.reason
 
+    def test_ground_that_repeats_itself_is_refused(self) -> None:
+        ref, tgt = pair(13, "radar", np.eye(3))
+        found = WholeImages(ref, tgt, shipped()).align()
+        assert found is not None
+        assert found.repetition < WHOLE.repeating
+        for alike in (
+            replace(found, repetition=WHOLE.repeating + 0.01),
+            replace(found, lead=0.2 * found.peak),
+        ):
+            judged = judge_whole_image(alike, ref.valid, tgt.valid, EstimateOptions())
+            assert judged.status == "uncertain"
+            assert judged.reason.endswith("another position fits almost as well")
+
     def test_a_translation_is_one(self) -> None:
         ref, tgt = pair(9, "map", np.eye(3))
         found = WholeImages(ref, tgt, shipped()).align(turning=False)
