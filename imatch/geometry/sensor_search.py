@@ -77,13 +77,17 @@ def search_places(
     full = np.array([[step, 0, first], [0, step, first], [0, 0, 1.0]])
     middle = np.array([(size[0] - 1) / 2, (size[1] - 1) / 2, 1.0])
 
-    def around(nearest: int) -> list[Hypothesis]:
+    def described(about: float) -> NDArray[np.float32]:
+        extent = _extent(tgt.size, about)
+        upright = _about_middles(extent, tgt.size, about, 1.0)
+        turned = warp_image(tgt, upright, extent, rough=True)
+        return _reduced(describe(*field_input(turned)), factor)
+
+    def around(nearest: int, turned: NDArray[np.float32]) -> list[Hypothesis]:
         """Turns that are nearest to a multiple of `_GROUP`, at all scales."""
         about = np.radians(nearest * _GROUP)
         extent = _extent(tgt.size, about)
         upright = _about_middles(extent, tgt.size, about, 1.0)
-        turned = describe(*field_input(warp_image(tgt, upright, extent, rough=True)))
-        turned = _reduced(turned, factor)
         found = list[Hypothesis]()
         for turn, scale in product(groups[nearest], scales):
             rest = np.radians(turn) - about
@@ -103,9 +107,10 @@ def search_places(
         return found
 
     groups = {key: list(of) for key, of in groupby(turns, lambda turn: round(turn / _GROUP))}
-    # The transforms run outside the interpreter's lock.
+    # The network has threads of its own; the transforms run outside the interpreter's lock.
+    maps_of = [described(np.radians(nearest * _GROUP)) for nearest in groups]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        places = [place for group in pool.map(around, groups) for place in group]
+        places = [place for found in pool.map(around, groups, maps_of) for place in found]
     places.sort(key=lambda place: -place.score)
     return _distinct(places, size, keep)
 
