@@ -181,7 +181,7 @@ def ask(case: Case, root: Path, before: Before, others: Mapping[str, Auto]) -> l
             continue
         begun = time.process_time()
         proposed = registrar.proposed_by(name, kept.ref, kept.tgt, kept.options)
-        proposals = Proposals(name, proposed, len(proposed))
+        proposals = Proposals(name, proposed)
         candidates = kept.candidates + registrar.aligned(kept.aligner, proposals)
         spent = time.process_time() - begun
         found = registrar.answer(kept.aligner, candidates, kept.ref, kept.tgt, kept.options)

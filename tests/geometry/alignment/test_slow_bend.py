@@ -31,7 +31,9 @@ def test_a_slow_bend_is_known_beyond_the_windows(
         return np.asarray(np.column_stack(terms) @ factors)
 
     residual = bend(centre)
-    stray = rng.random(len(centre)) < wrong
+    # A corner is seen by one window: where that is wrong, the corner is not shown.
+    seen = np.hypot(*(centre[:, None] - rim).transpose(2, 0, 1)).min(axis=1) <= 32
+    stray = (rng.random(len(centre)) < wrong) & ~seen
     residual[stray] += rng.uniform(-8, 8, (stray.sum(), 2))
     assert np.allclose(slow_bend(centre, residual, 32.0, rim), bend(rim), atol=0.6)
 
