@@ -145,8 +145,8 @@ class WholeEvidence:
         repeating: Most that both may repeat themselves at one shift: none of 345 right alignments
             has more than 0.41, 11 of 12 of lattices have 0.47 or more.
         least_scatter: Below it, steps of whole pixels tell no more.
-        certain: Log-odds from which an alignment is believed: the best of 259 wrong ones has 0.6,
-            and by their slope one in 3000 reaches this.
+        certain: Log-odds from which an alignment is believed: the best of 259 wrong ones has 0.6.
+            The highest are too few to tell how many in a thousand would reach it.
         corner: Largest 95 % uncertainty of a mapped corner, working pixels.
         systematic: 95 % of what sensors show apart (labels, roofs, layover), working pixels.
     """
@@ -159,7 +159,7 @@ class WholeEvidence:
     least_lead: float = 0.25
     repeating: float = 0.45
     least_scatter: float = 0.5
-    certain: float = 2.3
+    certain: float = 3.0
     corner: float = 12.0
     systematic: float = 2.5
 

@@ -6,7 +6,6 @@ As `imatch.geometry.alignment.coarse_search` does by directions, of which two se
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, product
 
@@ -15,7 +14,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.geometry.alignment.coarse_search import Hypothesis
+from imatch.geometry.alignment.coarse_search import Hypothesis, distinct
 from imatch.geometry.alignment.orientation import warp_image
 from imatch.geometry.sensor_field import (
     STRIDE,
@@ -112,7 +111,7 @@ def search_places(
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         places = [place for found in pool.map(around, groups, maps_of) for place in found]
     places.sort(key=lambda place: -place.score)
-    return _distinct(places, size, keep)
+    return distinct(places, size, keep, _ALIKE)
 
 
 def _about_middles(
@@ -136,18 +135,3 @@ def _reduced(maps: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     even = np.pad(maps, ((0, 0), (0, -height % factor), (0, -width % factor)))
     blocks = even.reshape(count, even.shape[1] // factor, factor, -1, factor)
     return np.ascontiguousarray(blocks.mean(axis=(2, 4)))
-
-
-def _distinct(found: Sequence[Hypothesis], size: tuple[int, int], keep: int) -> list[Hypothesis]:
-    """The first places whose corners do not lie where those of another one do."""
-    width, height = size
-    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1.0]])
-    chosen, taken = list[Hypothesis](), list[NDArray[np.float64]]()
-    for place in found:
-        there = corners @ place.matrix[:2].T
-        if all(np.abs(there - other).max() > _ALIKE for other in taken):
-            chosen.append(place)
-            taken.append(there)
-        if len(chosen) == keep:
-            break
-    return chosen

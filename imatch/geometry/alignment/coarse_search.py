@@ -73,6 +73,8 @@ WIDE = CoarseGrid(
 THOROUGH = CoarseGrid(_steps(33, 34), tuple(np.exp(_steps(0.24, 13))), side=256)
 
 
+# Hypotheses of which no corner lies further apart than this share of the image are one.
+_APART = 0.1
 # Shorter side of a strip that is kept if possible, pixels, and its longest side, so many times as
 # long as that of other images.
 _SHORTER, _MOST = 64, 6
@@ -177,7 +179,7 @@ def coarse_search(
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = [h for row in pool.map(at_angle, *zip(*groups, strict=True)) for h in row]
     found.sort(key=lambda h: -h.score)
-    return _distinct(found, ref.size, keep)
+    return distinct(found, ref.size, keep, _APART * max(ref.size))
 
 
 def _beside(angle: float, scale: float, around: Sequence[Hypothesis]) -> bool:
@@ -261,14 +263,24 @@ def _longer_side(size: tuple[int, int], side: int) -> int:
     return min(longer, max(side, round(_SHORTER * longer / shorter), 1), _MOST * side)
 
 
-def _distinct(found: list[Hypothesis], size: tuple[int, int], keep: int) -> list[Hypothesis]:
+def distinct(
+    found: Sequence[Hypothesis], size: tuple[int, int], keep: int, apart: float
+) -> list[Hypothesis]:
+    """The first hypotheses whose corners do not all lie where those of another one do.
+
+    Args:
+        found: Best first.
+        size: (width, height) of the reference.
+        keep: How many are wanted.
+        apart: How far a corner has to lie from another's, target pixels, along x or y.
+    """
     width, height = size
     corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], dtype=float)
     chosen: list[Hypothesis] = []
     centres: list[NDArray[np.float64]] = []
     for hypothesis in found:
         place = corners @ hypothesis.matrix[:2].T
-        if all(np.abs(place - other).max() > 0.1 * max(size) for other in centres):
+        if all(np.abs(place - other).max() > apart for other in centres):
             chosen.append(hypothesis)
             centres.append(place)
         if len(chosen) == keep:
