@@ -92,7 +92,9 @@ class FieldTrainer(PairTrainer[FieldConfig, FieldBatch, Initialisation[FieldNetw
         height, enough = surfaces(spectra(maps[:1], side), spectra(maps[1:], side), side)
         right = right_shifts(batch.shift, side, self.config.loss.tolerance_px).to(self.device)
         there = float(height[right & enough].max()) if (right & enough).any() else 0.0
-        lead = there - float(height[~right & enough].max())
+        # A view may show nothing that the other does.
+        others = height[~right & enough]
+        lead = there - float(others.max()) if len(others) else there
         return {"height": there, "lead": lead, "right": float(lead > 0)}
 
     def architecture(self) -> dict[str, Any]:

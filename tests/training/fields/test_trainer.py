@@ -176,6 +176,14 @@ def test_nothing_to_learn_from(tmp_path: Path) -> None:
         FieldTrainer(_config("data.maps=0"), tmp_path / "run")
 
 
+def test_a_view_of_invalid_ground_is_measured_as_wrong(tmp_path: Path) -> None:
+    trainer = FieldTrainer(_config(), tmp_path / "run")
+    pair: PairSample = MapPairs(3, 64, 8)[0]
+    blank = replace(pair, valid_b=np.zeros_like(pair.valid_b))
+    figures = trainer.validation_step(FieldNetwork(), blank)
+    assert figures == {"height": 0.0, "lead": 0.0, "right": 0.0}
+
+
 def test_the_network_starts_as_the_directions() -> None:
     pair: PairSample = MapPairs(3, 64, 8)[0]
     batch = collate([as_item(pair)])
