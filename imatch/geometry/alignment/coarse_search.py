@@ -12,16 +12,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
 
+import cv2
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
 from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
-
-Spectra: TypeAlias = tuple[NDArray[np.complex64], NDArray[np.complex64]]
 
 
 @dataclass(frozen=True)
@@ -124,11 +122,9 @@ def coarse_search(
     middle = np.array([(ref.size[0] - 1) / 2, (ref.size[1] - 1) / 2, 1.0])
 
     @cache
-    def spectra(shape: tuple[int, int], quarters: tuple[int, ...]) -> Spectra:
-        """Of the reference, turned by quarters of a turn: (Q, ...) each."""
-        turned = [_spectra(_turned_by(first, quarter), shape) for quarter in quarters]
-        real, imaginary = (np.conj(np.stack(parts)) for parts in zip(*turned, strict=True))
-        return real, imaginary
+    def conjugate(shape: tuple[int, int], quarter: int) -> NDArray[np.complex64]:
+        """Of the spectrum of the reference, turned by quarters of a turn."""
+        return np.asarray(np.conj(_spectrum(_turned_by(first, quarter), shape)))
 
     def at_angle(angle: float, quarters: Sequence[int]) -> list[Hypothesis]:
         return [h for scale in grid.scales for h in at(angle, quarters, scale)]
@@ -151,12 +147,12 @@ def coarse_search(
             )
         matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]])
         matrix[:2, 2] = centre - matrix[:2, :2] @ ((np.array(canvas) - 1) / 2)
-        warped = _spectra(warp_field(second, matrix, (canvas[0], canvas[1])), (down, across))
-        real, imaginary = spectra((down, across), quarters)
-        product = real * warped[0]
-        product += imaginary * warped[1]
-        surfaces = scipy.fft.irfft2(product, (down, across), overwrite_x=True)
-        for quarter, surface in zip(quarters, surfaces, strict=True):
+        warped = _spectrum(warp_field(second, matrix, (canvas[0], canvas[1])), (down, across))
+        for quarter in quarters:
+            product = conjugate((down, across), quarter) * warped
+            mean = float(product[0, 0].real)
+            cv2.dft(_as_floats(product), dst=_as_floats(product), flags=cv2.DFT_INVERSE)
+            surface = np.ascontiguousarray(product.real)
             upright = _quarter_turn(quarter, small_ref.size) @ forth
             if within is None:
                 peak = int(surface.argmax())
@@ -170,7 +166,9 @@ def coarse_search(
             central = (np.array(canvas) - seen) / 2
             shift = np.eye(3)
             shift[:2, 2] = moved - period * np.round((moved - central) / period)
-            score = float(surface.flat[peak]) / max(float(surface.std()), 1e-12)
+            # Not by `numpy.std`, which takes four times as long.
+            variance = float(np.vdot(surface, surface)) / surface.size - mean**2
+            score = float(surface.flat[peak]) / max(float(np.sqrt(max(variance, 0.0))), 1e-12)
             yield Hypothesis(back @ matrix @ shift @ upright, score)
 
     # The transforms run outside the interpreter's lock, so threads share the work; the order of
@@ -201,22 +199,39 @@ def _near(shape: tuple[int, ...], shift: NDArray[np.float64], reach: float) -> N
     return np.asarray(np.hypot(y[:, None], x) <= max(reach, 1.0))
 
 
-def _spectra(field: NDArray[np.complex64], shape: tuple[int, int]) -> Spectra:
-    """Half spectra of the real and the imaginary part: all that the real correlation needs.
+def _spectrum(field: NDArray[np.complex64], shape: tuple[int, int]) -> NDArray[np.complex64]:
+    """(H, W) spectrum of a field, which is made as large as a shape.
 
-    Both are divided by the root of their common modulus, which narrows the peak (between
-    correlation and phase correlation) and lifts it over the others: of pairs of two seasons of the
-    training split from 1.6 times the second to 2.6 times.
+    It is divided by the root of the modulus that the spectra of its real and of its imaginary part
+    have in common, which narrows the peak (between correlation and phase correlation) and lifts it
+    over the others: of pairs of two seasons of the training split from 1.6 times the second to 2.6
+    times. By OpenCV, which takes half the time of SciPy.
     """
-    # SciPy wants its input contiguous, or copies it row by row.
-    parts = (_folded(np.ascontiguousarray(part), shape) for part in (field.real, field.imag))
-    real, imaginary = (scipy.fft.rfft2(part, shape) for part in parts)
-    modulus = np.sqrt(real.real**2 + real.imag**2 + imaginary.real**2 + imaginary.imag**2)
-    weight = 1 / np.sqrt(modulus + _WEAK * modulus.mean() + np.float32(1e-12))
-    return real * weight, imaginary * weight
+    folded = _folded(field, shape)
+    spectrum = np.zeros(shape, np.complex64)
+    spectrum[: folded.shape[0], : folded.shape[1]] = folded
+    cv2.dft(_as_floats(spectrum), dst=_as_floats(spectrum))
+    power = spectrum.real**2 + spectrum.imag**2
+    modulus = np.sqrt((power + _mirrored(power)) / 2)
+    spectrum *= 1 / np.sqrt(modulus + _WEAK * modulus.mean() + np.float32(1e-12))
+    return spectrum
 
 
-def _folded(part: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+def _mirrored(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W) what a spectrum has at the opposite frequencies."""
+    found = np.empty_like(power)
+    found[0, 0] = power[0, 0]
+    found[0, 1:], found[1:, 0] = power[0, :0:-1], power[:0:-1, 0]
+    found[1:, 1:] = power[:0:-1, :0:-1]
+    return found
+
+
+def _as_floats(spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """(H, W, 2) the same memory, for OpenCV."""
+    return spectrum.view(np.float32).reshape(*spectrum.shape, 2)
+
+
+def _folded(part: NDArray[np.complex64], shape: tuple[int, int]) -> NDArray[np.complex64]:
     """An image, of which what exceeds a shape is added at its beginning, as shifts wrap."""
     for axis, side in enumerate(shape):
         if part.shape[axis] > side:
@@ -245,6 +260,7 @@ def _turned_by(field: NDArray[np.complex64], quarters: int) -> NDArray[np.comple
     return np.asarray(np.rot90(field, -quarters) * sign, dtype=np.complex64)
 
 
+@cache
 def _quarter_turn(quarters: int, size: tuple[int, int]) -> NDArray[np.float64]:
     """(3, 3) pixel of an image of (width, height) to its pixel once it is turned by quarters."""
     width, height = size

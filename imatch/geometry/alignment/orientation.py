@@ -47,8 +47,9 @@ def orientation_field(image: Rendered, sigma: float = 1.0) -> NDArray[np.complex
         else:
             # Normalised by what is seen (Knutsson & Westin, 1993): what stands in a gap is nothing.
             smooth = cv2.GaussianBlur(plane * seen, (0, 0), sigma) / weight
-        gradient = cv2.Scharr(smooth, cv2.CV_32F, 1, 0) + 1j * cv2.Scharr(smooth, cv2.CV_32F, 0, 1)
-        doubled += gradient.astype(np.complex64) ** 2
+        across, down = cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1)
+        doubled.real += (across - down) * (across + down)
+        doubled.imag += 2 * across * down
     # Back to the size of a gradient, then divided by itself plus a multiple of what is usual here:
     # strong edges count alike, noise counts little.
     size = np.sqrt(np.abs(doubled))

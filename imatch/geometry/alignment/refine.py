@@ -124,15 +124,7 @@ def _corners(valid: BoolArray, side: int, windows: CorrelationWindows) -> NDArra
     x = np.linspace(0, span_x, span_x // stride + 1).astype(np.int64)
     y = np.linspace(0, span_y, span_y // stride + 1).astype(np.int64)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    integral = cv2.integral(valid.astype(np.uint8))
-    left, top = grid.T
-    total = (
-        integral[top + side, left + side]
-        - integral[top, left + side]
-        - integral[top + side, left]
-        + integral[top, left]
-    )
-    return np.asarray(grid[total >= windows.least_valid * side**2])
+    return np.asarray(grid[_sums(valid, grid, side) >= windows.least_valid * side**2])
 
 
 def _correlate(
@@ -145,28 +137,56 @@ def _correlate(
     """(M, S, S) normalised correlation up to `radius` and a rim, no displacement at the middle."""
     taper = np.hanning(side + 2)[1:-1].astype(np.float32)
     left, top = corners.T
-    cuts = [
-        sliding_window_view(field, (side, side))[top, left] * np.outer(taper, taper)
-        for field in (first, second)
-    ]
-    squares = [cut.real**2 + cut.imag**2 for cut in cuts]
-    product = np.conj(scipy.fft.fft2(cuts[0], overwrite_x=True))
-    product *= scipy.fft.fft2(cuts[1], overwrite_x=True)
+    cuts, energy, seen = [], [], []
+    for field in (first, second):
+        cut = sliding_window_view(field, (side, side))[top, left]
+        cut *= np.outer(taper, taper)
+        cuts.append(cut)
+        parts = cut.view(np.float32).reshape(len(cut), -1)
+        energy.append(np.einsum("mi,mi->m", parts, parts))
+        seen.append(_share_seen(field, corners, side))
+    partial = np.minimum(*seen) < _WHOLE
+    common = _common_energy(*(cut[partial] for cut in cuts)) if partial.any() else None
+    for cut in cuts:
+        _transform(cut)
+    surfaces = np.multiply(np.conj(cuts[0], out=cuts[0]), cuts[1], out=cuts[1])
+    _transform(surfaces, cv2.DFT_INVERSE | cv2.DFT_SCALE)
     near = np.arange(-_reach(side, radius), _reach(side, radius) + 1)
-    # Rows that nobody looks at need no transform along them.
-    down = scipy.fft.ifft(product, axis=1, overwrite_x=True)[:, near]
-    surface = scipy.fft.ifft(down, axis=2, overwrite_x=True)[:, :, near].real
-    energy = [square.sum(axis=(1, 2)) for square in squares]
-    scale = np.broadcast_to((np.sqrt(energy[0] * energy[1]) + 1e-9)[:, None, None], surface.shape)
-    seen = [square > 0 for square in squares]
-    partial = np.minimum(*(mask.mean(axis=(1, 2)) for mask in seen)) < _WHOLE
-    if partial.any():
+    surface = surfaces.real[:, near[:, None], near]
+    scale = np.sqrt(energy[0] * energy[1]) + 1e-9
+    scale = np.broadcast_to(scale[:, None, None], surface.shape)
+    if common is not None:
         scale = scale.copy()
-        common = _common_energy(
-            [square[partial] for square in squares], [mask[partial] for mask in seen]
-        )
-        scale[partial] = common[np.ix_(np.arange(len(common)), near, near)]
+        scale[partial] = common[:, near[:, None], near]
     return np.asarray(surface / scale, dtype=np.float32)
+
+
+def _transform(windows: NDArray[np.complex64], flags: int = 0) -> None:
+    """Fourier-transforms windows (M, side, side) in place.
+
+    One by one by OpenCV, which takes a third of the time of all at once by SciPy at 64 pixels.
+    """
+    for window in windows.view(np.float32).reshape(*windows.shape, 2):
+        cv2.dft(window, dst=window, flags=flags)
+
+
+def _share_seen(
+    field: NDArray[np.complex64], corners: NDArray[np.int64], side: int
+) -> NDArray[np.float64]:
+    """(M,) share of the pixels of each window at which a field has a direction."""
+    return np.asarray(_sums(field != 0, corners, side) / side**2)
+
+
+def _sums(mask: BoolArray, corners: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """(M,) number of marked pixels in each window."""
+    integral = cv2.integral(mask.astype(np.uint8))
+    left, top = corners.T
+    return np.asarray(
+        integral[top + side, left + side]
+        - integral[top, left + side]
+        - integral[top + side, left]
+        + integral[top, left]
+    )
 
 
 def _reach(side: int, radius: int) -> int:
@@ -175,16 +195,17 @@ def _reach(side: int, radius: int) -> int:
 
 
 def _common_energy(
-    squares: list[NDArray[np.float32]], seen: list[BoolArray]
+    first: NDArray[np.complex64], second: NDArray[np.complex64]
 ) -> NDArray[np.float64]:
-    """(M, side, side) what to normalise by at each displacement: what both see then.
+    """(M, side, side) what to normalise by at each displacement: what both windows see then.
 
     Two windows with gaps at the same places would else correlate best where the gaps lie on one
     another (Padfield, "Masked object registration in the Fourier domain", IEEE TIP 2012).
     """
-    masks = [scipy.fft.rfft2(mask.astype(np.float32)) for mask in seen]
+    squares = [cut.real**2 + cut.imag**2 for cut in (first, second)]
+    masks = [scipy.fft.rfft2((square > 0).astype(np.float32)) for square in squares]
     energy = [scipy.fft.rfft2(square) for square in squares]
-    shape = squares[0].shape[1:]
+    shape = first.shape[1:]
     total = [square.sum(axis=(1, 2))[:, None, None] for square in squares]
     common = [
         scipy.fft.irfft2(np.conj(energy[0]) * masks[1], s=shape),
