@@ -83,7 +83,9 @@ def judge_alignment(
     explained = alignment.explained
     alignment = _with_shear(aligner, alignment, options)
     kinds = MODEL_KINDS if options.model == "auto" else (options.model,)
-    ref_xy, tgt_xy = alignment.matches.ref_xy, alignment.matches.tgt_xy
+    # Windows that hardly correlate agree by chance with what bends most.
+    told = alignment.reliable
+    ref_xy, tgt_xy = alignment.matches.ref_xy[told], alignment.matches.tgt_xy[told]
     found = {k: m for k in kinds if (m := search(k, ref_xy, tgt_xy, AGREES)) is not None}
     shape = ref_valid.shape
     found = {k: m for k, m in found.items() if not implausibility(m, shape, options.limits)}
