@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from imatch.core.types import BoolArray
 from imatch.geometry.transform import apply_matrix
 
+#: `PairSample.source` of what two sensors saw: real pairs, procedural photographs and their maps.
+SENSORS, MAPS = "sensors", "map"
+
 
 def _no_points() -> NDArray[np.float32]:
     return np.zeros((0, 2), dtype=np.float32)

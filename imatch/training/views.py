@@ -27,8 +27,13 @@ class PairsConfig(Settings):
         chips: Folder that ``imatch data prepare`` filled; None for procedural landscapes alone.
         sources: Only these of its sources; None for all.
         size: Side of the views the network sees, a multiple of 8.
-        landscapes: Number of procedural pairs, alone or beside the chips; validation is on chips
+        landscapes: Number of procedural pairs, alone or beside others; validation is on real ones
             where there are any.
+        maps: Number of procedural photographs and maps, likewise.
+        cases: Table of cases (``imatch bench``) of real pairs of two sensors; its images lie beside
+            it. What it shows of a ground is taken once, as it is.
+        case_sources: Only these of its sources; None for all.
+        held_out: Every so many-th ground of the table is kept for validation.
         limit: Most pairs used for training; None for all.
     """
 
@@ -36,6 +41,10 @@ class PairsConfig(Settings):
     sources: tuple[str, ...] | None = None
     size: int = Field(default=256, ge=32, le=MOST, multiple_of=8)
     landscapes: int = Field(default=0, ge=0)
+    maps: int = Field(default=0, ge=0)
+    cases: Path | None = None
+    case_sources: tuple[str, ...] | None = None
+    held_out: int = Field(default=5, ge=2)
     limit: int | None = Field(default=None, ge=1)
 
 
@@ -110,11 +119,13 @@ def open_pairs(config: PairsConfig, split: Literal["train", "val"], bands: int, 
         seed: Of procedural landscapes, and of which date comes first.
 
     Raises:
-        InputError: The chips are missing or damaged.
+        InputError: The chips or the cases are missing or damaged.
         ConfigError: There is nothing to learn from, or a source does not exist.
     """
     from imatch.datasets.pairs import ChipPairs
+    from imatch.datasets.synthetic.maps import MapPairs
     from imatch.datasets.synthetic.pairs import LandscapePairs
+    from imatch.training.sensor_pairs import SensorPairs, split_cases
 
     parts: list[Pairs] = []
     if config.chips is not None:
@@ -131,15 +142,22 @@ def open_pairs(config: PairsConfig, split: Literal["train", "val"], bands: int, 
                 known_only=known,
             )
         )
-    if config.landscapes and (split == "train" or not parts):
-        # Other seeds are other ground.
-        count = config.landscapes if split == "train" else max(config.landscapes // 5, 1)
-        parts.append(LandscapePairs(2 * seed + (split == "val"), (config.size, config.size), count))
+    cases = split_cases(config)[split == "val"]
+    if cases:
+        parts.append(SensorPairs(cases, config))
+    procedural = split == "train" or not parts
+    # Other seeds are other ground, and fewer are enough to measure on.
+    ground, share = 2 * seed + (split == "val"), 1 if split == "train" else 5
+    if config.landscapes and procedural:
+        count = max(config.landscapes // share, 1)
+        parts.append(LandscapePairs(ground, (config.size, config.size), count))
+    if config.maps and procedural:
+        parts.append(MapPairs(ground, config.size, max(config.maps // share, 1)))
     if not parts:
         raise ConfigError(
             "there is nothing to learn from",
             subject="data",
-            hint="set data.chips to a folder of imatch data prepare, or data.landscapes",
+            hint="set data.chips to a folder of imatch data prepare, data.cases or data.landscapes",
         )
     pairs: Pairs = ConcatDataset(cast("list[Dataset[PairSample]]", parts))
     if split == "train" and config.limit is not None:

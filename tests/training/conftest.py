@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from imatch.datasets.sample import PairSample
 
 MakePair = Callable[..., PairSample]
+_HEADER = "case,source,variant,tag,ref,tgt," + ",".join(
+    f"{kind}{row}{column}" for kind in "wh" for row in range(3) for column in range(3)
+)
 
 
 def texture(size: int, seed: int, bands: int = 1) -> NDArray[np.float32]:
@@ -95,3 +99,25 @@ def ground(size: int, seed: int) -> PairSample:
 @pytest.fixture
 def pairs() -> Listed:
     return Listed([ground(64, seed) for seed in range(4)])
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table of four grounds twice each, and an unrelated pair; targets are warped by 5 px."""
+    lines = [_HEADER]
+    truth = "1,0,5,0,1,0,0,0,1"
+    for number in range(4):
+        image = np.random.default_rng(number).integers(0, 255, (80, 80), dtype=np.uint8)
+        image[:] = cv2.GaussianBlur(image, (0, 0), 2)
+        names = f"{number}a.png", f"{number}b.png"
+        cv2.imwrite(str(tmp_path / names[0]), image)
+        cv2.imwrite(str(tmp_path / names[1]), 255 - image)
+        source = "sar" if number < 3 else "map"
+        lines += [
+            f"{number}_{variant},{source},{variant},,{','.join(names)},{truth},{truth}"
+            for variant in ("near", "free")
+        ]
+    lines.append(f"no,sar,unrelated,,0a.png,1b.png,{truth}," + ",".join(["nan"] * 9))
+    path = tmp_path / "cases.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -8,14 +8,12 @@ import numpy as np
 
 from imatch.core.errors import ConfigError
 from imatch.datasets.pairs import EpochPairs
-from imatch.datasets.sample import PairSample
+from imatch.datasets.sample import MAPS, PairSample
 from imatch.datasets.synthetic.cartography import landscape_map
 from imatch.datasets.synthetic.landscape import Landscape, landscape
 from imatch.datasets.synthetic.landscape_view import SEASONS, render_landscape
 from imatch.datasets.synthetic.town import photograph, town, town_map
 
-#: `PairSample.source` of these pairs.
-SOURCE = "map"
 # One ground in so many is open country, the others are towns; samples that share a ground.
 _COUNTRY, _VIEWS = 4, 8
 # How well roofs, words and lines tell where the ground is, pixels.
@@ -81,7 +79,7 @@ class MapPairs(EpochPairs):
             changed=np.zeros_like(seen),
             place=f"map/{self.seed}/{number}",
             dates=("photograph", "map"),
-            source=SOURCE,
+            source=MAPS,
         )
 
 

@@ -12,9 +12,10 @@ from pydantic import Field
 from imatch.core.extras import require_extra
 from imatch.core.settings import Settings
 from imatch.core.types import BoolArray
-from imatch.datasets.sample import PairSample
+from imatch.datasets.sample import MAPS, SENSORS, PairSample
 from imatch.training.augment import colour
 from imatch.training.augment.geometry import Matrix, ViewConfig, draw_views, move
+from imatch.training.augment.modality import other_modality
 
 
 class AugmentConfig(Settings):
@@ -33,6 +34,8 @@ class AugmentConfig(Settings):
         coarser: Larger pixels.
         stripes: Those of a push-broom sensor.
         sensor: Noise and compression (albumentations).
+        modality: Share of the pairs of one sensor of which one view is shown as another sensor or a
+            map might show it.
     """
 
     views: ViewConfig = ViewConfig()
@@ -47,6 +50,7 @@ class AugmentConfig(Settings):
     coarser: float = Field(default=0.2, ge=0, le=1)
     stripes: float = Field(default=0.2, ge=0, le=1)
     sensor: float = Field(default=0.7, ge=0, le=1)
+    modality: float = Field(default=0.0, ge=0, le=1)
 
 
 PLAIN = AugmentConfig.model_validate(
@@ -101,6 +105,13 @@ class Augmentation:
         clear = move(sample, to_a, to_b, self.size)
         a, hidden_a = self.coloured(clear.a, clear.valid_a, rng)
         b, hidden_b = self.coloured(clear.b, clear.valid_b, rng)
+        # Nothing is drawn where nothing is asked: runs without it stay what they were.
+        made = self.config.modality and sample.source not in (SENSORS, MAPS)
+        if made and rng.random() < self.config.modality:
+            if rng.random() < 0.5:
+                a = _in_other_modality(a, clear.valid_a, rng)
+            else:
+                b = _in_other_modality(b, clear.valid_b, rng)
         hidden = cv2.warpPerspective(
             hidden_b.astype(np.uint8),
             clear.homography,
@@ -148,3 +159,14 @@ class Augmentation:
         if rng.random() < config.grey:
             pixels = colour.mix_to_grey(pixels, rng)
         return np.asarray(np.clip(pixels, 0, 1) * valid, dtype=np.float32), hidden
+
+
+def _in_other_modality(
+    pixels: NDArray[np.float32], valid: BoolArray, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """(C, H, W) a view as another sensor or a map might show it."""
+    colours = pixels if len(pixels) == 3 else np.repeat(pixels.mean(axis=0)[None], 3, axis=0)
+    made = other_modality(colours, rng)
+    if len(pixels) != 3:
+        made = np.repeat(made.mean(axis=0)[None], len(pixels), axis=0)
+    return np.asarray(made * valid, dtype=np.float32)

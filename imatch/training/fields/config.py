@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
 from imatch.core.settings import Settings
@@ -37,19 +35,10 @@ class FieldDataConfig(PairsConfig):
 
     Attributes:
         size: Side of the views the network sees, a multiple of 8.
-        maps: Number of procedural photographs and maps.
-        cases: Table of cases (``imatch bench``) of real pairs of two sensors; its images lie beside
-            it. What it shows of a ground is taken once, as it is.
-        case_sources: Only these of its sources; None for all.
-        held_out: Every so many-th ground of the table is kept for validation.
         mixture: How often each kind of pair is shown.
     """
 
     size: int = Field(default=160, ge=64, le=MOST, multiple_of=8)
-    maps: int = Field(default=0, ge=0)
-    cases: Path | None = None
-    case_sources: tuple[str, ...] | None = None
-    held_out: int = Field(default=5, ge=2)
     mixture: FieldMixtureConfig = FieldMixtureConfig()
 
 

@@ -11,74 +11,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imatch.benchmark.cases import UNRELATED, Case, read_cases
-from imatch.benchmark.prepare_case import prepare_case
-from imatch.core.errors import InputError
 from imatch.core.types import Rendered
-from imatch.datasets.pairs import ChipPairs, EpochPairs, Mixture, PairDataset, mix_kinds
-from imatch.datasets.sample import PairSample
-from imatch.datasets.synthetic.maps import SOURCE as MAPS
+from imatch.datasets.pairs import ChipPairs, Mixture, PairDataset, mix_kinds
+from imatch.datasets.sample import MAPS, SENSORS, PairSample
 from imatch.datasets.synthetic.maps import MapPairs
 from imatch.datasets.synthetic.pairs import LandscapePairs
 from imatch.geometry.sensor_field import FieldInput, field_input
-from imatch.pipeline.pair.config import MatchConfig
-from imatch.raster import render
 from imatch.training.augment.geometry import draw_views, move
 from imatch.training.augment.modality import optical, other_modality, stretched
 from imatch.training.fields.config import FieldAugmentConfig, FieldDataConfig
 from imatch.training.loader import Draw
+from imatch.training.sensor_pairs import SensorPairs, split_cases
 from imatch.training.views import Pairs, one_date, with_bands
 
-#: `PairSample.source` of real pairs of two sensors, and of their references alone.
-SENSORS, OPTICAL = "sensors", "optical"
+#: `PairSample.source` of the references of real pairs of two sensors.
+OPTICAL = "optical"
 # Of two dates of a season's pair one is shown twice, once in a made modality.
 _ONE_DATE = 0.4
 # Procedural images are so many times as wide as a view: as far as views zoom out.
 _ZOOMED = 1.4
-
-
-class SensorPairs(EpochPairs):
-    """Real pairs of two sensors from a table of cases, each ground once, as its files have it.
-
-    Args:
-        cases: The cases; their truth leads to the warped target, and is taken back.
-        config: Names the table, beside which the images lie.
-    """
-
-    def __init__(self, cases: Sequence[Case], config: FieldDataConfig) -> None:
-        assert config.cases is not None
-        self._cases, self._root = list(cases), config.cases.parent
-        self._kept: dict[int, PairSample] = {}
-
-    def __len__(self) -> int:
-        return len(self._cases)
-
-    def draw(self, _epoch: int, index: int) -> PairSample:
-        """See `EpochPairs.draw`; the same in every epoch."""
-        if index not in self._kept:
-            self._kept[index] = self._read(self._cases[index])
-        return self._kept[index]
-
-    def _read(self, case: Case) -> PairSample:
-        assert case.truth is not None
-        plain = replace(case, warp=np.eye(3))
-        images = [
-            render(view.source().read(), 3)
-            for view in prepare_case(plain, self._root, MatchConfig())
-        ]
-        homography = np.linalg.inv(case.warp) @ case.truth
-        return PairSample(
-            a=images[0].pixels,
-            b=images[1].pixels,
-            valid_a=images[0].valid,
-            valid_b=images[1].valid,
-            homography=homography / homography[2, 2],
-            sigma_px=case.tol_px / 2,
-            changed=np.zeros_like(images[0].valid),
-            place=case.name,
-            dates=("reference", case.source),
-            source=SENSORS,
-        )
 
 
 @dataclass
@@ -101,38 +52,6 @@ class OneSensor:
     def __getitem__(self, key: int | tuple[int, int]) -> PairSample:
         """Returns a pair, by (epoch, index) or an index of the present epoch."""
         return replace(one_date(self.pairs[key]), source=OPTICAL)
-
-
-def split_cases(config: FieldDataConfig) -> tuple[list[Case], list[Case]]:
-    """Reads the table of cases and keeps every so many-th ground for validation.
-
-    Args:
-        config: Names the table, and which of its sources are used.
-
-    Returns:
-        Cases to learn from and cases to measure on, one of each ground.
-
-    Raises:
-        InputError: The table cannot be read, or has no pair of the sources.
-    """
-    if config.cases is None:
-        return [], []
-    grounds: dict[tuple[str, str], Case] = {}
-    for case in read_cases(config.cases):
-        wanted = config.case_sources is None or case.source in config.case_sources
-        if wanted and case.variant != UNRELATED:
-            grounds.setdefault((case.ref, case.tgt), case)
-    if not grounds:
-        raise InputError(
-            "has no pair of two sensors of these sources",
-            subject=config.cases,
-            hint="see its column source, and data.case_sources",
-        )
-    # By source, so that each has its share.
-    chosen = sorted(grounds.values(), key=lambda case: (case.source, case.name))
-    held = chosen[:: config.held_out]
-    kept = [case for number, case in enumerate(chosen) if number % config.held_out]
-    return kept, held
 
 
 def open_mixture(config: FieldDataConfig, seed: int) -> tuple[Mixture, dict[str, int]]:

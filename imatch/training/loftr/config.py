@@ -27,6 +27,8 @@ class MixtureConfig(Settings):
         self_: One date twice, from where the truth is exact (``self`` in a file).
         landscape: Procedural landscapes at two seasons; exact as well.
         distil: Two dates whose residual is unknown, aligned by our own matchers.
+        sensors: Real pairs of two sensors, of the table `cases`.
+        map: Procedural photographs and their maps.
         hard_share: Share of changed ground from which a pair counts as hard.
     """
 
@@ -35,6 +37,8 @@ class MixtureConfig(Settings):
     self_: float = Field(default=0.1, ge=0, alias="self")
     landscape: float = Field(default=0.15, ge=0)
     distil: float = Field(default=0.05, ge=0)
+    sensors: float = Field(default=0.3, ge=0)
+    map: float = Field(default=0.2, ge=0)
     hard_share: float = Field(default=0.15, gt=0, le=1)
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
@@ -44,10 +48,7 @@ class LoFTRDataConfig(PairsConfig):
     """Settings of the training data.
 
     Attributes:
-        chips: See `PairsConfig`.
-        sources: See `PairsConfig`.
         size: Side of the views the network sees, a multiple of its cells.
-        landscapes: Number of procedural pairs.
         limit: Most pairs of chips of each kind; None for all.
         mixture: How often each kind of pair is shown.
     """

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from imatch.core.types import Rendered
 from imatch.datasets.pairs import ChipPairs, Key, Mixture, PairDataset, mix_kinds
 from imatch.datasets.sample import PairSample
+from imatch.datasets.synthetic.maps import MapPairs
 from imatch.datasets.synthetic.pairs import LandscapePairs
 from imatch.matchers.dense.loftr_s2 import LoFTRS2
 from imatch.matchers.images import prepare
@@ -23,9 +24,10 @@ from imatch.training.loftr.config import (
     LoFTRDistilConfig,
 )
 from imatch.training.loftr.labels import AlignedTargets, Alignments, with_alignment
+from imatch.training.sensor_pairs import SensorPairs, split_cases
 from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs
 
-Kind = Literal["season", "hard", "self", "landscape", "distil"]
+Kind = Literal["season", "hard", "self", "landscape", "distil", "sensors", "map"]
 
 
 @dataclass
@@ -128,7 +130,7 @@ def open_mixture(
         The mixture, and how many pairs of each kind there are.
 
     Raises:
-        InputError: The chips are missing or damaged.
+        InputError: The chips or the cases are missing or damaged.
         ConfigError: There is nothing to learn from, or a source does not exist.
     """
     weights = config.mixture.model_dump(by_alias=True)
@@ -151,9 +153,14 @@ def open_mixture(
         # Validation's ground is of odd seeds.
         side = (config.size, config.size)
         members["landscape"] = LandscapePairs(2 * seed, side, config.landscapes)
+    if config.maps:
+        members["map"] = MapPairs(2 * seed, config.size, config.maps)
+    cases, _ = split_cases(config)
+    if cases:
+        members["sensors"] = SensorPairs(cases, config)
     hint = (
-        "set data.chips to a folder of imatch data prepare, or data.landscapes, and give them"
-        " weights in data.mixture"
+        "set data.chips to a folder of imatch data prepare, data.cases or data.landscapes, and give"
+        " them weights in data.mixture"
     )
     return mix_kinds(members, weights, seed=seed, hint=hint)
 
@@ -211,10 +218,6 @@ def open_validation(config: LoFTRConfig, seed: int) -> Pairs:
         ConfigError: There is nothing to measure on.
     """
     data = config.data
-    wanted = PairsConfig(
-        chips=data.chips,
-        sources=data.sources,
-        size=config.validation.size,
-        landscapes=data.landscapes,
-    )
+    shared = data.model_dump(include=set(PairsConfig.model_fields))
+    wanted = PairsConfig(**(shared | {"size": config.validation.size}))
     return open_pairs(wanted, "val", config.shape.channels, seed)

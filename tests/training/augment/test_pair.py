@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from imatch.datasets.sample import PairSample
+from imatch.datasets.sample import SENSORS, PairSample
 from imatch.geometry.transform import apply_matrix
 from imatch.training.augment import colour
 from imatch.training.augment.geometry import ViewConfig
@@ -85,6 +86,31 @@ def test_seasons_change_kinds_of_ground_each_in_its_way() -> None:
         # Which may turn round: bright soil, dark sprouts.
         assert abs(np.corrcoef(new[:, :28].ravel(), ground[:, :28].ravel())[0, 1]) > 0.2
     assert min(contrasts) < 0.15 < 0.35 < max(contrasts)
+
+
+@pytest.mark.parametrize("bands", [1, 3, 5])
+def test_one_view_of_one_sensor_is_shown_in_another_modality(
+    bands: int, make_pair: MakePair
+) -> None:
+    pair = make_pair(bands=bands)
+    plain, made = (
+        Augmentation(PLAIN.model_copy(update={"modality": share}), 64)(
+            pair, np.random.default_rng(5)
+        )
+        for share in (0.0, 1.0)
+    )
+    np.testing.assert_array_equal(plain.homography, made.homography)
+    same = [np.array_equal(*views) for views in ((plain.a, made.a), (plain.b, made.b))]
+    assert sorted(same) == [False, True]
+    assert made.a.shape == plain.a.shape
+    assert min(made.a.min(), made.b.min()) >= 0
+    assert max(made.a.max(), made.b.max()) <= 1
+    two = replace(pair, source=SENSORS)
+    seen = Augmentation(PLAIN.model_copy(update={"modality": 1.0}), 64)(
+        two, np.random.default_rng(5)
+    )
+    np.testing.assert_array_equal(seen.a, plain.a)
+    np.testing.assert_array_equal(seen.b, plain.b)
 
 
 def test_a_lost_band_is_the_mean_of_the_others(make_pair: MakePair) -> None:

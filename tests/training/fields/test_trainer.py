@@ -4,26 +4,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from imatch.core.errors import ConfigError, InputError
+from imatch.core.errors import ConfigError
 from imatch.core.settings import load_settings
 from imatch.core.types import Rendered
-from imatch.datasets.sample import PairSample
+from imatch.datasets.sample import SENSORS, PairSample
 from imatch.datasets.synthetic.maps import MapPairs
 from imatch.geometry.sensor_field import correlation, field_input, transformed
 from imatch.models.fields.network import STRIDE, FieldNetwork
 from imatch.training.fields.config import FieldConfig
 from imatch.training.fields.data import (
-    SENSORS,
     FieldViews,
     as_item,
     collate,
     open_mixture,
-    split_cases,
 )
 from imatch.training.fields.losses import (
     correlation_loss,
@@ -39,37 +36,11 @@ from tests.support.resumed_training import check_resumed_bit_for_bit
 from tests.support.training_runs import FOUR_STEPS
 from tests.training.loftr.conftest import Listed
 
-_HEADER = "case,source,variant,tag,ref,tgt," + ",".join(
-    f"{kind}{row}{column}" for kind in "wh" for row in range(3) for column in range(3)
-)
-
 
 def _config(*overrides: str) -> FieldConfig:
     tiny = ("model.width=8", "model.stem=4", "model.maps=2", "model.dilations=[1]")
     few = ("data.size=64", "data.maps=8", "validation.pairs=2")
     return load_settings(FieldConfig, None, [*tiny, *few, *FOUR_STEPS, *overrides])
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    """A table of four grounds twice each, and an unrelated pair; targets are warped by 5 px."""
-    lines = [_HEADER]
-    truth = "1,0,5,0,1,0,0,0,1"
-    for number in range(4):
-        image = np.random.default_rng(number).integers(0, 255, (80, 80), dtype=np.uint8)
-        image[:] = cv2.GaussianBlur(image, (0, 0), 2)
-        names = f"{number}a.png", f"{number}b.png"
-        cv2.imwrite(str(tmp_path / names[0]), image)
-        cv2.imwrite(str(tmp_path / names[1]), 255 - image)
-        source = "sar" if number < 3 else "map"
-        lines += [
-            f"{number}_{variant},{source},{variant},,{','.join(names)},{truth},{truth}"
-            for variant in ("near", "free")
-        ]
-    lines.append(f"no,sar,unrelated,,0a.png,1b.png,{truth}," + ",".join(["nan"] * 9))
-    path = tmp_path / "cases.csv"
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 def test_trains_and_measures(tmp_path: Path) -> None:
@@ -152,23 +123,12 @@ def test_views_know_where_the_ground_lies() -> None:
         assert np.abs(found - item.shift).max() <= STRIDE
 
 
-def test_cases_are_split_by_ground_and_taken_back(table: Path) -> None:
+def test_cases_teach_both_sensors_and_one_alone(table: Path) -> None:
     config = _config(f"data.cases={table}", "data.held_out=2", "data.case_sources=[sar]").data
-    kept, held = split_cases(config)
-    assert [case.name[0] for case in kept] == ["1"]
-    assert [case.name[0] for case in held] == ["0", "2"]
     mixture, kinds = open_mixture(config, 0)
     assert kinds == {"sensors": 1, "optical": 1, "map": 8}
     samples = [mixture[0, index] for index in range(len(mixture))]
-    real = next(sample for sample in samples if sample.source == SENSORS)
-    # The table's truth leads to the warped target; the file's own lies as the reference.
-    np.testing.assert_allclose(real.homography, np.eye(3), atol=1e-9)
-    assert float(np.corrcoef(real.a.ravel(), real.b.ravel())[0, 1]) < -0.95
-
-
-def test_a_table_without_the_sources_is_refused(table: Path) -> None:
-    with pytest.raises(InputError, match="no pair of two sensors"):
-        split_cases(_config(f"data.cases={table}", "data.case_sources=[ir]").data)
+    assert {sample.source for sample in samples} == {SENSORS, "optical", "map"}
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:

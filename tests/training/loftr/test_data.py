@@ -10,6 +10,7 @@ import pytest
 
 from imatch.core.errors import ConfigError, InputError
 from imatch.datasets.pairs import ChipPairs
+from imatch.datasets.sample import MAPS, SENSORS
 from imatch.matchers.dense.loftr_s2 import LoFTRS2
 from imatch.training.augment.pair import Augmentation, AugmentConfig
 from imatch.training.loftr.config import (
@@ -41,6 +42,15 @@ def config(chips: Path | None, **values: Any) -> LoFTRDataConfig:
 
 def opened(data: LoFTRDataConfig, folder: Path) -> tuple[Any, dict[str, int]]:
     return open_mixture(data, SIFT, Alignments(SIFT, folder), seed=0)
+
+
+def test_two_sensors_and_maps_teach_beside_seasons(
+    chips: Path, table: Path, tmp_path: Path
+) -> None:
+    mixture = {"season": 1, "sensors": 1, "map": 1}
+    pairs, kinds = opened(config(chips, cases=table, maps=4, mixture=mixture), tmp_path)
+    assert kinds == {"season": 2, "sensors": 3, "map": 4}
+    assert {SENSORS, MAPS} < {pairs[0, index].source for index in range(len(pairs))}
 
 
 def test_kinds(chips: Path) -> None:
