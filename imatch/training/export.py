@@ -133,6 +133,7 @@ def _common_rows(checkpoint: Checkpoint, log: Log) -> dict[str, str]:
     seconds = _seconds(log, checkpoint.step, config)
     spent = "unknown" if seconds is None else f"{seconds / 3600:.1f} h"
     return {
+        **_cases(config["data"]),
         "start": ancestry(about["start"]),
         "licence of the start": about["licence"],
         "steps": f"{checkpoint.step} of {config['steps']}, each of {config['batch_size']} pairs,"
@@ -144,6 +145,15 @@ def _common_rows(checkpoint: Checkpoint, log: Log) -> dict[str, str]:
         "chips": f"sha256 {about['data']['sha256'] or 'of none'}",
         "commit": _commit(made_on),
     }
+
+
+def _cases(data: Mapping[str, Any]) -> dict[str, str]:
+    """A row that says which real pairs of two sensors taught, if any did."""
+    if data.get("cases") is None:
+        return {}
+    sources = ", ".join(data["case_sources"] or ("all",))
+    told = f"sources {sources} of the table of cases, one ground in {data['held_out']} held out"
+    return {"pairs of two sensors": told}
 
 
 def _pairs(pairs: int | Mapping[str, int]) -> str:

@@ -81,6 +81,17 @@ def test_pairs_by_kind_and_no_log(file: Path) -> None:
     assert "| time | unknown of training" in text
 
 
+def test_cases_that_taught_are_told(file: Path) -> None:
+    told = checkpoint({"pairs": {"sensors": 5}})
+    more = {"cases": "cases.csv", "case_sources": ["sar"], "held_out": 2}
+    told.about["config"]["data"] |= more
+    text = EXPORT.card(told, file, LOG)
+    row = "| pairs of two sensors | sources sar of the table of cases, one ground in 2 held out |"
+    assert row in text
+    assert "Trained on procedural landscapes and on real pairs of two sensors." in text
+    assert "pairs of two sensors" not in written(file)
+
+
 def test_sources_of_the_chips(file: Path, tmp_path: Path) -> None:
     document = {
         "schema": SCHEMA,
