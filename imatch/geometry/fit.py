@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from imatch.geometry.transform import ModelKind, apply_matrix
 
+# Reweighting ends when no point moves further, pixels: a hundredth of what windows are off by.
+_SETTLED = 1e-3
+
 PARAMETERS: dict[ModelKind, int] = {
     "translation": 2,
     "similarity": 4,
@@ -199,7 +202,7 @@ def reweighted(
             return current
         moved = np.abs(apply_matrix(refined, ref_xy[near]) - apply_matrix(current, ref_xy[near]))
         current = refined
-        if moved.max() < 1e-4:
+        if moved.max() < _SETTLED:
             break
     return current
 

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import cv2
 import numpy as np
-import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from shapely import STRtree, points
 
 from imatch.core.types import BoolArray
-from imatch.geometry.alignment.refine import peaks
+from imatch.geometry.alignment.refine import peaks, transform
 
 # Neighbours lie one side of a window apart, to within this share of it.
 _NEAR = 0.15
@@ -329,10 +329,14 @@ def row_offsets(
     offsets = np.full((2, len(top), 2), np.nan)
     for half in (0, 1):
         at = top[:, None], left[half::2][None]
-        one, other = cuts[0][at] * (inner[:, None] * taper), cuts[1][at] * taper
-        spectrum = np.conj(scipy.fft.fft2(one)) * scipy.fft.fft2(other)
-        surface = scipy.fft.ifft2(spectrum.sum(axis=1)).real
+        one = np.ascontiguousarray(cuts[0][at] * (inner[:, None] * taper))
+        other = np.ascontiguousarray(cuts[1][at] * taper)
         energy = np.stack([(cut.real**2 + cut.imag**2).sum(axis=(1, 2, 3)) for cut in (one, other)])
+        for cut in (one, other):
+            transform(cut.reshape(-1, tall, segment))
+        spectrum = (np.conj(one) * other).sum(axis=1)
+        transform(spectrum, cv2.DFT_INVERSE | cv2.DFT_SCALE)
+        surface = spectrum.real.copy()
         # The target's lines are seen further up and down than the reference's.
         energy[1] *= _LINES / tall
         surface /= (np.sqrt(energy[0] * energy[1]) + 1e-9)[:, None, None]
