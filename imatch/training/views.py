@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -11,10 +12,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
+from imatch.benchmark.cases import UNRELATED, Case, read_cases
+from imatch.benchmark.prepare_case import prepare_case
 from imatch.core.errors import ConfigError, InputError
 from imatch.core.settings import Settings
-from imatch.datasets.sample import PairSample
+from imatch.datasets.pairs import EpochPairs
+from imatch.datasets.sample import SENSORS, PairSample
 from imatch.matchers.images import convert_bands
+from imatch.pipeline.pair.config import MatchConfig
+from imatch.raster import render
 from imatch.training.augment.geometry import ViewConfig
 from imatch.training.augment.pair import PLAIN, Augmentation
 from imatch.training.config import MOST
@@ -74,6 +80,82 @@ class Pairs(Protocol):
         """Returns one pair, always the same."""
 
 
+class SensorPairs(EpochPairs):
+    """Real pairs of two sensors from a table of cases, each ground once, as its files have it.
+
+    Args:
+        cases: The cases; their truth leads to the warped target, and is taken back.
+        config: Names the table, beside which the images lie.
+    """
+
+    def __init__(self, cases: Sequence[Case], config: PairsConfig) -> None:
+        assert config.cases is not None
+        self._cases, self._root = list(cases), config.cases.parent
+        self._kept: dict[int, PairSample] = {}
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def draw(self, _epoch: int, index: int) -> PairSample:
+        """See `EpochPairs.draw`; the same in every epoch."""
+        if index not in self._kept:
+            self._kept[index] = self._read(self._cases[index])
+        return self._kept[index]
+
+    def _read(self, case: Case) -> PairSample:
+        assert case.truth is not None
+        plain = replace(case, warp=np.eye(3))
+        images = [
+            render(view.source().read(), 3)
+            for view in prepare_case(plain, self._root, MatchConfig())
+        ]
+        homography = np.linalg.inv(case.warp) @ case.truth
+        return PairSample(
+            a=images[0].pixels,
+            b=images[1].pixels,
+            valid_a=images[0].valid,
+            valid_b=images[1].valid,
+            homography=homography / homography[2, 2],
+            sigma_px=case.tol_px / 2,
+            changed=np.zeros_like(images[0].valid),
+            place=case.name,
+            dates=("reference", case.source),
+            source=SENSORS,
+        )
+
+
+def split_cases(config: PairsConfig) -> tuple[list[Case], list[Case]]:
+    """Reads the table of cases and keeps every so many-th ground for validation.
+
+    Args:
+        config: Names the table, and which of its sources are used.
+
+    Returns:
+        Cases to learn from and cases to measure on, one of each ground.
+
+    Raises:
+        InputError: The table cannot be read, or has no pair of the sources.
+    """
+    if config.cases is None:
+        return [], []
+    grounds: dict[tuple[str, str], Case] = {}
+    for case in read_cases(config.cases):
+        wanted = config.case_sources is None or case.source in config.case_sources
+        if wanted and case.variant != UNRELATED:
+            grounds.setdefault((case.ref, case.tgt), case)
+    if not grounds:
+        raise InputError(
+            "has no pair of two sensors of these sources",
+            subject=config.cases,
+            hint="see its column source, and data.case_sources",
+        )
+    # By source, so that each has its share.
+    chosen = sorted(grounds.values(), key=lambda case: (case.source, case.name))
+    held = chosen[:: config.held_out]
+    kept = [case for number, case in enumerate(chosen) if number % config.held_out]
+    return kept, held
+
+
 def one_date(pair: PairSample) -> PairSample:
     """Returns the first date of a pair, twice."""
     return replace(
@@ -125,7 +207,6 @@ def open_pairs(config: PairsConfig, split: Literal["train", "val"], bands: int, 
     from imatch.datasets.pairs import ChipPairs
     from imatch.datasets.synthetic.maps import MapPairs
     from imatch.datasets.synthetic.pairs import LandscapePairs
-    from imatch.training.sensor_pairs import SensorPairs, split_cases
 
     parts: list[Pairs] = []
     if config.chips is not None:

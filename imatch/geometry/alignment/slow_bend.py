@@ -69,6 +69,8 @@ def slow_bend(
         if not told.any():
             return none
         near = nearest(STRtree(points(centre[told])), places)[0] <= side
+        if not near.any():
+            return none[:0]
         return np.asarray(_terms((places[near] - middle) / half, degree) @ factors)
     return none
 

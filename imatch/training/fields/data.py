@@ -21,8 +21,7 @@ from imatch.training.augment.geometry import draw_views, move
 from imatch.training.augment.modality import optical, other_modality, stretched
 from imatch.training.fields.config import FieldAugmentConfig, FieldDataConfig
 from imatch.training.loader import Draw
-from imatch.training.sensor_pairs import SensorPairs, split_cases
-from imatch.training.views import Pairs, one_date, with_bands
+from imatch.training.views import Pairs, SensorPairs, one_date, split_cases, with_bands
 
 #: `PairSample.source` of the references of real pairs of two sensors.
 OPTICAL = "optical"

@@ -24,8 +24,14 @@ from imatch.training.loftr.config import (
     LoFTRDistilConfig,
 )
 from imatch.training.loftr.labels import AlignedTargets, Alignments, with_alignment
-from imatch.training.sensor_pairs import SensorPairs, split_cases
-from imatch.training.views import Pairs, PairsConfig, one_date, open_pairs
+from imatch.training.views import (
+    Pairs,
+    PairsConfig,
+    SensorPairs,
+    one_date,
+    open_pairs,
+    split_cases,
+)
 
 Kind = Literal["season", "hard", "self", "landscape", "distil", "sensors", "map"]
 

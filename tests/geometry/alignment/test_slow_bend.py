@@ -51,6 +51,13 @@ def test_of_ground_that_no_window_sees_a_bend_is_not_asked() -> None:
     assert np.allclose(found[:, 0], 1e-4 * places[:2, 0] ** 2, atol=0.3)
 
 
+def test_places_that_no_window_sees_are_no_error() -> None:
+    rng = np.random.default_rng(0)
+    centre = rng.uniform(16, 304, (300, 2))
+    found = slow_bend(centre, np.zeros((300, 2)), 32.0, np.array([[900.0, 900.0]]))
+    assert found.shape == (0, 2)
+
+
 def test_too_few_windows_tell_of_no_bend() -> None:
     centre = np.array([[50.0, 50.0], [150.0, 50.0], [50.0, 150.0]])
     places = np.array([[0.0, 0.0], [200.0, 200.0]])

@@ -90,7 +90,7 @@ def _tasks(data: Path, mixed: int, pairs: int) -> Iterator[Task]:
 def _taught(table: Path) -> set[tuple[str, str]]:
     """Reference and target of the pairs that the network was trained on."""
     from imatch.training.fields.config import FieldConfig  # Loads torch, which others do without.
-    from imatch.training.sensor_pairs import split_cases
+    from imatch.training.views import split_cases
 
     data = load_settings(FieldConfig, _RECIPE, [f"data.cases={table}"]).data
     return {(case.ref, case.tgt) for case in split_cases(data)[0]}
