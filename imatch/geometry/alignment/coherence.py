@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from shapely import STRtree, points
 
 from imatch.core.types import BoolArray
-from imatch.geometry.alignment.refine import peaks, transform
+from imatch.geometry.alignment.refine import fft_in_place, peaks
 
 # Neighbours lie one side of a window apart, to within this share of it.
 _NEAR = 0.15
@@ -333,9 +332,9 @@ def row_offsets(
         other = np.ascontiguousarray(cuts[1][at] * taper)
         energy = np.stack([(cut.real**2 + cut.imag**2).sum(axis=(1, 2, 3)) for cut in (one, other)])
         for cut in (one, other):
-            transform(cut.reshape(-1, tall, segment))
+            fft_in_place(cut.reshape(-1, tall, segment))
         spectrum = (np.conj(one) * other).sum(axis=1)
-        transform(spectrum, cv2.DFT_INVERSE | cv2.DFT_SCALE)
+        fft_in_place(spectrum, inverse=True)
         surface = spectrum.real.copy()
         # The target's lines are seen further up and down than the reference's.
         energy[1] *= _LINES / tall

@@ -148,9 +148,9 @@ def _correlate(
     partial = np.minimum(*seen) < _WHOLE
     common = _common_energy(*(cut[partial] for cut in cuts)) if partial.any() else None
     for cut in cuts:
-        transform(cut)
+        fft_in_place(cut)
     surfaces = np.multiply(np.conj(cuts[0], out=cuts[0]), cuts[1], out=cuts[1])
-    transform(surfaces, cv2.DFT_INVERSE | cv2.DFT_SCALE)
+    fft_in_place(surfaces, inverse=True)
     near = np.arange(-_reach(side, radius), _reach(side, radius) + 1)
     surface = surfaces.real[:, near[:, None], near]
     scale = np.sqrt(energy[0] * energy[1]) + 1e-9
@@ -161,11 +161,12 @@ def _correlate(
     return np.asarray(surface / scale, dtype=np.float32)
 
 
-def transform(windows: NDArray[np.complex64], flags: int = 0) -> None:
+def fft_in_place(windows: NDArray[np.complex64], *, inverse: bool = False) -> None:
     """Fourier-transforms windows (M, H, W), which lie one after another in memory, in place.
 
     One by one by OpenCV, which takes a third of the time of all at once by SciPy at 64 pixels.
     """
+    flags = cv2.DFT_INVERSE | cv2.DFT_SCALE if inverse else 0
     for window in windows.view(np.float32).reshape(*windows.shape, 2):
         cv2.dft(window, dst=window, flags=flags)
 
