@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 # OpenBLAS, of which numpy, scipy and OpenCV each bring one, lets its idle threads spin for 2 to
 # this many processor cycles before they sleep: a tenth of a second a library at its default, 26.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
+# Torch's threads wait for each other awake: on two cores that are busy besides, the networks of a
+# pair then take ten times the processor time. Asleep they take no longer on idle ones.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __all__ = [
     "ImatchError",

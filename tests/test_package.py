@@ -101,6 +101,19 @@ def _python(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("chosen", "policy"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")]
+)
+def test_threads_wait_asleep_unless_told_otherwise(chosen: dict[str, str], policy: str) -> None:
+    """Before torch is there, whose threads ask only once."""
+    program = "import imatch, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | chosen
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [policy, "False"]
+
+
 def test_what_is_built_is_whole_and_well_formed(installed: Installed) -> None:
     ours = {
         path.relative_to(ROOT).as_posix()

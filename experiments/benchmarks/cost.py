@@ -39,6 +39,7 @@ from imatch.benchmark.environment import environment
 from imatch.core.io.files import atomic_path
 from imatch.core.io.jsontext import to_json
 from tests.support.apart import apart
+from tests.support.busy import busy
 from tests.support.costs import batches
 from tests.support.costs.archives import STORES, growth_rows, search_rows
 from tests.support.costs.checkouts import checkouts
@@ -202,9 +203,10 @@ def startup(asked: argparse.Namespace) -> None:
 def stages(asked: argparse.Namespace) -> None:
     """Measure where the processor's time goes, by kind of pair, beside older commits."""
     rows = []
-    for row, line in stage_rows(asked.data, asked.seed, asked.pairs, asked.against):
-        rows += row
-        print(line, flush=True)
+    with busy(asked.busy):
+        for row, line in stage_rows(asked.data, asked.seed, asked.pairs, asked.against):
+            rows += row
+            print(line, flush=True)
     write_record(asked.out, environment(" ".join(["python", *sys.argv])) | {"rows": rows})
 
 
@@ -335,6 +337,7 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--data", type=Path, required=True, help="folder of the real images")
     part.add_argument("--pairs", type=int, default=4, help="of each kind")
     part.add_argument("--seed", type=int, default=901)
+    part.add_argument("--busy", type=int, default=0, help="processes that compute beside it")
     part.add_argument("--against", action="append", default=[], help="an older commit, or several")
     part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part = parts.add_parser("training", help="pairs a second that one core trains on")

@@ -7,19 +7,25 @@ one FFT a grid point gives all shifts at once.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
+from imatch.geometry.alignment.orientation import orientation_field, shrink
 from imatch.geometry.alignment.refine import fft_in_place
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,9 @@ NEAR = CoarseGrid(_steps(2, 3), tuple(np.exp(_steps(0.02, 3))))
 FREE = CoarseGrid(_steps(33, 23), tuple(np.exp(_steps(0.24, 9))))
 ANY = CoarseGrid(tuple(float(a) for a in range(-180, 180, 3)), tuple(np.exp(_steps(0.24, 9))))
 # Any rotation and up to twice the size, beyond the scales of ANY, on few pixels, which forgive wide
-# steps.
+# steps: of 4 degrees, by which a quarter of a turn is divided, so that quarters share their work.
 WIDE = CoarseGrid(
-    tuple(float(a) for a in range(-180, 180, 4)),
+    tuple(90.0 * quarter - 180 + 90 / 23 * step for quarter in range(4) for step in range(23)),
     tuple(np.exp([s for s in _steps(0.72, 19) if abs(s) > 0.3])),
     side=112,
 )
@@ -81,6 +87,7 @@ _BESIDE = (3.01, 0.0601)
 # Side of the transforms in sides of the reduced images; frequencies weaker than this share of the
 # mean are not lifted.
 _PADDED, _WEAK = 1.25, 0.1
+_LINEAR_FROM = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 def coarse_search(
@@ -109,86 +116,128 @@ def coarse_search(
     small_ref, ref_scale = shrink(ref, long_ref)
     small_tgt, tgt_scale = shrink(tgt, long_tgt)
     first, second = orientation_field(small_ref), orientation_field(small_tgt)
+    parts = np.ascontiguousarray(second.real), np.ascontiguousarray(second.imag)
     strip = max(long_ref, long_tgt) > grid.side
     longest = max(*small_ref.size, *small_tgt.size)
     # A quarter of an image of padding tells every shift that leaves three eighths in common from
     # its opposite; what lies beyond wraps onto it.
     side, most = scipy.fft.next_fast_len(int(_PADDED * longest), real=True), int(1.6 * longest)
     width, height = small_tgt.size
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
     # The common factor of the two reductions, so that scales mean full-size pixels.
     zoom = tgt_scale[0, 0] / ref_scale[0, 0]
     back, forth = np.linalg.inv(tgt_scale), ref_scale
     middle = np.array([(ref.size[0] - 1) / 2, (ref.size[1] - 1) / 2, 1.0])
     uprights = [_quarter_turn(quarter, small_ref.size) @ forth for quarter in range(4)]
+    beside = [_turn_and_scale(hypothesis.matrix) for hypothesis in around]
 
     @cache
     def conjugate(shape: tuple[int, int], quarter: int) -> NDArray[np.complex64]:
         """Of the spectrum of the reference, turned by quarters of a turn."""
-        return np.asarray(np.conj(_spectrum(_turned_by(first, quarter), shape)))
+        turned = _turned_by(first, quarter)
+        return np.asarray(np.conj(_spectrum(turned.real, turned.imag, shape)))
 
-    def at_angle(angle: float, quarters: Sequence[int]) -> list[Hypothesis]:
-        return [h for scale in grid.scales for h in at(angle, quarters, scale)]
+    def at_angle(angle: float, quarters: Sequence[int]) -> list[_Peak]:
+        return [peak for scale in grid.scales for peak in at(angle, quarters, scale)]
 
-    def at(angle: float, group: Sequence[int], scale: float) -> Iterator[Hypothesis]:
-        quarters = tuple(q for q in group if not around or _beside(angle + 90 * q, scale, around))
+    def at(angle: float, group: Sequence[int], scale: float) -> Iterator[_Peak]:
+        quarters = tuple(q for q in group if not around or _beside(angle + 90 * q, scale, beside))
         if not quarters:
             return
-        turn = np.radians(angle)
-        a, b = scale * zoom * np.cos(turn), scale * zoom * np.sin(turn)
-        c, s = abs(np.cos(turn)), abs(np.sin(turn))
+        turn = math.radians(angle)
+        a, b = scale * zoom * math.cos(turn), scale * zoom * math.sin(turn)
+        c, s = abs(math.cos(turn)), abs(math.sin(turn))
         extents = width * c + height * s, width * s + height * c
-        canvas = [min(int(np.ceil(extent / (scale * zoom))), most) for extent in extents]
-        across = down = side
+        across, down = (min(math.ceil(extent / (scale * zoom)), most) for extent in extents)
+        x, y = (across - 1) / 2, (down - 1) / 2
+        matrix = np.array(
+            [[a, -b, (width - 1) / 2 - a * x + b * y], [b, a, (height - 1) / 2 - b * x - a * y]]
+        )
+        shape = side, side
         if strip:
             # A square round a strip would be empty for the most part.
-            across, down = (
-                scipy.fft.next_fast_len(int(1.3 * max(own, its)) + 8, real=True)
-                for own, its in zip(canvas, small_ref.size, strict=True)
-            )
-        matrix = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]])
-        matrix[:2, 2] = centre - matrix[:2, :2] @ ((np.array(canvas) - 1) / 2)
-        warped = _spectrum(warp_field(second, matrix, (canvas[0], canvas[1])), (down, across))
+            shape = _cyclic(down, small_ref.size[1]), _cyclic(across, small_ref.size[0])
+        # Apart: for one plane OpenCV has quicker code than for two together.
+        real, imag = (
+            cv2.warpAffine(part, matrix, (across, down), flags=_LINEAR_FROM) for part in parts
+        )
+        c, s = math.cos(2 * turn), math.sin(2 * turn)
+        spectrum = _spectrum(
+            cv2.addWeighted(real, c, imag, s, 0), cv2.addWeighted(imag, c, real, -s, 0), shape
+        )
         for quarter in quarters:
-            product = conjugate((down, across), quarter) * warped
+            product = conjugate(shape, quarter) * spectrum
             mean = float(product[0, 0].real) / product.size
             fft_in_place(product[None], inverse=True)
-            surface = np.ascontiguousarray(product.real)
-            upright = uprights[quarter]
+            surface = cv2.extractChannel(product.view(np.float32).reshape(*shape, 2), 0)
             if within is None:
-                peak = int(surface.argmax())
+                best = int(surface.argmax())
             else:
-                stays = np.linalg.solve(matrix, tgt_scale @ middle) - upright @ middle
-                near = _near(surface.shape, stays[:2], within * forth[0, 0])
-                peak = int(np.where(near, surface, -np.inf).argmax())
-            seen = small_ref.size if quarter % 2 == 0 else small_ref.size[::-1]
-            # Of the shifts that look the same the one with the most in common.
-            moved, period = np.array(divmod(peak, across)[::-1]), np.array([across, down])
-            central = (np.array(canvas) - seen) / 2
-            shift = np.eye(3)
-            shift[:2, 2] = moved - period * np.round((moved - central) / period)
+                stays = tgt_scale @ middle - np.append(matrix[:, 2], 0)
+                stays = np.linalg.solve(matrix[:, :2], stays[:2]) - (uprights[quarter] @ middle)[:2]
+                near = _near(surface.shape, stays, within * forth[0, 0])
+                best = int(np.where(near, surface, -np.inf).argmax())
             # Not by `numpy.std`, which takes four times as long.
             variance = float(np.vdot(surface, surface)) / surface.size - mean**2
-            score = float(surface.flat[peak]) / max(float(np.sqrt(max(variance, 0.0))), 1e-12)
-            yield Hypothesis(back @ matrix @ shift @ upright, score)
+            score = float(surface.flat[best]) / max(math.sqrt(max(variance, 0.0)), 1e-12)
+            yield _Peak(score, quarter, matrix, (across, down), shape[::-1], best)
+
+    def transform(peak: _Peak) -> Hypothesis:
+        upright = uprights[peak.quarter]
+        seen = small_ref.size if peak.quarter % 2 == 0 else small_ref.size[::-1]
+        # Of the shifts that look the same the one with the most in common.
+        moved, period = np.array(divmod(peak.at, peak.period[0])[::-1]), np.array(peak.period)
+        central = (np.array(peak.canvas) - seen) / 2
+        shift, matrix = np.eye(3), np.vstack([peak.matrix, [0, 0, 1]])
+        shift[:2, 2] = moved - period * np.round((moved - central) / period)
+        return Hypothesis(back @ matrix @ shift @ upright, peak.score)
 
     # The transforms run outside the interpreter's lock, so threads share the work; the order of
     # the results, and so the answer, does not depend on them.
     groups = [(angle, (0,)) for angle in grid.angles] if strip else _by_quarters(grid.angles)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = [h for row in pool.map(at_angle, *zip(*groups, strict=True)) for h in row]
-    found.sort(key=lambda h: -h.score)
-    return distinct(found, ref.size, keep, _APART * max(ref.size))
+        peaks = [peak for row in pool.map(at_angle, *zip(*groups, strict=True)) for peak in row]
+    peaks.sort(key=lambda peak: -peak.score)
+    return distinct(map(transform, peaks), ref.size, keep, _APART * max(ref.size))
 
 
-def _beside(angle: float, scale: float, around: Sequence[Hypothesis]) -> bool:
-    """Whether a rotation, degrees, and a scale lie within a step of `FREE` of a rough transform."""
-    for one in around:
-        a, b = one.matrix[0, 0], one.matrix[1, 0]
-        turned = (angle - np.degrees(np.arctan2(b, a)) + 180) % 360 - 180
-        if abs(turned) <= _BESIDE[0] and abs(np.log(scale / np.hypot(a, b))) <= _BESIDE[1]:
-            return True
-    return False
+class _Peak(NamedTuple):
+    """The highest point of a surface, of which few ever become a transform.
+
+    Attributes:
+        score: Its height in standard deviations of the surface.
+        quarter: Quarters of a turn by which the reference is turned.
+        matrix: (2, 3) pixel of the resampled target to pixel of the reduced one.
+        canvas: (width, height) of the resampled target.
+        period: (width, height) of the surface.
+        at: Its flat index.
+    """
+
+    score: float
+    quarter: int
+    matrix: NDArray[np.float64]
+    canvas: tuple[int, int]
+    period: tuple[int, int]
+    at: int
+
+
+def _cyclic(*sides: int) -> int:
+    """Side of a transform that holds both images of a strip, pixels."""
+    return int(scipy.fft.next_fast_len(int(1.3 * max(sides)) + 8, real=True))
+
+
+def _turn_and_scale(matrix: NDArray[np.float64]) -> tuple[float, float]:
+    """Rotation, degrees, and logarithm of the scale of a rough transform."""
+    a, b = float(matrix[0, 0]), float(matrix[1, 0])
+    return math.degrees(math.atan2(b, a)), math.log(math.hypot(a, b))
+
+
+def _beside(angle: float, scale: float, around: Sequence[tuple[float, float]]) -> bool:
+    """Whether a rotation, degrees, and a scale lie within a step of `FREE` of others."""
+    size = math.log(scale)
+    return any(
+        abs((angle - turn + 180) % 360 - 180) <= _BESIDE[0] and abs(size - log) <= _BESIDE[1]
+        for turn, log in around
+    )
 
 
 def _near(shape: tuple[int, ...], shift: NDArray[np.float64], reach: float) -> NDArray[np.bool_]:
@@ -200,34 +249,41 @@ def _near(shape: tuple[int, ...], shift: NDArray[np.float64], reach: float) -> N
     return np.asarray(np.hypot(y[:, None], x) <= max(reach, 1.0))
 
 
-def _spectrum(field: NDArray[np.complex64], shape: tuple[int, int]) -> NDArray[np.complex64]:
-    """(H, W) spectrum of a field, which is made as large as a shape.
+def _spectrum(real: MatLike, imag: MatLike, shape: tuple[int, int]) -> NDArray[np.complex64]:
+    """(H, W) spectrum of a field, of which both parts are given, once made as large as a shape.
 
-    It is divided by the root of the modulus that the spectra of its real and of its imaginary part
-    have in common, which narrows the peak (between correlation and phase correlation) and lifts it
-    over the others: of pairs of two seasons of the training split from 1.6 times the second to 2.6
-    times.
+    It is divided by the root of the modulus that the spectra of both parts have in common, which
+    narrows the peak (between correlation and phase correlation) and lifts it over the others: of
+    pairs of two seasons of the training split from 1.6 times the second to 2.6 times.
     """
-    folded = _folded(field, shape)
-    spectrum = np.zeros(shape, np.complex64)
-    spectrum[: folded.shape[0], : folded.shape[1]] = folded
-    fft_in_place(spectrum[None])
-    power = spectrum.real**2 + spectrum.imag**2
-    modulus = np.sqrt((power + _mirrored(power)) / 2)
-    spectrum *= 1 / np.sqrt(modulus + _WEAK * modulus.mean() + np.float32(1e-12))
-    return spectrum
+    field = _folded(np.asarray(cv2.merge([real, imag]), np.float32), shape)
+    spectrum = np.zeros((*shape, 2), np.float32)
+    spectrum[: field.shape[0], : field.shape[1]] = field
+    cv2.dft(spectrum, dst=spectrum)
+    # Plane by plane, of which NumPy is quicker than of complex numbers.
+    first, second = cv2.split(spectrum)
+    power = first * first
+    power += second * second
+    weight = power + _opposite(power)
+    weight *= 0.5
+    np.sqrt(weight, out=weight)
+    weight += np.float32(_WEAK * weight.mean() + 1e-12)
+    np.sqrt(weight, out=weight)
+    np.reciprocal(weight, out=weight)
+    first *= weight
+    second *= weight
+    return np.asarray(cv2.merge([first, second]).view(np.complex64)[..., 0])
 
 
-def _mirrored(power: NDArray[np.float32]) -> NDArray[np.float32]:
+def _opposite(power: NDArray[np.float32]) -> NDArray[np.float32]:
     """(H, W) what a spectrum has at the opposite frequencies."""
-    found = np.empty_like(power)
-    found[0, 0] = power[0, 0]
-    found[0, 1:], found[1:, 0] = power[0, :0:-1], power[:0:-1, 0]
-    found[1:, 1:] = power[:0:-1, :0:-1]
+    turned, found = cv2.flip(power, -1), np.empty_like(power)
+    found[0, 0], found[0, 1:], found[1:, 0] = power[0, 0], turned[-1, :-1], turned[:-1, -1]
+    found[1:, 1:] = turned[:-1, :-1]
     return found
 
 
-def _folded(part: NDArray[np.complex64], shape: tuple[int, int]) -> NDArray[np.complex64]:
+def _folded(part: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """An image, of which what exceeds a shape is added at its beginning, as shifts wrap."""
     for axis, side in enumerate(shape):
         if part.shape[axis] > side:
@@ -275,7 +331,7 @@ def _longer_side(size: tuple[int, int], side: int) -> int:
 
 
 def distinct(
-    found: Sequence[Hypothesis], size: tuple[int, int], keep: int, apart: float
+    found: Iterable[Hypothesis], size: tuple[int, int], keep: int, apart: float
 ) -> list[Hypothesis]:
     """The first hypotheses whose corners do not all lie where those of another one do.
 
