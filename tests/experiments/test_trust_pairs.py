@@ -46,7 +46,8 @@ def off(pair: TrustPair) -> float:
 @pytest.mark.parametrize("kind", MADE)
 def test_a_seed_is_a_pair(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(scenes.MOST, "made", 150)
-    monkeypatch.setattr(changed, "SIDES", (100, 150))
+    for module in (changed, renderings):
+        monkeypatch.setattr(module, "SIDES", (100, 150))
     one, two, other = (make_pair(kind, "made", seed, DATA) for seed in (5, 5, 6))
     assert one.params == two.params != other.params
     for a, b in ((one.ref, two.ref), (one.tgt, two.tgt)):

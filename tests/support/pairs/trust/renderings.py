@@ -43,6 +43,7 @@ Draw: TypeAlias = np.random.Generator
 Matrix: TypeAlias = NDArray[np.float64]
 Size: TypeAlias = tuple[int, int]
 
+SIDES = 256, 512
 _RIM = 40
 _WORDS = ("Ried", "Aubach", "Moos", "Hof", "Hochwald", "Bahnhof", "Kirche", "L 187", "Seefeld")
 # Metres a pixel of Landsat and of Sentinel-2, and where the made ground lies on the map.
@@ -206,7 +207,7 @@ TWO_SIZES = "two pixel sizes"
 def renderings(data: Path, split: str, rng: Draw) -> TrustPair:
     """An optical image of procedural ground, and another kind of sensor's."""
     sensor = str(rng.choice([*SENSORS, TWO_SIZES]))
-    side = int(log_uniform(rng, 256, 512))
+    side = int(log_uniform(rng, *SIDES))
     size, seed = (side, side), int(rng.integers(2**31))
     if sensor == TWO_SIZES:
         return two_sizes(side, seed, rng)
