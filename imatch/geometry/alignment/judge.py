@@ -18,6 +18,7 @@ from imatch.geometry.acceptance import (
     judge_windows,
 )
 from imatch.geometry.alignment.fine_alignment import AGREES, AlignedImages, Aligner, Alignment
+from imatch.geometry.alignment.overlays import DOUBT_OF_EDGES, borne_out
 from imatch.geometry.alignment.rivals import rival_shifts
 from imatch.geometry.alignment.systematic import (
     NORMAL_95,
@@ -111,6 +112,8 @@ def judge_alignment(
     status, reason = judge_windows(
         estimate, alignment.agree, odds, explained, rival, excluded, evidence
     )
+    if status == "ok" and not borne_out(images, alignment):
+        status, reason = "uncertain", f"{reason}, {DOUBT_OF_EDGES}"
     return replace(estimate, status=status, reason=reason, evidence=odds, bands=bands)
 
 

@@ -19,7 +19,7 @@ from imatch.core.io.fingerprint import Fingerprint, check_unchanged
 from imatch.core.progress import ProgressOption, ProgressStages
 from imatch.core.settings import check_options
 from imatch.core.types import Rendered
-from imatch.geometry.alignment.pixel_fixed import block_bound
+from imatch.geometry.alignment.overlays import block_bound
 from imatch.geometry.alignment.systematic import grid_bound, located_bound
 from imatch.geometry.estimate import Estimate
 from imatch.matchers import MATCHERS

@@ -11,7 +11,7 @@ import numpy as np
 
 from imatch.core.errors import ConfigError
 from imatch.core.types import Rendered
-from imatch.geometry.alignment.pixel_fixed import DOUBT, SamePixels, pixel_upon_pixel
+from imatch.geometry.alignment.overlays import DOUBT, SamePixels, pixel_upon_pixel
 from imatch.geometry.estimate import Estimate
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.pipeline.registration.certificate import Tolerance

@@ -23,6 +23,8 @@ Counted = dict[str, Any]
 GROUPS = {
     "lattices": "pattern",
     "other_fixed": "structure",
+    "other_overlaid": "drawing",
+    "overlaid": "drawing",
     "lattice_true": "pattern",
     "bent": "bend",
     "scene_smooth": "bend",

@@ -22,6 +22,7 @@ from tests.support.pairs.trust.fixed import band_collars, gaps_marked, other_fix
 from tests.support.pairs.trust.ground import SPLITS
 from tests.support.pairs.trust.known import clouded, exact, partial, seasons, small, strips, warped
 from tests.support.pairs.trust.lattices import lattice_true, lattices
+from tests.support.pairs.trust.overlaid import other_overlaid, overlaid
 from tests.support.pairs.trust.pair import TrustPair
 from tests.support.pairs.trust.renderings import renderings
 from tests.support.pairs.trust.scenes import scene, scene_bent, scene_smooth
@@ -53,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "other_date": Kind(other_date, _REAL, "refuse"),
     "other_strips": Kind(other_strips, _REAL, "refuse"),
     "other_fixed": Kind(other_fixed, right="refuse"),
+    "other_overlaid": Kind(other_overlaid, right="refuse"),
     "lattices": Kind(lattices, _MADE, "refuse"),
     "lattice_true": Kind(lattice_true, _MADE),
     "bent": Kind(bent),
@@ -61,6 +63,7 @@ KINDS: dict[str, Kind] = {
     "seasons": Kind(seasons, right="answer"),
     "clouded": Kind(clouded),
     "pixel_fixed": Kind(pixel_fixed),
+    "overlaid": Kind(overlaid),
     "band_collars": Kind(band_collars, right="answer"),
     "gaps_marked": Kind(gaps_marked, right="answer"),
     "strips": Kind(strips, right="answer"),

@@ -1,4 +1,4 @@
-"""What an answer pixel upon pixel stands on, and blocks that lie on one another."""
+"""What an answer stands on beside drawings and marks, and blocks that lie on one another."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ import pytest
 from numpy.typing import NDArray
 
 from imatch.core.types import Matches, Rendered
-from imatch.geometry.alignment.pixel_fixed import SamePixels, block_bound, pixel_upon_pixel
-from imatch.geometry.estimate import Estimate
+from imatch.geometry.acceptance import EVIDENCE
+from imatch.geometry.alignment.fine_alignment import Aligner
+from imatch.geometry.alignment.judge import judge_alignment
+from imatch.geometry.alignment.overlays import (
+    DOUBT_OF_EDGES,
+    SamePixels,
+    block_bound,
+    borne_out,
+    pixel_upon_pixel,
+)
+from imatch.geometry.estimate import Estimate, EstimateOptions
 from imatch.geometry.transform import Transform
 
 SIZE = (240, 220)
@@ -94,3 +103,47 @@ def test_an_answer_on_blocks_is_no_finer_than_they_are() -> None:
     assert "blocks of 11 px that compression left in both images" in wide.reason
     none = answer(0, 0)
     assert block_bound(none, (None, None)) is none
+
+
+def lettered(image: NDArray[np.float32], x: int, y: int) -> Rendered:
+    """The image below a few words, displaced by whole pixels."""
+    layer = np.zeros(image.shape, np.uint8)
+    for row, word in enumerate(("GEODATA", "(c) 2019", "preview")):
+        at = 20 + x, 70 + 50 * row + y
+        cv2.putText(layer, word, at, cv2.FONT_HERSHEY_SIMPLEX, 1.2, 255, 3, cv2.LINE_AA)
+    share = layer / np.float32(255)
+    return rendered(np.asarray(image * (1 - share) + share, dtype=np.float32))
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (9, -6), (-14, 11)])
+def test_the_ground_has_to_agree_where_lettering_does(shift: tuple[int, int]) -> None:
+    x, y = shift
+    ref = lettered(ground(1, noise=1), 0, 0)
+    matrix = np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
+    for seed, agrees in ((1, True), (2, False)):
+        tgt = lettered(ground(seed, x, y, noise=2), x, y)
+        aligner = Aligner(ref, tgt)
+        alignment = aligner.align(matrix)
+        assert alignment is not None
+        assert borne_out(aligner.images(alignment.matrix), alignment) == agrees
+        found = judge_alignment(
+            aligner, alignment, ref.valid, tgt.valid, EstimateOptions(), EVIDENCE
+        )
+        assert found.status == ("ok" if agrees else "uncertain")
+        assert (DOUBT_OF_EDGES in found.reason) != agrees
+
+
+def test_clear_ground_below_clouds_bears_an_answer_out() -> None:
+    """Most of both images shows something else, and what is left has the strongest edges."""
+    rng = np.random.default_rng(5)
+    cloud = np.zeros((220, 240), bool)
+    cloud[:, 48:] = True
+    images = []
+    for noise in (1, 2):
+        image = ground(3, noise=noise)
+        veil = cv2.GaussianBlur(rng.normal(size=image.shape).astype(np.float32), (0, 0), 6)
+        images.append(rendered(np.where(cloud, 1 + veil, image)))
+    aligner = Aligner(images[0], images[1])
+    alignment = aligner.align(np.eye(3))
+    assert alignment is not None
+    assert borne_out(aligner.images(alignment.matrix), alignment)
