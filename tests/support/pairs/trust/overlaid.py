@@ -88,6 +88,21 @@ def _names(layer: Layer, unit: float, rng: Draw) -> None:
         cv2.putText(layer, word, at.tolist(), _FONT, size, 255, 1, cv2.LINE_AA)
 
 
+def _sheet(layer: Layer, unit: float, rng: Draw) -> None:
+    """The margin of a map sheet: a frame with ticks, a title and numbers."""
+    height, width = layer.shape
+    rim = int(rng.uniform(0.08, 0.16) * min(height, width))
+    layer[:] = 255
+    layer[rim:-rim, rim:-rim] = 0
+    cv2.rectangle(layer, (rim // 2, rim // 2), (width - rim // 2, height - rim // 2), 0, 2)
+    step = int(rng.integers(20, 60) * unit) + 1
+    for at in range(rim, width - rim, step):
+        layer[[rim - 4, rim - 3, height - rim + 2, height - rim + 3], at : at + step // 2] = 0
+    size = max(0.35, rim / 60)
+    cv2.putText(layer, "L 4733 Heidenau", (rim, rim - 6), _FONT, size, 0, 1, cv2.LINE_AA)
+    cv2.putText(layer, "1:25 000", (width // 2, height - rim // 3), _FONT, size, 0, 1, cv2.LINE_AA)
+
+
 DRAWINGS: dict[str, Callable[[Layer, float, Draw], None]] = {
     "lettering": _lettering,
     "logo": _logo,
@@ -96,6 +111,7 @@ DRAWINGS: dict[str, Callable[[Layer, float, Draw], None]] = {
     "routes": _routes,
     "outlines": _outlines,
     "names": _names,
+    "sheet": _sheet,
 }
 
 
