@@ -28,6 +28,7 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "learnt matchers": (("imatch.pipeline.pair.auto", "Auto.proposed_by"),),
     "verdict": (("imatch.pipeline.pair.auto", "judge_alignment"),),
 }
+_WAITING = ("OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT")
 Seconds = dict[str, float]
 
 
@@ -77,7 +78,8 @@ def of_tree(tree: Path, pairs: Sequence[tuple[Path, Path]]) -> list[dict[str, An
     done = subprocess.run(
         command,
         cwd=tree,
-        env=os.environ | {"PYTHONPATH": str(tree)},
+        # How threads wait each checkout sets for itself; this one has by now.
+        env={k: v for k, v in os.environ.items() if k not in _WAITING} | {"PYTHONPATH": str(tree)},
         input=json.dumps([[str(path) for path in pair] for pair in pairs]),
         stdout=subprocess.PIPE,
         text=True,
