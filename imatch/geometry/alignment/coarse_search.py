@@ -21,7 +21,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from imatch.core.types import Rendered
-from imatch.geometry.alignment.orientation import orientation_field, shrink
+from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
 from imatch.geometry.alignment.refine import fft_in_place
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ _BESIDE = (3.01, 0.0601)
 # Side of the transforms in sides of the reduced images; frequencies weaker than this share of the
 # mean are not lifted.
 _PADDED, _WEAK = 1.25, 0.1
-_LINEAR_FROM = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 def coarse_search(
@@ -156,14 +155,7 @@ def coarse_search(
         if strip:
             # A square round a strip would be empty for the most part.
             shape = _cyclic(down, small_ref.size[1]), _cyclic(across, small_ref.size[0])
-        # Apart: for one plane OpenCV has quicker code than for two together.
-        real, imag = (
-            cv2.warpAffine(part, matrix, (across, down), flags=_LINEAR_FROM) for part in parts
-        )
-        c, s = math.cos(2 * turn), math.sin(2 * turn)
-        spectrum = _spectrum(
-            cv2.addWeighted(real, c, imag, s, 0), cv2.addWeighted(imag, c, real, -s, 0), shape
-        )
+        spectrum = _spectrum(*warp_field(parts, matrix, (across, down)), shape)
         for quarter in quarters:
             product = conjugate(shape, quarter) * spectrum
             mean = float(product[0, 0].real) / product.size
