@@ -3,6 +3,7 @@ r"""What things cost: time and memory of pairs, scenes, training, search and the
     python -m experiments.benchmarks.cost pairs ../shared/data/bench_cases.csv \
         --source ombria --every 40 -m superpoint-s2 -m aliked-lightglue
     python -m experiments.benchmarks.cost scenes --work /tmp/scenes --bands 1 --format tif
+    python -m experiments.benchmarks.cost writing --data ../shared/data --work /tmp/imatch-scenes
     python -m experiments.benchmarks.cost traffic --work /tmp/scenes
     python -m experiments.benchmarks.cost training superpoint chips \
         experiments/superpoint/season.yaml
@@ -47,6 +48,8 @@ from tests.support.costs.cluster import cluster_rows, written_chips
 from tests.support.costs.networks import network_rows
 from tests.support.costs.pairs import memory_rows, pair_seconds, run_match
 from tests.support.costs.training import train_loftr, train_superpoint
+from tests.support.costs.writing import writing_rows
+from tests.support.scenes.pair import Scene, write_scene
 from tests.support.scenes.remote import match_remotely, write_cog
 from tests.support.scenes.shifted import FORMATS, make_scenes
 from tests.support.service import Service
@@ -82,6 +85,19 @@ def scenes(asked: argparse.Namespace) -> None:
                 flush=True,
             )
     write_record(asked.out, record | {"runs": rows})
+
+
+def writing(asked: argparse.Namespace) -> None:
+    """Register a scene of three bands and write it, beside gdalwarp writing the same."""
+    scene = Scene(asked.side, bands=3)
+    folder = asked.work / f"{scene.size}-3-bands"
+    if not (folder / "truth.json").exists():
+        write_scene(scene, asked.data, folder, jobs=2)
+    record, rows = environment(" ".join(["python", *sys.argv])), []
+    for row in writing_rows(folder, asked.repeat):
+        rows.append(row | {"load_average": os.getloadavg()[0]})
+        print(to_json(rows[-1]), flush=True)
+        write_record(asked.out, record | {"rows": rows})
 
 
 def traffic(asked: argparse.Namespace) -> None:
@@ -295,6 +311,13 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--format", action="append", choices=list(FORMATS), help="default: both")
     part.add_argument("--side", type=int, default=10980, help="pixels")
     part.add_argument("--bands", type=int, default=3, choices=(1, 3))
+    part = parts.add_parser("writing", help="a scene registered and written, beside gdalwarp")
+    part.set_defaults(run=writing)
+    part.add_argument("--data", type=Path, required=True, help="folder of the real images")
+    part.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
+    part.add_argument("--side", type=int, default=10980, help="pixels")
+    part.add_argument("--repeat", type=int, default=3)
+    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part = parts.add_parser("traffic", help="bytes of two whole Sentinel-2 tiles on another host")
     part.set_defaults(run=traffic)
     part.add_argument("-o", "--out", type=Path, help="JSON file to write")

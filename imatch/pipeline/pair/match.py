@@ -52,6 +52,7 @@ from imatch.raster.dataarrays.frame import is_data_array
 from imatch.raster.dataarrays.source import data_array_source
 from imatch.raster.fixed.blocks import common_blocks
 from imatch.raster.gdal import kept_open
+from imatch.raster.read.reduced import keep_reduced
 from imatch.raster.read.source import SETTINGS, MaskUse, settings_of
 from imatch.raster.remote.versions import fingerprints_of
 
@@ -183,6 +184,7 @@ def estimate_pair(
     tgt: Image,
     asked: Asked,
     *,
+    reduced: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> PairEstimate:
     """Read a pair at working size and solve it: `match` without its last step.
@@ -191,6 +193,7 @@ def estimate_pair(
         ref: As for `match`.
         tgt: As for `match`.
         asked: Settings, or a registrar.
+        reduced: Keep a reduced level of large files, for what is read of them afterwards.
         on_stage: Called with what is being done now.
 
     Raises:
@@ -205,6 +208,8 @@ def estimate_pair(
     # What a wrong path or an impossible wish costs is known before a checkpoint is fetched.
     stage("reading")
     sources = open_images(ref, tgt, config)
+    if reduced:
+        sources = keep_reduced(sources[0]), keep_reduced(sources[1])
     inputs = tuple(fingerprints_of(source) for source in sources)
     # What a source was opened with, no matter who opened it.
     config = config.model_copy(

@@ -99,7 +99,7 @@ def register_scene(
     started = time.perf_counter()
     asked = with_settings(config, make_scene_config, **overrides)
     stage = on_stage or (lambda _text: None)
-    solved = estimate_pair(ref, tgt, asked, on_stage=stage)
+    solved = estimate_pair(ref, tgt, asked, reduced=True, on_stage=stage)
     settings = cast("SceneConfig", solved.config)
     rough = time.perf_counter() - started
     sides = (

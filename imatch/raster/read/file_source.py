@@ -42,7 +42,13 @@ from imatch.raster.read.file_bands import (
     virtual_document,
 )
 from imatch.raster.read.mask import open_mask
-from imatch.raster.read.overviews import choose_level, is_wavelet, plan_reading, strips
+from imatch.raster.read.overviews import (
+    Overview,
+    choose_level,
+    is_wavelet,
+    plan_reading,
+    strips,
+)
 from imatch.raster.read.products.find import find_product
 from imatch.raster.read.products.mask import product_mask as open_product_mask
 from imatch.raster.read.products.product import Product
@@ -73,6 +79,17 @@ class FileSource(Source):
             # Twice as fine is four times the bytes that travel; measured, positions are as exact.
             self._oversampling = 1.0
 
+    def lacks_level(self, factor: float) -> bool:
+        """See `Source.lacks_level`; not asked of files on other hosts, nor of complex numbers."""
+        if self.remote or any(band.amplitude for band in self._bands):
+            return False
+        for file, group in itertools.groupby(self._bands, key=lambda band: band.file):
+            with opened(file) as dataset:
+                coarser = factor * dataset.width / self.info.width
+                if _level(dataset, file, list(group), coarser).number is None:
+                    return True
+        return False
+
     def _chunks(
         self, window: Window, factor: float, size: tuple[int, int] | None
     ) -> Iterator[Chunk]:
@@ -94,11 +111,7 @@ class FileSource(Source):
             if bands[0].amplitude:
                 indexes = [band.index for band in bands]
                 return read_amplitudes(dataset, file, indexes, window, Affine.scale(*ratio), factor)
-            # Overviews made without knowledge of a nodata value mix it into their pixels. JP2's are
-            # too precious to do without: there the rim of missing ground is given up below.
-            plain = any(band.nodata is not None and band.nodata == band.nodata for band in bands)
-            wanted = 1.0 if plain and not is_wavelet(dataset) else factor / max(ratio)
-            level = choose_level(dataset, file, bands[0].index, wanted)
+            level = _level(dataset, file, bands, factor / max(ratio))
             marked = any(_has_mask(dataset, band) for band in bands)
         to_native = Affine.scale(*ratio) @ level.to_native
         part, shape = plan_reading(window, to_native, level, factor, size)
@@ -128,6 +141,17 @@ class FileSource(Source):
         pixels[masks == 0] = np.nan
         scale = Affine.scale(part.width / shape[1], part.height / shape[0])
         return Chunk(pixels, to_native @ Affine.translation(part.col_off, part.row_off) @ scale)
+
+
+def _level(dataset: DatasetReader, file: str, bands: list[FileBand], factor: float) -> Overview:
+    """Returns the level that bands of a file are read from.
+
+    Overviews made without knowledge of a nodata value mix it into their pixels. JP2's are too
+    precious to do without: there the rim of missing ground is given up.
+    """
+    plain = any(band.nodata is not None and band.nodata == band.nodata for band in bands)
+    wanted = 1.0 if plain and not is_wavelet(dataset) else factor
+    return choose_level(dataset, file, bands[0].index, wanted)
 
 
 def _scaled(chunk: Chunk, bands: Sequence[FileBand]) -> Chunk:

@@ -28,7 +28,7 @@ from imatch.raster.info import RasterInfo
 from imatch.raster.read.mask import UserMask
 from imatch.raster.read.resample import Chunk, resample
 from imatch.raster.sampling.coordinate_grid import Convert, positions, spans
-from imatch.raster.sampling.interpolation import nearest, sample
+from imatch.raster.sampling.interpolation import nearest, sample_bands
 
 #: Share of the machine's memory, or of the process's limit, that one image may take.
 _MEMORY_SHARE = 0.5
@@ -90,6 +90,10 @@ class Source(ABC):
     _trim_collar: bool = False
     #: How much finer than asked a chunk is read when it still has to be resampled.
     _oversampling: float = 2.0
+
+    def lacks_level(self, factor: float) -> bool:  # noqa: ARG002
+        """Whether every pixel has to be decoded for what is read so many times reduced."""
+        return False
 
     @abstractmethod
     def _chunks(
@@ -216,8 +220,10 @@ class Source(ABC):
                 for place, start, step in zip((x, y), low, scale, strict=True)
             )
             valid = np.asarray(inside & nearest(part.valid, column, row))
-            for band, out in zip(part.pixels, pixels, strict=True):
-                out[valid] = sample(band, part.valid, column, row, "cubic")[valid]
+            known = [part.valid] * info.count
+            taken = sample_bands(list(part.pixels), known, column, row, "cubic")
+            for values, out in zip(taken, pixels, strict=True):
+                out[valid] = values[valid]
         return GeoImage(pixels, valid, lattice.transform, lattice.crs, info.band_names, info.path)
 
     def _on_map(self, chunk: Chunk, grid: Grid) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -145,13 +145,17 @@ def _coarse_error(plane: NDArray[np.float64]) -> float:
 
 def _interpolated(plane: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Bilinear interpolation from nodes that span a block evenly, end to end."""
-    down, across = (_hat_weights(n, side) for n, side in zip(plane.shape, shape, strict=True))
-    # Accelerate and MKL raise floating-point flags for nothing.
-    with np.errstate(all="ignore"):
-        return np.asarray(down @ plane @ across.T)
+    lines = _between(plane.T, shape[1]).T
+    return _between(np.ascontiguousarray(lines, dtype=np.float32), shape[0])
 
 
-def _hat_weights(nodes: int, pixels: int) -> NDArray[np.float64]:
-    """(pixels, nodes) weight of each node in each pixel."""
-    place = np.linspace(0, nodes - 1, pixels)
-    return np.asarray(np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(nodes))))
+def _between(nodes: NDArray[Any], count: int) -> NDArray[Any]:
+    """(count, W) linear interpolation of (N, W) lines, evenly from the first to the last."""
+    place = np.linspace(0, len(nodes) - 1, count)
+    first = np.minimum(place.astype(np.intp), len(nodes) - 2)
+    out = nodes[first]
+    step = nodes[first + 1]
+    step -= out
+    step *= (place - first)[:, None].astype(nodes.dtype)
+    out += step
+    return out

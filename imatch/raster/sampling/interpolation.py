@@ -9,7 +9,7 @@ inner taps of a row have one sign and are fetched as one, between them (C. Sigg 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import cv2
@@ -24,7 +24,7 @@ RESAMPLINGS: tuple[Resampling, ...] = get_args(Resampling)
 #: Pixels each kernel reaches from the nearest one, and the rim to read around a block.
 REACH: dict[Resampling, int] = {"nearest": 0, "bilinear": 1, "cubic": 2, "lanczos": 4}
 #: Positions worked on at a time.
-_STRIP = 1 << 18
+_STRIP = 1 << 16
 #: Exact halves fall on one side in spite of rounding: on the pixel to the right and below.
 _NUDGE = np.float32(1 / 1024)
 
@@ -71,6 +71,40 @@ def sample(
     return values
 
 
+def sample_bands(
+    bands: Sequence[NDArray[Any]],
+    valid: Sequence[BoolArray | None],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    resampling: Resampling,
+) -> list[NDArray[Any]]:
+    """Take values of several bands at the same positions, as `sample` does of one.
+
+    Bands without missing ground share the weights of the cubic kernel.
+
+    Args:
+        bands: (H, W) each, of one type.
+        valid: Of each band, as for `sample`.
+        x: As for `sample`.
+        y: As for `sample`.
+        resampling: Kernel.
+
+    Returns:
+        (h, w) of each band.
+    """
+    together = [
+        resampling == "cubic" and band.dtype == np.float32 and (ground is None or ground.all())
+        for band, ground in zip(bands, valid, strict=True)
+    ]
+    made = iter(
+        _cubic([band for band, chosen in zip(bands, together, strict=True) if chosen], x, y)
+    )
+    return [
+        next(made) if chosen else sample(band, ground, x, y, resampling)
+        for band, ground, chosen in zip(bands, valid, together, strict=True)
+    ]
+
+
 def nearest(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
     """The (h, w) pixels nearest to positions, of any type."""
     height, width = pixels.shape
@@ -114,7 +148,9 @@ def _interpolated(
     pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32], resampling: Resampling
 ) -> NDArray[Any]:
     if resampling == "cubic":
-        return _cubic(pixels, x, y)
+        if pixels.dtype != np.float32:
+            return _weighted_taps(pixels, x, y, _cubic_weights)
+        return _cubic([pixels], x, y)[0]
     if resampling == "lanczos":
         return np.asarray(
             cv2.remap(pixels, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
@@ -128,23 +164,25 @@ def _linear(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]
     return np.asarray(cv2.remap(pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
-def _cubic(pixels: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
+def _cubic(
+    bands: Sequence[NDArray[np.float32]], x: NDArray[np.float32], y: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
     """Cubic convolution with a = -0.5 (R. Keys, 1981), the one that GDAL calls cubic."""
-    if pixels.dtype != np.float32:
-        return _weighted_taps(pixels, x, y, _cubic_weights)
-    out = np.zeros(x.shape, dtype=np.float32)
-    for strip in _strips(x.shape):
+    out = [np.zeros(x.shape, dtype=np.float32) for _ in bands]
+    for strip in _strips(x.shape) if bands else []:
         columns, rows = _cubic_taps(x[strip]), _cubic_taps(y[strip])
         for row, down in rows:
-            line = np.zeros_like(out[strip])
             for column, across in columns:
-                line += across * _linear(pixels, column, row)
-            line *= down
-            out[strip] += line
+                weight = across * down
+                for band, total in zip(bands, out, strict=True):
+                    # One pass over the memory, where a product and a sum would be two.
+                    cv2.accumulateProduct(_linear(band, column, row), weight, total[strip])
     return out
 
 
-def _cubic_taps(place: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], NDArray[Any]]]:
+def _cubic_taps(
+    place: NDArray[np.float32],
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Returns (positions, weights) of cubic taps along an axis, the inner two made one."""
     whole = np.floor(place)
     first, second, third, last = _cubic_weights(place - whole)
