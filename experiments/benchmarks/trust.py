@@ -116,7 +116,7 @@ def learn_appearance(asked: argparse.Namespace) -> None:
 
 def learn_sensors(asked: argparse.Namespace) -> None:
     """Fit the odds of two sensors' whole images."""
-    sensors.learn(asked.out, asked.data, asked.mixed, asked.pairs, asked.jobs)
+    sensors.learn(asked.out, asked.data, asked.mixed, asked.pairs, asked.jobs, asked.weights)
 
 
 def agree(asked: argparse.Namespace) -> None:
@@ -163,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--data", type=Path, default=Path("../shared/data"))
     part.add_argument("--mixed", type=int, default=30, help="pairs of two places of a source")
     part.add_argument("--pairs", type=int, default=15, help="of each kind of one sensor")
+    part.add_argument("--weights", type=Path, help="another network than the shipped one")
     part.add_argument("--jobs", type=int, default=2)
     part = parts.add_parser("agreement", help="hold two answers to one pair against one another")
     part.set_defaults(run=agree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,16 @@ from imatch.geometry.sensor_field import FieldFunction
 @cache
 def shipped() -> FieldFunction:
     """The network that comes with imatch."""
+    return field_of(None)
+
+
+@cache
+def field_of(file: Path | None) -> FieldFunction:
+    """The network of a file that ``imatch train field`` exported; None for the shipped one."""
     from imatch.models.fields.weights import field_function, load_field_network
     from imatch.models.weights import require_weights
 
-    return field_function(load_field_network(require_weights("field-cross")))
+    return field_function(load_field_network(require_weights("field-cross", file)))
 
 
 def directions_alone(

@@ -236,16 +236,18 @@ def _sampled(model: LocalModel, field: Any) -> DisplacementGrid:
 
     Exact where the function is of their kind, as polynomials up to the third degree are.
     """
-    samples = [np.linspace(0, 1, 2 * (count + 3)) for count in model.intervals]
-    bases = [
-        _spline_basis(at * count + 1, count + 3).toarray()
-        for at, count in zip(samples, model.intervals, strict=True)
-    ]
-    x, y = np.meshgrid(*samples)
-    values = np.asarray(field(np.column_stack([x.ravel(), y.ravel()])))
-    across, down = (np.linalg.pinv(basis) for basis in bases)
-    planes = values.reshape(*x.shape, 2)
-    return model.grid(np.einsum("ri,ijk,cj->rck", down, planes, across, optimize=True))
+    (x, across), (y, down) = (_samples(count) for count in model.intervals)
+    columns, rows = np.meshgrid(x, y)
+    values = np.asarray(field(np.column_stack([columns.ravel(), rows.ravel()])))
+    planes = values.reshape(*columns.shape, 2).transpose(2, 0, 1)
+    return model.grid((down @ planes @ across.T).transpose(1, 2, 0))
+
+
+@lru_cache(maxsize=16)
+def _samples(intervals: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places in [0, 1] of a function's values, and the matrix that makes coefficients of them."""
+    at = np.linspace(0, 1, 2 * (intervals + 3))
+    return at, np.linalg.pinv(_spline_basis(at * intervals + 1, intervals + 3).toarray())
 
 
 def _spline_basis(at: NDArray[np.float64], count: int) -> scipy.sparse.csr_array:

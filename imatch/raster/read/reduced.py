@@ -14,8 +14,8 @@ from imatch.raster.read.source import Source
 
 #: Native pixels along a side of a pixel that is kept.
 FACTOR = 4
-#: What is read at other sizes than whole blocks is resampled from pixels so many times finer.
-_FINER = 2
+#: Pixels of the level that resampling reaches.
+_RIM = 4
 #: Bytes of a level; a larger one is not kept.
 _MOST = 128 << 20
 #: Native pixels from which on it is worth keeping.
@@ -37,7 +37,8 @@ def keep_reduced(source: Source) -> Source:
 class ReducedSource(Source):
     """A source of which a level reduced by `FACTOR` is made at its first use, and kept.
 
-    What is asked for at that size or well below is read from it; anything finer from the source.
+    Whole blocks of that size, and anything coarser on a map grid, are read from it; the rest from
+    the source.
 
     Args:
         source: The whole image.
@@ -66,26 +67,21 @@ class ReducedSource(Source):
     def _part(
         self, window: Window, factor: float, size: tuple[int, int] | None
     ) -> tuple[int, int, int, int] | None:
-        """Returns (left, top, right, bottom) of a window on the level; None where it is too coarse.
+        """Returns (left, top, right, bottom) of a window on the level; None where that is no help.
 
-        Whole blocks are given as they are, anything else with a rim for what resamples it.
+        For a map grid it has a rim, for what resamples it.
         """
         x, y, w, h = window.col_off, window.row_off, window.width, window.height
         columns, rows = (side // FACTOR for side in self.info.size)
-        if size is not None and (w, h) == (FACTOR * size[0], FACTOR * size[1]):
-            left, top = x / FACTOR, y / FACTOR
-            right, bottom = left + size[0], top + size[1]
-            if left == int(left) and top == int(top) and right <= columns and bottom <= rows:
-                return int(left), int(top), int(right), int(bottom)
-        if factor < FACTOR * (1 if size is None else _FINER):
-            return None
-        rim = (
-            4 if size is None else max(4, int(np.ceil(2 * max(w / size[0], h / size[1]) / FACTOR)))
-        )
-        left, top = max(0, int(x // FACTOR) - rim), max(0, int(y // FACTOR) - rim)
-        right = min(columns, int(np.ceil((x + w) / FACTOR)) + rim)
-        bottom = min(rows, int(np.ceil((y + h) / FACTOR)) + rim)
-        return (left, top, right, bottom) if right > left and bottom > top else None
+        if size is None:
+            left, top = max(0, int(x // FACTOR) - _RIM), max(0, int(y // FACTOR) - _RIM)
+            right = min(columns, int(np.ceil((x + w) / FACTOR)) + _RIM)
+            bottom = min(rows, int(np.ceil((y + h) / FACTOR)) + _RIM)
+            return (left, top, right, bottom) if factor >= FACTOR else None
+        left, top = int(x // FACTOR), int(y // FACTOR)
+        right, bottom = left + size[0], top + size[1]
+        whole = (x, y, w, h) == tuple(FACTOR * v for v in (left, top, *size))
+        return (left, top, right, bottom) if whole and right <= columns and bottom <= rows else None
 
     def _made(self) -> Chunk:
         """Returns the level."""

@@ -100,7 +100,8 @@ def class_tables(dataset: DatasetReader) -> dict[int, str]:
     """
     # Rasterio has no call for them, but a VRT of the raster repeats them.
     with MemoryFile(ext=".vrt") as memory:
-        rasterio.shutil.copy(dataset, memory.name, driver="VRT")
+        # By name: to copy an open dataset is to lose all blocks that were decoded of it.
+        rasterio.shutil.copy(dataset.name, memory.name, driver="VRT")
         # It repeats what tags hold, control characters included, of which XML knows none.
         text = _NO_XML.sub("", bytes(memory.read()).decode("utf-8", "replace"))
     try:

@@ -58,8 +58,8 @@ from imatch.training.validation import (
 )
 from imatch.training.views import Pairs, open_pairs, validation_pairs
 
-_MAX_SIGMA_PX = 1.5
-"""Pairs known worse than this are no positives."""
+_MAX_SIGMA_PX = 2.0
+"""Pairs known worse than this are no positives; pairs of radar are known so well."""
 
 
 class SuperPointTrainer(

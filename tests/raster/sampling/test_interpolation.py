@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from imatch.raster.sampling.interpolation import REACH, RESAMPLINGS, averaged, nearest, sample
+from imatch.raster.sampling.interpolation import (
+    REACH,
+    RESAMPLINGS,
+    averaged,
+    nearest,
+    sample,
+    sample_bands,
+)
 
 quick = settings(derandomize=True, max_examples=30, deadline=None)
 
@@ -112,3 +119,22 @@ def test_means_of_what_there_is(shape: tuple[int, int], factor: tuple[int, int])
     whole, everywhere = averaged(pixels, None, factor)
     assert everywhere is None
     assert whole[0, 0] == pytest.approx(pixels[:fy, :fx].mean())
+
+
+@quick
+@given(st.integers(0, 1000), st.sampled_from(RESAMPLINGS), st.sampled_from(["float32", "float64"]))
+def test_bands_taken_together_are_bands_taken_alone(seed: int, resampling: Any, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    bands = [rng.uniform(0, 4000, (40, 50)).astype(dtype) for _ in range(3)]
+    valid = [None, rng.random((40, 50)) > 0.1, np.ones((40, 50), dtype=bool)]
+    x, y = rng.uniform(-3, 52, (2, 20, 30)).astype(np.float32)
+    if resampling == "lanczos" and dtype == "float64":
+        bands = [band.astype(np.float32) for band in bands]
+    found = sample_bands(bands, valid, x, y, resampling)
+    for band, ground, values in zip(bands, valid, found, strict=True):
+        np.testing.assert_array_equal(values, sample(band, ground, x, y, resampling))
+
+
+def test_no_bands_are_no_values() -> None:
+    place = np.zeros((2, 3), np.float32)
+    assert sample_bands([], [], place, place, "cubic") == []

@@ -26,7 +26,7 @@ from imatch.geometry.alignment.whole_image import WholeImages
 from imatch.pipeline.pair.config import MatchConfig
 from imatch.raster import Source, leave_out_marks, read_pair, render
 from tests.support.pairs.trust.kinds import KINDS, make_pair
-from tests.support.sensor_fields import shipped
+from tests.support.sensor_fields import field_of
 
 Row = dict[str, str | float]
 FEATURES = ("peak", "lead", "scatter", "likeness")
@@ -35,7 +35,7 @@ _COLUMNS = ("name", "group", "error", *FEATURES, "bound", "repetition")
 _RECIPE = Path("experiments/fields/cross.yaml")
 _ONE_SENSOR = ("other", "adjacent", "mirrored", "other_date", "lattices", "other_fixed")
 # What repeats itself leads by little, and what is fixed to the pixels is left out or told
-# (`imatch.geometry.alignment.pixel_fixed`) whatever the odds: they are counted, and not learnt.
+# (`imatch.geometry.alignment.overlays`) whatever the odds: they are counted, and not learnt.
 _BY_OTHER_RULES = ("lattices", "other_fixed")
 # Sources of which one case in so many is measured.
 _EASY, _THINNED = ("ir", "nir"), 7
@@ -53,6 +53,7 @@ class Task:
     ref: Case | None = None
     tgt: Case | None = None
     seed: int = 0
+    weights: Path | None = None
 
 
 def tasks(data: Path, mixed: int, pairs: int) -> list[Task]:
@@ -113,7 +114,7 @@ def measure(task: Task) -> Row:
         elif task.ref is task.tgt:
             truth = task.ref.truth
         ref, tgt = _rendered(one.source(), other.source())
-    found = WholeImages(ref, tgt, shipped()).align()
+    found = WholeImages(ref, tgt, field_of(task.weights)).align()
     if found is None:
         return {**about, "error": math.inf, **dict.fromkeys(_COLUMNS[3:], math.nan)}
     error = math.inf if truth is None else corner_error(found.matrix, truth, ref.size)
@@ -190,7 +191,9 @@ def weigh(rows: list[dict[str, str]]) -> None:
             print(f"  {kind}: {passing.sum()} of {own.sum()} beyond {WHOLE.certain:g}")
 
 
-def learn(folder: Path, data: Path, mixed: int, pairs: int, jobs: int) -> None:
+def learn(
+    folder: Path, data: Path, mixed: int, pairs: int, jobs: int, weights: Path | None = None
+) -> None:
     """Measures what is left, and weighs all.
 
     Args:
@@ -199,6 +202,7 @@ def learn(folder: Path, data: Path, mixed: int, pairs: int, jobs: int) -> None:
         mixed: Pairs of two places, and mirrored ones, of each source.
         pairs: Pairs of each kind of one sensor.
         jobs: Processes.
+        weights: The network by whose maps images are compared; None for the shipped one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "alignments.csv"
@@ -209,6 +213,7 @@ def learn(folder: Path, data: Path, mixed: int, pairs: int, jobs: int) -> None:
     todo = [task for task in tasks(data, mixed, pairs) if (task.name, task.group) not in done]
     with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        todo = [replace(task, weights=weights) for task in todo]
         for number, row in enumerate(map_processes(measure, todo, jobs), 1):
             writer.writerow(row)
             file.flush()
