@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -19,8 +20,9 @@ from imatch.raster.gdal import reading
 Sample: TypeAlias = tuple[NDArray[Any], BoolArray]
 
 _LOG = get_logger(__name__)
-#: Side of a sampled window, and windows along each axis, from edge to edge.
-_SIDE, _ACROSS = 64, 5
+#: Side of a sampled window, and windows along each axis, from edge to edge; fewer where each takes
+#: so many pixels to be decoded, as tiles of JPEG 2000 do.
+_SIDE, _ACROSS, _FEWER, _LARGE_BLOCK = 64, 5, 3, 1 << 20
 #: Pixels of a band that are read whole.
 _WHOLE = 1 << 20
 #: Fewer pixels tell nothing.
@@ -50,8 +52,10 @@ def sampled(dataset: DatasetReader, name: str, band: int) -> list[Sample]:
         windows = [Window(0, 0, *size)]
     else:
         sides = [min(_SIDE, side) for side in size]
+        large = math.prod(dataset.block_shapes[band - 1]) >= _LARGE_BLOCK
+        across = _FEWER if large else _ACROSS
         columns, rows = (
-            np.unique(np.linspace(0, side - part, _ACROSS).round().astype(int))
+            np.unique(np.linspace(0, side - part, across).round().astype(int))
             for side, part in zip(size, sides, strict=True)
         )
         windows = [Window(x, y, *sides) for y in rows.tolist() for x in columns.tolist()]
