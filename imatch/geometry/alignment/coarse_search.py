@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from imatch.core.opencv import without_opencv_threads
 from imatch.core.types import Rendered
 from imatch.geometry.alignment.orientation import orientation_field, shrink, warp_field
 from imatch.geometry.alignment.refine import fft_in_place
@@ -84,6 +86,8 @@ _APART = 0.1
 _SHORTER, _MOST = 64, 6
 # A step of FREE, degrees and logarithm of scale, and a little more.
 _BESIDE = (3.01, 0.0601)
+# Reduced images up to this longest side, pixels, are not worth a second thread (`_workers`).
+_ALONE = 72
 # Side of the transforms in sides of the reduced images; frequencies weaker than this share of the
 # mean are not lifted.
 _PADDED, _WEAK = 1.25, 0.1
@@ -183,10 +187,8 @@ def coarse_search(
         shift[:2, 2] = moved - period * np.round((moved - central) / period)
         return Hypothesis(back @ matrix @ shift @ upright, peak.score)
 
-    # The transforms run outside the interpreter's lock, so threads share the work; the order of
-    # the results, and so the answer, does not depend on them.
     groups = [(angle, (0,)) for angle in grid.angles] if strip else _by_quarters(grid.angles)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with _workers(longest) as pool:
         peaks = [peak for row in pool.map(at_angle, *zip(*groups, strict=True)) for peak in row]
     peaks.sort(key=lambda peak: -peak.score)
     return distinct(map(transform, peaks), ref.size, keep, _APART * max(ref.size))
@@ -210,6 +212,22 @@ class _Peak(NamedTuple):
     canvas: tuple[int, int]
     period: tuple[int, int]
     at: int
+
+
+@contextmanager
+def _workers(longest: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that share the work on reduced images of so many pixels.
+
+    The transforms run outside the interpreter's lock; the order of the results, and so the answer,
+    does not depend on the threads. Of small images they are so short that threads wait for that
+    lock most of the time, OpenCV's own for work: there one takes half of the processor's time.
+    """
+    alone = longest <= _ALONE
+    with (
+        without_opencv_threads() if alone else nullcontext(),
+        ThreadPoolExecutor(1 if alone else os.cpu_count()) as pool,
+    ):
+        yield pool
 
 
 def _cyclic(*sides: int) -> int:
