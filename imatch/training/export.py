@@ -112,7 +112,7 @@ class Exporter:
             "| | |",
             "|---|---|",
             *(f"| {name} | {text} |" for name, text in table.items() if text is not None),
-            *_sources(about["data"], self.unit),
+            *_sources(about["data"], about["config"]["data"].get("sources"), self.unit),
             "",
             "On the validation places, before the first step and now:",
             "",
@@ -176,8 +176,8 @@ def _seconds(log: Log, step: int, config: Mapping[str, Any]) -> float | None:
     return float(mean * step * config["batch_size"])
 
 
-def _sources(data: Mapping[str, Any], unit: str) -> list[str]:
-    """Lists where the chips come from, if they are still there."""
+def _sources(data: Mapping[str, Any], used: Sequence[str] | None, unit: str) -> list[str]:
+    """Lists where the chips that taught come from, if they are still there."""
     if data["chips"] is None:
         kinds = data.get("pairs")
         real = isinstance(kinds, Mapping) and "sensors" in kinds
@@ -192,6 +192,8 @@ def _sources(data: Mapping[str, Any], unit: str) -> list[str]:
     lines = ["", f"| source | {unit} | licence | attribution |", "|---|---:|---|---|"]
     counts = manifest.document["counts"]["train"].get(f"{unit}_by_source", {})
     for name, source in manifest.document["sources"].items():
+        if used is not None and name not in used:
+            continue
         licence, attribution = (
             source.get(key) or "not stated" for key in ("licence", "attribution")
         )

@@ -97,13 +97,21 @@ def test_sources_of_the_chips(file: Path, tmp_path: Path) -> None:
         "schema": SCHEMA,
         "sha256": "ab",
         "config": {"chip": 64},
-        "counts": {"train": {"pairs_by_source": {"s": 9}}},
-        "sources": {"s": {"licence": "CC0", "attribution": ""}},
+        "counts": {"train": {"pairs_by_source": {"s": 9, "t": 4}}},
+        "sources": {name: {"licence": "CC0", "attribution": ""} for name in "st"},
     }
     (tmp_path / MANIFEST).write_text(to_json(document))
     for name, kind in ((CHIPS, ChipRow), (PAIRS, PairRow), (KEYPOINTS, KeypointRow)):
         write_rows(tmp_path / name, kind, [])
-    assert "| s | 9 | CC0 | not stated |" in written(file, chips=str(tmp_path), sha256="ab")
+    text = written(file, chips=str(tmp_path), sha256="ab")
+    assert "| s | 9 | CC0 | not stated |" in text
+    assert "| t | 4 | CC0 | not stated |" in text
+    # What was left out taught nothing.
+    told = checkpoint({"chips": str(tmp_path), "sha256": "ab"})
+    told.about["config"]["data"]["sources"] = ["t"]
+    text = EXPORT.card(told, file, LOG)
+    assert "| t | 4 | CC0 | not stated |" in text
+    assert "| s |" not in text
     # Of other chips, or chips that are gone, nothing is said.
     for data in (
         {"chips": str(tmp_path), "sha256": "cd"},
