@@ -3,7 +3,7 @@ r"""What things cost: time and memory of pairs, scenes, training, search and the
     python -m experiments.benchmarks.cost pairs ../shared/data/bench_cases.csv \
         --source ombria --every 40 -m superpoint-s2 -m aliked-lightglue
     python -m experiments.benchmarks.cost scenes --work /tmp/scenes --bands 1 --format tif
-    python -m experiments.benchmarks.cost writing --data ../shared/data --work /tmp/imatch-scenes
+    python -m experiments.benchmarks.cost writing --data ../shared/data --work /tmp/scenes
     python -m experiments.benchmarks.cost traffic --work /tmp/scenes
     python -m experiments.benchmarks.cost training superpoint chips \
         experiments/superpoint/season.yaml
@@ -88,16 +88,17 @@ def scenes(asked: argparse.Namespace) -> None:
 
 
 def writing(asked: argparse.Namespace) -> None:
-    """Register a scene of three bands and write it, beside gdalwarp writing the same."""
-    scene = Scene(asked.side, bands=3)
-    folder = asked.work / f"{scene.size}-3-bands"
-    if not (folder / "truth.json").exists():
-        write_scene(scene, asked.data, folder, jobs=2)
+    """Register a scene and write it, beside older commits and gdalwarp writing the same."""
+    scene = Scene(asked.side, bands=asked.bands)
+    folder = asked.work.absolute() / f"{scene.size}-{scene.bands}-bands"
+    if not all((folder / name).exists() for name in ("truth.json", f"tgt.{asked.format}")):
+        write_scene(scene, asked.data, folder, formats=("tif", asked.format), jobs=2)
     record, rows = environment(" ".join(["python", *sys.argv])), []
-    for row in writing_rows(folder, asked.repeat):
-        rows.append(row | {"load_average": os.getloadavg()[0]})
-        print(to_json(rows[-1]), flush=True)
-        write_record(asked.out, record | {"rows": rows})
+    with checkouts(asked.against) as trees:
+        for row in writing_rows(folder, asked.format, trees, asked.repeat):
+            rows.append(row | {"load_average": os.getloadavg()[0]})
+            print(to_json(rows[-1]), flush=True)
+            write_record(asked.out, record | {"rows": rows})
 
 
 def traffic(asked: argparse.Namespace) -> None:
@@ -316,7 +317,10 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--data", type=Path, required=True, help="folder of the real images")
     part.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
     part.add_argument("--side", type=int, default=10980, help="pixels")
+    part.add_argument("--bands", type=int, default=3, choices=(1, 3))
+    part.add_argument("--format", choices=list(FORMATS), default="tif")
     part.add_argument("--repeat", type=int, default=3)
+    part.add_argument("--against", action="append", default=[], help="an older commit, or several")
     part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part = parts.add_parser("traffic", help="bytes of two whole Sentinel-2 tiles on another host")
     part.set_defaults(run=traffic)

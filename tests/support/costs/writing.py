@@ -1,10 +1,10 @@
-"""A scene registered and written, beside ``gdalwarp`` writing the same pixels."""
+"""A scene registered and written, beside older commits and ``gdalwarp`` writing the same."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ _TIMEOUT_S = 3600.0
 _CENTRE = Affine.translation(0.5, 0.5)
 
 
-def writing_rows(folder: Path, repeat: int) -> Iterator[Row]:
-    """Registers ``ref.tif`` and ``tgt.tif`` of a folder, and yields what each step took.
+def writing_rows(folder: Path, kind: str, trees: Mapping[str, Path], repeat: int) -> Iterator[Row]:
+    """Registers ``ref`` and ``tgt`` of a folder, and yields what each step took.
 
     ``register`` is the command from its start to the file written; ``apply`` writes the file alone,
     by the result that was found; ``gdalwarp`` writes it from the target placed by the same affine
@@ -37,7 +37,9 @@ def writing_rows(folder: Path, repeat: int) -> Iterator[Row]:
 
     Args:
         folder: Holds the pair of one CRS; gets what is written.
-        repeat: How often all three are run, one after the other.
+        kind: Suffix of both.
+        trees: Folders of source trees by name, the one whose result is applied first.
+        repeat: How often all are run, one after the other.
 
     Raises:
         InputError: There is no ``gdalwarp`` here, or the pair is not registered.
@@ -45,18 +47,20 @@ def writing_rows(folder: Path, repeat: int) -> Iterator[Row]:
     tools = shutil.which("gdalwarp"), shutil.which("gdaladdo")
     if None in tools:
         raise InputError("is not installed", subject="gdalwarp", hint="apt-get install gdal-bin")
-    imatch, ref, tgt = [sys.executable, "-m", "imatch"], folder / "ref.tif", folder / "tgt.tif"
+    imatch = [sys.executable, "-m", "imatch"]
+    ref, tgt = folder / f"ref.{kind}", folder / f"tgt.{kind}"
     out, result = folder / "registered.tif", folder / "registered.json"
     quiet = ["--overwrite", "--quiet", "--offline"]
     for number in range(repeat):
-        cost = _run([*imatch, "register", ref, tgt, out, "-o", result, *quiet])
+        # The first tree last: its result is what is applied.
+        for name, tree in reversed(list(trees.items())):
+            cost = _run([*imatch, "register", ref, tgt, out, "-o", result, *quiet], tree)
+            yield {"tree": name} | _row("register", number, cost) | _size(out)
         found = read_registration(result)
         if found.transform is None:
             raise InputError(found.reason, subject=ref, hint="take another pair")
-        answer = {"status": found.status, "answer_s": round(found.seconds, 2)}
-        yield _row("register", number, cost) | answer | _size(out)
         cost = _run([*imatch, "apply", result, tgt, "-o", folder / "applied", *quiet])
-        yield _row("apply", number, cost) | _size(folder / "applied" / tgt.name)
+        yield _row("apply", number, cost) | _size(folder / "applied" / f"{tgt.stem}.tif")
         placed, warped = folder / "placed.vrt", folder / "gdalwarp.tif"
         _place(ref, tgt, found.transform.matrix, placed)
         warped.unlink(missing_ok=True)
@@ -87,8 +91,8 @@ def _place(ref: Path, tgt: Path, matrix: NDArray[np.float64], out: Path) -> None
         dataset.transform = frame @ _CENTRE @ ~Affine(*matrix[0], *matrix[1]) @ ~_CENTRE
 
 
-def _run(command: list[Any]) -> Watched:
-    cost = watch([str(part) for part in command], timeout=_TIMEOUT_S)
+def _run(command: list[Any], tree: Path | None = None) -> Watched:
+    cost = watch([str(part) for part in command], cwd=tree, timeout=_TIMEOUT_S)
     if cost.code != 0:
         raise InputError(cost.stderr[-300:], subject=str(command[0]), hint="run it alone")
     return cost
