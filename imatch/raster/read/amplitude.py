@@ -11,7 +11,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from imatch.raster.gdal import check_extent, reading
-from imatch.raster.read.resample import Chunk
+from imatch.raster.sampling.resample import Chunk
 
 # Complex numbers read at once, and blocks of rim.
 _STRIP, _RIM = 1 << 22, 4

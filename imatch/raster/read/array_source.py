@@ -22,8 +22,8 @@ from imatch.raster.info import RasterInfo, fits
 from imatch.raster.names import local_files
 from imatch.raster.read.bands import select_bands
 from imatch.raster.read.mask import open_mask
-from imatch.raster.read.resample import Chunk
 from imatch.raster.read.source import Source, settings_of
+from imatch.raster.sampling.resample import Chunk
 
 _HINT = "pass (H, W), (H, W, C) or (C, H, W)"
 #: Values converted to float32 at a time.

@@ -54,9 +54,9 @@ from imatch.raster.read.products.mask import product_mask as open_product_mask
 from imatch.raster.read.products.product import Product
 from imatch.raster.read.products.sentinel1 import choose_radar_bands, find_sentinel1
 from imatch.raster.read.products.sentinel2 import is_granule_file
-from imatch.raster.read.resample import Chunk
 from imatch.raster.read.samples import log_caveats, log_location
 from imatch.raster.read.source import MaskUse, Source, settings_of
+from imatch.raster.sampling.resample import Chunk
 from imatch.raster.stac.item import find_item
 
 _MEAN = Resampling.average

@@ -22,8 +22,8 @@ from imatch.raster.geolocation.geolocation import Geolocation
 from imatch.raster.grid import Grid
 from imatch.raster.image import is_geocoded
 from imatch.raster.names import is_virtual
-from imatch.raster.read.resample import resample_mask
 from imatch.raster.sampling.coordinate_grid import positions
+from imatch.raster.sampling.resample import resample_mask
 from imatch.raster.vectors import reading_vectors
 
 _VECTOR = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".parquet"}

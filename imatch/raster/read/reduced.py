@@ -9,8 +9,8 @@ import numpy as np
 from affine import Affine
 from rasterio.windows import Window
 
-from imatch.raster.read.resample import Chunk, resample
 from imatch.raster.read.source import Source
+from imatch.raster.sampling.resample import Chunk, resample
 
 #: Native pixels along a side of a pixel that is kept.
 FACTOR = 4

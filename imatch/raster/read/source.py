@@ -26,9 +26,9 @@ from imatch.raster.grid import Grid
 from imatch.raster.image import GeoImage
 from imatch.raster.info import RasterInfo
 from imatch.raster.read.mask import UserMask
-from imatch.raster.read.resample import Chunk, resample
 from imatch.raster.sampling.coordinate_grid import Convert, positions, spans
 from imatch.raster.sampling.interpolation import nearest, sample_bands
+from imatch.raster.sampling.resample import Chunk, resample
 
 #: Share of the machine's memory, or of the process's limit, that one image may take.
 _MEMORY_SHARE = 0.5

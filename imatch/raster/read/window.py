@@ -9,8 +9,8 @@ from affine import Affine
 from rasterio.windows import Window
 
 from imatch.core.errors import InputError
-from imatch.raster.read.resample import Chunk
 from imatch.raster.read.source import Source
+from imatch.raster.sampling.resample import Chunk
 
 
 class WindowSource(Source):

@@ -27,7 +27,7 @@ from imatch.raster.image import is_geocoded
 from imatch.raster.read.mask import PolygonMask, UserMask
 from imatch.raster.read.overviews import is_wavelet
 from imatch.raster.read.products.product import ClassLayer, Layer, PolygonLayer
-from imatch.raster.read.resample import resample_mask
+from imatch.raster.sampling.resample import resample_mask
 
 HINT = "match without it: --product-mask none"
 #: How far a ratio of pixel sizes may lie from a whole number.
