@@ -73,7 +73,7 @@ def scenes(asked: argparse.Namespace) -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     if not all((asked.work / f"{n}.{kind}").exists() for n in ("ref", "tgt") for kind in FORMATS):
         apart(make_scenes, asked.work, asked.side, asked.bands)
-    record, rows = environment(" ".join(["python", *sys.argv])), []
+    record, rows = begun(), []
     for kind in asked.format or FORMATS:
         for matcher in asked.matcher or ["sift", "aliked-lightglue", "auto"]:
             ref, tgt = asked.work / f"ref.{kind}", asked.work / f"tgt.{kind}"
@@ -93,7 +93,7 @@ def writing(asked: argparse.Namespace) -> None:
     folder = asked.work.absolute() / f"{scene.size}-{scene.bands}-bands"
     if not all((folder / name).exists() for name in ("truth.json", f"tgt.{asked.format}")):
         write_scene(scene, asked.data, folder, formats=("tif", asked.format), jobs=2)
-    record, rows = environment(" ".join(["python", *sys.argv])), []
+    record, rows = begun(), []
     with checkouts(asked.against) as trees:
         for row in writing_rows(folder, asked.format, trees, asked.repeat):
             rows.append(row | {"load_average": os.getloadavg()[0]})
@@ -115,14 +115,14 @@ def traffic(asked: argparse.Namespace) -> None:
         rows = [match_remotely(service, ref, tgt, m) for m in asked.matcher or ["auto"]]
     finally:
         service.close()
-    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    record = begun()
     write_record(asked.out, record | {"runs": rows})
     print(to_json(rows))
 
 
 def cluster(asked: argparse.Namespace) -> None:
     """Match many small pairs on a Dask cluster, and watch memory, table and time."""
-    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    record = begun()
     rows: list[dict[str, Any]] = []
 
     def keep(row: dict[str, Any]) -> None:
@@ -147,7 +147,7 @@ def networks(asked: argparse.Namespace) -> None:
     """Run the learnt networks in torch, of this and older commits, and in ONNX Runtime."""
     from imatch.matchers.onnx import export_onnx
 
-    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    record = begun()
     rows = []
     with tempfile.TemporaryDirectory() as folder, checkouts(asked.against) as trees:
         files = {name: Path(folder, f"{name}.onnx") for name in ("superpoint-s2", "loftr-s2")}
@@ -161,7 +161,7 @@ def networks(asked: argparse.Namespace) -> None:
 
 def batch(asked: argparse.Namespace) -> None:
     """Run a batch of small pairs in one process, and see what of it is not matching."""
-    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    record = begun()
     rows = []
     with tempfile.TemporaryDirectory() as folder, checkouts(asked.against) as trees:
         pairs = written_chips(Path(folder), asked.pairs, asked.side)
@@ -176,11 +176,16 @@ def batch(asked: argparse.Namespace) -> None:
 
 def memory(asked: argparse.Namespace) -> None:
     """Match a pair that correlates and one of different ground by auto, and take their peaks."""
-    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    record = begun()
     with tempfile.TemporaryDirectory() as folder:
         rows = list(memory_rows(Path(folder), asked.side))
     print(to_json(rows))
     write_record(asked.out, record | {"rows": rows})
+
+
+def begun() -> dict[str, Any]:
+    """The head of a record: this command, commit and machine."""
+    return environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
 
 
 def write_record(out: Path | None, record: dict[str, Any]) -> None:
@@ -224,7 +229,7 @@ def stages(asked: argparse.Namespace) -> None:
         for row, line in stage_rows(asked.data, asked.seed, asked.pairs, asked.against):
             rows += row
             print(line, flush=True)
-    write_record(asked.out, environment(" ".join(["python", *sys.argv])) | {"rows": rows})
+    write_record(asked.out, begun() | {"rows": rows})
 
 
 def training(asked: argparse.Namespace) -> None:
@@ -270,7 +275,7 @@ def matching(asked: argparse.Namespace) -> None:
 
 def archive(asked: argparse.Namespace) -> None:
     """Build and search indexes of synthetic chips at growing sizes, in a folder and in LanceDB."""
-    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    record = begun()
     rows: list[dict[str, Any]] = []
     asked.work.mkdir(parents=True, exist_ok=True)
     for row in growth_rows(
@@ -284,7 +289,7 @@ def archive(asked: argparse.Namespace) -> None:
 
 def search(asked: argparse.Namespace) -> None:
     """Look an image up in an index, by the command and from Python."""
-    record = environment(" ".join(["python -m experiments.benchmarks.cost", *sys.argv[1:]]))
+    record = begun()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for row in search_rows(Path(folder), asked.count, asked.repeat):
