@@ -64,8 +64,8 @@ def pairs(asked: argparse.Namespace) -> None:
     chosen = [case for case in cases if case.positive][:: asked.every]
     for name in asked.matcher:
         taken, peak = apart(pair_seconds, name, chosen, asked.cases.parent)
-        seconds = f"{statistics.mean(taken):.2f} s a pair of {len(taken)}"
-        print(f"{name:24} {seconds}, peak {peak:.2f} GB", flush=True)
+        mean = statistics.mean(taken)
+        print(f"{name:24} {mean:.2f} s a pair of {len(taken)}, peak {peak:.2f} GB", flush=True)
 
 
 def scenes(asked: argparse.Namespace) -> None:
@@ -91,14 +91,14 @@ def writing(asked: argparse.Namespace) -> None:
     """Register a scene and write it, beside older commits and gdalwarp writing the same."""
     scene = Scene(asked.side, bands=asked.bands)
     folder = asked.work.absolute() / f"{scene.size}-{scene.bands}-bands"
-    if not all((folder / name).exists() for name in ("truth.json", f"tgt.{asked.format}")):
+    if not {"truth.json", f"tgt.{asked.format}"} <= {path.name for path in folder.glob("*")}:
         write_scene(scene, asked.data, folder, formats=("tif", asked.format), jobs=2)
     record, rows = begun(), []
     with checkouts(asked.against) as trees:
         for row in writing_rows(folder, asked.format, trees, asked.repeat):
-            rows.append(row | {"load_average": os.getloadavg()[0]})
-            print(to_json(rows[-1]), flush=True)
-            write_record(asked.out, record | {"rows": rows})
+            rows.append(row)
+            print(to_json(row), flush=True)
+    write_record(asked.out, record | {"rows": rows})
 
 
 def traffic(asked: argparse.Namespace) -> None:
@@ -115,15 +115,13 @@ def traffic(asked: argparse.Namespace) -> None:
         rows = [match_remotely(service, ref, tgt, m) for m in asked.matcher or ["auto"]]
     finally:
         service.close()
-    record = begun()
-    write_record(asked.out, record | {"runs": rows})
+    write_record(asked.out, begun() | {"runs": rows})
     print(to_json(rows))
 
 
 def cluster(asked: argparse.Namespace) -> None:
     """Match many small pairs on a Dask cluster, and watch memory, table and time."""
-    record = begun()
-    rows: list[dict[str, Any]] = []
+    record, rows = begun(), list[dict[str, Any]]()
 
     def keep(row: dict[str, Any]) -> None:
         # As they come: a run that is cut off leaves what it saw.
@@ -275,8 +273,7 @@ def matching(asked: argparse.Namespace) -> None:
 
 def archive(asked: argparse.Namespace) -> None:
     """Build and search indexes of synthetic chips at growing sizes, in a folder and in LanceDB."""
-    record = begun()
-    rows: list[dict[str, Any]] = []
+    record, rows = begun(), list[dict[str, Any]]()
     asked.work.mkdir(parents=True, exist_ok=True)
     for row in growth_rows(
         asked.work, asked.count, asked.store, asked.structure, asked.queries, asked.threads
@@ -311,7 +308,6 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("-m", "--matcher", action="append", required=True)
     part = parts.add_parser("scenes", help="two whole Sentinel-2 tiles")
     part.set_defaults(run=scenes)
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part.add_argument("--work", type=Path, required=True, help="folder for some 2 GB of scenes")
     part.add_argument("-m", "--matcher", action="append", help="default: the usual three")
     part.add_argument("--format", action="append", choices=list(FORMATS), help="default: both")
@@ -326,34 +322,28 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--format", choices=list(FORMATS), default="tif")
     part.add_argument("--repeat", type=int, default=3)
     part.add_argument("--against", action="append", default=[], help="an older commit, or several")
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part = parts.add_parser("traffic", help="bytes of two whole Sentinel-2 tiles on another host")
     part.set_defaults(run=traffic)
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part.add_argument("--work", type=Path, required=True, help="folder for some 3 GB of scenes")
     part.add_argument("-m", "--matcher", action="append", help="default: auto")
     part.set_defaults(side=10980, bands=1)
     part = parts.add_parser("networks", help="the learnt networks, in torch and ONNX Runtime")
     part.set_defaults(run=networks)
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part.add_argument("--side", type=int, nargs="+", default=[256, 512, 640], help="pixels")
     part.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     part.add_argument("--steps", type=int, default=5)
     part.add_argument("--against", action="append", default=[], help="an older commit, or several")
     part = parts.add_parser("batch", help="what of a batch of small pairs is not matching")
     part.set_defaults(run=batch)
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part.add_argument("--pairs", type=int, default=100)
     part.add_argument("--side", type=int, default=128, help="of a chip, pixels")
     part.add_argument("-m", "--matcher", action="append", help="default: phase")
     part.add_argument("--against", action="append", default=[], help="an older commit, or several")
     part = parts.add_parser("memory", help="peak memory of auto, without and with networks")
     part.set_defaults(run=memory)
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part.add_argument("--side", type=int, default=1024, help="pixels")
     part = parts.add_parser("cluster", help="many small pairs on a Dask cluster")
     part.set_defaults(run=cluster)
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part.add_argument("--pairs", type=int, default=10_000)
     part.add_argument("--side", type=int, default=64, help="of a chip, pixels")
     part.add_argument("-m", "--matcher", default="phase")
@@ -371,7 +361,6 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--seed", type=int, default=901)
     part.add_argument("--busy", type=int, default=0, help="processes that compute beside it")
     part.add_argument("--against", action="append", default=[], help="an older commit, or several")
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part = parts.add_parser("training", help="pairs a second that one core trains on")
     part.set_defaults(run=training)
     part.add_argument("trainer", choices=("superpoint", "loftr"))
@@ -385,18 +374,18 @@ def parser() -> argparse.ArgumentParser:
     _add_steps(part)
     part = parts.add_parser("search", help="an image looked up, by the command and from Python")
     part.set_defaults(run=search)
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part.add_argument("--count", type=int, default=100_000, help="chips of the index")
     part.add_argument("--repeat", type=int, default=5)
     part = parts.add_parser("archive", help="an index as it grows, in a folder and in LanceDB")
     part.set_defaults(run=archive)
-    part.add_argument("-o", "--out", type=Path, help="JSON file to write")
     part.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "imatch-archive"))
     part.add_argument("--count", type=int, nargs="+", default=[20_000, 200_000, 2_000_000])
     part.add_argument("--store", nargs="+", choices=list(STORES), default=list(STORES))
     part.add_argument("--structure", choices=("ivf", "ivfpq"), default="ivf")
     part.add_argument("--queries", type=int, default=100)
     part.add_argument("--threads", type=int, default=2)
+    for name in parts.choices.keys() - {"pairs", "types", "startup", "training", "matching"}:
+        parts.choices[name].add_argument("-o", "--out", type=Path, help="JSON file to write")
     return whole
 
 

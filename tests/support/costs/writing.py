@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -105,6 +106,7 @@ def _row(what: str, number: int, *costs: Watched) -> Row:
         "seconds": round(sum(cost.seconds for cost in costs), 2),
         "cpu_seconds": round(sum(cost.cpu_seconds for cost in costs), 2),
         "peak_gb": round(max(cost.peak_gb for cost in costs), 2),
+        "load_average": round(os.getloadavg()[0], 1),
     }
 
 
