@@ -101,8 +101,8 @@ def main() -> None:
         module.batch(pairs[:2], Path(folder, "first"), matcher=asked["matcher"])
         clock = stage_seconds.Clock()
         for stage, functions in STAGES.items():
-            for module, attribute in functions:
-                clock.watch(module, attribute, stage)
+            for owner, attribute in functions:
+                clock.watch(owner, attribute, stage)
         wall, begun = time.perf_counter(), time.process_time()
         run = module.batch(pairs, Path(folder, "batch"), matcher=asked["matcher"])
         total, wall = time.process_time() - begun, time.perf_counter() - wall

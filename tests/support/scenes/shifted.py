@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 import rasterio
+from affine import Affine
 from rasterio.shutil import copy
-from rasterio.transform import from_origin
 
 from imatch.core.io.files import atomic_path
 from imatch.datasets.synthetic.landscape import landscape
@@ -45,7 +45,7 @@ def make_scenes(folder: Path, side: int, bands: int) -> None:
     margin = 32
     ground = landscape((side // _ZOOM + 2 * margin, side // _ZOOM + 2 * margin), 11)
     shape = {"width": side, "height": side, "count": bands, "dtype": "uint16", "nodata": 0}
-    place = {"crs": "EPSG:32631", "transform": from_origin(300000, 4900020, 10, 10)}
+    place = {"crs": "EPSG:32631", "transform": Affine(10, 0, 300_000, 0, -10, 4_900_020)}
     for name, season, shift in (
         ("ref", SEASONS[1], (0.0, 0.0)),
         ("tgt", SEASONS[2], SHIFT),
