@@ -113,7 +113,7 @@ def _fill(
         # Interpolation errs by the square of the step: nodes twice as far apart err four times.
         if worst / 4 <= TOLERANCE_PX / 2:
             for plane, out in zip(planes, (x, y), strict=True):
-                out[...] = _interpolated(plane, (height, width))
+                out[...] = _interpolated(plane, (height, width), np.float32)
             return
     elif not np.isfinite(nodes).any():
         x.fill(np.nan)
@@ -143,10 +143,15 @@ def _coarse_error(plane: NDArray[np.float64]) -> float:
     return float(np.abs(guessed - plane).max())
 
 
-def _interpolated(plane: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Bilinear interpolation from nodes that span a block evenly, end to end."""
+def _interpolated(
+    plane: NDArray[np.float64], shape: tuple[int, ...], kind: type[np.floating[Any]] = np.float64
+) -> NDArray[Any]:
+    """Bilinear interpolation from nodes that span a block evenly, end to end.
+
+    The last step, which takes the time, is made in numbers of a kind.
+    """
     lines = _between(plane.T, shape[1]).T
-    return _between(np.ascontiguousarray(lines, dtype=np.float32), shape[0])
+    return _between(np.ascontiguousarray(lines, dtype=kind), shape[0])
 
 
 def _between(nodes: NDArray[Any], count: int) -> NDArray[Any]:
